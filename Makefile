@@ -1,0 +1,35 @@
+# Two commands do everything: `make demo` and `make test`. Both create the environment when it is not there.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# A GPU gets the CUDA build that fits it, other machines the CPU build. Where PIP_FIND_LINKS names a folder of wheels,
+# the CPU build of constraints-cpu.txt is taken from there.
+ifdef PIP_FIND_LINKS
+TORCH := --constraint constraints-cpu.txt --find-links "$(PIP_FIND_LINKS)"
+else
+TORCH := --torch-backend=auto
+endif
+
+.PHONY: demo test install check bench
+
+demo: install
+	$(BIN)/clibd-sweep batch-size --demo
+
+test: install check
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: install
+	$(BIN)/python -m benchmarks.spine
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints-cpu.txt
+	@test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet "uv>=0.8"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(TORCH) --editable ".[dev]"
+	@touch $@

@@ -1,0 +1,67 @@
+"""Carries out `clibd evaluate`: a trained run on another prepared data set."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from orchestrator.progress import stderr_console
+from results.render import grid, percent
+from workloads.data.prepared import PreparedDataset
+from workloads.errors import MissingPathError, ModalitiesError
+from workloads.evaluation.evaluate import evaluate, write_evaluation
+from workloads.experiment import open_model
+from workloads.record import Measurement, RunFolder
+from workloads.spec import RANKS
+from workloads.storage import Folder
+from workloads.training.checkpoint import MODEL, load_weights
+from workloads.training.placement import Placement
+
+
+def evaluate_command(run_address: str, data: str, out: str | None, form: str) -> None:
+    """Embed, retrieve, measure; print the top-1 accuracies."""
+    console = stderr_console()
+    run, dataset = RunFolder(Folder(run_address)), PreparedDataset(Folder(data))
+    if run.state() != "finished":
+        raise MissingPathError(run_address, "finished run", "Name a run folder of a sweep, RUNS/SWEEP/RUN.")
+    spec, facts = run.spec(), dataset.facts
+    feature_size = run.folder.read_json("inputs.json")["feature_size"]
+    same_images = feature_size == facts.feature_size
+    shared = [name for name in spec.modalities if name in facts.modalities and (name != "image" or same_images)]
+    if not shared:
+        raise ModalitiesError(facts.name, ())
+    model, tokenizer = open_model(spec, feature_size, run.folder.read("tokenizer.json").decode())
+    with tempfile.TemporaryDirectory() as scratch:
+        (Path(scratch) / MODEL).write_bytes(run.folder.read(MODEL))
+        load_weights(Path(scratch), model)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    console.print(f"Embedding {facts.name} ({', '.join(shared)}) with {run.id}")
+    result = evaluate(spec, model.to(device), dataset, tokenizer, Placement.here(device), shared)
+    target = Folder(out) if out else run.folder / f"evaluation-{facts.name}"
+    write_evaluation(RunFolder(target), result)
+    if form == "json":
+        print(json.dumps([asdict(row) for row in result.measurements], indent=1))
+    else:
+        print(_table(result.measurements))
+    console.print(f"Embeddings, predictions and measurements: {target}", soft_wrap=True)
+
+
+def _table(measurements: Sequence[Measurement]) -> str:
+    """Top-1 accuracies by rank, with chance beside."""
+    places = dict.fromkeys((m.partition, m.query, m.key, m.species, m.average) for m in measurements)
+    value = {(m.method, m.partition, m.query, m.key, m.species, m.average, m.level): m.value for m in measurements}
+    body = [
+        [
+            place[0],
+            f"{place[1]} to {place[2]}",
+            *place[3:],
+            *(percent(value.get(("clibd", *place, rank))) for rank in RANKS),
+            percent(value.get(("random_key", *place, "species"))),
+        ]
+        for place in places
+    ]
+    headers = ["Partition", "Retrieval", "Species", "Average", *RANKS, "chance (species)"]
+    return f"Top-1 accuracy, percent\n\n{grid(headers, body)}"

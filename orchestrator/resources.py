@@ -1,0 +1,50 @@
+"""What a run may use. None of it decides a number."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """Workers of one run, and what each takes."""
+
+    num_workers: int = 2
+    gpus_per_worker: int = 0
+    cpus_per_worker: int = 1
+    loader_processes: int = 0
+    """Processes that prepare batches for each worker."""
+    threads: int = 1
+    """Of torch in each worker."""
+
+    @property
+    def describe(self) -> str:
+        """In words, for the plan."""
+        kind = "GPU" if self.gpus_per_worker else "CPU"
+        return f"{self.num_workers} {kind} worker{'s' if self.num_workers > 1 else ''}"
+
+
+def choose_resources(*, num_cpus: int, num_gpus: int, remote: bool, workers: int | None) -> Resources:
+    """The workers of a run on this machine, or on a cluster.
+
+    Args:
+        num_cpus: cores of this machine.
+        num_gpus: GPUs of this machine.
+        remote: whether a cluster is attached; it may be scaled to zero now, so the paper's four GPUs are asked for.
+        workers: as the user wants, or None.
+    """
+    if remote or num_gpus:
+        count = workers or (4 if remote else num_gpus)
+        return Resources(num_workers=count, gpus_per_worker=1, cpus_per_worker=8, loader_processes=6, threads=2)
+    count = workers or 2
+    return Resources(num_workers=count, threads=max(1, num_cpus // count))
+
+
+def concurrent_runs(resources: Resources, *, cluster_cpus: float, cluster_gpus: float) -> int:
+    """How many runs fit a cluster at once; at least one, which then waits for the cluster to grow.
+
+    Logical CPUs of a local cluster exceed its cores on purpose, so runs on CPUs go one by one.
+    """
+    if not resources.gpus_per_worker:
+        return 1
+    by_gpu = cluster_gpus // (resources.num_workers * resources.gpus_per_worker)
+    by_cpu = cluster_cpus // (resources.num_workers * resources.cpus_per_worker)
+    return max(1, int(min(by_gpu, by_cpu)))

@@ -1,0 +1,69 @@
+"""The experiment that every sweep varies, at each scale."""
+
+from dataclasses import replace
+
+from sweeps.point import Scale
+from workloads.spec import DnaTower, ExperimentSpec, ImageTower, Modality, TextTower
+
+
+def base_spec(
+    scale: Scale,
+    *,
+    dataset: str,
+    data_fingerprint: str,
+    synthetic: bool,
+    modalities: tuple[Modality, ...],
+    has_image_features: bool,
+    seed: int = 42,
+) -> ExperimentSpec:
+    """The base for a prepared data set.
+
+    Args:
+        scale: `paper` takes the published encoders and hyperparameters, `small` what two CPU cores train in minutes.
+        dataset: name of the prepared data set.
+        data_fingerprint: its fingerprint.
+        synthetic: whether its specimens are drawn.
+        modalities: what it has; all of it is aligned.
+        has_image_features: whether its images are precomputed features.
+        seed: of weights, order and dropout.
+    """
+    paper = ExperimentSpec(
+        dataset=dataset,
+        data_fingerprint=data_fingerprint,
+        synthetic=synthetic,
+        modalities=modalities,
+        image=ImageTower(kind="features", dropout=0.5) if has_image_features else ImageTower(weights="timm"),
+        # BarcodeBERT's 5-mer weights are published as a training checkpoint only; the tower starts from scratch.
+        dna=DnaTower(),
+        text=TextTower(weights="prajjwal1/bert-small"),
+        seed=seed,
+    )
+    return paper if scale == "paper" else _small(paper)
+
+
+def _small(spec: ExperimentSpec) -> ExperimentSpec:
+    """Towers of about a million parameters, from scratch, with learning rates that suit them."""
+    if spec.image.kind == "features":
+        image = ImageTower(kind="features", width=1024, depth=2, dropout=0.5)
+    else:
+        image = ImageTower(
+            architecture="vit_tiny_patch16_224", image_size=48, patch_size=8, width=96, depth=4, num_heads=3
+        )
+    return replace(
+        spec,
+        image=image,
+        dna=DnaTower(
+            width=128,
+            depth=2,
+            num_heads=4,
+            hidden_width=256,
+            dropout=0.0,
+            token_dropout=0.1,
+            random_offset=not spec.synthetic,  # synthetic barcodes all start at the same base
+        ),
+        text=TextTower(width=128, depth=1, num_heads=4, hidden_width=256, dropout=0.0),
+        embedding_size=256,
+        max_learning_rate=2e-3,
+        initial_learning_rate=4e-5,
+        epochs=15 if spec.synthetic else 30,
+    )

@@ -1,0 +1,70 @@
+"""CLIBD Table 14: larger and pre-aligned encoders. Five runs.
+
+    clibd-sweep encoders --demo
+
+The OpenCLIP rows take CLIP ViT-L/14's two towers ("pre-trained on OpenAI's dataset", section B.1.3). At the small scale
+every tower is drawn at random, so the rows differ in shape and size only.
+"""
+
+from dataclasses import replace
+
+from sweeps.point import Point, Scale, Sweep, Value, scaled_batch
+from workloads.spec import ExperimentSpec, ImageTower, TextTower
+
+_CLIP = "openai/clip-vit-large-patch14"
+_ROW: dict[str, Value] = {"epochs": 15, "batch_size": 200, "dna_encoder": "BarcodeBERT"}
+
+
+def points(base: ExperimentSpec, scale: Scale) -> list[Point]:
+    """The five rows of the table; data sets of image features vary the MLP in place of the transformer."""
+    encoders = _paper_encoders() if scale == "paper" else _small_encoders(base)
+    (clip_image, clip_text), (large_image, large_text) = encoders["clip"], encoders["large"]
+    if base.image.kind == "features":
+        clip_image = large_image = replace(base.image, width=2 * (base.image.width or 512))
+    without_dna = tuple(name for name in base.modalities if name != "dna")
+    small_row: dict[str, Value] = {"image_encoder": "timm(B/16)", "text_encoder": "BERT(small)"}
+    clip_row: dict[str, Value] = {"image_encoder": "OpenCLIP(L/14)", "text_encoder": "OpenCLIP"}
+    large_row: dict[str, Value] = {"image_encoder": "timm(L/16)", "text_encoder": "BERT(base-uncased)"}
+    short = replace(base, batch_size=scaled_batch(200, scale))
+    clip = replace(short, image=clip_image, text=clip_text)
+    long = replace(base, batch_size=scaled_batch(500, scale), epochs=round(base.epochs * 38 / 15))
+    rows = [
+        Point({**_ROW, **clip_row}, "CLIP towers", clip),
+        Point({**_ROW, **small_row}, "base towers", short),
+        Point({**_ROW, **small_row, "batch_size": 500, "epochs": 38}, "base towers, longer", long),
+        Point({**_ROW, **large_row}, "large towers", replace(short, image=large_image, text=large_text)),
+    ]
+    if len(without_dna) >= 2:
+        first = Point(
+            {**_ROW, **clip_row, "dna_encoder": None},
+            "CLIP towers, no DNA",
+            replace(clip, modalities=without_dna),
+        )
+        rows.insert(0, first)
+    return rows
+
+
+def _paper_encoders() -> dict[str, tuple[ImageTower, TextTower]]:
+    return {
+        "clip": (
+            ImageTower(architecture="vit_large_patch14_clip_224.openai", weights="timm"),
+            TextTower(kind="clip", weights=_CLIP),
+        ),
+        "large": (
+            ImageTower(architecture="vit_large_patch16_224", weights="timm"),
+            TextTower(weights="google-bert/bert-base-uncased"),
+        ),
+    }
+
+
+def _small_encoders(base: ExperimentSpec) -> dict[str, tuple[ImageTower, TextTower]]:
+    """The same contrasts among small towers: another kind of text tower, and twice the width and depth."""
+    clip_text = replace(base.text, kind="clip")
+    large = (
+        replace(base.image, width=144, depth=6),
+        replace(base.text, width=192, depth=2, hidden_width=384),
+    )
+    return {"clip": (replace(base.image, depth=6), clip_text), "large": large}
+
+
+SWEEP = Sweep("encoders", 14, "Do larger or pre-aligned encoders help?", points)

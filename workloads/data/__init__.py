@@ -1,0 +1,1 @@
+"""From sources of specimens to a prepared data set."""

@@ -1,0 +1,81 @@
+"""Tokenisers for taxonomic labels: the data set's own word pieces, or a published model's."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
+from tokenizers.trainers import WordPieceTrainer
+
+from workloads.errors import WeightsError
+
+VOCABULARY_SIZE = 2000
+MAX_TOKENS = 48
+"""Labels are never cut in practice: the longest of BIOSCAN-1M have some 30 pieces. The authors cut at 20."""
+
+
+def learn_word_pieces(labels: Iterable[str]) -> str:
+    """A word-piece vocabulary learned from labels, as JSON of the `tokenizers` library.
+
+    Any other label is spelled with the single characters that are always part of the vocabulary.
+    """
+    tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = BertNormalizer()
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    trainer = WordPieceTrainer(
+        vocab_size=VOCABULARY_SIZE,
+        special_tokens=["[PAD]", "[CLS]", "[SEP]", "[UNK]", *letters, *(f"##{letter}" for letter in letters)],
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(sorted(set(labels)), trainer)
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
+    return str(tokenizer.to_str())
+
+
+class TextTokenizer:
+    """Turns labels into padded token ids; `pad_id` marks what the tower must not look at."""
+
+    def __init__(self, tokenizer: Any, pad_id: int) -> None:
+        self._tokenizer = tokenizer
+        self.pad_id = pad_id
+        self.vocabulary_size: int = tokenizer.get_vocab_size()
+
+    @staticmethod
+    def from_json(content: str) -> "TextTokenizer":
+        """The data set's own word pieces."""
+        return TextTokenizer(Tokenizer.from_str(content), pad_id=0)
+
+    @staticmethod
+    def from_weights(weights: str) -> "TextTokenizer":
+        """The tokeniser of a Hugging Face model or of a local folder.
+
+        Raises:
+            WeightsError: it cannot be had.
+        """
+        from transformers import AutoTokenizer
+
+        try:
+            fast = AutoTokenizer.from_pretrained(weights, use_fast=True)
+        except (OSError, ValueError) as error:
+            raise WeightsError("text", weights, f"its tokeniser cannot be loaded ({_first_line(error)})") from error
+        return TextTokenizer(fast.backend_tokenizer, pad_id=int(fast.pad_token_id or 0))
+
+    def ids(self, labels: Sequence[str]) -> npt.NDArray[np.int64]:
+        """Token ids, (len(labels), longest label), padded with `pad_id`."""
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(MAX_TOKENS)
+        encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(list(labels))]
+        padded = np.full((len(encoded), max(map(len, encoded), default=1)), self.pad_id, dtype=np.int64)
+        for row, ids in enumerate(encoded):
+            padded[row, : len(ids)] = ids
+        return padded
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,167 @@
+"""Every error a user can meet, in one tree.
+
+    ClibdError                      exit code 1
+    ├── UsageError                  exit code 2: the command cannot mean anything
+    │   ├── SpecError               an experiment that contradicts itself
+    │   ├── MissingPathError        a file or folder that is not there, or is empty
+    │   ├── TooFewSpecimensError    fewer specimens than a batch
+    │   ├── ModalitiesError         fewer than two modalities to align
+    │   └── MissingRunsError        a table for which no run is finished
+    ├── SourceError                 a source that cannot be read as what it claims to be
+    ├── DriftError                  a finished run that was another experiment
+    ├── DamagedError                a file of ours that is not what was written
+    ├── WeightsError                weights that are not there or do not fit
+    ├── NonFiniteLossError          training diverged
+    └── FailedRunsError             some runs of a sweep failed
+    RecordError                     one bad record: it goes to the reject list and the work goes on
+
+Every class hands its arguments to ``Exception``, so each instance pickles and crosses Ray's processes as it is.
+"""
+
+from collections.abc import Sequence
+
+
+class ClibdError(Exception):
+    """What a command reports as one sentence instead of a traceback."""
+
+    exit_code = 1
+
+
+class UsageError(ClibdError):
+    """The command as given cannot be carried out."""
+
+    exit_code = 2
+
+
+class SpecError(UsageError):
+    """An experiment spec that contradicts itself."""
+
+
+class MissingPathError(UsageError):
+    """A path that should hold something and does not."""
+
+    def __init__(self, path: str, wanted: str, remedy: str) -> None:
+        super().__init__(path, wanted, remedy)
+
+    def __str__(self) -> str:
+        path, wanted, remedy = self.args
+        return f"{path}: no {wanted} there. {remedy}"
+
+
+class TooFewSpecimensError(UsageError):
+    """A batch larger than the training split."""
+
+    def __init__(self, dataset: str, num_specimens: int, batch_size: int) -> None:
+        super().__init__(dataset, num_specimens, batch_size)
+
+    def __str__(self) -> str:
+        dataset, count, batch = self.args
+        return (
+            f"{dataset}: {count} training specimen(s) cannot fill one batch of {batch}. "
+            "Prepare more specimens, or use `--demo`, whose batches are small."
+        )
+
+
+class ModalitiesError(UsageError):
+    """Aligning needs two modalities."""
+
+    def __init__(self, dataset: str, found: Sequence[str]) -> None:
+        super().__init__(dataset, tuple(found))
+
+    def __str__(self) -> str:
+        dataset, found = self.args
+        return (
+            f"{dataset}: aligning needs at least two of image, dna and text, and these specimens have "
+            f"{', '.join(found) or 'none'}. Import barcodes, images or labels for them as well."
+        )
+
+
+class MissingRunsError(UsageError):
+    """A table for which no run is finished."""
+
+    def __init__(self, table: str, sweep: str, where: str) -> None:
+        super().__init__(table, sweep, where)
+
+    def __str__(self) -> str:
+        table, sweep, where = self.args
+        return f"{table}: no finished run of the sweep '{sweep}' under {where}. Run `clibd-sweep {sweep}` first."
+
+
+class SourceError(ClibdError):
+    """A source file that cannot be read as what it claims to be."""
+
+    def __init__(self, path: str, where: str, reason: str) -> None:
+        super().__init__(path, where, reason)
+
+    def __str__(self) -> str:
+        path, where, reason = self.args
+        return f"{path}{f', {where}' if where else ''}: {reason}"
+
+
+class DriftError(ClibdError):
+    """A finished run whose spec is not the asked one, although its id is."""
+
+    def __init__(self, run: str, field: str, stored: str, asked: str) -> None:
+        super().__init__(run, field, stored, asked)
+
+    def __str__(self) -> str:
+        run, field, stored, asked = self.args
+        return (
+            f"{run}: the finished run has {field} = {stored}, this sweep asks for {asked}. "
+            "Move that run folder away, or run the version that made it."
+        )
+
+
+class DamagedError(ClibdError):
+    """A file of ours that is not what was written."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+
+    def __str__(self) -> str:
+        path, reason = self.args
+        return f"{path}: {reason}. The file is damaged or of another version; remove it and run the command again."
+
+
+class WeightsError(ClibdError):
+    """Weights that are not there, or do not fit the tower."""
+
+    def __init__(self, tower: str, weights: str, reason: str) -> None:
+        super().__init__(tower, weights, reason)
+
+    def __str__(self) -> str:
+        tower, weights, reason = self.args
+        return (
+            f"{tower} tower: the weights '{weights}' cannot be used: {reason}. "
+            "Give a local file or folder, or make the hub reachable once so that its cache is filled."
+        )
+
+
+class NonFiniteLossError(ClibdError):
+    """The loss became NaN or infinite."""
+
+    def __init__(self, step: int, value: float) -> None:
+        super().__init__(step, value)
+
+    def __str__(self) -> str:
+        step, value = self.args
+        return (
+            f"step {step}: the loss is {value}. The last checkpoint is kept; "
+            "a lower learning rate or fp32 usually helps."
+        )
+
+
+class FailedRunsError(ClibdError):
+    """Some runs of a sweep failed, each with its reason in its run folder."""
+
+    def __init__(self, sweep: str, failed: Sequence[tuple[str, str]]) -> None:
+        super().__init__(sweep, tuple(failed))
+
+    def __str__(self) -> str:
+        sweep, failed = self.args
+        reasons = "; ".join(f"{run}: {reason}" for run, reason in failed)
+        return f"{sweep}: {len(failed)} run(s) failed ({reasons}). Start the sweep again to run only these."
+
+
+class RecordError(Exception):
+    """One bad record; it goes to the reject list with this reason."""

@@ -1,0 +1,1 @@
+"""Embeddings, retrieval, accuracies, and the floors beside them."""

@@ -1,0 +1,115 @@
+"""A folder on a disk or in an object store, in which nothing is ever seen half-written.
+
+Local files are written beside their place and renamed; object stores show an object only when it is complete.
+"""
+
+import json
+import os
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from workloads.errors import DamagedError
+
+
+class Folder:
+    """A folder given as a path or as an address such as ``s3://bucket/runs``."""
+
+    def __init__(self, address: str | Path) -> None:
+        text = str(address)
+        if "://" in text:
+            self._fs, self.path = pafs.FileSystem.from_uri(text)
+            self.address = text.rstrip("/")
+        else:
+            self.path = str(Path(text).absolute())
+            self._fs, self.address = pafs.LocalFileSystem(), self.path
+
+    def __str__(self) -> str:
+        return self.address
+
+    def __truediv__(self, name: str) -> "Folder":
+        return Folder(f"{self.address}/{name}")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder is on a disk of this machine."""
+        return isinstance(self._fs, pafs.LocalFileSystem)
+
+    def has(self, name: str) -> bool:
+        """Whether the folder holds a file of this name."""
+        return bool(self._fs.get_file_info(f"{self.path}/{name}").type == pafs.FileType.File)
+
+    def folders(self) -> list[str]:
+        """Names of the folders directly inside, sorted; empty when this folder does not exist."""
+        infos = self._fs.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
+        return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
+
+    def files(self) -> list[str]:
+        """Names of the files directly inside, sorted; empty when this folder does not exist."""
+        infos = self._fs.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
+        return sorted(info.base_name for info in infos if info.type == pafs.FileType.File)
+
+    def read(self, name: str) -> bytes:
+        """Whole content of a file."""
+        with self._fs.open_input_stream(f"{self.path}/{name}") as stream:
+            return bytes(stream.read())
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file whole or not at all."""
+        target = f"{self.path}/{name}"
+        if not self.is_local:
+            with self._fs.open_output_stream(target) as stream:
+                stream.write(content)
+            return
+        Path(target).parent.mkdir(parents=True, exist_ok=True)
+        aside = f"{target}.{uuid.uuid4().hex[:8]}.tmp"
+        try:
+            with open(aside, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(aside, target)
+        finally:
+            Path(aside).unlink(missing_ok=True)
+
+    def remove(self, name: str) -> None:
+        """Remove a file, if it is there."""
+        if self.has(name):
+            self._fs.delete_file(f"{self.path}/{name}")
+
+    def remove_folder(self, name: str) -> None:
+        """Remove a folder and what is in it, if it is there."""
+        if self._fs.get_file_info(f"{self.path}/{name}").type == pafs.FileType.Directory:
+            self._fs.delete_dir(f"{self.path}/{name}")
+
+    def read_json(self, name: str) -> Any:
+        """A JSON file.
+
+        Raises:
+            DamagedError: the file is not JSON.
+        """
+        try:
+            return json.loads(self.read(name))
+        except ValueError as error:
+            raise DamagedError(f"{self}/{name}", f"not JSON ({error})") from error
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Write a value as JSON, readable and with sorted keys."""
+        self.write(name, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
+
+    def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """A Parquet file."""
+        try:
+            return pq.read_table(f"{self.path}/{name}", columns=columns, filesystem=self._fs, partitioning=None)
+        except pa.ArrowInvalid as error:
+            raise DamagedError(f"{self}/{name}", f"not Parquet ({error})") from error
+
+    def write_table(self, name: str, table: pa.Table, row_group_size: int | None = None) -> None:
+        """Write a Parquet file whole or not at all."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd", row_group_size=row_group_size)
+        self.write(name, sink.getvalue().to_pybytes())

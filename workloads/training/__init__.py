@@ -1,0 +1,1 @@
+"""The contrastive loss, the order of specimens, the loop and its checkpoints."""
