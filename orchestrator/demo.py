@@ -55,6 +55,7 @@ def demo_facts() -> DatasetFacts:
         seed=SEED,
         modalities=modalities_of(table),
         image_size=SIDE,
+        frame="",
         feature_size=None,
         num_specimens=counts,
         num_rejects=0,

@@ -46,7 +46,7 @@ def evaluate_command(run_address: str, data: str, out: str | None, form: str) ->
         print(json.dumps([asdict(row) for row in result.measurements], indent=1))
     else:
         print(_table(result.measurements))
-    console.print(f"Embeddings, predictions and measurements: {target}", soft_wrap=True)
+    console.print(f"Embeddings, predictions and measurements: {target}")
 
 
 def _table(measurements: Sequence[Measurement]) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from workloads.data.frame import consensus
 from workloads.data.prepared import SCHEMA_VERSION, DatasetFacts, count_specimens, write_facts
 from workloads.data.schema import TRAINING_SPLITS, lineage_text, modalities_of, table_fingerprint
 from workloads.data.shards import Shard, ShardReport, make_shard, plan_shards
@@ -51,7 +52,8 @@ def prepare(
     _claim(target, fingerprint)
     features = table["image_features"].drop_null()
     target.write("tokenizer.json", learn_word_pieces(_training_labels(table)).encode())
-    reports = _run(table, shards, root, image_size, modalities, target, on_shard)
+    frame = consensus(table["barcode"].drop_null().to_pylist())
+    reports = _run(table, shards, root, image_size, modalities, frame, target, on_shard)
     counts = count_specimens(reports)
     rejects = [reject for report in reports for reject in report.rejects]
     if not sum(counts.values()):
@@ -65,6 +67,7 @@ def prepare(
         seed=synthetic_seed,
         modalities=modalities,
         image_size=image_size,
+        frame=frame,
         feature_size=len(features[0]) if len(features) else None,
         num_specimens=counts,
         num_rejects=len(rejects),
@@ -95,6 +98,7 @@ def _run(
     root: str,
     image_size: int,
     modalities: tuple[Modality, ...],
+    frame: str,
     target: Folder,
     on_shard: Callable[[int, int], None],
 ) -> list[ShardReport]:
@@ -114,7 +118,7 @@ def _run(
         shard = shards[int(item["id"])]
         rows: pa.Table = ray.get(by_split[shard.split])
         rows = rows.slice(shard.start, shard.stop - shard.start)
-        report = make_shard(rows, shard, root, image_size, modalities, Folder(address))
+        report = make_shard(rows, shard, root, image_size, modalities, frame, Folder(address))
         return {
             "id": item["id"],
             "num_rows": report.num_rows,

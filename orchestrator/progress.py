@@ -25,7 +25,7 @@ _LINE_EVERY = 10.0
 
 def stderr_console() -> Console:
     """The console of all progress; stdout stays for data."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 @contextmanager
@@ -73,10 +73,7 @@ class SweepDisplay:
 
     def say(self, line: str) -> None:
         """One line that stays."""
-        self._print(line)
-
-    def _print(self, line: str) -> None:
-        self._console.print(line, soft_wrap=True)
+        self._console.print(line)
 
     def begin(self, todo: Plan, num_training: int, at_once: int) -> None:
         """Show the runs that are about to start."""
@@ -111,7 +108,7 @@ class SweepDisplay:
             self._bars.start_task(self._tasks[run])
             self._bars.update(self._tasks[run], state="starting its workers")
         else:
-            self._print(f"{self._labels[run]}: starting its workers")
+            self._console.print(f"{self._labels[run]}: starting its workers")
 
     def trained(self, run: str, report: Mapping[str, Any]) -> None:
         """A run finished an epoch."""
@@ -130,7 +127,7 @@ class SweepDisplay:
             self._bars.update(self._overall, completed=done * sum(self._epochs.values()), state=left)
         elif time.monotonic() - self._last_line > _LINE_EVERY or epoch == epochs:
             self._last_line = time.monotonic()
-            self._print(f"{self._labels[run]}: {state}  |  all runs: {left}")
+            self._console.print(f"{self._labels[run]}: {state}  |  all runs: {left}")
 
     def ended(self, run: str, failed: bool) -> None:
         """A run's trial ended."""
@@ -142,7 +139,7 @@ class SweepDisplay:
             self._bars.update(self._tasks[run], state=state)
             self._bars.stop_task(self._tasks[run])
         else:
-            self._print(f"{self._labels[run]}: {state} after {clock(time.monotonic() - self._begun[run])}")
+            self._console.print(f"{self._labels[run]}: {state} after {clock(time.monotonic() - self._begun[run])}")
 
     def _left(self) -> str:
         open_runs = len([run for run in self._labels if run not in self._pace.done])

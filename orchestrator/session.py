@@ -62,6 +62,8 @@ def ray_session(address: str | None) -> Iterator[None]:
             f"no Ray cluster answers at {address}. Start one with `ray up cluster.yaml` and run this command on its "
             "head node (`ray attach cluster.yaml`), or leave out --address to use this machine."
         ) from error
+    import ray.data  # configures its logger when it is imported
+
     for name in ("ray.data", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)  # the commands have their own display
     try:

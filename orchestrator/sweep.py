@@ -5,14 +5,14 @@ state, and a run that was interrupted goes on from its Ray Train checkpoint.
 """
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.plan import Plan, plan
 from orchestrator.progress import SweepDisplay
 from orchestrator.resources import Resources, concurrent_runs
-from orchestrator.train import run_training
+from orchestrator.trial import drive_run
 from sweeps import SWEEPS
 from sweeps.bases import base_spec
 from sweeps.point import Point, Scale
@@ -20,8 +20,8 @@ from workloads.data.batches import check_batch
 from workloads.data.prepared import DatasetFacts, PreparedDataset
 from workloads.errors import FailedRunsError, ModalitiesError
 from workloads.evaluation.floors import compute_floors
-from workloads.record import RunFolder, find_runs, measurements_to_table, provenance
-from workloads.spec import spec_from_dict, spec_to_dict
+from workloads.record import RunFolder, find_runs, measurements_to_table
+from workloads.spec import spec_to_dict
 from workloads.storage import Folder
 
 SEEDS = (42, 43, 44, 45, 46)
@@ -70,6 +70,19 @@ def plan_of(request: SweepRequest, facts: DatasetFacts) -> Plan:
     return plan(points_of(request, facts), states, stored)
 
 
+def ready(request: SweepRequest, facts: DatasetFacts, resources: Resources) -> Plan:
+    """What is to be run, after a look whether it can be; starts nothing.
+
+    Raises:
+        ModalitiesError, TooFewSpecimensError, SpecError: a point cannot be trained on this data set.
+        DriftError: a finished run was another experiment.
+    """
+    todo = plan_of(request, facts)
+    for point in todo.to_run:
+        check_batch(point.spec, facts.num_training, resources.num_workers)
+    return todo
+
+
 def floors_name(facts: DatasetFacts) -> str:
     """File of a data set's floors, beside the runs of a sweep."""
     return f"floors-{facts.name}-{facts.fingerprint}.parquet"
@@ -80,13 +93,11 @@ def run_sweep(request: SweepRequest, resources: Resources, display: SweepDisplay
 
     Raises:
         FailedRunsError: runs failed; the others are finished.
-        TooFewSpecimensError, SpecError: a point cannot be trained on this data set.
+        UsageError: as `ready`.
     """
     dataset = PreparedDataset(request.data)
     facts = dataset.facts
-    todo = plan_of(request, facts)
-    for point in todo.to_run:
-        check_batch(point.spec, facts.num_training, resources.num_workers)
+    todo = ready(request, facts, resources)
     folder = request.runs / request.name
     if not folder.has(floors_name(facts)):
         display.say("Computing the floors: 5-mer nearest neighbour and linear CCA")
@@ -105,20 +116,6 @@ def run_sweep(request: SweepRequest, resources: Resources, display: SweepDisplay
 
 def _never_ended(folder: Folder, point: Point) -> bool:
     return RunFolder(folder / point.spec.id).state() == "missing"
-
-
-def drive_run(config: Mapping[str, Any]) -> None:
-    """Body of a Tune trial: drives one Ray Train run."""
-    from ray.tune.integration.ray_train import TuneReportCallback
-
-    job = config["job"]
-    spec = spec_from_dict(job["spec"])
-    run = RunFolder(Folder(job["run"]))
-    run.folder.remove("status.json")  # of an earlier attempt that failed
-    run.begin(spec, job["point"], provenance(job["argv"]))
-    run_training(spec, run, job["data"], Resources(**job["resources"]), [TuneReportCallback()])
-    if run.state() == "finished":
-        run.folder.remove_folder("checkpoints")
 
 
 def _tune(request: SweepRequest, todo: Plan, resources: Resources, display: SweepDisplay, num_training: int) -> None:

@@ -10,7 +10,7 @@ from orchestrator.plan import Plan
 from orchestrator.progress import SweepDisplay, stderr_console
 from orchestrator.resources import Resources, choose_resources
 from orchestrator.session import num_gpus_here, ray_session
-from orchestrator.sweep import SweepRequest, plan_of, run_sweep
+from orchestrator.sweep import SweepRequest, plan_of, ready, run_sweep
 from results.report import write_report
 from results.sweep_table import render_sweep_table
 from sweeps import SWEEPS
@@ -58,7 +58,7 @@ def carry_out(asked: Asked) -> None:
         print(describe_plan(request, facts, plan_of(request, facts), resources))
         return
     if asked.data is not None:
-        _ = PreparedDataset(request.data).facts  # a missing data set is said before Ray starts
+        ready(request, PreparedDataset(request.data).facts, resources)  # what cannot be is said before Ray starts
     with ray_session(asked.address):
         if asked.data is None:
             prepare_demo(demo, console)
@@ -67,7 +67,7 @@ def carry_out(asked: Asked) -> None:
     print(render_sweep_table(request.runs, table, "md"))
     if request.runs.is_local:
         report = write_report(request.runs)
-        console.print(f"Runs: {request.runs / asked.sweep}\nReport: {report}", soft_wrap=True)
+        console.print(f"Runs: {request.runs / asked.sweep}\nReport: {report}")
     sys.stdout.flush()
 
 

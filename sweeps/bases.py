@@ -44,7 +44,7 @@ def base_spec(
 def _small(spec: ExperimentSpec) -> ExperimentSpec:
     """Towers of about a million parameters, from scratch, with learning rates that suit them."""
     if spec.image.kind == "features":
-        image = ImageTower(kind="features", width=1024, depth=2, dropout=0.5)
+        image = ImageTower(kind="features", width=2048, depth=2, dropout=0.7)
     else:
         image = ImageTower(
             architecture="vit_tiny_patch16_224", image_size=48, patch_size=8, width=96, depth=4, num_heads=3
@@ -59,11 +59,10 @@ def _small(spec: ExperimentSpec) -> ExperimentSpec:
             hidden_width=256,
             dropout=0.0,
             token_dropout=0.1,
-            random_offset=not spec.synthetic,  # synthetic barcodes all start at the same base
         ),
         text=TextTower(width=128, depth=1, num_heads=4, hidden_width=256, dropout=0.0),
         embedding_size=256,
-        max_learning_rate=2e-3,
-        initial_learning_rate=4e-5,
-        epochs=15 if spec.synthetic else 30,
+        max_learning_rate=3e-3,
+        initial_learning_rate=6e-5,
+        epochs=20,
     )

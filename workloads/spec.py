@@ -61,8 +61,6 @@ class DnaTower:
     dropout: float = 0.1
     token_dropout: float = 0.0
     """Share of 5-mers replaced by the unknown token in training, against learning barcodes by heart."""
-    random_offset: bool = False
-    """Whether training drops 0 to 4 leading bases at random, as barcodes start at any base of the gene."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -154,7 +152,7 @@ def _non_default(value: Any) -> Iterator[tuple[str, Any]]:
             if nested := dict(_non_default(current)):
                 yield item.name, nested
             continue
-        yield item.name, current
+        yield item.name, float(current) if item.type is float else current  # 0 and 0.0 are one value: one id
 
 
 def fingerprint(spec: ExperimentSpec) -> str:

@@ -102,10 +102,19 @@ class Folder:
         self.write(name, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """A Parquet file."""
+        """A Parquet file.
+
+        Raises:
+            DamagedError: the file is not Parquet, or no longer what was written.
+        """
         try:
             return pq.read_table(f"{self.path}/{name}", columns=columns, filesystem=self._fs, partitioning=None)
-        except pa.ArrowInvalid as error:
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowInvalid, OSError) as error:
+            # Arrow reports broken pages as an OSError without a number; one with a number is about the disk.
+            if isinstance(error, OSError) and (error.errno is not None or not self.is_local):
+                raise
             raise DamagedError(f"{self}/{name}", f"not Parquet ({error})") from error
 
     def write_table(self, name: str, table: pa.Table, row_group_size: int | None = None) -> None:

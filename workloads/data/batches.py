@@ -14,7 +14,6 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from workloads.data.barcode import token_ids
 from workloads.data.images import evaluation_view, training_view
 from workloads.data.prepared import PreparedDataset, labels_of
 from workloads.data.taxon_text import TextTokenizer
@@ -56,7 +55,6 @@ class Specimens:
         if "image" in self.modalities and spec.image.kind == "features":
             self._features = _matrix(table["image_features"])
         if "dna" in self.modalities:
-            self._barcodes = table["barcode"].to_pylist()
             self._dna_ids: npt.NDArray[np.int16] = _matrix(table["dna_ids"])
         if "text" in self.modalities:
             if tokenizer is None:
@@ -83,7 +81,7 @@ class Specimens:
     def inputs(self, modality: str, rows: Indices, view: View) -> Tensor:
         """The input of one tower for some rows."""
         if modality == "dna":
-            return torch.from_numpy(self._dna_inputs(rows, view).astype(np.int64))
+            return torch.from_numpy(self._dna_ids[rows].astype(np.int64))
         if modality == "text":
             return torch.from_numpy(self._text_ids[self._text_of[rows]])
         if self._features is not None:
@@ -97,13 +95,6 @@ class Specimens:
         if view.epoch is None:
             return evaluation_view(content, size)
         return training_view(content, size, np.random.default_rng([view.seed, view.epoch, row]))
-
-    def _dna_inputs(self, rows: Indices, view: View) -> npt.NDArray[np.int16]:
-        if view.epoch is None or not self._spec.dna.random_offset:
-            return self._dna_ids[rows]
-        # A stream of its own, so that the same specimen's picture does not depend on this setting.
-        offsets = [int(np.random.default_rng([view.seed, view.epoch, int(row), 1]).integers(5)) for row in rows]
-        return token_ids([self._barcodes[row][offset:] for row, offset in zip(rows, offsets, strict=True)])
 
 
 def _matrix(column: pa.ChunkedArray) -> npt.NDArray[Any]:

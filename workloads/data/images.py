@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
 from workloads.errors import RecordError
 
@@ -18,6 +18,18 @@ MAX_PIXELS = 25_000_000
 """Four times the largest original of BIOSCAN (2880 x 2160)."""
 JPEG_QUALITY = 90
 _FORMATS = ("JPEG", "PNG")
+_LONGEST_JPEG_SIDE = 65_500
+_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What turns a picture upright, by its EXIF orientation."""
 
 
 def open_image(content: bytes) -> Image.Image:
@@ -30,11 +42,12 @@ def open_image(content: bytes) -> Image.Image:
         raise RecordError("the image file is empty")
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's remarks on transparency and on damaged EXIF
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(content), formats=_FORMATS)
             if image.width * image.height > MAX_PIXELS:
                 raise RecordError(f"the image claims {image.width} x {image.height} pixels; 25 megapixels are allowed")
-            return ImageOps.exif_transpose(image).convert("RGB")
+            return _rgb(_upright(image))
     except (
         OSError,
         SyntaxError,
@@ -45,18 +58,33 @@ def open_image(content: bytes) -> Image.Image:
         raise RecordError(f"the image does not decode: {' '.join(str(error).split())}") from error
 
 
+def _upright(image: Image.Image) -> Image.Image:
+    """Turned as its EXIF says. ImageOps.exif_transpose rewrites the EXIF too, and fails where that is damaged."""
+    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+    image.load()
+    return image if turn is None else image.transpose(turn)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits: Pillow would clip them to 255, which leaves white
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
 def shrink(content: bytes, shorter_side: int) -> bytes:
     """JPEG bytes whose shorter side is at most `shorter_side`; bytes that already fit are kept as they are.
 
     Raises:
-        RecordError: as `open_image`.
+        RecordError: as `open_image`, or the result is too long for a JPEG.
     """
     image = open_image(content)
     scale = shorter_side / min(image.size)
     if scale >= 1 and content[:2] == b"\xff\xd8":
         return content
+    size = (round(image.width * min(scale, 1)), round(image.height * min(scale, 1)))
+    if max(size) > _LONGEST_JPEG_SIDE:
+        raise RecordError(f"the image would be {size[0]} x {size[1]} pixels, longer than a JPEG can be")
     if scale < 1:
-        size = (round(image.width * scale), round(image.height * scale))
         image = image.resize(size, Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=JPEG_QUALITY)
@@ -69,6 +97,8 @@ def read_image_file(source: Path, reference: str) -> bytes:
     Raises:
         RecordError: the name leaves the folder, or there is no such file.
     """
+    if "\0" in reference:
+        raise RecordError(f"the image name {reference!r} is no file name")
     path = (source / reference).resolve()
     if not path.is_relative_to(source.resolve()):
         raise RecordError(f"the image name {reference!r} leads out of its folder")

@@ -40,6 +40,8 @@ class DatasetFacts:
     modalities: tuple[Modality, ...]
     image_size: int
     """Shorter side of stored images, pixels, at most."""
+    frame: str
+    """Consensus of the barcodes, which gives all of them one frame; empty without barcodes."""
     feature_size: int | None
     """Length of precomputed image features; None where the images are pixels."""
     num_specimens: dict[str, int]
@@ -74,7 +76,10 @@ class PreparedDataset:
         version = content.get("schema_version") if isinstance(content, dict) else None
         if version != SCHEMA_VERSION:
             raise DamagedError(f"{self.folder}/dataset.json", f"schema version {version}, not {SCHEMA_VERSION}")
-        return DatasetFacts(**{**content, "modalities": tuple(content["modalities"])})
+        try:
+            return DatasetFacts(**{**content, "modalities": tuple(content["modalities"])})
+        except (TypeError, KeyError) as error:
+            raise DamagedError(f"{self.folder}/dataset.json", f"not the fields of this version ({error})") from error
 
     def tokenizer_json(self) -> str:
         """The data set's own word pieces, as the `tokenizers` library stores them."""
@@ -101,7 +106,7 @@ def labels_of(table: pa.Table) -> dict[str, npt.NDArray[np.object_]]:
 
 def write_facts(folder: Folder, facts: DatasetFacts, rejects: Iterable[tuple[str, str]]) -> None:
     """Finish a prepared data set: the reject list, then dataset.json."""
-    lines = [f"{identifier}\t{reason}\n" for identifier, reason in rejects]
+    lines = ["\t".join(" ".join(part.split()) for part in reject) + "\n" for reject in rejects]
     folder.write("rejects.tsv", "".join(["specimen_id\treason\n", *lines]).encode())
     folder.write_json("dataset.json", asdict(facts))
 

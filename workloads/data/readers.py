@@ -4,6 +4,7 @@ A reader yields raw rows; `import_specimens` cleans them, puts bad ones on the r
 """
 
 import gzip
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
@@ -102,15 +104,33 @@ def _table_rows(path: Path) -> Iterator[dict[str, Any]]:
     }
     if "specimen_id" not in chosen:
         raise SourceError(str(path), "first line", f"no column is one of {', '.join(COLUMN_NAMES['specimen_id'])}")
-    table = table.select(list(chosen.values())).rename_columns(list(chosen))
+    table = _typed(path, table, chosen)
     features = _features_beside(path, len(table))
     start = 0
     for batch in table.to_batches(max_chunksize=4096):
         for offset, row in enumerate(batch.to_pylist()):
             if features is not None:
-                row["image_features"] = features[start + offset]
+                row["image_features"] = np.asarray(features[start + offset], dtype=np.float32)
             yield row
         start += len(batch)
+
+
+def _typed(path: Path, table: pa.Table, chosen: Mapping[str, str]) -> pa.Table:
+    """The chosen columns under our names, all of them text but the features.
+
+    Raises:
+        SourceError: two columns of one name, or a column that holds something else.
+    """
+    columns = {}
+    for ours, theirs in chosen.items():
+        if table.column_names.count(theirs) > 1:
+            raise SourceError(str(path), "", f"several columns are called '{theirs}'")
+        wanted = pa.list_(pa.float32()) if ours == "image_features" else pa.string()
+        try:
+            columns[ours] = table[theirs].cast(wanted)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise SourceError(str(path), f"column '{theirs}'", f"{table[theirs].type}, not {wanted}") from error
+    return pa.table(columns)
 
 
 def _read_table(path: Path) -> pa.Table:
@@ -122,14 +142,18 @@ def _read_table(path: Path) -> pa.Table:
         with gzip.open(path) if name.endswith(".gz") else open(path, "rb") as stream:
             header = stream.readline().decode("utf-8-sig").rstrip("\r\n").split(delimiter)
             columns = [column.strip('"') for column in header]
-            return pacsv.read_csv(
+            table = pacsv.read_csv(
                 stream,
                 read_options=pacsv.ReadOptions(column_names=columns),
                 parse_options=pacsv.ParseOptions(delimiter=delimiter, newlines_in_values=False),
                 convert_options=pacsv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string())),
             )
-    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError, EOFError, UnicodeDecodeError) as error:
+    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise SourceError(str(path), "", f"not readable as a table ({' '.join(str(error).split())})") from error
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if pc.any(pc.match_substring(column, "\n")).as_py():  # such a value has swallowed whole records
+            raise SourceError(str(path), f"column '{name}'", "a value spans lines; is a quotation mark not closed?")
+    return table
 
 
 def _features_beside(path: Path, num_rows: int) -> Any | None:
@@ -137,7 +161,12 @@ def _features_beside(path: Path, num_rows: int) -> Any | None:
     found = sorted(path.parent.glob("image_features*.npy"))
     if not found:
         return None
-    features = np.load(found[0], mmap_mode="r", allow_pickle=False)
+    if len(found) > 1:
+        raise SourceError(str(path.parent), "", f"several feature files ({', '.join(p.name for p in found)}); keep one")
+    try:
+        features = np.load(found[0], mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise SourceError(str(found[0]), "", f"not readable as an array of numbers ({error})") from error
     if features.ndim != 2 or len(features) != num_rows:
         raise SourceError(str(found[0]), "", f"shape {features.shape} does not fit the {num_rows} rows of {path.name}")
     return features

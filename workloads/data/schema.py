@@ -35,7 +35,7 @@ UNUSED_SPLITS = ("single_species",)
 """Species of a single record can be neither query nor key."""
 SPLITS = (*TRAINING_SPLITS, *KEY_SPLITS, "val_seen", "val_unseen", "test_seen", "test_unseen", *UNUSED_SPLITS)
 
-_MISSING_WORDS = {"", "not_classified", "na", "nan", "none", "null", "unknown", "unclassified", "[]"}
+_MISSING_WORDS = {"", "not_classified", "not classified", "na", "nan", "none", "null", "unknown", "unclassified", "[]"}
 
 
 def clean_name(value: str | None) -> str | None:

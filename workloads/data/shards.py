@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workloads.data.barcode import token_ids
+from workloads.data.frame import place
 from workloads.data.images import read_image_file, shrink
 from workloads.data.schema import SPECIMEN_SCHEMA, SPLITS, lineage_text
 from workloads.data.synthetic import SCHEME, Place
@@ -87,7 +88,13 @@ def plan_shards(table: pa.Table, rows_per_shard: int = ROWS_PER_SHARD) -> list[S
 
 
 def make_shard(
-    rows: pa.Table, shard: Shard, root: str, image_size: int, modalities: tuple[Modality, ...], target: Folder
+    rows: pa.Table,
+    shard: Shard,
+    root: str,
+    image_size: int,
+    modalities: tuple[Modality, ...],
+    frame: str,
+    target: Folder,
 ) -> ShardReport:
     """Prepare the rows of one shard and write it, unless it is there already.
 
@@ -96,6 +103,7 @@ def make_shard(
         root: folder that image names are relative to.
         image_size: shorter side that larger images are reduced to, pixels.
         modalities: what every specimen of the data set must have.
+        frame: consensus that gives barcodes their common frame.
         target: folder of the prepared data set.
     """
     folder, report_name = target / shard.folder, f"{shard.name}.json"
@@ -109,7 +117,7 @@ def make_shard(
         except RecordError as error:
             rejects.append((row["specimen_id"], str(error)))
     if "dna" in modalities:
-        for prepared, ids in zip(kept, token_ids([row["barcode"] for row in kept]), strict=True):
+        for prepared, ids in zip(kept, token_ids([place(row["barcode"], frame) for row in kept]), strict=True):
             prepared["dna_ids"] = ids
     report = ShardReport(shard.split, len(kept), tuple(rejects))
     folder.write_table(shard.name, pa.Table.from_pylist(kept, schema=PREPARED_SCHEMA))

@@ -1,5 +1,6 @@
 """Tokenisers for taxonomic labels: the data set's own word pieces, or a published model's."""
 
+import string
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -18,24 +19,37 @@ VOCABULARY_SIZE = 2000
 MAX_TOKENS = 48
 """Labels are never cut in practice: the longest of BIOSCAN-1M have some 30 pieces. The authors cut at 20."""
 
+_SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
+
 
 def learn_word_pieces(labels: Iterable[str]) -> str:
     """A word-piece vocabulary learned from labels, as JSON of the `tokenizers` library.
 
     Any other label is spelled with the single characters that are always part of the vocabulary.
     """
-    tokenizer = Tokenizer(WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = BertNormalizer()
-    tokenizer.pre_tokenizer = BertPreTokenizer()
-    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    distinct = sorted(set(labels))
+    found = {character for label in distinct for character in BertNormalizer().normalize_str(label)}
+    characters = sorted(found.union(string.ascii_lowercase) - {" "})
+    # Without ids of their own from the start, characters are numbered, and equally common pairs joined, by chance.
     trainer = WordPieceTrainer(
         vocab_size=VOCABULARY_SIZE,
-        special_tokens=["[PAD]", "[CLS]", "[SEP]", "[UNK]", *letters, *(f"##{letter}" for letter in letters)],
+        special_tokens=[*_SPECIAL_TOKENS, *characters, *(f"##{character}" for character in characters)],
         show_progress=False,
     )
-    tokenizer.train_from_iterator(sorted(set(labels)), trainer)
+    learner = _bert_like(WordPiece(unk_token="[UNK]"))
+    learner.train_from_iterator(distinct, trainer)
+    # A special token is cut out of any word it is in, so only the real ones may be special when labels are read.
+    tokenizer = _bert_like(WordPiece(learner.get_vocab(), unk_token="[UNK]"))
+    tokenizer.add_special_tokens(list(_SPECIAL_TOKENS))
     tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 1), ("[SEP]", 2)])
     return str(tokenizer.to_str())
+
+
+def _bert_like(model: WordPiece) -> Tokenizer:
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = BertNormalizer()
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    return tokenizer
 
 
 class TextTokenizer:

@@ -132,7 +132,9 @@ def _prediction_table(
 
 
 def _embedding_table(specimens: Specimens, embedded: Embeddings) -> pa.Table:
-    columns = {name: pa.array(list(rows), pa.list_(pa.float32())) for name, rows in embedded.items()}
+    columns: dict[str, pa.Array] = {}
+    for name, rows in embedded.items():
+        columns[name] = pa.array(list(rows), pa.list_(pa.float32()))
     ids = pa.array(specimens.ids.tolist(), pa.string())
     splits = pa.array(specimens.split.tolist(), pa.string())
     return pa.table({"specimen_id": ids, "split": splits, **columns})

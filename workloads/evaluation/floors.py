@@ -102,7 +102,7 @@ def _counts(table: pa.Table) -> Matrix:
 
 
 def _unit(rows: Matrix) -> npt.NDArray[np.float32]:
-    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
+    unit: Matrix = rows / np.linalg.norm(rows, axis=1, keepdims=True).clip(1e-12)
     return unit.astype(np.float32)
 
 

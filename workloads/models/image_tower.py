@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from workloads.errors import WeightsError
@@ -40,7 +41,7 @@ class VisionTower(nn.Module):
                 num_classes=0,
                 **overrides,
             )
-        except (RuntimeError, OSError, ValueError) as error:
+        except (RuntimeError, OSError, ValueError, SafetensorError) as error:
             raise WeightsError(
                 "image", spec.weights or spec.architecture, str(error).strip().splitlines()[0]
             ) from error

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from workloads.data import barcode
@@ -92,8 +93,8 @@ def _bert(tower: str, weights: str | None, sizes: dict[str, Any]) -> Any:
     from transformers import BertConfig, BertModel
 
     if weights is None:
-        return BertModel(BertConfig(**sizes), add_pooling_layer=False)
-    return _pretrained(tower, weights, BertModel, add_pooling_layer=False)
+        return BertModel(BertConfig(**sizes, attn_implementation=_attention()), add_pooling_layer=False)
+    return _pretrained(tower, weights, BertModel, add_pooling_layer=False, attn_implementation=_attention())
 
 
 def _clip(weights: str | None, sizes: dict[str, Any]) -> Any:
@@ -101,15 +102,20 @@ def _clip(weights: str | None, sizes: dict[str, Any]) -> Any:
     from transformers import CLIPTextConfig, CLIPTextModel
 
     if weights is None:
-        return CLIPTextModel(CLIPTextConfig(**sizes))
-    return _pretrained("text", weights, CLIPTextModel)
+        return CLIPTextModel(CLIPTextConfig(**sizes, attn_implementation=_attention()))
+    return _pretrained("text", weights, CLIPTextModel, attn_implementation=_attention())
+
+
+def _attention() -> str:
+    """The attention that is fast here: on CPUs the fused kernels lose to plain matrix products (docs/log.md)."""
+    return "sdpa" if torch.cuda.is_available() else "eager"
 
 
 def _pretrained(tower: str, weights: str, model: Any, **options: Any) -> Any:
     """Published weights; a tensor that the file lacks is an error, never a silent random one."""
     try:
         loaded, report = model.from_pretrained(weights, output_loading_info=True, **options)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise WeightsError(tower, weights, str(error).strip().splitlines()[0]) from error
     if missing := sorted(report["missing_keys"]):
         raise WeightsError(tower, weights, f"it lacks {len(missing)} tensor(s), {missing[0]} first")

@@ -1,0 +1,1 @@
+"""What is fast, and by how much; each figure with its commit and hardware under results/."""
