@@ -31,5 +31,5 @@ install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml constraints-cpu.txt
 	@test -x $(BIN)/python || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet "uv>=0.8"
-	$(BIN)/uv pip install --quiet --python $(BIN)/python $(TORCH) --editable ".[dev]"
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(TORCH) --editable ".[dev]"
 	@touch $@

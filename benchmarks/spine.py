@@ -132,7 +132,7 @@ def _note_rate(rates: list[float], report: EpochReport, steps: Sequence[Event], 
 def sweep(folder: Path) -> dict[str, float]:
     """The amp sweep (two runs, two workers each): where its wall time goes."""
     request = SweepRequest(name="amp", scale="small", data=Folder(folder / "data"), runs=Folder(folder / "runs"))
-    resources = choose_resources(num_cpus=os.cpu_count() or 1, num_gpus=0, remote=False, workers=None)
+    resources = choose_resources(num_cpus=os.cpu_count() or 1, num_gpus=0, remote=False, workers=None, cpu_only=True)
     wall = seconds_of(lambda: run_sweep(request, resources, SweepDisplay(Console(stderr=True))))
     runs = [run.status() for run in find_runs(request.runs, request.name)]
     trained = sum(run["training_seconds"] for run in runs)

@@ -71,6 +71,7 @@ def _command(sweep: Sweep) -> None:
         workers: Annotated[
             int | None, typer.Option(min=1, help="Workers of one run. Default: GPUs, or two CPUs.")
         ] = None,
+        cpu: Annotated[bool, typer.Option("--cpu", help="Train on CPUs, also where there are GPUs.")] = False,
         wandb: Annotated[Wandb, typer.Option(help="Log to Weights & Biases.")] = Wandb.OFF,
     ) -> None:
         from orchestrator.sweep_command import Asked, carry_out
@@ -90,6 +91,7 @@ def _command(sweep: Sweep) -> None:
                 num_seeds=seeds,
                 address=address,
                 workers=workers,
+                cpu_only=cpu,
                 wandb=wandb.value,
             )
         )

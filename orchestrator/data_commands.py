@@ -23,8 +23,8 @@ def import_command(source: str, to: Path, num_synthetic: int, seed: int) -> None
     """`clibd data import`."""
     console = stderr_console()
     if source == "synthetic":
-        with counting(console, "Drawing synthetic insects", num_synthetic) as told:
-            imported = import_synthetic(num_synthetic, seed, told)
+        with counting(console, f"Growing {num_synthetic:,} synthetic insects", "specimens") as told:
+            imported = import_synthetic(num_synthetic, seed, lambda done: told(done, num_synthetic))
     else:
         console.print(f"Reading {source}")
         imported = import_specimens(Path(source))
@@ -70,7 +70,7 @@ def prepare_command(specimens: Path, to: str, name: str | None, image_size: int,
     metadata = table.schema.metadata or {}
     target = Folder(to)
     console = stderr_console()
-    with ray_session(address), counting(console, f"Preparing {len(table):,} specimens, shards", 1) as told:
+    with ray_session(address), counting(console, f"Preparing {len(table):,} specimens", "shards") as told:
         facts = prepare(
             table,
             target,
@@ -79,7 +79,7 @@ def prepare_command(specimens: Path, to: str, name: str | None, image_size: int,
             image_size=image_size,
             synthetic_seed=int(metadata[_SEED]) if _SEED in metadata else None,
             source=metadata.get(_SOURCE, b"").decode(),
-            on_shard=lambda done, total: told(int(done == total)),
+            on_shard=told,
         )
     console.print(f"{sum(facts.num_specimens.values()):,} specimens ({', '.join(facts.modalities)}) in {target}")
     if facts.num_rejects:

@@ -29,7 +29,7 @@ def prepare_demo(target: Folder, console: Console) -> DatasetFacts:
     if target.has("dataset.json"):
         return PreparedDataset(target).facts
     table = _specimens()
-    with counting(console, f"Drawing and preparing {len(table):,} synthetic insects, shards", 1) as told:
+    with counting(console, f"Drawing and preparing {len(table):,} synthetic insects", "shards") as told:
         return prepare(
             table,
             target,
@@ -38,7 +38,7 @@ def prepare_demo(target: Folder, console: Console) -> DatasetFacts:
             image_size=SIDE,
             synthetic_seed=SEED,
             source=f"synthetic insects, {NUM_SPECIMENS} specimens, seed {SEED}",
-            on_shard=lambda done, total: told(int(done == total)),
+            on_shard=told,
         )
 
 

@@ -18,6 +18,8 @@ from rich.progress import (
 from rich.progress import SpinnerColumn as Spinner
 
 from orchestrator.plan import Pace, Plan
+from workloads.record import RunFolder
+from workloads.storage import Folder
 
 _LINE_EVERY = 10.0
 """Seconds between plain lines."""
@@ -29,11 +31,18 @@ def stderr_console() -> Console:
 
 
 @contextmanager
-def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """A bar for work that counts; gives the function that is told how much is done."""
+def counting(console: Console, what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for work that counts; gives the function that is told how much of how much is done."""
     if not console.is_terminal:
-        console.print(f"{what} ({total:,})")
-        yield lambda done: None
+        console.print(what)
+        last = [time.monotonic()]
+
+        def tell(done: int, total: int) -> None:
+            if time.monotonic() - last[0] > _LINE_EVERY:
+                last[0] = time.monotonic()
+                console.print(f"{what}: {done:,} of {total:,} {unit}")
+
+        yield tell
         return
     columns = (
         Spinner(),
@@ -43,9 +52,9 @@ def counting(console: Console, what: str, total: int) -> Iterator[Callable[[int]
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task(what, total=total)
-        yield lambda done: bars.update(task, completed=done)
-    console.print(f"{what} ({total:,}) done")
+        task = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+    console.print(f"{what}: done")
 
 
 def clock(seconds: float) -> str:
@@ -166,7 +175,8 @@ class SweepDisplay:
                     self.display.trained(trial.config["job"]["id"], result)
 
             def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-                self.display.ended(trial.config["job"]["id"], failed=False)
+                job = trial.config["job"]  # a run that failed for good still ends its trial in order
+                self.display.ended(job["id"], failed=RunFolder(Folder(job["run"])).state() != "finished")
 
             def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
                 self.display.ended(trial.config["job"]["id"], failed=True)

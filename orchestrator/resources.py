@@ -22,7 +22,7 @@ class Resources:
         return f"{self.num_workers} {kind} worker{'s' if self.num_workers > 1 else ''}"
 
 
-def choose_resources(*, num_cpus: int, num_gpus: int, remote: bool, workers: int | None) -> Resources:
+def choose_resources(*, num_cpus: int, num_gpus: int, remote: bool, workers: int | None, cpu_only: bool) -> Resources:
     """The workers of a run on this machine, or on a cluster.
 
     Args:
@@ -30,8 +30,9 @@ def choose_resources(*, num_cpus: int, num_gpus: int, remote: bool, workers: int
         num_gpus: GPUs of this machine.
         remote: whether a cluster is attached; it may be scaled to zero now, so the paper's four GPUs are asked for.
         workers: as the user wants, or None.
+        cpu_only: whether to leave GPUs alone.
     """
-    if remote or num_gpus:
+    if (remote or num_gpus) and not cpu_only:
         count = workers or (4 if remote else num_gpus)
         return Resources(num_workers=count, gpus_per_worker=1, cpus_per_worker=8, loader_processes=6, threads=2)
     count = workers or 2

@@ -1,9 +1,10 @@
 """Carries out `clibd-sweep NAME`: data, session, sweep, table and report, in this order."""
 
 import os
-import sys
 from dataclasses import dataclass
 from typing import Literal, cast
+
+from rich.console import Console
 
 from orchestrator.demo import prepare_demo
 from orchestrator.plan import Plan
@@ -16,6 +17,8 @@ from results.sweep_table import render_sweep_table
 from sweeps import SWEEPS
 from sweeps.point import Scale
 from workloads.data.prepared import DatasetFacts, PreparedDataset
+from workloads.errors import FailedRunsError
+from workloads.record import find_runs
 from workloads.storage import Folder
 
 
@@ -32,6 +35,7 @@ class Asked:
     num_seeds: int
     address: str | None
     workers: int | None
+    cpu_only: bool
     wandb: str
 
 
@@ -43,6 +47,7 @@ def carry_out(asked: Asked) -> None:
         num_gpus=num_gpus_here(),
         remote=asked.address is not None,
         workers=asked.workers,
+        cpu_only=asked.cpu_only,
     )
     demo = Folder(f"{asked.runs.rstrip('/')}/synthetic-insects")
     request = SweepRequest(
@@ -59,16 +64,27 @@ def carry_out(asked: Asked) -> None:
         return
     if asked.data is not None:
         ready(request, PreparedDataset(request.data).facts, resources)  # what cannot be is said before Ray starts
+    if asked.address and request.runs.is_local:
+        console.print(
+            f"Runs go to {request.runs} on each node's own disk; with several nodes use --runs gs://… or s3://…"
+        )
     with ray_session(asked.address):
         if asked.data is None:
             prepare_demo(demo, console)
-        run_sweep(request, resources, SweepDisplay(console))
-    table = SWEEPS[asked.sweep].table
-    print(render_sweep_table(request.runs, table, "md"))
-    if request.runs.is_local:
-        report = write_report(request.runs)
-        console.print(f"Runs: {request.runs / asked.sweep}\nReport: {report}")
-    sys.stdout.flush()
+        try:
+            run_sweep(request, resources, SweepDisplay(console))
+        except FailedRunsError:
+            if any(run.state() == "finished" for run in find_runs(request.runs, request.name)):
+                _show(request, console)
+            raise
+    _show(request, console)
+
+
+def _show(request: SweepRequest, console: Console) -> None:
+    """The regenerated table on stdout, and where everything is."""
+    print(render_sweep_table(request.runs, SWEEPS[request.name].table, "md"), flush=True)
+    report = write_report(request.runs)
+    console.print(f"Runs: {request.runs / request.name}\nReport: {report}")
 
 
 def _facts_for_plan(request: SweepRequest, made: bool) -> DatasetFacts:

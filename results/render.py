@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from typing import Any, Literal
 
 from results.cells import Cell, Row, table_rows
@@ -23,6 +24,8 @@ _HEADERS = {
     "text_encoder": "Text encoder",
 }
 _DASH = "–"
+_NUMBER = re.compile(r"[−+]?\d[\d.e−+]*\*?( ± .*)?|–")
+"""What `number_text` and `ours_text` print."""
 
 
 def render_table(number: int, groups: list[Group], form: Format) -> str:
@@ -190,7 +193,7 @@ def _floorgrid(rows: list[FloorRow]) -> str:
 def grid(headers: list[str], body: list[list[str]]) -> str:
     """A Markdown table with aligned columns; text to the left, numbers to the right."""
     widths = [max(len(line[i]) for line in [headers, *body]) for i in range(len(headers))]
-    numeric = [all(line[i][:1].isdigit() or line[i][:1] in "−+–" for line in body) for i in range(len(headers))]
+    numeric = [all(_NUMBER.fullmatch(line[i]) for line in body) for i in range(len(headers))]
 
     def line(texts: list[str]) -> str:
         fitted = [t.rjust(w) if right else t.ljust(w) for t, w, right in zip(texts, widths, numeric, strict=True)]

@@ -47,22 +47,22 @@ def _small(spec: ExperimentSpec) -> ExperimentSpec:
         image = ImageTower(kind="features", width=2048, depth=2, dropout=0.7)
     else:
         image = ImageTower(
-            architecture="vit_tiny_patch16_224", image_size=48, patch_size=8, width=96, depth=4, num_heads=3
+            architecture="vit_tiny_patch16_224", image_size=48, patch_size=8, width=96, depth=3, num_heads=3
         )
     return replace(
         spec,
         image=image,
         dna=DnaTower(
-            width=128,
-            depth=2,
-            num_heads=4,
-            hidden_width=256,
+            width=64,
+            depth=1,
+            num_heads=2,
+            hidden_width=128,
             dropout=0.0,
             token_dropout=0.1,
         ),
-        text=TextTower(width=128, depth=1, num_heads=4, hidden_width=256, dropout=0.0),
+        text=TextTower(width=64, depth=1, num_heads=2, hidden_width=128, dropout=0.0),
         embedding_size=256,
         max_learning_rate=3e-3,
         initial_learning_rate=6e-5,
-        epochs=20,
+        epochs=12 if spec.synthetic else 25,
     )

@@ -34,7 +34,7 @@ def points(base: ExperimentSpec, scale: Scale) -> list[Point]:
         Point({**_ROW, **small_row, "batch_size": 500, "epochs": 38}, "base towers, longer", long),
         Point({**_ROW, **large_row}, "large towers", replace(short, image=large_image, text=large_text)),
     ]
-    if len(without_dna) >= 2:
+    if 2 <= len(without_dna) < len(base.modalities):
         first = Point(
             {**_ROW, **clip_row, "dna_encoder": None},
             "CLIP towers, no DNA",
@@ -61,10 +61,10 @@ def _small_encoders(base: ExperimentSpec) -> dict[str, tuple[ImageTower, TextTow
     """The same contrasts among small towers: another kind of text tower, and twice the width and depth."""
     clip_text = replace(base.text, kind="clip")
     large = (
-        replace(base.image, width=144, depth=6),
-        replace(base.text, width=192, depth=2, hidden_width=384),
+        replace(base.image, width=144, depth=5),
+        replace(base.text, width=128, depth=2, hidden_width=256),
     )
-    return {"clip": (replace(base.image, depth=6), clip_text), "large": large}
+    return {"clip": (replace(base.image, depth=5), clip_text), "large": large}
 
 
 SWEEP = Sweep("encoders", 14, "Do larger or pre-aligned encoders help?", points)

@@ -28,10 +28,14 @@ SEED = 3
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread() -> None:
-    """Tiny tensors are slower on several threads than on one, and sums keep one order."""
+    """Tiny arrays are slower on several threads than on one, much so beside other work."""
+    import faiss
     import torch
+    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
+    faiss.omp_set_num_threads(1)
+    threadpool_limits(1)
 
 
 @pytest.fixture(scope="session")

@@ -75,7 +75,7 @@ def test_the_rank_is_the_specs() -> None:
     add_lora(layer, Lora(rank=3, alpha=6))
     assert sum(p.numel() for p in layer.parameters() if p.requires_grad) == 3 * (10 + 14)
     assert isinstance(layer.attention.key, nn.Linear)
-    assert layer.attention.query.scaling["default"] == 2.0
+    assert layer.attention.get_submodule("query").__dict__["scaling"] == {"default": 2.0}
 
 
 @pytest.mark.parametrize("kind", ["bert", "clip"])

@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workloads.training.loss import contrastive_loss, pair_loss
+
+PROGRAM = Path(__file__).with_name("two_workers.py")
 
 
 def by_definition(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
@@ -91,24 +95,30 @@ def test_the_loss_is_the_mean_over_all_pairs_of_modalities() -> None:
 
 def run_workers(num_workers: int, folder: Path) -> list[dict[str, Any]]:
     """What each of a group of processes found."""
-    program = Path(__file__).with_name("two_workers.py")
     outs = [folder / f"{num_workers}-{rank}.json" for rank in range(num_workers)]
     processes = [
         subprocess.Popen(
-            [sys.executable, str(program), str(rank), str(num_workers), str(folder / "meeting"), str(out)],
+            [sys.executable, str(PROGRAM), str(rank), str(num_workers), str(folder / "meeting"), str(out)],
+            env={**os.environ, "PYTHONPATH": str(PROGRAM.parents[2])},  # this checkout, not an installed one
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank, out in enumerate(outs)
     ]
-    for process in processes:
-        _, complaint = process.communicate(timeout=120)
-        assert process.returncode == 0, complaint
+    try:
+        for process in processes:
+            _, complaint = process.communicate(timeout=240)
+            assert process.returncode == 0, complaint
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
     return [json.loads(out.read_text()) for out in outs]
 
 
 def test_two_workers_have_the_loss_and_gradients_of_one(tmp_path: Path) -> None:
-    [alone] = run_workers(1, tmp_path)
+    runpy.run_path(str(PROGRAM))["main"](0, 1, tmp_path / "nowhere", tmp_path / "alone.json")
+    alone = json.loads((tmp_path / "alone.json").read_text())
     assert {"log_scale", "towers.image", "towers.dna", "towers.text"} == set(alone["gradients"])
     assert all(any(abs(value) > 1e-4 for value in values) for values in alone["gradients"].values())
     for worker in run_workers(2, tmp_path):

@@ -21,7 +21,7 @@ from workloads.errors import RecordError, UsageError
 from workloads.spec import RANKS, Modality
 from workloads.storage import Folder
 
-ROWS_PER_SHARD = 1024
+ROWS_PER_SHARD = 512
 
 PREPARED_SCHEMA = pa.schema(
     [

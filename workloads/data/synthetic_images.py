@@ -16,7 +16,7 @@ from workloads.data.synthetic import Place, node_random
 
 SIDE = 64
 """Pixels of the finished drawing."""
-_CANVAS = 2 * SIDE  # drawn at twice the size and reduced, for smooth edges
+_CANVAS = 3 * SIDE // 2  # drawn larger and reduced, for smooth edges
 
 _TRAITS = (
     "abdomen_length",

@@ -1,0 +1,47 @@
+"""Real specimens for the tests that have them, and pictures made on the spot."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+_REAL = Path(__file__).parents[3] / "shared" / "real"
+
+
+@pytest.fixture(scope="session")
+def real() -> Callable[[str], Path]:
+    """Finds one of the folders of real specimens, or skips the test."""
+
+    def find(name: str) -> Path:
+        if not (_REAL / name).is_dir():
+            pytest.skip(f"the real specimens '{name}' are not beside this checkout")
+        return _REAL / name
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[..., bytes]:
+    """Bytes of an image file."""
+
+    def to_bytes(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+        buffer = io.BytesIO()
+        image.save(buffer, kind, **options)
+        return buffer.getvalue()
+
+    return to_bytes
+
+
+@pytest.fixture(scope="session")
+def noise() -> Callable[..., Image.Image]:
+    """A picture of random pixels."""
+
+    def picture(width: int = 40, height: int = 30, seed: int = 0) -> Image.Image:
+        pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        return Image.fromarray(pixels)
+
+    return picture

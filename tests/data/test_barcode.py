@@ -1,0 +1,124 @@
+"""Barcodes against a plain loop over their letters."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workloads.data.barcode import MAX_BASES, NUM_TOKENS, VOCABULARY_SIZE, clean_barcode, kmer_counts, token_ids
+from workloads.errors import RecordError
+
+KMERS = ["".join(letters) for letters in itertools.product("ACGT", repeat=5)]
+IUPAC = "ACGTURYSWKMBDHVN"
+
+barcodes = st.one_of(
+    st.text("ACGT", min_size=1, max_size=40),
+    st.text(IUPAC, min_size=1, max_size=40),
+    # Long ones by repetition, so that the cut after 660 bases falls inside and outside of them.
+    st.builds(lambda part, count: (part * count)[:900], st.text(IUPAC, min_size=1, max_size=30), st.integers(1, 60)),
+)
+
+
+def token_ids_in_loops(barcode: str) -> list[int]:
+    ids = [1]
+    cut = barcode[:660].replace("U", "T")
+    for start in range(0, 660, 5):
+        kmer = cut[start : start + 5]
+        if kmer == "":
+            ids.append(0)
+        elif kmer in KMERS:
+            ids.append(3 + KMERS.index(kmer))
+        else:
+            ids.append(2)
+    return ids
+
+
+def kmer_counts_in_loops(barcode: str) -> list[int]:
+    letters = barcode.replace("U", "T")
+    counts = dict.fromkeys(KMERS, 0)
+    for start in range(len(letters) - 4):
+        if letters[start : start + 5] in counts:
+            counts[letters[start : start + 5]] += 1
+    return list(counts.values())
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(barcodes, min_size=1, max_size=3))
+def test_token_ids_are_those_of_a_loop_over_the_letters(batch: list[str]) -> None:
+    assert token_ids(batch).tolist() == [token_ids_in_loops(barcode) for barcode in batch]
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(barcodes, min_size=1, max_size=3))
+def test_kmer_counts_are_those_of_a_loop_over_the_letters(batch: list[str]) -> None:
+    assert kmer_counts(batch).tolist() == [kmer_counts_in_loops(barcode) for barcode in batch]
+
+
+@pytest.mark.parametrize("length", [1, 4, 5, 6, 654, 655, 659, 660, 661, 665, 900])
+def test_token_ids_of_every_critical_length_are_those_of_the_loop(length: int) -> None:
+    barcode = "".join(np.random.default_rng(length).choice(list("ACGT"), length))
+    assert token_ids([barcode])[0].tolist() == token_ids_in_loops(barcode)
+
+
+def test_bases_after_660_change_no_token() -> None:
+    barcode = "ACGTT" * 132
+    assert len(barcode) == MAX_BASES
+    assert token_ids([barcode]).tolist() == token_ids([barcode + "GATTACA"]).tolist()
+
+
+def test_ids_fill_the_vocabulary_and_no_more() -> None:
+    every = token_ids(KMERS)
+    assert every.shape == (1024, NUM_TOKENS)
+    assert sorted(every[:, 1].tolist()) == list(range(3, VOCABULARY_SIZE))
+
+
+def test_no_barcodes_give_empty_arrays_of_the_right_width() -> None:
+    assert token_ids([]).shape == (0, 133)
+    assert kmer_counts([]).shape == (0, 1024)
+
+
+def test_counts_of_a_barcode_too_short_for_a_kmer_are_zero() -> None:
+    assert kmer_counts(["ACGT"]).sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("raw", "cleaned"),
+    [
+        ("acgt", "ACGT"),
+        ("nnACGTnn", "ACGT"),
+        ("NACNGTN", "ACNGT"),
+        ("--AC-GT..", "ACGT"),
+        (" AC GT\nAC\t", "ACGTAC"),
+        ("-N-ACGT-N-", "ACGT"),
+        ("ACGURYSWKMBDHV", "ACGURYSWKMBDHV"),
+    ],
+)
+def test_cleaning_keeps_only_the_bases(raw: str, cleaned: str) -> None:
+    assert clean_barcode(raw) == cleaned
+
+
+@pytest.mark.parametrize("raw", ["", "   ", "NNNN", "----", "n-n"])
+def test_a_barcode_without_a_known_base_is_refused_as_empty(raw: str) -> None:
+    with pytest.raises(RecordError, match="empty"):
+        clean_barcode(raw)
+
+
+@pytest.mark.parametrize(("raw", "letter"), [("ACGTX", "X"), ("ACé", "É"), ("AC1GT", "1"), ("AC\x00", "x00")])
+def test_a_letter_that_is_no_nucleotide_is_named(raw: str, letter: str) -> None:
+    with pytest.raises(RecordError, match=letter):
+        clean_barcode(raw)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.one_of(st.text(max_size=20), st.text(IUPAC + "acgtn-. ", max_size=20)))
+def test_any_text_is_cleaned_to_nucleotides_or_refused(raw: str) -> None:
+    try:
+        cleaned = clean_barcode(raw)
+    except RecordError:
+        return
+    assert set(cleaned) <= set(IUPAC)
+    assert clean_barcode(cleaned) == cleaned
+    assert cleaned[0] != "N"
+    assert cleaned[-1] != "N"

@@ -1,0 +1,126 @@
+"""Prepared data sets as their readers find them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from workloads.data.prepared import (
+    SCHEMA_VERSION,
+    DatasetFacts,
+    PreparedDataset,
+    count_specimens,
+    labels_of,
+    write_facts,
+)
+from workloads.data.shards import PREPARED_SCHEMA, ShardReport
+from workloads.errors import DamagedError, MissingPathError
+from workloads.storage import Folder
+
+FACTS = DatasetFacts(
+    schema_version=SCHEMA_VERSION,
+    name="beetles",
+    fingerprint="0123abcd-64",
+    synthetic=False,
+    source="beetles.tsv",
+    seed=None,
+    modalities=("image", "dna"),
+    image_size=64,
+    frame="ACGT",
+    feature_size=None,
+    num_specimens={"no_split": 3, "train_seen": 4, "val_seen": 5},
+    num_rejects=1,
+)
+
+
+def write_shard(folder: Folder, split: str, number: int, *ids: str) -> None:
+    rows = [{**dict.fromkeys(PREPARED_SCHEMA.names), "specimen_id": name, "order": "Diptera"} for name in ids]
+    table = pa.Table.from_pylist(rows, schema=PREPARED_SCHEMA)
+    (folder / f"split={split}").write_table(f"part-{number:05d}.parquet", table)
+
+
+def test_facts_are_read_as_they_were_written(tmp_path: Path) -> None:
+    write_facts(Folder(tmp_path), FACTS, [])
+    assert PreparedDataset(Folder(tmp_path)).facts == FACTS
+
+
+def test_only_the_training_splits_count_as_training() -> None:
+    assert FACTS.num_training == 7
+
+
+def test_the_reject_list_has_one_line_a_reject(tmp_path: Path) -> None:
+    write_facts(Folder(tmp_path), FACTS, [("s1", "no label"), ("s\t2\nx", "the image\n does not decode")])
+    lines = (tmp_path / "rejects.tsv").read_text().splitlines()
+    assert lines == ["specimen_id\treason", "s1\tno label", "s 2 x\tthe image does not decode"]
+
+
+def test_a_folder_without_facts_is_no_prepared_data_set(tmp_path: Path) -> None:
+    write_shard(Folder(tmp_path), "no_split", 0, "a")
+    with pytest.raises(MissingPathError, match="clibd data prepare"):
+        _ = PreparedDataset(Folder(tmp_path)).facts
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"schema_version": SCHEMA_VERSION + 1}, {"schema_version": None}, {"new": 1}, {"name": ...}, {"modalities": ...}],
+)
+def test_facts_of_another_version_are_refused(change: dict[str, Any], tmp_path: Path) -> None:
+    write_facts(Folder(tmp_path), FACTS, [])
+    content = {**json.loads((tmp_path / "dataset.json").read_text()), **change}
+    kept = {name: value for name, value in content.items() if value is not ...}
+    Folder(tmp_path).write_json("dataset.json", kept)
+    with pytest.raises(DamagedError, match=r"dataset\.json"):
+        _ = PreparedDataset(Folder(tmp_path)).facts
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{", b"\xff\xfe"])
+def test_damaged_facts_are_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_bytes(content)
+    with pytest.raises(DamagedError):
+        _ = PreparedDataset(Folder(tmp_path)).facts
+
+
+def test_splits_are_loaded_in_the_asked_order_and_shards_by_number(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    write_shard(folder, "val_seen", 1, "v3")
+    write_shard(folder, "val_seen", 0, "v1", "v2")
+    write_shard(folder, "no_split", 0, "n1")
+    (folder / "split=val_seen").write_json("part-00000.parquet.json", {})
+    table = PreparedDataset(folder).load(["val_seen", "no_split"])
+    assert table["specimen_id"].to_pylist() == ["v1", "v2", "v3", "n1"]
+    assert table["split"].to_pylist() == ["val_seen"] * 3 + ["no_split"]
+
+
+def test_a_split_that_no_specimen_is_in_adds_nothing(tmp_path: Path) -> None:
+    write_shard(Folder(tmp_path), "no_split", 0, "n1")
+    assert len(PreparedDataset(Folder(tmp_path)).load(["train_seen", "no_split"])) == 1
+
+
+def test_only_the_asked_columns_are_loaded(tmp_path: Path) -> None:
+    write_shard(Folder(tmp_path), "no_split", 0, "n1")
+    table = PreparedDataset(Folder(tmp_path)).load(["no_split"], ["specimen_id", "species"])
+    assert table.column_names == ["specimen_id", "species", "split"]
+
+
+def test_splits_without_any_specimen_are_missing(tmp_path: Path) -> None:
+    with pytest.raises(MissingPathError, match="val_seen, val_unseen"):
+        PreparedDataset(Folder(tmp_path)).load(["val_seen", "val_unseen"])
+
+
+def test_labels_are_none_where_a_rank_is_missing(tmp_path: Path) -> None:
+    write_shard(Folder(tmp_path), "no_split", 0, "n1", "n2")
+    labels = labels_of(PreparedDataset(Folder(tmp_path)).load(["no_split"]))
+    assert labels["order"].tolist() == ["Diptera", "Diptera"]
+    assert labels["species"].tolist() == [None, None]
+
+
+def test_kept_specimens_are_counted_by_split() -> None:
+    reports = [ShardReport("a", 3, ()), ShardReport("b", 1, (("x", "bad"),)), ShardReport("a", 2, ())]
+    assert count_specimens(reports) == {"a": 5, "b": 1}
+
+
+def test_the_tokenizer_is_read_as_it_was_written(tmp_path: Path) -> None:
+    Folder(tmp_path).write("tokenizer.json", '{"é": 1}'.encode())
+    assert PreparedDataset(Folder(tmp_path)).tokenizer_json() == '{"é": 1}'

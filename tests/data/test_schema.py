@@ -1,0 +1,103 @@
+"""The specimen table: names, labels, and its fingerprint."""
+
+import pyarrow as pa
+import pytest
+
+from workloads.data.schema import (
+    KEY_SPLITS,
+    QUERY_SPLITS,
+    SPECIMEN_SCHEMA,
+    SPLITS,
+    TRAINING_SPLITS,
+    UNUSED_SPLITS,
+    clean_name,
+    lineage_text,
+    modalities_of,
+    table_fingerprint,
+)
+from workloads.errors import RecordError
+from workloads.spec import RANKS
+
+
+def specimen(**values: object) -> dict[str, object]:
+    return {**dict.fromkeys(SPECIMEN_SCHEMA.names), **values}
+
+
+def table(*rows: dict[str, object]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=SPECIMEN_SCHEMA)
+
+
+ROWS = [specimen(specimen_id=f"s{i}", barcode="ACGT" * i if i % 3 else None, order="Diptera") for i in range(1, 40)]
+
+
+@pytest.mark.parametrize("word", ["", "  ", "not_classified", "not classified", "NaN", "None", "NULL", "Unknown", "[]"])
+def test_words_for_a_missing_name_are_none(word: str) -> None:
+    assert clean_name(word) is None
+
+
+def test_a_name_keeps_single_blanks_and_its_case() -> None:
+    assert clean_name("  Zoro \t bus\n") == "Zoro bus"
+    assert clean_name("geleBioLep01 BioLep1169") == "geleBioLep01 BioLep1169"
+    assert clean_name("Noneus") == "Noneus"
+    assert clean_name(None) is None
+
+
+@pytest.mark.parametrize("name", ["Zoro\x00bus", "Zoro \x1b[31mbus", "Zoro\u202ebus"])
+def test_a_name_with_control_characters_is_refused(name: str) -> None:
+    with pytest.raises(RecordError, match="control characters"):
+        clean_name(name)
+
+
+@pytest.mark.parametrize(
+    ("known", "text"),
+    [
+        (("Diptera", "Zoridae", "Zoro", "Zoro bus"), "Diptera Zoridae Zoro bus"),
+        (("Diptera", "Zoridae", "Zoro", None), "Diptera Zoridae Zoro"),
+        (("Diptera", None, None, None), "Diptera"),
+        ((None, None, None, "Zoro bus"), "Zoro bus"),
+        (("Diptera", "Zoridae", None, "Zoro bus"), "Diptera Zoridae Zoro bus"),
+        ((None, None, None, None), ""),
+    ],
+)
+def test_the_label_names_known_ranks_and_the_genus_once(known: tuple[str | None, ...], text: str) -> None:
+    assert lineage_text(dict(zip(RANKS, known, strict=True))) == text
+
+
+def test_modalities_are_those_that_any_specimen_has() -> None:
+    barcoded = specimen(specimen_id="a", barcode="ACGT", order="Diptera")
+    pictured = specimen(specimen_id="b", image="b.jpg")
+    featured = specimen(specimen_id="c", image_features=[1.0])
+    assert modalities_of(table(barcoded)) == ("dna", "text")
+    assert modalities_of(table(pictured)) == modalities_of(table(featured)) == ("image",)
+    assert modalities_of(table(barcoded, pictured)) == ("image", "dna", "text")
+    assert modalities_of(table(specimen(specimen_id="d", species="Zoro bus"))) == ("text",)
+
+
+def test_the_fingerprint_of_a_table_does_not_depend_on_how_it_is_stored() -> None:
+    whole = table(*ROWS)
+    chunked = pa.concat_tables([table(*ROWS[:5]), table(*ROWS[5:6]), table(*ROWS[6:])])
+    cut = pa.concat_tables([table(*ROWS[:7]), whole]).slice(7)
+    reordered = whole.select(SPECIMEN_SCHEMA.names[::-1])
+    assert {table_fingerprint(t) for t in (whole, chunked, cut, reordered)} == {table_fingerprint(whole)}
+
+
+def test_the_fingerprint_of_a_table_is_pinned() -> None:
+    assert table_fingerprint(table(*ROWS)) == "478cbfc9"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"barcode": "A"}, {"species": "Zoro bus"}, {"split": "no_split"}, {"image_features": [0.5]}, {"order": None}],
+)
+def test_any_changed_value_changes_the_fingerprint(change: dict[str, object]) -> None:
+    changed = [*ROWS[:-1], {**ROWS[-1], **change}]
+    assert table_fingerprint(table(*changed)) != table_fingerprint(table(*ROWS))
+
+
+def test_the_order_of_rows_changes_the_fingerprint() -> None:
+    assert table_fingerprint(table(*ROWS[::-1])) != table_fingerprint(table(*ROWS))
+
+
+def test_every_split_has_exactly_one_use() -> None:
+    queries = [split for kinds in QUERY_SPLITS.values() for split in kinds.values()]
+    assert sorted([*TRAINING_SPLITS, *KEY_SPLITS, *queries, *UNUSED_SPLITS]) == sorted(set(SPLITS)) == sorted(SPLITS)

@@ -1,0 +1,116 @@
+"""Word pieces of labels: learned the same every time, and whole names where names repeat."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from workloads.data.schema import lineage_text
+from workloads.data.synthetic import specimens
+from workloads.data.taxon_text import MAX_TOKENS, VOCABULARY_SIZE, TextTokenizer, learn_word_pieces
+from workloads.errors import WeightsError
+
+LABELS = [lineage_text(row) for row in specimens(400, seed=1)]
+LABELS += ["Lepidoptera Gelechiidae geleBioLep01 BioLep1169", "Diptera Sciaridae Zoro cf. b-us"]
+LEARNED = learn_word_pieces(LABELS)
+
+LEARN_AGAIN = """
+import sys
+from workloads.data.taxon_text import learn_word_pieces
+sys.stdout.write(learn_word_pieces(sys.stdin.read().splitlines()))
+"""
+
+
+def pieces(label: str) -> list[str]:
+    return Tokenizer.from_str(LEARNED).encode(label).tokens
+
+
+def test_the_same_labels_in_any_order_give_the_same_word_pieces() -> None:
+    assert learn_word_pieces(LABELS[::-1]) == learn_word_pieces(LABELS * 2) == LEARNED
+
+
+def test_another_process_learns_the_same_word_pieces() -> None:
+    again = subprocess.run(
+        [sys.executable, "-c", LEARN_AGAIN],
+        input="\n".join(LABELS),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert again.stdout == LEARNED
+
+
+def test_names_that_repeat_are_whole_pieces_and_not_letters() -> None:
+    order, family = LABELS[0].split()[:2]
+    assert pieces(f"{order} {family}") == ["[CLS]", order.lower(), family.lower(), "[SEP]"]
+
+
+def test_a_new_label_is_spelled_with_pieces_that_join_to_it() -> None:
+    spelled = pieces("Quokkawx")
+    assert "[UNK]" not in spelled
+    assert "".join(piece.removeprefix("##") for piece in spelled[1:-1]) == "quokkawx"
+
+
+def test_no_label_of_the_data_set_is_unknown_or_cut() -> None:
+    tokenizer = TextTokenizer.from_json(LEARNED)
+    unknown = Tokenizer.from_str(LEARNED).token_to_id("[UNK]")
+    ids = tokenizer.ids(LABELS)
+    assert not (ids == unknown).any()
+    assert ids.shape[1] < MAX_TOKENS
+
+
+def test_the_vocabulary_is_bounded_and_numbered_without_gaps() -> None:
+    vocabulary = Tokenizer.from_str(LEARNED).get_vocab()
+    assert len(vocabulary) <= VOCABULARY_SIZE
+    assert sorted(vocabulary.values()) == list(range(len(vocabulary)))
+    assert TextTokenizer.from_json(LEARNED).vocabulary_size == len(vocabulary)
+    assert vocabulary["[PAD]"] == 0
+
+
+def test_ids_are_padded_to_the_longest_label_and_the_padding_is_marked() -> None:
+    tokenizer = TextTokenizer.from_json(LEARNED)
+    long, short = tokenizer.ids([LABELS[0]])[0].tolist(), tokenizer.ids(["Diptera"])[0].tolist()
+    width = max(len(long), len(short))
+    rows = [row + [tokenizer.pad_id] * (width - len(row)) for row in (long, short)]
+    assert tokenizer.ids([LABELS[0], "Diptera"]).tolist() == rows
+    assert tokenizer.pad_id not in [*long, *short]
+
+
+def test_a_label_that_is_too_long_is_cut_and_still_ends() -> None:
+    tokenizer = TextTokenizer.from_json(LEARNED)
+    ids = tokenizer.ids(["q x z w " * 40])
+    assert ids.shape == (1, MAX_TOKENS)
+    assert ids[0, -1] == Tokenizer.from_str(LEARNED).token_to_id("[SEP]")
+
+
+def test_no_labels_and_an_empty_label_give_ids() -> None:
+    tokenizer = TextTokenizer.from_json(LEARNED)
+    assert tokenizer.ids([]).shape == (0, 1)
+    assert tokenizer.ids([""]).shape == (1, 2)
+    assert tokenizer.ids([""]).dtype == np.int64
+
+
+def test_no_labels_still_give_an_alphabet() -> None:
+    assert Tokenizer.from_str(learn_word_pieces([])).encode("ab").tokens == ["[CLS]", "a", "##b", "[SEP]"]
+
+
+def test_a_tokenizer_in_a_local_folder_is_used_with_its_own_padding(tmp_path: Path) -> None:
+    published = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(LEARNED), pad_token="[SEP]")
+    published.save_pretrained(tmp_path)
+    tokenizer = TextTokenizer.from_weights(str(tmp_path))
+    assert tokenizer.pad_id == published.convert_tokens_to_ids("[SEP]") != 0
+    assert (
+        tokenizer.ids(["Diptera", LABELS[0]]).shape
+        == TextTokenizer.from_json(LEARNED).ids(["Diptera", LABELS[0]]).shape
+    )
+
+
+def test_a_tokenizer_that_cannot_be_had_is_a_weights_error(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="text tower") as caught:
+        TextTokenizer.from_weights(str(tmp_path / "none"))
+    assert "\n" not in str(caught.value)

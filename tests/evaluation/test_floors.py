@@ -1,0 +1,92 @@
+"""The floors: linear CCA against its definition, and the nearest barcode by 5-mers."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import scipy.linalg
+from sklearn.cross_decomposition import CCA
+
+from workloads.data.prepared import PreparedDataset
+from workloads.evaluation.floors import LinearCca, compute_floors
+
+Matrix = npt.NDArray[np.float64]
+
+
+def correlated(count: int = 400) -> tuple[Matrix, Matrix, Matrix]:
+    """Two sets of features that share two hidden signals, and the signals."""
+    random = np.random.default_rng(0)
+    signals = random.standard_normal((count, 2))
+    a = np.concatenate([signals + 0.3 * random.standard_normal((count, 2)), random.standard_normal((count, 4))], 1)
+    b = np.concatenate([signals + 0.6 * random.standard_normal((count, 2)), random.standard_normal((count, 3))], 1)
+    return a @ random.standard_normal((6, 6)) + 5, b @ random.standard_normal((5, 5)) - 3, signals
+
+
+def by_definition(a: Matrix, b: Matrix, ridge: float) -> Matrix:
+    """Roots of the eigenvalues of Saa^-1 Sab Sbb^-1 Sba, the covariances with their ridge."""
+    a, b = a - a.mean(0), b - b.mean(0)
+    saa, sbb, sab = a.T @ a / len(a), b.T @ b / len(b), a.T @ b / len(a)
+    saa += ridge * np.trace(saa) / len(saa) * np.eye(len(saa))
+    sbb += ridge * np.trace(sbb) / len(sbb) * np.eye(len(sbb))
+    product = np.linalg.inv(saa) @ sab @ np.linalg.inv(sbb) @ sab.T
+    values = scipy.linalg.eigvals(product).real.clip(0)
+    return np.sort(np.sqrt(values))[::-1][: min(a.shape[1], b.shape[1])]
+
+
+@pytest.mark.parametrize("ridge", [0.0, 1e-3, 0.1])
+def test_canonical_correlations_are_those_of_the_definition(ridge: float) -> None:
+    a, b, _ = correlated()
+    found = LinearCca(a, b, ridge=ridge).correlations
+    np.testing.assert_allclose(found, by_definition(a, b, ridge), rtol=0, atol=1e-8)
+
+
+def test_without_ridge_the_first_component_is_that_of_scikit_learn() -> None:
+    a, b, _ = correlated()
+    cca = LinearCca(a, b, num_components=1, ridge=0.0)
+    theirs_a, theirs_b = CCA(n_components=1, max_iter=5000, tol=1e-12).fit_transform(a, b)
+    theirs = np.corrcoef(theirs_a.ravel(), theirs_b.ravel())[0, 1]
+    assert cca.correlations[0] == pytest.approx(theirs, abs=1e-6)
+    assert abs(np.corrcoef(cca.project_a(a).ravel(), theirs_a.ravel())[0, 1]) == pytest.approx(1, abs=1e-6)
+
+
+def test_variates_have_unit_variance_and_correlate_only_with_their_partner() -> None:
+    a, b, _ = correlated()
+    cca = LinearCca(a, b, ridge=0.0)
+    u, v = cca.project_a(a), cca.project_b(b)
+    np.testing.assert_allclose(u.T @ u / len(u), np.eye(5), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(v.T @ v / len(v), np.eye(5), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(u.T @ v / len(u), np.diag(cca.correlations), rtol=0, atol=1e-8)
+
+
+def test_the_shared_signals_are_recovered() -> None:
+    a, b, signals = correlated(2000)
+    cca = LinearCca(a, b, num_components=2)
+    assert cca.project_a(a).shape == cca.project_b(b).shape == (2000, 2)
+    fitted = np.linalg.lstsq(cca.project_a(a), signals, rcond=None)[0]
+    residual = signals - cca.project_a(a) @ fitted
+    # Of the first set 0.3^2 / (1 + 0.3^2) = 8 % is noise.
+    assert residual.var() / signals.var() == pytest.approx(0.083, abs=0.02)
+
+
+def test_a_ridge_copes_with_more_features_than_specimens() -> None:
+    random = np.random.default_rng(1)
+    cca = LinearCca(random.standard_normal((10, 30)), random.standard_normal((10, 20)))
+    assert np.isfinite(cca.correlations).all()
+    assert (cca.correlations <= 1 + 1e-9).all()
+
+
+def test_floors_of_a_data_set_beat_chance_on_barcodes(tiny_dataset: PreparedDataset) -> None:
+    rows = compute_floors(tiny_dataset)
+    assert {(row.method, row.query, row.key) for row in rows} == {
+        ("kmer_nearest_neighbour", "dna", "dna"),
+        ("linear_cca", "image", "dna"),
+        ("random_key", "dna", "dna"),
+    }
+    assert {row.partition for row in rows} == {"val", "test"}
+    at = {
+        row.method: row.value
+        for row in rows
+        if (row.partition, row.average, row.level, row.species, row.query) == ("test", "micro", "species", "all", "dna")
+    }
+    # Synthetic barcodes of one species differ in about one base in a hundred, those of two in one in ten.
+    assert at["kmer_nearest_neighbour"] == 1.0
+    assert at["random_key"] < 0.5

@@ -1,0 +1,96 @@
+"""Who may import whom. The one place where the rules are written down."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = ("orchestrator", "workloads", "sweeps", "results")
+
+FORBIDDEN: dict[str, tuple[str, ...]] = {
+    "workloads": ("ray", "orchestrator", "sweeps", "results"),
+    "sweeps": ("ray", "torch", "orchestrator", "results", "workloads"),
+    "results": ("ray", "torch", "orchestrator", "workloads.training", "workloads.models", "workloads.evaluation"),
+    "orchestrator": (),
+}
+"""What each package does not import, at the top of a file or inside a function."""
+ALLOWED: dict[str, tuple[str, ...]] = {
+    "sweeps": ("workloads.spec", "workloads.errors", "workloads.record"),
+}
+"""Exceptions to the above."""
+BANNED_NAMES = {"utils", "helpers", "common", "manager", "handler", "base", "misc"}
+
+
+def files(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imports(source: str) -> Iterator[str]:
+    """Every module that a source names in an import."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def within(module: str, package: str) -> bool:
+    return module == package or module.startswith(f"{package}.")
+
+
+def offences(package: str, source: str) -> list[str]:
+    return [
+        module
+        for module in imports(source)
+        if any(within(module, name) for name in FORBIDDEN[package])
+        and not any(within(module, name) for name in ALLOWED.get(package, ()))
+    ]
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_imports_follow_the_arrows(package: str) -> None:
+    found = files(package)
+    assert len(found) >= 5
+    assert {str(file.relative_to(ROOT)): bad for file in found if (bad := offences(package, file.read_text()))} == {}
+
+
+def test_the_rules_notice_an_offence_wherever_it_hides() -> None:
+    hidden = "def f():\n    from ray import train\n"
+    assert offences("workloads", hidden) == ["ray.train"]
+    assert offences("orchestrator", hidden) == []
+    assert offences("sweeps", "import torch.nn\nfrom workloads import spec\n") == ["torch.nn"]
+    assert offences("sweeps", "from workloads.training.loop import fit\n") == ["workloads.training.loop.fit"]
+    assert offences("workloads", "import rayon\n") == []
+
+
+def test_results_and_sweeps_load_neither_ray_nor_torch() -> None:
+    program = (
+        "import sys\n"
+        "import results.cli, results.report, results.sweep_table, sweeps, sweeps.bases, workloads.record\n"
+        "print(sorted({'ray', 'torch', 'timm', 'transformers'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("package", OURS)
+def test_the_packages_under_test_are_those_of_this_checkout(package: str) -> None:
+    location = import_module(package).__file__
+    assert location is not None
+    assert Path(location).is_relative_to(ROOT)
+
+
+def test_file_names_are_nouns_of_the_domain() -> None:
+    assert [file for package in OURS for file in files(package) if file.stem in BANNED_NAMES] == []
+
+
+def test_every_module_says_what_it_holds() -> None:
+    silent = [file for package in OURS for file in files(package) if not ast.get_docstring(ast.parse(file.read_text()))]
+    assert silent == []

@@ -1,0 +1,84 @@
+"""Every error a user can meet: it crosses processes, and says in one line what is wrong."""
+
+import inspect
+import pickle
+
+import pytest
+
+from workloads import errors
+from workloads.errors import ClibdError, RecordError, UsageError
+
+EXAMPLES: list[Exception] = [
+    errors.ClibdError("something is wrong"),
+    errors.UsageError("the command means nothing"),
+    errors.SpecError("a run needs a batch of 2"),
+    errors.MissingPathError("beetles", "table", "Name a file."),
+    errors.TooFewSpecimensError("beetles", 3, 500),
+    errors.ModalitiesError("beetles", ["image"]),
+    errors.MissingRunsError("table 1", "modalities", "runs"),
+    errors.SourceError("beetles.tsv", "first line", "no column is one of id"),
+    errors.DriftError("beetles-b500", "epochs", "15", "20"),
+    errors.DamagedError("dataset.json", "not JSON"),
+    errors.WeightsError("dna", "bert", "no such file"),
+    errors.NonFiniteLossError(7, float("inf")),
+    errors.FailedRunsError("batch-size", [("a-b500", "out of memory"), ("a-b1000", "killed")]),
+    errors.RecordError("the barcode is empty"),
+]
+
+
+def _words(value: object) -> list[str]:
+    """Everything an error was told, however deep."""
+    if isinstance(value, tuple | list):
+        return [word for item in value for word in _words(item)]
+    return [str(value)]
+
+
+def test_there_is_an_example_of_every_error() -> None:
+    defined = {cls for _, cls in inspect.getmembers(errors, inspect.isclass) if cls.__module__ == errors.__name__}
+    assert {type(error) for error in EXAMPLES} == defined
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_an_error_crosses_processes_as_it_is(error: Exception) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert type(again) is type(error)
+    assert str(again) == str(error)
+    assert again.args == error.args
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_an_error_is_one_line_that_holds_all_it_was_told(error: Exception) -> None:
+    message = str(error)
+    assert message.strip() == message != ""
+    assert message.isprintable()
+    assert all(part in message for part in _words(error.args))
+
+
+@pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
+def test_misuse_exits_with_2_and_failure_with_1(error: Exception) -> None:
+    if isinstance(error, RecordError):
+        assert not isinstance(error, ClibdError)  # one bad record ends no command
+    elif isinstance(error, UsageError):
+        assert error.exit_code == 2
+    else:
+        assert isinstance(error, ClibdError)
+        assert error.exit_code == 1
+
+
+def test_a_source_error_without_a_place_names_the_file_alone() -> None:
+    assert str(errors.SourceError("a.tsv", "", "it is empty")) == "a.tsv: it is empty"
+    assert str(errors.SourceError("a.tsv", "line 3", "it is empty")) == "a.tsv, line 3: it is empty"
+
+
+def test_a_data_set_without_modalities_has_none() -> None:
+    assert "have none" in str(errors.ModalitiesError("beetles", []))
+
+
+def test_failed_runs_are_counted_and_each_has_its_reason() -> None:
+    message = str(errors.FailedRunsError("batch-size", [("a", "killed"), ("b", "out of memory")]))
+    assert "2 run(s)" in message
+    assert "a: killed; b: out of memory" in message
+
+
+def test_the_module_draws_every_class_in_its_tree() -> None:
+    assert all(type(error).__name__ in (errors.__doc__ or "") for error in EXAMPLES)

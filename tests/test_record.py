@@ -1,0 +1,165 @@
+"""What a run leaves behind, and how it is found again."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from workloads.errors import DamagedError, SpecError
+from workloads.record import (
+    MEASUREMENT_SCHEMA,
+    EventLog,
+    Measurement,
+    RunFolder,
+    find_runs,
+    measurements_from_table,
+    measurements_to_table,
+    provenance,
+)
+from workloads.spec import ExperimentSpec
+from workloads.storage import Folder
+
+SPEC = ExperimentSpec(dataset="beetles", data_fingerprint="0123abcd-64", batch_size=20)
+POINT = {"row": {"batch_size": 500}, "scale": "small"}
+
+
+def measurement(**changes: str | float) -> Measurement:
+    values = {
+        "partition": "val",
+        "average": "macro",
+        "level": "species",
+        "query": "image",
+        "key": "dna",
+        "species": "seen",
+        "value": 1 / 3,
+        "count": 7,
+    }
+    return Measurement(**{**values, **changes})  # type: ignore[arg-type] # each has its field's type
+
+
+MEASUREMENTS = [
+    measurement(),
+    measurement(method="random_key", average="micro", species="harmonic_mean", value=0.0, count=2**40),
+    measurement(value=0.1 + 0.2),
+]
+
+
+def run_at(path: Path) -> RunFolder:
+    run = RunFolder(Folder(path) / "runs" / "batch-size" / SPEC.id)
+    run.begin(SPEC, POINT, {"python": "3"})
+    return run
+
+
+def log(run: RunFolder, first_epoch: int, *epochs: int, **more: object) -> EventLog:
+    events = EventLog(run, first_epoch)
+    for epoch in epochs:
+        events.add({"epoch": epoch, **more})
+    events.flush()
+    return events
+
+
+def test_measurements_come_back_to_the_last_bit() -> None:
+    table = measurements_to_table(MEASUREMENTS)
+    assert table.schema == MEASUREMENT_SCHEMA
+    assert measurements_from_table(table) == MEASUREMENTS
+    assert measurements_from_table(measurements_to_table([])) == []
+
+
+def test_the_measurements_of_a_run_are_read_from_its_folder(tmp_path: Path) -> None:
+    run = run_at(tmp_path)
+    run.folder.write_table("measurements.parquet", measurements_to_table(MEASUREMENTS))
+    assert run.measurements() == MEASUREMENTS
+
+
+def test_what_was_known_before_training_is_read_again(tmp_path: Path) -> None:
+    run = run_at(tmp_path)
+    assert run.spec() == SPEC
+    assert run.point() == POINT
+    assert run.id == SPEC.id
+
+
+def test_a_run_is_missing_until_its_status_is_written(tmp_path: Path) -> None:
+    run = run_at(tmp_path)
+    run.folder.write_table("measurements.parquet", measurements_to_table(MEASUREMENTS))
+    log(run, 0, 0, 1)
+    assert run.state() == "missing"  # everything is there, but nothing says that it is whole
+    run.finish("finished", seconds=12.5)
+    assert run.state() == "finished"
+    assert run.status() == {"state": "finished", "seconds": 12.5}
+
+
+def test_a_failed_run_keeps_its_reason_until_it_is_finished(tmp_path: Path) -> None:
+    run = run_at(tmp_path)
+    run.finish("failed", reason="out of memory")
+    assert run.state() == "failed"
+    assert run.status()["reason"] == "out of memory"
+    run.finish("finished")
+    assert run.status() == {"state": "finished"}
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"state": "done"}', '"finished"'])
+def test_a_status_without_a_state_is_damaged(content: str, tmp_path: Path) -> None:
+    run = run_at(tmp_path)
+    run.folder.write("status.json", content.encode())
+    with pytest.raises(DamagedError, match=r"status\.json"):
+        run.state()
+
+
+def test_a_spec_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    run = run_at(tmp_path)
+    run.folder.write_json("spec.json", {**run.folder.read_json("spec.json"), "novelty": 1})
+    with pytest.raises(SpecError, match="novelty"):
+        run.spec()
+
+
+def test_a_run_that_has_not_begun_has_no_events(tmp_path: Path) -> None:
+    assert run_at(tmp_path).events() == []
+
+
+def test_events_come_back_in_order(tmp_path: Path) -> None:
+    run = run_at(tmp_path)
+    log(run, 0, 0, 0, 1, loss=0.5)
+    assert run.events() == [{"epoch": epoch, "loss": 0.5} for epoch in (0, 0, 1)]
+
+
+def test_a_resumed_run_drops_the_events_of_the_epochs_it_repeats(tmp_path: Path) -> None:
+    run = run_at(tmp_path)
+    log(run, 0, 0, 1, 2, 2, attempt=1)
+    log(run, 2, 2, 3, attempt=2)
+    assert [(event["epoch"], event["attempt"]) for event in run.events()] == [(0, 1), (1, 1), (2, 2), (3, 2)]
+
+
+def test_a_run_that_starts_anew_drops_all_events(tmp_path: Path) -> None:
+    run = run_at(tmp_path)
+    log(run, 0, 0, 1)
+    log(run, 0)
+    assert run.events() == []
+
+
+def test_events_are_not_seen_before_they_are_flushed(tmp_path: Path) -> None:
+    run = run_at(tmp_path)
+    events = log(run, 0, 0)
+    event = {"epoch": 1, "loss": 0.5}
+    events.add(event)
+    event["loss"] = 9.0  # a caller may use its mapping again
+    assert len(run.events()) == 1
+    events.flush()
+    assert run.events()[1] == {"epoch": 1, "loss": 0.5}
+
+
+def test_the_runs_of_a_sweep_are_found_by_id(tmp_path: Path) -> None:
+    sweep = tmp_path / "batch-size"
+    for name in ("b", "a"):
+        RunFolder(Folder(sweep / name)).begin(SPEC, POINT, {})
+    (sweep / "no-run").mkdir()
+    (sweep / "notes.txt").write_text("nothing")
+    assert [run.id for run in find_runs(Folder(tmp_path), "batch-size")] == ["a", "b"]
+    assert find_runs(Folder(tmp_path), "none") == []
+
+
+def test_provenance_says_with_what_and_how_a_run_was_made() -> None:
+    source = json.loads(json.dumps(provenance(["clibd-sweep", "batch-size"])))
+    assert source["argv"] == ["clibd-sweep", "batch-size"]
+    assert source["packages"]["pyarrow"] == pa.__version__
+    assert source["started"].endswith("Z")

@@ -1,0 +1,207 @@
+"""What a run is called, and which experiments cannot be asked for."""
+
+import hashlib
+import json
+from dataclasses import FrozenInstanceError, field, fields, is_dataclass, make_dataclass, replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workloads.errors import SpecError
+from workloads.spec import (
+    MODALITIES,
+    DnaTower,
+    ExperimentSpec,
+    ImageTower,
+    Lora,
+    Modality,
+    TextTower,
+    fingerprint,
+    first_difference,
+    spec_from_dict,
+    spec_to_dict,
+)
+
+PLAIN = ExperimentSpec(dataset="bioscan_1m", data_fingerprint="0123abcd-256")
+CHANGED = ExperimentSpec(
+    dataset="insects",
+    data_fingerprint="89abcdef-64",
+    synthetic=True,
+    modalities=("image", "dna"),
+    image=ImageTower(kind="features", width=2048, depth=2, dropout=0.7),
+    dna=DnaTower(width=128, depth=2, num_heads=4, hidden_width=256, dropout=0.0, token_dropout=0.1),
+    fine_tuning="lora",
+    lora=Lora(rank=8, alpha=8),
+    batch_size=500,
+    epochs=20,
+    max_learning_rate=3e-3,
+    initial_learning_rate=6e-5,
+    seed=43,
+)
+
+specs = st.builds(
+    ExperimentSpec,
+    dataset=st.sampled_from(["insects", "bioscan_1m"]),
+    data_fingerprint=st.text("0123456789abcdef", min_size=8, max_size=8),
+    synthetic=st.booleans(),
+    modalities=st.permutations(MODALITIES).flatmap(
+        lambda names: st.integers(2, 3).map(lambda count: tuple(names[:count]))
+    ),
+    image=st.builds(ImageTower, weights=st.none() | st.just("timm"), width=st.none() | st.integers(1, 900)),
+    dna=st.builds(DnaTower, dropout=st.floats(0, 1)),
+    text=st.builds(TextTower, kind=st.sampled_from(["bert", "clip"])),
+    lora=st.builds(Lora, rank=st.integers(1, 8)),
+    batch_size=st.integers(2, 4000),
+    weight_decay=st.floats(0, 1) | st.integers(0, 1),
+    initial_temperature=st.floats(0.01, 10),
+    trainable_temperature=st.booleans(),
+    precision=st.sampled_from(["bf16", "fp32"]),
+)
+
+
+def test_published_ids_stay_what_they_are() -> None:
+    assert PLAIN.id == "bioscan_1m-image+dna+text-b2000-e15-s42-37b4010c"
+    assert CHANGED.id == "insects-image+dna-b500-e20-s43-dbeb2bdd"
+
+
+def test_the_fingerprint_is_the_hash_of_what_differs_from_the_defaults() -> None:
+    differing = {
+        "dataset": "bioscan_1m",
+        "data_fingerprint": "0123abcd-256",
+        "dna": {"dropout": 0.0, "weights": "bert"},
+        "modalities": ["dna", "image"],
+    }
+    canonical = json.dumps(differing, sort_keys=True, separators=(",", ":"))
+    spec = replace(PLAIN, dna=DnaTower(dropout=0.0, weights="bert"), modalities=("dna", "image"))
+    assert fingerprint(spec) == hashlib.sha256(canonical.encode()).hexdigest()[:8]
+
+
+def test_a_new_field_with_a_default_changes_no_id() -> None:
+    wider = make_dataclass(
+        "Wider", [("novelty", float, field(default=0.5))], bases=(ExperimentSpec,), frozen=True, kw_only=True
+    )
+    known = {item.name: getattr(CHANGED, item.name) for item in fields(CHANGED)}
+    assert wider(**known).id == CHANGED.id
+    assert wider(**known, novelty=0.6).id != CHANGED.id
+
+
+def test_defaults_that_are_spelled_out_change_no_id() -> None:
+    spelled = ExperimentSpec(**{item.name: getattr(PLAIN, item.name) for item in fields(PLAIN)})
+    assert spelled.id == PLAIN.id
+    assert replace(PLAIN, lora=Lora(rank=4), epochs=15).id == PLAIN.id
+
+
+def test_whole_numbers_name_the_same_run_as_their_decimals() -> None:
+    assert replace(PLAIN, weight_decay=0) == replace(PLAIN, weight_decay=0.0)
+    assert replace(PLAIN, weight_decay=0).id == replace(PLAIN, weight_decay=0.0).id
+
+
+def changes(value: Any) -> list[tuple[str, Any]]:
+    """Every field of a spec, each with another value than it has."""
+    found: list[tuple[str, Any]] = []
+    for item in fields(value):
+        current = getattr(value, item.name)
+        if is_dataclass(current):
+            found += [(item.name, replace(current, **{name: new})) for name, new in changes(current)]  # type: ignore[type-var] # an instance
+        elif isinstance(current, bool):
+            found.append((item.name, not current))
+        elif isinstance(current, int | float):
+            found.append((item.name, current + 1e-6 if isinstance(current, float) else current + 1))
+        elif isinstance(current, tuple):
+            found.append((item.name, current[::-1]))
+        else:
+            found.append((item.name, f"{current} else"))
+    return found
+
+
+def test_every_field_of_the_spec_and_of_its_towers_is_part_of_the_id() -> None:
+    varied = [replace(PLAIN, **{name: value}) for name, value in changes(PLAIN)]
+    assert len(varied) > 30
+    assert len({spec.id for spec in [PLAIN, *varied]}) == len(varied) + 1
+
+
+def test_an_id_names_the_run_and_ends_in_its_fingerprint() -> None:
+    assert PLAIN.id == f"bioscan_1m-image+dna+text-b2000-e15-s42-{fingerprint(PLAIN)}"
+
+
+@settings(max_examples=50, deadline=None)
+@given(specs)
+def test_a_spec_survives_json(spec: ExperimentSpec) -> None:
+    stored = json.loads(json.dumps(spec_to_dict(spec)))
+    assert stored == spec_to_dict(spec)
+    again = spec_from_dict(stored)
+    assert again == spec
+    assert again.id == spec.id
+    assert hash(again) == hash(spec)
+    assert first_difference(again, spec) is None
+
+
+@settings(max_examples=50, deadline=None)
+@given(specs, specs)
+def test_two_specs_share_an_id_exactly_when_they_are_equal(one: ExperimentSpec, other: ExperimentSpec) -> None:
+    assert (one.id == other.id) == (one == other) == (first_difference(one, other) is None)
+
+
+def test_a_stored_spec_holds_its_defaults_too() -> None:
+    stored = spec_to_dict(PLAIN)
+    assert set(stored) == {item.name for item in fields(PLAIN)}
+    assert stored["lora"] == {"rank": 4, "alpha": 4}
+    assert stored["modalities"] == ["image", "dna", "text"]
+
+
+def test_a_stored_spec_without_a_newer_field_gets_its_default() -> None:
+    stored = spec_to_dict(CHANGED)
+    del stored["precision"], stored["dna"]["token_dropout"], stored["text"]
+    again = spec_from_dict(stored)
+    assert (again.precision, again.dna.token_dropout, again.text) == ("bf16", 0.0, TextTower())
+
+
+@pytest.mark.parametrize(
+    "change", [{"novelty": 1}, {"image": {"novelty": 1}}, {"lora": None}, {"modalities": ...}, {"dataset": ...}]
+)
+def test_a_stored_spec_of_another_version_is_refused(change: dict[str, Any]) -> None:
+    stored = {name: value for name, value in (spec_to_dict(PLAIN) | change).items() if value is not ...}
+    with pytest.raises(SpecError, match="cannot be read by this version"):
+        spec_from_dict(stored)
+
+
+def test_the_first_difference_names_the_field_and_both_values() -> None:
+    assert first_difference(PLAIN, replace(PLAIN, epochs=20, seed=1)) == ("epochs", "15", "20")
+    name, stored, asked = first_difference(PLAIN, replace(PLAIN, lora=Lora(rank=8))) or ("", "", "")
+    assert name == "lora"
+    assert "'rank': 4" in stored
+    assert "'rank': 8" in asked
+
+
+@pytest.mark.parametrize("modalities", [(), ("image",), ("image", "image"), ("image", "dna", "image")])
+def test_aligning_takes_two_different_modalities(modalities: tuple[Modality, ...]) -> None:
+    with pytest.raises(SpecError, match="two different modalities"):
+        replace(PLAIN, modalities=modalities)
+
+
+def test_a_modality_that_does_not_exist_is_named() -> None:
+    with pytest.raises(SpecError, match="no such modality: sound"):
+        replace(PLAIN, modalities=("image", "sound"))  # type: ignore[arg-type] # that is the point
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 1}, "batch of 2"),
+        ({"epochs": 0}, "1 epoch"),
+        ({"initial_learning_rate": 0.0}, "learning rate"),
+        ({"initial_learning_rate": 1e-3, "max_learning_rate": 1e-4}, "learning rate"),
+        ({"initial_temperature": 0.0}, "temperature"),
+        ({"initial_temperature": -1.0}, "temperature"),
+    ],
+)
+def test_a_spec_that_contradicts_itself_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        replace(PLAIN, **change)
+
+
+def test_a_spec_cannot_be_assigned_into() -> None:
+    with pytest.raises(FrozenInstanceError):
+        PLAIN.seed = 7  # type: ignore[misc] # that is the point
