@@ -94,6 +94,13 @@ def number_text(cell: Cell, value: float | None, sign: bool = False) -> str:
     return text.replace("-", "−")
 
 
+def published_text(cell: Cell) -> str:
+    """The published number with the decimals it was printed with, marked when it cannot be right."""
+    if cell.published is None:
+        return _DASH
+    return f"{round(100 * cell.published if cell.is_accuracy else cell.published, 2)}{'*' if cell.note else ''}"
+
+
 def ours_text(cell: Cell) -> str:
     """Our value, with its standard error and the number of runs when there are several."""
     if cell.ours is None:
@@ -144,19 +151,14 @@ def _markdown(table: Table, group: Group) -> str:
     parts.append("Accuracies in percent: published, ours, difference.")
     parts += sorted({f"* {cell.note}" for row in rows for cell in row.cells if cell.note})
     if floors := floor_rows(table, group):
-        parts.append(f"## Chance and floors, validation set\n\n{_floorgrid(floors)}")
+        parts.append(f"## Chance and floors, validation set\n\n{_floor_grid(floors)}")
     return "\n\n".join(parts)
 
 
 def _triples(cells: tuple[Cell, ...]) -> list[str]:
     texts = []
     for cell in cells:
-        mark = "*" if cell.note else ""
-        texts += [
-            number_text(cell, cell.published) + mark,
-            ours_text(cell),
-            number_text(cell, cell.difference, True),
-        ]
+        texts += [published_text(cell), ours_text(cell), number_text(cell, cell.difference, True)]
     return texts
 
 
@@ -186,7 +188,7 @@ def floor_texts(row: FloorRow) -> list[str]:
     ]
 
 
-def _floorgrid(rows: list[FloorRow]) -> str:
+def _floor_grid(rows: list[FloorRow]) -> str:
     return grid(floor_headers(), [floor_texts(row) for row in rows])
 
 

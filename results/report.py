@@ -20,6 +20,7 @@ from results.render import (
     floor_texts,
     number_text,
     ours_text,
+    published_text,
     row_headers,
     row_names,
 )
@@ -98,7 +99,7 @@ def _section(table: Table, group: Group) -> dict[str, Any]:
 
 def _cell(cell: Cell) -> dict[str, Any]:
     return {
-        "published": number_text(cell, cell.published),
+        "published": published_text(cell),
         "note": cell.note,
         "ours": ours_text(cell),
         "difference": number_text(cell, cell.difference, sign=True),

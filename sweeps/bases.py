@@ -64,5 +64,5 @@ def _small(spec: ExperimentSpec) -> ExperimentSpec:
         embedding_size=256,
         max_learning_rate=3e-3,
         initial_learning_rate=6e-5,
-        epochs=12 if spec.synthetic else 25,
+        epochs=14 if spec.synthetic else 25,
     )

@@ -9,39 +9,42 @@ every tower is drawn at random, so the rows differ in shape and size only.
 from dataclasses import replace
 
 from sweeps.point import Point, Scale, Sweep, Value, scaled_batch
-from workloads.spec import ExperimentSpec, ImageTower, TextTower
+from workloads.spec import ExperimentSpec, ImageTower, Modality, TextTower
 
 _CLIP = "openai/clip-vit-large-patch14"
 _ROW: dict[str, Value] = {"epochs": 15, "batch_size": 200, "dna_encoder": "BarcodeBERT"}
 
 
 def points(base: ExperimentSpec, scale: Scale) -> list[Point]:
-    """The five rows of the table; data sets of image features vary the MLP in place of the transformer."""
+    """The rows of the table that the data can fill, five with all modalities.
+
+    Data sets of image features vary the MLP in place of the transformer.
+    """
     encoders = _paper_encoders() if scale == "paper" else _small_encoders(base)
     (clip_image, clip_text), (large_image, large_text) = encoders["clip"], encoders["large"]
     if base.image.kind == "features":
         clip_image = large_image = replace(base.image, width=2 * (base.image.width or 512))
-    without_dna = tuple(name for name in base.modalities if name != "dna")
+    without_dna: tuple[Modality, ...] = tuple(name for name in base.modalities if name != "dna")
     small_row: dict[str, Value] = {"image_encoder": "timm(B/16)", "text_encoder": "BERT(small)"}
     clip_row: dict[str, Value] = {"image_encoder": "OpenCLIP(L/14)", "text_encoder": "OpenCLIP"}
     large_row: dict[str, Value] = {"image_encoder": "timm(L/16)", "text_encoder": "BERT(base-uncased)"}
     short = replace(base, batch_size=scaled_batch(200, scale))
     clip = replace(short, image=clip_image, text=clip_text)
     long = replace(base, batch_size=scaled_batch(500, scale), epochs=round(base.epochs * 38 / 15))
-    rows = [
+    no_dna = (
+        Point({**_ROW, **clip_row, "dna_encoder": None}, "CLIP towers, no DNA", replace(clip, modalities=without_dna))
+        if len(without_dna) >= 2
+        else None
+    )
+    if "dna" not in base.modalities:  # the other rows of the table all align DNA
+        return [no_dna] if no_dna else []
+    with_dna = [
         Point({**_ROW, **clip_row}, "CLIP towers", clip),
         Point({**_ROW, **small_row}, "base towers", short),
         Point({**_ROW, **small_row, "batch_size": 500, "epochs": 38}, "base towers, longer", long),
         Point({**_ROW, **large_row}, "large towers", replace(short, image=large_image, text=large_text)),
     ]
-    if 2 <= len(without_dna) < len(base.modalities):
-        first = Point(
-            {**_ROW, **clip_row, "dna_encoder": None},
-            "CLIP towers, no DNA",
-            replace(clip, modalities=without_dna),
-        )
-        rows.insert(0, first)
-    return rows
+    return [no_dna, *with_dna] if no_dna else with_dna
 
 
 def _paper_encoders() -> dict[str, tuple[ImageTower, TextTower]]:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -107,9 +109,27 @@ def test_a_killed_worker_does_not_lose_the_sweep(tiny_dataset: PreparedDataset, 
     page = Path(write_report(runs)).read_text()
     assert all(run.id in page for run in find_runs(runs, "amp"))
 
+    _the_same_command_runs_on_a_cluster_that_is_there(request)
+
     again = plan_of(request, tiny_dataset.facts)
     assert not again.to_run
     assert len(again.finished) == 2
     before = [run.folder.read("status.json") for run in find_runs(runs, "amp")]
     run_sweep(request, TWO_WORKERS, SweepDisplay(Console(quiet=True)))
     assert [run.folder.read("status.json") for run in find_runs(runs, "amp")] == before
+
+
+def _the_same_command_runs_on_a_cluster_that_is_there(request: SweepRequest) -> None:
+    """`--address` joins the running cluster from another process, and runs what is missing there."""
+    import ray
+
+    lost = find_runs(request.runs, "amp")[0]
+    lost.folder.remove("status.json")
+    command = [str(Path(sys.executable).with_name("clibd-sweep")), "amp", "--scale", "small", "--cpu"]
+    where = ["--data", str(request.data), "--runs", str(request.runs)]
+    address = ["--address", ray.get_runtime_context().gcs_address]
+    ended = subprocess.run([*command, *where, *address], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "0/1 finished" in ended.stderr
+    assert "not run" not in ended.stdout
+    assert lost.state() == "finished"

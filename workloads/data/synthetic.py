@@ -22,6 +22,7 @@ _CODON_BIAS = np.array([0.35, 0.15, 0.13, 0.37])  # insect mitochondria are rich
 
 # Expected share of third codon positions that change between a node and its parent: order from the root, and so on.
 _SUBSTITUTIONS = {"order": 0.45, "family": 0.28, "genus": 0.17, "species": 0.09, "specimen": 0.008}
+_YOUNG_SHARE, _YOUNG_RATE = 0.4, 0.01  # species that have only just parted; barcodes confuse some of them
 _FIRST_TWO_SHARE = 0.06  # changes at first and second positions, relative to the third
 
 
@@ -58,8 +59,11 @@ def _ancestral_barcode(seed: int, path: tuple[int, ...]) -> npt.NDArray[np.uint8
         root = node_random(seed, 1).choice(4, BARCODE_BASES, p=_CODON_BIAS).astype(np.uint8)
         _codons(root)[_is_stop(root), 1] = 1  # TAA and TAG become TCA and TCG
         return root
-    rank = RANKS[len(path) - 1]
-    return _evolve(_ancestral_barcode(seed, path[:-1]), node_random(seed, 1, *path), _SUBSTITUTIONS[rank])
+    random = node_random(seed, 1, *path)
+    rate = _SUBSTITUTIONS[RANKS[len(path) - 1]]
+    if len(path) == len(RANKS) and random.random() < _YOUNG_SHARE:
+        rate = _YOUNG_RATE
+    return _evolve(_ancestral_barcode(seed, path[:-1]), random, rate)
 
 
 def _evolve(
@@ -125,7 +129,7 @@ def _taxon_of_each(count: int, seed: int) -> Iterator[tuple[int, int, int, int]]
     """The species of each specimen, in random order."""
     random = node_random(seed, 4)
     num_species = max(2, count // 15)
-    weights = (1 + np.arange(num_species)) ** -0.75  # a long tail: few common species, many rare ones
+    weights = (1 + np.arange(num_species)) ** -0.7  # a long tail: few common species, many rare ones
     members = random.choice(num_species, count, p=weights / weights.sum())
     ranks = random.permutation(num_species)
     for member in members:

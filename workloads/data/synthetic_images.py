@@ -60,7 +60,7 @@ def _inherited(seed: int, path: tuple[int, ...]) -> npt.NDArray[np.float64]:
 def traits(place: Place) -> dict[str, float]:
     """The specimen's traits in [0, 1]: its species', a little varied."""
     own = node_random(place.seed, 6, *place.taxa, place.specimen).normal(size=len(_TRAITS))
-    values = 1 / (1 + np.exp(-1.2 * (_inherited(place.seed, place.taxa) + 0.08 * own)))
+    values = 1 / (1 + np.exp(-1.2 * (_inherited(place.seed, place.taxa) + 0.04 * own)))
     return dict(zip(_TRAITS, values.tolist(), strict=True))
 
 
@@ -75,7 +75,7 @@ def draw(place: Place) -> bytes:
     offset = (random.uniform(0.3, 0.7, 2) * (_CANVAS - layer.width)).astype(int)
     picture.paste(layer, (int(offset[0]), int(offset[1])), layer)
     pixels = np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX), dtype=np.float32)
-    lit = pixels * random.uniform(0.8, 1.15) + random.normal(0, 3, pixels.shape)
+    lit = pixels * random.uniform(0.9, 1.1) + random.normal(0, 3, pixels.shape)
     buffer = io.BytesIO()
     Image.fromarray(lit.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=90)
     return buffer.getvalue()
@@ -83,8 +83,8 @@ def draw(place: Place) -> bytes:
 
 def _background(random: np.random.Generator) -> Image.Image:
     """A pale surface with a slant of light."""
-    base = random.uniform(185, 240, 3)
-    slope = random.normal(0, 18, 2)
+    base = random.uniform(205, 235, 3)
+    slope = random.normal(0, 10, 2)
     y, x = np.mgrid[-0.5 : 0.5 : _CANVAS * 1j, -0.5 : 0.5 : _CANVAS * 1j]
     shade = (slope[0] * x + slope[1] * y)[..., None]
     return Image.fromarray((base + shade).clip(0, 255).astype(np.uint8))

@@ -63,6 +63,8 @@ def load_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer, schedu
         tensors = load_file(folder / OPTIMIZER)
     except (SafetensorError, ValueError, OSError) as error:
         raise DamagedError(str(folder), str(error).strip().splitlines()[0]) from error
+    if missing := {"next_epoch", "learning_rates", "schedule"} - progress.keys():
+        raise DamagedError(str(folder / PROGRESS), f"it lacks {', '.join(sorted(missing))}")
     state = optimizer.state_dict()
     state["state"] = _by_parameter(tensors)
     for group, rate in zip(state["param_groups"], progress["learning_rates"], strict=True):
