@@ -129,7 +129,7 @@ def _taxon_of_each(count: int, seed: int) -> Iterator[tuple[int, int, int, int]]
     """The species of each specimen, in random order."""
     random = node_random(seed, 4)
     num_species = max(2, count // 15)
-    weights = (1 + np.arange(num_species)) ** -0.7  # a long tail: few common species, many rare ones
+    weights = (1 + np.arange(num_species)) ** -0.6  # a long tail: few common species, many rare ones
     members = random.choice(num_species, count, p=weights / weights.sum())
     ranks = random.permutation(num_species)
     for member in members:
