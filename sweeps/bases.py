@@ -43,7 +43,8 @@ def base_spec(
 
 def _small(spec: ExperimentSpec) -> ExperimentSpec:
     """Towers of about a million parameters, from scratch, with learning rates that suit them."""
-    if spec.image.kind == "features":
+    has_features = spec.image.kind == "features"
+    if has_features:
         image = ImageTower(kind="features", width=2048, depth=2, dropout=0.7)
     else:
         image = ImageTower(
@@ -61,7 +62,10 @@ def _small(spec: ExperimentSpec) -> ExperimentSpec:
             token_dropout=0.1,
         ),
         text=TextTower(width=64, depth=1, num_heads=2, hidden_width=128, dropout=0.0),
-        embedding_size=256,
+        embedding_size=512 if has_features else 256,
+        # An MLP over features learns a thousand specimens by heart once the temperature falls (docs/log.md).
+        initial_temperature=0.1 if has_features else 0.07,
+        trainable_temperature=not has_features,
         max_learning_rate=3e-3,
         initial_learning_rate=6e-5,
         epochs=14 if spec.synthetic else 25,
