@@ -38,7 +38,7 @@ from workloads.storage import Folder
 from workloads.training.loop import EpochReport, Event, Save, fit
 from workloads.training.placement import Placement
 
-NUM_SPECIMENS = 4000
+NUM_SPECIMENS = 2000
 IMAGE_SIZE = 48  # smaller than the drawings, so that every image is decoded, resized and encoded
 
 
