@@ -115,7 +115,7 @@ def test_damaged_json_is_said_to_be_damaged(content: bytes, tmp_path: Path) -> N
 
 def test_a_table_comes_back_whole_or_by_column(tmp_path: Path) -> None:
     for folder in addresses(tmp_path):
-        folder.write_table("t.parquet", TABLE, row_group_size=1000)
+        folder.write_table("t.parquet", TABLE)
         assert folder.read_table("t.parquet").equals(TABLE)
         assert folder.read_table("t.parquet", ["name"]).equals(TABLE.select(["name"]))
 

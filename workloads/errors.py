@@ -8,6 +8,9 @@
     │   ├── ModalitiesError         fewer than two modalities to align
     │   └── MissingRunsError        a table for which no run is finished
     ├── SourceError                 a source that cannot be read as what it claims to be
+    ├── PartitionError              a partition that would not measure what it claims to
+    ├── TooManyRejectsError         more bad records than are allowed
+    ├── DownloadError               a package that did not arrive whole
     ├── DriftError                  a finished run that was another experiment
     ├── DamagedError                a file of ours that is not what was written
     ├── WeightsError                weights that are not there or do not fit
@@ -96,6 +99,43 @@ class SourceError(ClibdError):
     def __str__(self) -> str:
         path, where, reason = self.args
         return f"{path}{f', {where}' if where else ''}: {reason}"
+
+
+class PartitionError(ClibdError):
+    """A partition that would not measure what it claims to; these checks cannot be switched off."""
+
+    def __init__(self, problem: str, examples: Sequence[str]) -> None:
+        super().__init__(problem, tuple(examples))
+
+    def __str__(self) -> str:
+        problem, examples = self.args
+        listed = ", ".join(examples[:5]) + (f" and {len(examples) - 5:,} more" if len(examples) > 5 else "")
+        return f"{problem}{f' ({listed})' if examples else ''}. Correct the lists or the labels, and partition again."
+
+
+class TooManyRejectsError(ClibdError):
+    """More bad records than are allowed, each with its reason in a list."""
+
+    def __init__(self, num_rejected: int, num_seen: int, allowed: float, where: str) -> None:
+        super().__init__(num_rejected, num_seen, allowed, where)
+
+    def __str__(self) -> str:
+        rejected, seen, allowed, where = self.args
+        return (
+            f"{rejected:,} of {seen:,} records cannot be used, and a share of {allowed} is allowed; "
+            f"the list is {where}. Mend them, or allow more with --max-rejects."
+        )
+
+
+class DownloadError(ClibdError):
+    """A package that did not arrive whole."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(address, reason)
+
+    def __str__(self) -> str:
+        address, reason = self.args
+        return f"{address}: {reason}. Run the command again: what has arrived intact is kept."
 
 
 class DriftError(ClibdError):

@@ -5,7 +5,10 @@ Local files are written beside their place and renamed; object stores show an ob
 
 import json
 import os
+import tempfile
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from workloads.errors import DamagedError
+from workloads.parquet_footer import REFUSAL, has_extension_types
 
 
 class Folder:
@@ -53,6 +57,10 @@ class Folder:
         infos = self._fs.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
         return sorted(info.base_name for info in infos if info.type == pafs.FileType.File)
 
+    def size(self, name: str) -> int:
+        """Length of a file in bytes."""
+        return int(self._fs.get_file_info(f"{self.path}/{name}").size or 0)
+
     def read(self, name: str) -> bytes:
         """Whole content of a file."""
         with self._fs.open_input_stream(f"{self.path}/{name}") as stream:
@@ -65,16 +73,8 @@ class Folder:
             with self._fs.open_output_stream(target) as stream:
                 stream.write(content)
             return
-        Path(target).parent.mkdir(parents=True, exist_ok=True)
-        aside = f"{target}.{uuid.uuid4().hex[:8]}.tmp"
-        try:
-            with open(aside, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(aside, target)
-        finally:
-            Path(aside).unlink(missing_ok=True)
+        with self._aside(name) as aside:
+            Path(aside).write_bytes(content)
 
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
@@ -101,14 +101,17 @@ class Folder:
         """Write a value as JSON, readable and with sorted keys."""
         self.write(name, (json.dumps(value, indent=1, sort_keys=True) + "\n").encode())
 
-    def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
-        """A Parquet file.
+    def open_parquet(self, name: str) -> pq.ParquetFile:
+        """A Parquet file, of which nothing but the footer has been read.
 
         Raises:
-            DamagedError: the file is not Parquet, or no longer what was written.
+            DamagedError: the file is not Parquet, or carries extension types, which could make a reader run code.
         """
         try:
-            return pq.read_table(f"{self.path}/{name}", columns=columns, filesystem=self._fs, partitioning=None)
+            file = self._fs.open_input_file(f"{self.path}/{name}")
+            if has_extension_types(file):
+                raise DamagedError(f"{self}/{name}", REFUSAL)
+            return pq.ParquetFile(file)
         except FileNotFoundError:
             raise
         except (pa.ArrowInvalid, OSError) as error:
@@ -117,8 +120,56 @@ class Folder:
                 raise
             raise DamagedError(f"{self}/{name}", f"not Parquet ({error})") from error
 
-    def write_table(self, name: str, table: pa.Table, row_group_size: int | None = None) -> None:
+    def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """A Parquet file.
+
+        Raises:
+            DamagedError: the file is not Parquet, or no longer what was written.
+        """
+        try:
+            with self.open_parquet(name) as file:
+                return file.read(columns=columns)
+        except FileNotFoundError:
+            raise
+        except (pa.ArrowInvalid, OSError) as error:
+            if isinstance(error, OSError) and (error.errno is not None or not self.is_local):
+                raise
+            raise DamagedError(f"{self}/{name}", f"not Parquet ({error})") from error
+
+    def write_table(self, name: str, table: pa.Table) -> None:
         """Write a Parquet file whole or not at all."""
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd", row_group_size=row_group_size)
+        pq.write_table(table, sink, compression="zstd")
         self.write(name, sink.getvalue().to_pybytes())
+
+    @contextmanager
+    def parquet_writer(self, name: str, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:
+        """Writes a Parquet file in pieces; it appears when the block ends well, whole, and not otherwise."""
+        options = {"compression": "zstd", **options}
+        with self._aside(name) as aside, pq.ParquetWriter(aside, schema, **options) as writer:
+            yield writer
+
+    @contextmanager
+    def line_writer(self, name: str) -> Iterator[Callable[[str], None]]:
+        """Writes a text file line by line; it appears when the block ends well, whole, and not otherwise."""
+        with self._aside(name) as aside, open(aside, "w", encoding="utf-8", newline="\n") as file:
+            yield lambda line: print(line, file=file)
+            file.flush()
+
+    @contextmanager
+    def _aside(self, name: str) -> Iterator[str]:
+        """A local path whose content becomes the file of this name when the block ends well."""
+        target = f"{self.path}/{name}"
+        if self.is_local:
+            Path(target).parent.mkdir(parents=True, exist_ok=True)
+        aside = f"{target if self.is_local else Path(tempfile.gettempdir()) / name}.{uuid.uuid4().hex[:8]}.tmp"
+        try:
+            yield aside
+            if self.is_local:
+                with open(aside, "r+b") as file:
+                    os.fsync(file.fileno())
+                os.replace(aside, target)
+            else:
+                pafs.copy_files(aside, target, destination_filesystem=self._fs)
+        finally:
+            Path(aside).unlink(missing_ok=True)

@@ -4,13 +4,10 @@ import pyarrow as pa
 import pytest
 
 from workloads.data.schema import (
-    KEY_SPLITS,
-    QUERY_SPLITS,
+    PROTOCOLS,
     SPECIMEN_SCHEMA,
-    SPLITS,
-    TRAINING_SPLITS,
-    UNUSED_SPLITS,
     clean_name,
+    even_batches,
     lineage_text,
     modalities_of,
     table_fingerprint,
@@ -78,11 +75,13 @@ def test_the_fingerprint_of_a_table_does_not_depend_on_how_it_is_stored() -> Non
     chunked = pa.concat_tables([table(*ROWS[:5]), table(*ROWS[5:6]), table(*ROWS[6:])])
     cut = pa.concat_tables([table(*ROWS[:7]), whole]).slice(7)
     reordered = whole.select(SPECIMEN_SCHEMA.names[::-1])
-    assert {table_fingerprint(t) for t in (whole, chunked, cut, reordered)} == {table_fingerprint(whole)}
+    assert {table_fingerprint(t.to_batches()) for t in (whole, chunked, cut, reordered)} == {
+        table_fingerprint(whole.to_batches())
+    }
 
 
 def test_the_fingerprint_of_a_table_is_pinned() -> None:
-    assert table_fingerprint(table(*ROWS)) == "478cbfc9"
+    assert table_fingerprint(table(*ROWS).to_batches()) == "da9bf1d2"
 
 
 @pytest.mark.parametrize(
@@ -91,13 +90,47 @@ def test_the_fingerprint_of_a_table_is_pinned() -> None:
 )
 def test_any_changed_value_changes_the_fingerprint(change: dict[str, object]) -> None:
     changed = [*ROWS[:-1], {**ROWS[-1], **change}]
-    assert table_fingerprint(table(*changed)) != table_fingerprint(table(*ROWS))
+    assert table_fingerprint(table(*changed).to_batches()) != table_fingerprint(table(*ROWS).to_batches())
 
 
 def test_the_order_of_rows_changes_the_fingerprint() -> None:
-    assert table_fingerprint(table(*ROWS[::-1])) != table_fingerprint(table(*ROWS))
+    assert table_fingerprint(table(*ROWS[::-1]).to_batches()) != table_fingerprint(table(*ROWS).to_batches())
 
 
-def test_every_split_has_exactly_one_use() -> None:
-    queries = [split for kinds in QUERY_SPLITS.values() for split in kinds.values()]
-    assert sorted([*TRAINING_SPLITS, *KEY_SPLITS, *queries, *UNUSED_SPLITS]) == sorted(set(SPLITS)) == sorted(SPLITS)
+@pytest.mark.parametrize("sizes", [(), (1,), (39,), (10, 10, 19), (5, 0, 34), (13, 13, 13)])
+@pytest.mark.parametrize("size", [1, 13, 39, 100])
+def test_even_batches_hold_the_same_rows_in_order(sizes: tuple[int, ...], size: int) -> None:
+    starts = [sum(sizes[:number]) for number in range(len(sizes))]
+    batches = [
+        table(*ROWS).slice(start, length).combine_chunks().to_batches()
+        for start, length in zip(starts, sizes, strict=True)
+    ]
+    even = list(even_batches([batch for found in batches for batch in found], size))
+    assert all(len(batch) == size for batch in even[:-1])
+    assert [row for batch in even for row in batch.to_pylist()] == table(*ROWS).to_pylist()[: sum(sizes)]
+
+
+def test_every_split_of_the_paper_has_exactly_one_use() -> None:
+    paper = PROTOCOLS["clibd"]
+    queries = [split for kinds in paper.queries.values() for split in kinds.values()]
+    used = [*paper.training, *paper.keys, *queries, *paper.unused]
+    assert sorted(used) == sorted(set(used)) == sorted(paper.splits)
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_what_is_asked_for_is_never_trained_on_and_a_split_is_listed_once(name: str) -> None:
+    protocol = PROTOCOLS[name]
+    asking = {split for kinds in protocol.queries.values() for split in kinds.values()}
+    assert not asking & {*protocol.training, *protocol.keys, *protocol.unused}
+    assert not set(protocol.unused) & {*protocol.training, *protocol.keys}
+    assert len(set(protocol.splits)) == len(protocol.splits)
+
+
+def test_a_name_is_the_same_however_its_accents_are_spelled() -> None:
+    assert clean_name("Zoë́") == clean_name("Zoë́") == "Zoë́"
+    assert clean_name("Mülleria") == "Mülleria"
+
+
+def test_a_name_longer_than_any_is_refused() -> None:
+    with pytest.raises(RecordError, match="10000 characters"):
+        clean_name("a" * 10_000)

@@ -1,10 +1,12 @@
-"""The specimen table: one row a specimen, and the names of the splits.
+"""The specimen table: one row a specimen, the names of the splits, and which splits train, answer and ask.
 
 A missing rank is null, never a word such as `not_classified`.
 """
 
 import hashlib
-from collections.abc import Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 import pyarrow as pa
 
@@ -14,44 +16,96 @@ from workloads.spec import RANKS, Modality
 SPECIMEN_SCHEMA = pa.schema(
     [
         ("specimen_id", pa.string()),
-        ("image", pa.string()),  # file relative to the source folder, or a synthetic reference
+        ("image", pa.string()),  # a reference that workloads.data.image_source reads
         ("image_features", pa.list_(pa.float32())),
         ("barcode", pa.string()),
+        ("barcode_as_given", pa.string()),  # where cleaning changed it: the authors' code takes it so
         *[(rank, pa.string()) for rank in RANKS],
         ("bin", pa.string()),
         ("split", pa.string()),
     ]
 )
 
-TRAINING_SPLITS = ("no_split", "train_seen")
-"""Records without species, and the training share of the seen species (paper, Appendix A)."""
-KEY_SPLITS = ("seen_keys", "val_unseen_keys", "test_unseen_keys")
-"""All keys are searched for every query, seen and unseen together (paper, section 4.2)."""
-QUERY_SPLITS = {
-    "val": {"seen": "val_seen", "unseen": "val_unseen"},
-    "test": {"seen": "test_seen", "unseen": "test_unseen"},
-}
-UNUSED_SPLITS = ("single_species",)
-"""Species of a single record can be neither query nor key."""
-SPLITS = (*TRAINING_SPLITS, *KEY_SPLITS, "val_seen", "val_unseen", "test_seen", "test_unseen", *UNUSED_SPLITS)
 
-_MISSING_WORDS = {"", "not_classified", "not classified", "na", "nan", "none", "null", "unknown", "unclassified", "[]"}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """Which splits train, which answer and which ask."""
+
+    training: tuple[str, ...]
+    keys: tuple[str, ...]
+    """All keys are searched for every query, seen and unseen together (paper, section 4.2)."""
+    queries: Mapping[str, Mapping[str, str]]
+    """Split of each partition (val, test) and species subset (seen, unseen)."""
+    unused: tuple[str, ...] = ()
+    """Splits that neither train nor are searched, such as species of a single record."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Every split, each once: training, keys, queries, unused."""
+        asking = [split for part in self.queries.values() for split in part.values()]
+        return tuple(dict.fromkeys((*self.training, *self.keys, *asking, *self.unused)))
+
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    # Paper, Appendix A: keys of the seen species are apart from training.
+    "clibd": Protocol(
+        training=("no_split", "train_seen"),
+        keys=("seen_keys", "val_unseen_keys", "test_unseen_keys"),
+        queries={
+            "val": {"seen": "val_seen", "unseen": "val_unseen"},
+            "test": {"seen": "test_seen", "unseen": "test_unseen"},
+        },
+        unused=("single_species",),
+    ),
+    # BIOSCAN-5M's own partition: the labelled training records are the keys of the seen species, and the keys of the
+    # unseen species serve validation and test alike.
+    "bioscan_5m": Protocol(
+        training=("no_split", "train_seen"),
+        keys=("train_seen", "unseen_keys"),
+        queries={
+            "val": {"seen": "val_seen", "unseen": "val_unseen"},
+            "test": {"seen": "test_seen", "unseen": "test_unseen"},
+        },
+        unused=("single_species", "other_heldout"),
+    ),
+    # INSECT (Badirli et al. 2021) is a zero-shot split: its unseen species have no images among the keys, only barcodes
+    # as side information, so that only its seen species can be retrieved. Some of these are among the classes that the
+    # authors keep for validation; with the training records they are `trainval`, the keys here.
+    "insect": Protocol(
+        training=("train_seen",),
+        keys=("train_seen", "val_classes"),
+        queries={"test": {"seen": "test_seen"}},
+        unused=("test_unseen", "no_split"),
+    ),
+}
+"""The partitions we know, by name; `dataset.json` says which one a data set follows."""
+
+_MISSING_WORDS = {"", "not_classified", "not classified", "na", "n/a", "nan", "none", "null", "unknown", "unclassified"}
+_MISSING_WORDS |= {"[]", "-"}
+_LONGEST_NAME = 200  # the longest binomials with authors' interim tags have some 80 characters
 
 
 def clean_name(value: str | None) -> str | None:
-    """A taxon's name with single blanks, or None for the words that stand for a missing one.
+    """A taxon's name in Unicode NFC with single blanks, or None for the words that stand for a missing one.
 
     Raises:
-        RecordError: the name holds control characters.
+        RecordError: the name holds control or direction marks, or is longer than 200 characters.
     """
     if value is None:
         return None
-    name = " ".join(value.split())
-    if name.lower() in _MISSING_WORDS:
+    name = unicodedata.normalize("NFC", " ".join(value.split()))
+    if stands_for_nothing(name):
         return None
     if not name.isprintable():
-        raise RecordError(f"a taxon's name holds control characters: {name!r}")
+        raise RecordError(f"a taxon's name holds control characters: {name[:80]!r}")
+    if len(name) > _LONGEST_NAME:
+        raise RecordError(f"a taxon's name of {len(name)} characters: {name[:40]!r}...")
     return name
+
+
+def stands_for_nothing(value: str) -> bool:
+    """Whether a value is one of the words that stand for a missing one."""
+    return value.strip().lower() in _MISSING_WORDS
 
 
 def lineage_text(lineage: Mapping[str, str | None]) -> str:
@@ -67,24 +121,46 @@ def lineage_text(lineage: Mapping[str, str | None]) -> str:
 
 def modalities_of(table: pa.Table) -> tuple[Modality, ...]:
     """The modalities that a specimen table offers; a label at any rank is text."""
-    present = {name: table[name].null_count < len(table) for name in table.column_names}
+    return offered(name for name in table.column_names if table[name].null_count < len(table))
+
+
+def offered(filled_columns: Iterable[str]) -> tuple[Modality, ...]:
+    """The modalities of a table in which these columns are filled for some specimen."""
+    filled = set(filled_columns)
     found: list[Modality] = []
-    if present["image"] or present["image_features"]:
+    if filled & {"image", "image_features"}:
         found.append("image")
-    if present["barcode"]:
+    if "barcode" in filled:
         found.append("dna")
-    if any(present[rank] for rank in RANKS):
+    if filled & set(RANKS):
         found.append("text")
     return tuple(found)
 
 
-def table_fingerprint(table: pa.Table) -> str:
-    """Eight hexadecimal digits over the rows of a specimen table and their order."""
+def table_fingerprint(batches: Iterable[pa.RecordBatch]) -> str:
+    """Eight hexadecimal digits over the rows of a specimen table and their order, however they are cut into batches."""
     digest = hashlib.sha256()
-    for batch in table.select(SPECIMEN_SCHEMA.names).combine_chunks().to_batches(max_chunksize=65536):
+    for batch in even_batches(batches, 8192):
         # IPC of a freshly taken batch has no offsets or padding left from the table it was cut from.
         sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, batch.schema) as writer:
-            writer.write_batch(batch.take(pa.array(range(len(batch)))))
+        fresh = batch.select(SPECIMEN_SCHEMA.names).take(pa.array(range(len(batch))))
+        with pa.ipc.new_stream(sink, SPECIMEN_SCHEMA) as writer:
+            writer.write_batch(fresh.replace_schema_metadata(None))
         digest.update(sink.getvalue())
     return digest.hexdigest()[:8]
+
+
+def even_batches(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of one size, the last one shorter."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) < size:
+            continue
+        table = pa.Table.from_batches(waiting)
+        whole = len(table) - len(table) % size
+        for start in range(0, whole, size):
+            yield table.slice(start, size).combine_chunks().to_batches()[0]
+        waiting = table.slice(whole).to_batches()
+    if any(map(len, waiting)):
+        yield pa.Table.from_batches(waiting).combine_chunks().to_batches()[0]
