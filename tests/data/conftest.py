@@ -1,13 +1,14 @@
 """Real specimens for the tests that have them, and pictures made on the spot."""
 
 import io
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 _REAL = Path(__file__).parents[3] / "shared" / "real"
 
@@ -45,3 +46,25 @@ def noise() -> Callable[..., Image.Image]:
         return Image.fromarray(pixels)
 
     return picture
+
+
+@pytest.fixture(scope="session")
+def jpegs(encode: Callable[..., bytes], noise: Callable[..., Image.Image]) -> list[bytes]:
+    """Five small photographs, no two of them alike."""
+    return [encode(noise(30 + seed, 20, seed), "JPEG") for seed in range(5)]
+
+
+@pytest.fixture(scope="session")
+def pillow_pixels() -> Callable[[bytes], np.ndarray]:
+    """What Pillow alone makes of an image; raises where it refuses."""
+
+    def pixels(content: bytes) -> np.ndarray:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image: Image.Image = Image.open(io.BytesIO(content), formats=["JPEG", "PNG"])
+            image.load()
+            if image.mode.startswith("I"):
+                image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+
+    return pixels

@@ -1,0 +1,248 @@
+"""Delimited text, line by line: what is repaired, what is refused, and that nothing else can happen."""
+
+import csv
+import gzip
+import io
+import random
+import tempfile
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from workloads.data.source import Refused
+from workloads.data.sources.delimited import LONGEST_LINE, bounded_lines, read_delimited
+from workloads.errors import SourceError
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def scratch() -> Iterator[Path]:
+    """A folder that the examples of one property may share."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def read(path: Path, content: bytes, delimiters: str = "\t") -> tuple[list[str], list[list[str]], dict[str, str]]:
+    """Header, records and refusals by line."""
+    path.write_bytes(content)
+    header, lines = read_delimited(path, delimiters)
+    kept: list[list[str]] = []
+    refused: dict[str, str] = {}
+    for line in lines:
+        if isinstance(line, Refused):
+            refused[line.identifier] = line.reason
+        else:
+            kept.append(line[1])
+    return header, kept, refused
+
+
+FIELD = st.text(st.characters(exclude_characters="\r\n\0", exclude_categories=["Cs"]), max_size=12)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    rows=st.integers(2, 5).flatmap(lambda width: st.lists(st.lists(FIELD, min_size=width, max_size=width), min_size=1)),
+    delimiter=st.sampled_from("\t,;"),
+    end=st.sampled_from(["\n", "\r\n", "\r"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    packed=st.booleans(),
+)
+@example(
+    rows=[["", ""], ['"', '""'], ["\t", ",;"], [" ", "\x85\u2028"]], delimiter=",", end="\r", quoting=0, packed=True
+)
+def test_what_a_csv_writer_wrote_reads_back_equal(
+    scratch: Path, rows: list[list[str]], delimiter: str, end: str, quoting: int, packed: bool
+) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter=delimiter, lineterminator=end, quoting=quoting)
+    header = [f"c{number}" for number in range(len(rows[0]))]
+    writer.writerows([header, *rows])
+    content = text.getvalue().encode()
+    path = scratch / ("t.csv.gz" if packed else "t.csv")
+    # A row of empty fields between blanks is a record; a line without anything is not.
+    assert read(path, gzip.compress(content, 1) if packed else content, delimiter) == (header, rows, {})
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    content=st.binary(max_size=300) | st.lists(st.sampled_from(list(b'ab,"\t\r\n\0\xff\xef\xbb\xbf'))).map(bytes),
+    headed=st.booleans(),
+    packed=st.sampled_from(["no", "yes", "claimed"]),
+)
+def test_any_bytes_give_records_refusals_or_a_source_error(
+    scratch: Path, content: bytes, headed: bool, packed: str
+) -> None:
+    content = b"a,b\n" + content if headed else content
+    path = scratch / ("t.csv" if packed == "no" else "t.csv.gz")
+    try:
+        header, kept, refused = read(path, gzip.compress(content, 1) if packed == "yes" else content, ",")
+    except SourceError as error:
+        where = str(error)
+    else:
+        where = str(path)
+        assert all(len(fields) == len(header) for fields in kept)
+        assert len(kept) + len(refused) <= content.count(b"\n") + content.count(b"\r")
+    assert where.startswith(str(path))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    sizes=st.lists(st.sampled_from([1, 5, 262_140, 262_144, MIB - 1, MIB, MIB + 1, 3 * MIB]), max_size=5),
+    seed=st.integers(0, 9),
+)
+def test_lines_of_any_length_keep_their_place(scratch: Path, sizes: list[int], seed: int) -> None:
+    letters = random.Random(seed).choices(b"ACGT", k=len(sizes))
+    lines = [bytes([letter]) * size for letter, size in zip(letters, sizes, strict=True)]
+    (scratch / "t").write_bytes(b"\n".join([b"first", *lines]))
+    expected = [b"first", *(line if len(line) <= LONGEST_LINE else None for line in lines)]
+    assert list(bounded_lines(scratch / "t")) == expected
+
+
+def test_a_byte_order_mark_is_dropped(tmp_path: Path) -> None:
+    assert read(tmp_path / "t", b"\xef\xbb\xbfid\tname\na\tb\n") == (["id", "name"], [["a", "b"]], {})
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r", b"\r\r\n"])
+@pytest.mark.parametrize("last", [b"", b"end"])
+def test_lines_end_in_every_way_that_is_common(end: bytes, last: bytes, tmp_path: Path) -> None:
+    content = b"id\tname" + end + b"a\tb" + end + end + b"c\td" + (end if last else b"")
+    assert read(tmp_path / "t", content)[1:] == ([["a", "b"], ["c", "d"]], {})
+
+
+def test_a_carriage_return_within_a_line_refuses_it(tmp_path: Path) -> None:
+    _, kept, refused = read(tmp_path / "t", b"id\tname\na\tx\ry\nb\tz\n")
+    assert (kept, list(refused)) == ([["b", "z"]], ["line 2"])
+
+
+def test_a_line_feed_within_a_line_that_ends_otherwise_refuses_it(tmp_path: Path) -> None:
+    filler = b"b\tz\r" * 100_000
+    _, kept, refused = read(tmp_path / "t", b"id\tname\r" + filler + b"a\tx\ny\rb\tz\r")
+    assert (len(kept), list(refused)) == (100_001, ["line 100002"])
+
+
+def test_blank_lines_are_no_records_but_are_counted_as_lines(tmp_path: Path) -> None:
+    _, kept, refused = read(tmp_path / "t", b"\n\nid\tname\n\na\tb\n   \n\n\tx\ty\n")
+    assert (kept, list(refused)) == ([["a", "b"]], ["line 8"])
+
+
+def test_a_quoted_field_may_hold_the_delimiter(tmp_path: Path) -> None:
+    content = b'"id","name"\na,"Zoro bus, 1850"\nb,"the ""true"" one"\n'
+    assert read(tmp_path / "t", content, ",")[:2] == (
+        ["id", "name"],
+        [["a", "Zoro bus, 1850"], ["b", 'the "true" one']],
+    )
+
+
+@pytest.mark.parametrize(
+    "line", [b'b\t"Zoro', b'"b\tZoro', b'b\t"Zoro\tx', b'"b\tc"d\tx"', b'b\t"Zoro" bus', b'b\t"x\xc3\xa9'], ids=repr
+)
+def test_a_lone_quotation_mark_costs_only_its_own_record(line: bytes, tmp_path: Path) -> None:
+    _, kept, refused = read(tmp_path / "t", b"id\tname\na\tx\n" + line + b'\nc\ty\nd\tz"\n')
+    assert kept == [["a", "x"], ["c", "y"], ["d", 'z"']]
+    assert list(refused) == ["line 3"]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b"b", "1 columns, and the header has 2"),
+        (b"b\tc\t", "3 columns, and the header has 2"),
+        (b"b\tc\0d", "NUL"),
+        (b"b\tZoro b\xe9", "byte 9 of the line is not UTF-8"),
+        (b"b\t\xed\xa0\x80", "not UTF-8"),
+        (b"b\t" + b"A" * LONGEST_LINE, "longer than 1 MiB"),
+        (b'b\t"' + b"A" * 200_000 + b'"', "field larger than field limit"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_a_bad_line_is_refused_with_its_number_and_the_rest_is_read(line: bytes, reason: str, tmp_path: Path) -> None:
+    _, kept, refused = read(tmp_path / "t", b"id\tname\na\tx\n" + line + b"\nc\ty\n")
+    assert kept == [["a", "x"], ["c", "y"]]
+    assert list(refused) == ["line 3"]
+    assert reason in refused["line 3"]
+
+
+@pytest.mark.parametrize("name", ["t.tsv", "t.tsv.gz"])
+def test_a_field_of_ten_megabytes_is_skipped_without_being_held(name: str, tmp_path: Path) -> None:
+    content = b"id\tname\na\tx\nb\t" + b"A" * (10 * MIB) + b"\nc\ty\n"
+    (tmp_path / name).write_bytes(gzip.compress(content, 1) if name.endswith(".gz") else content)
+    del content
+    tracemalloc.start()
+    try:
+        lines = list(read_delimited(tmp_path / name, "\t")[1])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert lines[0::2] == [(2, ["a", "x"]), (4, ["c", "y"])]
+    assert isinstance(lines[1], Refused)
+    assert peak < 5 * MIB
+
+
+def test_a_long_table_is_read_in_bounded_memory(tmp_path: Path) -> None:
+    with gzip.open(tmp_path / "t.tsv.gz", "wb", 1) as file:
+        file.write(b"id\tname\n")
+        for start in range(0, 100_000, 10_000):
+            file.writelines(b"%d\t%s\n" % (number, b"A" * 80) for number in range(start, start + 10_000))
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in read_delimited(tmp_path / "t.tsv.gz", "\t")[1]) == 100_000
+        assert tracemalloc.get_traced_memory()[1] < 4 * MIB
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is empty"),
+        (b"\n\r\n\n", "it is empty"),
+        (b"id\tname\tid\na\tb\tc\n", "line 1: several columns are called 'id'"),
+        (b"\nid\t \na\tb\n", "line 2: column 2 has no name"),
+        (b" \na\n", "line 1: column 1 has no name"),
+        (b"\t\nx\ty\n", "column 2 has no name"),
+        (b"i\0d\tname\n", "no header of a table: the line holds NUL"),
+        (b"\xff\xfei\0d\0", "no header of a table: byte 1 of the line is not UTF-8"),
+        (b'id\t"name\n', "no header of a table: the quotation marks"),
+        (b"A" * (2 * MIB), "no header of a table: the line is longer than 1 MiB"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_a_table_without_a_usable_header_is_an_error(content: bytes, reason: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=reason):
+        read(tmp_path / "t.tsv", content)
+
+
+def test_the_unnamed_row_numbers_of_pandas_are_allowed(tmp_path: Path) -> None:
+    assert read(tmp_path / "t", b",id\n0,a\n", ",")[:2] == (["", "id"], [["0", "a"]])
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [("a,b", ["a", "b"]), ("a\tb", ["a", "b"]), ("a;b", ["a", "b"]), ("a,b;c", ["a", "b;c"]), ("a", ["a"])],
+)
+def test_the_first_delimiter_that_the_header_holds_is_meant(header: str, expected: list[str], tmp_path: Path) -> None:
+    assert read(tmp_path / "t.csv", header.encode(), ",\t;")[0] == expected
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "appended", "plain"])
+def test_a_damaged_gzip_is_an_error_that_says_how_far_it_was_read(damage: str, tmp_path: Path) -> None:
+    numbers = random.Random(0)
+    text = b"id\tname\n" + b"".join(b"%d\t%d\n" % (row, numbers.getrandbits(60)) for row in range(60_000))
+    content = bytearray(gzip.compress(text, 1))
+    middle = len(content) // 2
+    if damage == "cut":
+        del content[middle:]
+    elif damage == "flipped":
+        content[-8] ^= 0xFF  # the checksum
+    elif damage == "appended":
+        content += b"rubbish"
+    else:
+        content[:] = text
+    (tmp_path / "t.tsv.gz").write_bytes(content)
+    with pytest.raises(SourceError, match=r"t\.tsv\.gz, after line \d+: not readable"):
+        list(read_delimited(tmp_path / "t.tsv.gz", "\t")[1])

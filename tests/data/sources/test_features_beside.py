@@ -1,0 +1,154 @@
+"""Image features that a table holds or that lie beside it."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from workloads.data.collect import ImportReport
+from workloads.data.source import Source
+from workloads.data.sources.beside import features_beside
+from workloads.data.sources.tables import table_source
+from workloads.errors import SourceError
+
+Import = Callable[..., tuple[list[dict[str, Any]], ImportReport, Source]]
+Write = Callable[..., Path]
+Touching = Callable[[Path], object]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [pa.list_(pa.float16()), pa.large_list(pa.float64()), pa.list_(pa.int32()), pa.list_(pa.float32(), 2)],
+    ids=str,
+)
+def test_a_parquet_column_may_hold_the_features(
+    kind: pa.DataType, tmp_path: Path, imported: Import, write_parquet: Write
+) -> None:
+    features = pa.array([[1, 2], [3, 4], None], kind)
+    columns = {"id": ["a", "b", "c"], "order": ["Diptera"] * 3, "image_features": features, "barcode": ["ACGT"] * 3}
+    rows, report, _ = imported(write_parquet(tmp_path / "s.parquet", columns))
+    assert [row.get("image_features") for row in rows] == [[1.0, 2.0], [3.0, 4.0], None]
+    assert report.rejects == ()
+
+
+def test_features_of_another_length_or_with_a_gap_refuse_their_specimen(
+    tmp_path: Path, imported: Import, write_parquet: Write
+) -> None:
+    features = [[1.0, 2.0], [3.0], [1.0, None], [], [1e300, 1.0]]
+    columns = {"id": list("abcde"), "order": ["Diptera"] * 5, "image_features": features}
+    rows, report, _ = imported(write_parquet(tmp_path / "s.parquet", columns))
+    assert [row["specimen_id"] for row in rows] == ["a"]
+    assert dict(report.rejects) == {
+        "b": "row 2: 1 image features, and the first specimen has 2",
+        "c": "row 3: the image features are not finite",
+        "d": "row 4: neither an image, nor image features, nor a barcode",
+        "e": "row 5: the image features are not finite",
+    }
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int32])
+@pytest.mark.parametrize("name", ["specimens.tsv", "specimens.parquet", "s.fasta"])
+def test_features_beside_a_table_belong_to_its_rows(
+    name: str, kind: type, tmp_path: Path, imported: Import, write_specimens: Write
+) -> None:
+    write_specimens(tmp_path / name)
+    np.save(tmp_path / "image_features_vit.npy", np.array([[1, 2, 3], [4, 5, 6]], dtype=kind))
+    rows, _, source = imported(tmp_path)
+    assert [row["image_features"] for row in rows] == [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    assert source.total == 2
+
+
+def test_features_stay_with_their_rows_when_lines_are_refused_or_blank(tmp_path: Path, imported: Import) -> None:
+    lines = [b"id\torder", b"a\tDiptera", b"b\tDip\xfftera", b"", b"\tDiptera", b"c", b"d\tDiptera", b""]
+    (tmp_path / "specimens.tsv").write_bytes(b"\n".join(lines))
+    np.save(tmp_path / "image_features.npy", np.arange(5)[:, None])
+    rows, report, _ = imported(tmp_path)
+    assert [(row["specimen_id"], row["image_features"]) for row in rows] == [("a", [0.0]), ("d", [4.0])]
+    assert len(report.rejects) == 3
+
+
+def test_features_that_are_not_finite_refuse_their_specimen(
+    tmp_path: Path, imported: Import, write_specimens: Write
+) -> None:
+    write_specimens(tmp_path / "specimens.tsv")
+    np.save(tmp_path / "image_features.npy", np.array([[1.0, 1e300], [1.0, 2.0]]))
+    assert imported(tmp_path)[1].rejects == (("s1", "line 2: the image features are not finite"),)
+
+
+@pytest.mark.parametrize("table", ["specimens.tsv", "specimens.parquet"])
+@pytest.mark.parametrize("num_rows", [0, 1, 3])
+def test_more_or_fewer_features_than_rows_are_an_error(
+    num_rows: int, table: str, tmp_path: Path, imported: Import, write_specimens: Write
+) -> None:
+    write_specimens(tmp_path / "specimens.tsv")
+    write_specimens(tmp_path / table)
+    np.save(tmp_path / "image_features.npy", np.zeros((num_rows, 4)))
+    with pytest.raises(SourceError, match=rf"features\.npy: shape .* does not fit the .*\d rows of {table}"):
+        imported(tmp_path / table)
+
+
+@pytest.mark.parametrize(
+    "features",
+    [np.zeros(2), np.zeros((2, 3, 4)), np.zeros((2, 1), dtype="U3"), np.zeros((2, 1), dtype=complex)],
+    ids=["vector", "cube", "text", "complex"],
+)
+def test_features_that_are_no_matrix_of_numbers_are_an_error(
+    features: np.ndarray, tmp_path: Path, write_specimens: Write
+) -> None:
+    write_specimens(tmp_path / "specimens.tsv")
+    np.save(tmp_path / "image_features.npy", features)
+    with pytest.raises(SourceError, match=r"image_features\.npy: not a matrix of numbers"):
+        table_source(tmp_path, {})
+
+
+def test_features_that_are_pickled_objects_are_not_unpickled(
+    tmp_path: Path, write_specimens: Write, touching: Touching
+) -> None:
+    write_specimens(tmp_path / "specimens.tsv")
+    objects = np.array([[touching(tmp_path / "canary")]] * 2, dtype=object)
+    np.save(tmp_path / "image_features.npy", objects, allow_pickle=True)
+    with pytest.raises(SourceError, match=r"image_features\.npy: not readable"):
+        table_source(tmp_path, {})
+    assert not (tmp_path / "canary").exists()
+
+
+@settings(max_examples=150, deadline=None)
+@given(place=st.integers(0, 140), value=st.binary(min_size=1, max_size=3), size=st.integers(0, 200))
+def test_mutated_feature_files_give_a_matrix_or_a_source_error(
+    tmp_path_factory: pytest.TempPathFactory, place: int, value: bytes, size: int
+) -> None:
+    folder = tmp_path_factory.getbasetemp() / "features"
+    folder.mkdir(exist_ok=True)
+    np.save(folder / "image_features.npy", np.ones((3, 4)))
+    content = bytearray((folder / "image_features.npy").read_bytes())
+    content[place : place + len(value)] = value
+    (folder / "image_features.npy").write_bytes(content[: len(content) - size])
+    try:
+        beside = features_beside(folder)
+    except SourceError as error:
+        assert "image_features.npy" in str(error)  # noqa: PT017
+    else:
+        assert beside is not None
+        assert beside[1].ndim == 2
+
+
+def test_two_feature_files_are_an_error(tmp_path: Path, write_specimens: Write) -> None:
+    write_specimens(tmp_path / "specimens.tsv")
+    for name in ("image_features_a.npy", "image_features_b.npy"):
+        np.save(tmp_path / name, np.ones((2, 2)))
+    with pytest.raises(SourceError, match="several feature files"):
+        table_source(tmp_path, {})
+
+
+def test_features_in_the_table_and_beside_it_are_an_error(
+    tmp_path: Path, imported: Import, write_parquet: Write
+) -> None:
+    write_parquet(tmp_path / "s.parquet", {"id": ["a"], "order": ["Diptera"], "image_features": [[1.0]]})
+    np.save(tmp_path / "image_features.npy", np.ones((1, 2)))
+    with pytest.raises(SourceError, match=r"s\.parquet holds features as well"):
+        imported(tmp_path)

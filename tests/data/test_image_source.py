@@ -1,0 +1,91 @@
+"""Images by reference: files of a folder or at an address, and what a reference cannot name."""
+
+import os
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from workloads.data import image_source, zip_members
+from workloads.data.image_source import ImageSource, hdf5_reference, zip_reference
+from workloads.data.zip_members import Member
+from workloads.errors import RecordError, SourceError
+
+
+def test_a_file_is_read_and_everything_outside_the_folder_refused(tmp_path: Path, jpegs: list[bytes]) -> None:
+    (tmp_path / "source" / "part1").mkdir(parents=True)
+    (tmp_path / "source" / "part1" / "a.jpg").write_bytes(jpegs[0])
+    (tmp_path / "secret.jpg").write_bytes(jpegs[1])
+    (tmp_path / "source" / "out.jpg").symlink_to(tmp_path / "secret.jpg")
+    (tmp_path / "source" / "in.jpg").symlink_to("part1/a.jpg")
+    images = ImageSource(str(tmp_path / "source"))
+    assert images.read("part1/a.jpg") == images.read("in.jpg") == images.read("part1/../part1/a.jpg") == jpegs[0]
+    for name in ("../secret.jpg", "part1/../../secret.jpg", str(tmp_path / "secret.jpg"), "out.jpg"):
+        with pytest.raises(RecordError, match="leads out of its folder"):
+            images.read(name)
+
+
+@pytest.mark.parametrize("name", ["a\0.jpg", "", "part1", "absent.jpg", "a.jpg/b.jpg", "x" * 300, "\ud800.jpg", "pipe"])
+def test_a_name_that_is_no_file_is_a_bad_record(tmp_path: Path, name: str) -> None:
+    (tmp_path / "part1").mkdir()
+    (tmp_path / "a.jpg").write_bytes(b"x")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RecordError, match="image"):
+        ImageSource(str(tmp_path)).read(name)
+
+
+def test_a_file_longer_than_64_mib_is_refused_without_being_read(tmp_path: Path) -> None:
+    with (tmp_path / "long.jpg").open("wb") as file:
+        file.truncate(64 * 2**20 + 1)
+    with pytest.raises(RecordError, match="67,108,865 bytes"):
+        ImageSource(str(tmp_path)).read("long.jpg")
+
+
+def test_an_address_holds_plain_files(tmp_path: Path, jpegs: list[bytes]) -> None:
+    (tmp_path / "part1").mkdir()
+    (tmp_path / "part1" / "a.jpg").write_bytes(jpegs[0])
+    images = ImageSource(f"file://{tmp_path}")
+    assert images.read("part1/a.jpg") == jpegs[0]
+    for name in ("../a.jpg", "/etc/hostname", "absent.jpg", "zip:a.zip#0+1:a", "hdf5:a.h5#x#0", "a\0"):
+        with pytest.raises(RecordError):
+            images.read(name)
+
+
+def test_a_source_without_a_folder_and_a_reference_of_another_kind_are_refused(tmp_path: Path) -> None:
+    for reference in ("synthetic:7", "zip:a.zip#x+1:a", "hdf5:a.h5", "zip:"):
+        with pytest.raises(RecordError, match="not one that is read here"):
+            ImageSource(str(tmp_path)).read(reference)
+    with pytest.raises(RecordError, match="local folder"):
+        ImageSource("").read("a.jpg")
+
+
+def test_it_pickles_by_name_with_archives_open_and_keeps_at_most_eight_of_them(
+    tmp_path: Path, jpegs: list[bytes]
+) -> None:
+    references = []
+    for number in range(12):
+        path = tmp_path / f"{number}.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.jpg", jpegs[number % 5])
+        references += [zip_reference(path.name, member) for member in zip_members.zip_members(path)]
+    before = len(os.listdir("/proc/self/fd"))
+    with ImageSource(str(tmp_path)) as images:
+        for number in (*range(12), *range(12)):
+            assert images.read(references[number]) == jpegs[number % 5]
+        assert len(os.listdir("/proc/self/fd")) == before + 8
+        assert len(pickle.dumps(images)) < 300
+        assert pickle.loads(pickle.dumps(images)).read(references[3]) == jpegs[3]
+    assert len(os.listdir("/proc/self/fd")) == before
+    assert images.read(references[0]) == jpegs[0]
+    images.close()
+
+
+def test_names_with_a_number_sign_cannot_be_referred_to(tmp_path: Path) -> None:
+    for make in (lambda: zip_reference("a#1.zip", Member("a", 0, 1)), lambda: hdf5_reference("a.h5", "images/a#1")):
+        with pytest.raises(SourceError, match="cannot be referred to"):
+            make()
+
+
+def test_the_limits_of_files_and_members_agree() -> None:
+    assert image_source.MAX_IMAGE_SIZE == zip_members.MAX_MEMBER_SIZE == 64 * 2**20

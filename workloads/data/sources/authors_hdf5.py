@@ -1,0 +1,268 @@
+"""The HDF5 files that the paper's authors made of BIOSCAN-1M and BIOSCAN-5M, read in slices.
+
+A file has one group a split, with a row a specimen in each of its datasets: `image` (JPEG bytes, zero-padded to the
+longest), `image_mask` (their lengths), `barcode`, the four ranks, `sampleid`, `image_file` and, in 5M, `processid`.
+Tokens and features of the authors' towers lie there as well and are not read.
+
+Two groups repeat others. `all_keys` holds the keys, and `no_split_and_seen_train` holds what is trained on; the latter
+is the only place of the unlabelled records of BIOSCAN-5M, and the only group of the authors' fifth of it. A group that
+repeats others is left out where those are there, and otherwise gives the rows that they do not have.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workloads.data.hdf5_files import dataset, datasets_of, groups_of, open_hdf5, read_slice, rows_at_once
+from workloads.data.image_source import hdf5_reference
+from workloads.data.schema import clean_name
+from workloads.data.source import RawRecord, Refused, Source
+from workloads.errors import RecordError, SourceError
+from workloads.spec import RANKS
+
+if TYPE_CHECKING:
+    import h5py
+
+_ROWS = 4096
+_MAX_ROWS = 2**25  # seven times the rows of BIOSCAN-5M
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """Which groups a file of one data set has."""
+
+    protocol: str
+    identifier: str
+    """The dataset that holds specimen ids."""
+    splits: Mapping[str, str]
+    """Split of each group that repeats no other."""
+    unions: Mapping[str, tuple[str, ...]]
+    """Groups that repeat others, with these; the training group first."""
+
+
+_CLIBD = _Layout(
+    protocol="clibd",
+    identifier="sampleid",
+    splits={
+        name: name
+        for name in (
+            *("no_split", "train_seen", "seen_keys", "val_seen", "val_unseen", "val_unseen_keys"),
+            *("test_seen", "test_unseen", "test_unseen_keys", "single_species"),
+        )
+    },
+    unions={
+        "no_split_and_seen_train": ("no_split", "train_seen"),
+        "all_keys": ("seen_keys", "val_unseen_keys", "test_unseen_keys"),
+    },
+)
+_BIOSCAN_5M = _Layout(
+    protocol="bioscan_5m",
+    identifier="processid",
+    splits={
+        "no_split": "no_split",
+        "seen_keys": "train_seen",  # the labelled training records are the keys of the seen species
+        **{
+            name: name
+            for name in ("val_seen", "test_seen", "val_unseen", "test_unseen", "unseen_keys", "other_heldout")
+        },
+    },
+    unions={"no_split_and_seen_train": ("no_split", "seen_keys"), "all_keys": ("seen_keys", "unseen_keys")},
+)
+_TRAINING = "no_split_and_seen_train"
+
+
+def authors_hdf5_source(path: Path) -> Source:
+    """The specimens of one of the authors' HDF5 files, with their published splits.
+
+    A file is taken for BIOSCAN-5M if it has a group that only 5M has (`unseen_keys`, `other_heldout`), or, where all of
+    its groups are in both, if its images are named by process ids. The specimen id is the process id there, and the
+    sample id in BIOSCAN-1M.
+
+    Args:
+        path: an HDF5 file.
+
+    Returns:
+        A source whose records may be read more than once.
+
+    Raises:
+        MissingPathError: there is no such file.
+        SourceError: not HDF5, no group of the authors' layout, only groups whose splits cannot be told apart, or, at
+            once or while reading, a dataset that `workloads.data.hdf5_files` refuses or that does not fit the others.
+    """
+    with open_hdf5(path) as file:
+        groups = groups_of(file)
+        layout = _layout_of(file, groups)
+        plan = _plan(path, layout, groups)
+        total = sum(_num_rows(file, group) for group in plan.whole)
+        for group in plan.rest:
+            _num_rows(file, group)
+    return Source(
+        name=str(path),
+        records=_Records(path, layout, plan),
+        root=str(path.parent),
+        total=None if plan.rest else total,
+        protocol=layout.protocol,
+        has_splits=True,
+        notes=plan.notes,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """Which groups are read."""
+
+    whole: tuple[str, ...]
+    """Groups of one split."""
+    rest: Mapping[str, tuple[str, ...]]
+    """Groups that repeat others, and those of the repeated ones that are missing: their rows come from here."""
+    notes: list[str]
+
+
+def _plan(path: Path, layout: _Layout, groups: Sequence[str]) -> _Plan:
+    whole = tuple(name for name in layout.splits if name in groups)
+    rest: dict[str, tuple[str, ...]] = {}
+    notes = [f"group '{name}' is not known and not read" for name in groups if name not in (*whole, *layout.unions)]
+    for name, parts in layout.unions.items():
+        missing = tuple(part for part in parts if part not in whole)
+        if name not in groups or not missing:
+            continue
+        if name == _TRAINING or len(missing) == 1:
+            rest[name] = missing
+        else:
+            notes.append(f"group '{name}' is not read: it repeats {', '.join(missing)}, which are not there")
+    if not whole and not rest:
+        reason = "only groups that repeat others" if set(groups) & set(layout.unions) else "no group of a split"
+        raise SourceError(str(path), "", f"{reason} ({', '.join(groups) or 'none at all'}), so no split can be told")
+    return _Plan(whole, rest, notes)
+
+
+@dataclass(slots=True)
+class _Records:
+    """Records of all groups; each iteration opens the file anew."""
+
+    path: Path
+    layout: _Layout
+    plan: _Plan
+    _known: dict[str, set[str]] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[RawRecord | Refused]:
+        # Ids are only held of the groups that another repeats in part, such as the seen keys of BIOSCAN-5M.
+        held = {part for name in self.plan.rest for part in self.layout.unions[name] if part in self.plan.whole}
+        self._known = {group: set() for group in held}
+        with open_hdf5(self.path) as file:
+            for group in self.plan.whole:
+                for record in self._group(file, group):
+                    if group in held and not isinstance(record, Refused):
+                        self._known[group].add(str(record["specimen_id"]))
+                    yield record | {"split": self.layout.splits[group]} if isinstance(record, dict) else record
+            for group, missing in self.plan.rest.items():
+                yield from self._rest(file, group, missing)
+
+    def _rest(self, file: "h5py.File", group: str, missing: Sequence[str]) -> Iterator[RawRecord | Refused]:
+        """Rows of a group that none of the groups it repeats has."""
+        parts = [part for part in self.layout.unions[group] if part in self._known]
+        num_repeated = 0
+        for record in self._group(file, group):
+            if isinstance(record, Refused):
+                yield record
+            elif any(str(record["specimen_id"]) in self._known[part] for part in parts):
+                num_repeated += 1
+            else:
+                yield {**record, "split": self._split_of(record, missing)}
+        self._note(f"group '{group}': the {num_repeated:,} rows that {', '.join(parts) or 'others'} have were left out")
+        if len(missing) > 1:
+            self._note(f"group '{group}': records with a species were taken for train_seen, those without for no_split")
+        num_known = sum(len(self._known[part]) for part in parts)
+        if group == _TRAINING and num_repeated < num_known:
+            self._note(
+                f"{num_known - num_repeated:,} specimens of {', '.join(parts)} are not in '{group}': the authors did "
+                "not train on them, but this data set does"
+            )
+
+    def _split_of(self, record: RawRecord, missing: Sequence[str]) -> str:
+        if len(missing) == 1:
+            return self.layout.splits[missing[0]]
+        try:
+            return "no_split" if clean_name(record.get("species")) is None else "train_seen"
+        except RecordError:
+            return "train_seen"  # a name that the import refuses
+
+    def _note(self, note: str) -> None:
+        if note not in self.plan.notes:
+            self.plan.notes.append(note)
+
+    def _group(self, file: "h5py.File", group: str) -> Iterator[dict[str, str | None] | Refused]:
+        """Rows of one group, a few thousand at a time."""
+        num_rows = _num_rows(file, group)
+        names = _columns(file, group, self.layout)
+        columns = {ours: dataset(file, f"{group}/{theirs}") for ours, theirs in names.items()}
+        has_images = "image" in datasets_of(file, group)
+        mask = dataset(file, f"{group}/image_mask") if has_images else None
+        width = dataset(file, f"{group}/image").shape[1] if has_images else 0
+        step = min(rows_at_once(column, _ROWS) for column in columns.values())
+        for start in range(0, num_rows, step):
+            stop = min(start + step, num_rows)
+            values = {name: read_slice(column, start, stop).tolist() for name, column in columns.items()}
+            sizes = [0] * (stop - start) if mask is None else read_slice(mask, start, stop).tolist()
+            for row, size, *texts in zip(range(start, stop), sizes, *values.values(), strict=True):
+                if 0 <= size <= width:
+                    yield self._record(group, row, dict(zip(values, texts, strict=True)), has_image=size > 0)
+                else:
+                    yield Refused(f"{group} row {row}", f"a row of {width:,} bytes cannot hold an image of {size:,}")
+
+    def _record(
+        self, group: str, row: int, texts: Mapping[str, object], has_image: bool
+    ) -> dict[str, str | None] | Refused:
+        where = f"{group} row {row}"
+        record: dict[str, str | None] = {"where": where}
+        try:
+            for name, value in texts.items():
+                record[name] = value.decode() if isinstance(value, bytes) else str(value)
+        except UnicodeDecodeError:
+            return Refused(where, f"the value of '{name}' is not UTF-8")
+        # The authors' script leaves a length of 0 where it did not find the image.
+        record["image"] = hdf5_reference(self.path.name, f"{group}/image", row) if has_image else None
+        return record
+
+
+def _layout_of(file: "h5py.File", groups: Sequence[str]) -> _Layout:
+    for layout, other in ((_BIOSCAN_5M, _CLIBD), (_CLIBD, _BIOSCAN_5M)):
+        if (set(layout.splits) - set(other.splits)) & set(groups):
+            return layout
+    shared = [name for name in (*_CLIBD.splits, *_CLIBD.unions) if name in groups]
+    if shared and {"processid", "image_file"} <= set(datasets_of(file, shared[0])) and _num_rows(file, shared[0]):
+        process, image = (read_slice(dataset(file, f"{shared[0]}/{n}"), 0, 1)[0] for n in ("processid", "image_file"))
+        return _BIOSCAN_5M if bytes(image).startswith(bytes(process)) else _CLIBD
+    return _CLIBD
+
+
+def _columns(file: "h5py.File", group: str, layout: _Layout) -> dict[str, str]:
+    """Datasets of text by the names of the specimen table."""
+    there = datasets_of(file, group)
+    wanted = {"specimen_id": layout.identifier, "barcode": "barcode", "bin": "dna_bin"}
+    for rank in RANKS:
+        wanted[rank] = rank
+    if layout.identifier not in there:
+        raise SourceError(file.filename, group, f"it has no dataset '{layout.identifier}' of specimen ids")
+    return {ours: theirs for ours, theirs in wanted.items() if theirs in there}
+
+
+def _num_rows(file: "h5py.File", group: str) -> int:
+    """Rows of a group, in all of whose datasets that are read they are equally many."""
+    there = datasets_of(file, group)
+    texts = [name for name in ("sampleid", "processid", "barcode", "dna_bin", *RANKS) if name in there]
+    images = ["image", "image_mask"] if "image" in there else []
+    shapes = {name: dataset(file, f"{group}/{name}").shape for name in (*texts, *images)}
+    if any(len(shape) != (2 if name == "image" else 1) for name, shape in shapes.items()):
+        raise SourceError(file.filename, group, "its datasets do not have the authors' shapes")
+    lengths: set[int] = {shape[0] for shape in shapes.values()}
+    if len(lengths) != 1:
+        raise SourceError(file.filename, group, "its datasets do not have equally many rows")
+    num_rows = lengths.pop()
+    if num_rows > _MAX_ROWS:
+        raise SourceError(file.filename, group, f"it claims {num_rows:,} rows; {_MAX_ROWS:,} are allowed")
+    kinds = "".join(dataset(file, f"{group}/{name}").dtype.str for name in images)  # such as |u1<i8
+    if images and (not kinds.startswith("|u1") or "S" in kinds or "O" in kinds):
+        raise SourceError(file.filename, group, "its images are not bytes with their lengths")
+    return num_rows

@@ -1,0 +1,212 @@
+"""BIOSCAN-1M and BIOSCAN-5M from their metadata tables, with images where they lie.
+
+Layouts that are understood, below the folder that is named (the root of the `bioscan-dataset` package is one):
+
+    BIOSCAN_Insect_Dataset_metadata.tsv              1M; here, or in bioscan1m/
+    metadata/csv/BIOSCAN_5M_Insect_Dataset_metadata.csv    5M; here, or in bioscan5m/, or the file alone
+    BIOSCAN_5M_Insect_Dataset_metadata_MultiTypes.zip      5M; that file as published, read in place
+    images/<package>/part18/5351601.jpg              1M; here, or in bioscan1m/ or bioscan/
+    images/<package>/pretrain/00/AACTA1040-20.jpg    5M; here, or in bioscan5m/
+    cropped_256.zip, BIOSCAN_5M_cropped_256_*.zip    packages as published, read in place
+    CLIBD_partitioning/, CLIBD_partitioning.zip      1M; the paper's split lists
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from workloads.data.source import RawRecord, Refused, Source
+from workloads.data.sources.bioscan_images import FoundImages, find_images, last_name, last_two_names
+from workloads.data.sources.bioscan_places import LAYOUT_1M, LAYOUT_5M, find_place
+from workloads.data.sources.delimited import read_delimited
+from workloads.data.sources.zipped_text import ZippedText
+from workloads.data.split_lists import read_split_lists
+from workloads.errors import PartitionError, SourceError
+from workloads.spec import RANKS
+
+SPLITS_5M: Mapping[str, str] = {
+    "pretrain": "no_split",
+    "train": "train_seen",
+    "val": "val_seen",
+    "validation": "val_seen",
+    "test": "test_seen",
+    "key_unseen": "unseen_keys",
+    "val_unseen": "val_unseen",
+    "test_unseen": "test_unseen",
+    "other_heldout": "other_heldout",
+}
+"""Splits of the protocol `bioscan_5m` by BIOSCAN-5M's names."""
+
+_NO_IMAGES = (
+    "no images were found (such as cropped_256.zip, or a folder cropped_256, beside the table): their names are kept, "
+    "and the specimens can be partitioned, but not prepared"
+)
+_OF_1M, _OF_5M = "bioscan_1m", "bioscan_5m"  # in names of archives; both data sets may lie in one folder
+_MISSING_NAME = ("", "not_classified")
+
+
+def bioscan1m_source(path: Path) -> Source:
+    """BIOSCAN-1M; a specimen's id is its sample id, which the split lists use.
+
+    Images come from the best package that is there (`bioscan_images.PACKAGES`); a record whose image is not in it is
+    refused. Without any images the table alone is read, and `image` keeps the name of the image file, so that the
+    specimens can be partitioned. With `CLIBD_partitioning` beside, each record gets its published split.
+
+    Args:
+        path: the metadata table (.tsv, .tsv.gz), or a folder that holds it.
+
+    Returns:
+        A source whose records may be read more than once.
+
+    Raises:
+        MissingPathError: there is no metadata table.
+        SourceError: the table lacks columns, or a package or list is not what it claims to be.
+    """
+    place = find_place(path, LAYOUT_1M)
+    header, _ = read_delimited(place.table, "\t")
+    _check_columns(place.table, header, ("sampleid", "image_file"))
+    images = find_images(place.root, place.folders, _is_part, last_two_names, _OF_5M)
+    lists_at = place.lists()
+    notes = [_images_note(images)]
+    if images and "chunk_number" not in header:
+        images = None
+        notes = ["images were found, but the table has no column 'chunk_number' that says where each of them lies"]
+    if "nucraw" not in header:
+        notes.append("the table has no barcodes (column 'nucraw')")
+    splits = read_split_lists(lists_at) if lists_at else None
+    records = _Records1M(place.table, images, splits, str(lists_at), notes)
+    return Source(name=str(path), records=records, root=str(place.root), has_splits=lists_at is not None, notes=notes)
+
+
+def bioscan5m_source(path: Path) -> Source:
+    """BIOSCAN-5M with its own partition; a specimen's id is its process id, which names its image too.
+
+    Images are found as for BIOSCAN-1M.
+
+    Args:
+        path: the metadata table (.csv, .csv.gz), the zip archive that it is published in, or a folder that holds one
+            of these.
+
+    Returns:
+        A source whose records may be read more than once.
+
+    Raises:
+        MissingPathError: there is no metadata table.
+        SourceError: the table lacks columns, or a package is not what it claims to be.
+    """
+    place = find_place(path, LAYOUT_5M)
+    header, _ = read_delimited(place.table, ",")
+    _check_columns(place.table, header, ("processid", "split"))
+    images = find_images(place.root, place.folders, lambda name: name in SPLITS_5M, last_name, _OF_1M)
+    notes = [_images_note(images)]
+    if "dna_barcode" not in header:
+        notes.append("the table has no barcodes (column 'dna_barcode')")
+    records = _Records5M(place.table, images)
+    return Source(
+        name=str(path), records=records, root=str(place.root), protocol="bioscan_5m", has_splits=True, notes=notes
+    )
+
+
+@dataclass(slots=True)
+class _Records1M:
+    """Records of BIOSCAN-1M; each iteration reads the table anew."""
+
+    table: Path | ZippedText
+    images: FoundImages | None
+    splits: Mapping[str, str] | None
+    lists: str
+    notes: list[str] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[RawRecord | Refused]:
+        num_listed = 0
+        for row in _rows(self.table, "\t"):
+            if isinstance(row, Refused):
+                yield row
+                continue
+            record = _record(row, "sampleid", "nucraw", "uri")
+            if "order" not in row:
+                record["order"] = row.get("name")  # the column that repeats the order
+            if self.splits is not None and record["specimen_id"]:
+                record["split"] = self._split(row)
+                num_listed += 1
+            yield self._with_image(record, row)
+        if self.splits is not None and num_listed < len(self.splits):
+            note = f"the table has {num_listed:,} of the {len(self.splits):,} specimens that {self.lists} names"
+            self.notes[:] = [*(known for known in self.notes if known != note), note]
+
+    def _split(self, row: Mapping[str, str]) -> str:
+        identifier = row["sampleid"].strip()
+        if self.splits is None or identifier not in self.splits:
+            problem = f"{self.table}, {row['where']}: the specimen is in none of the lists of {self.lists}"
+            raise PartitionError(problem, [identifier])
+        return self.splits[identifier]
+
+    def _with_image(self, record: dict[str, str | None], row: Mapping[str, str]) -> RawRecord | Refused:
+        name = row["image_file"].strip()
+        if name in _MISSING_NAME or self.images is None:
+            return record | {"image": None if name in _MISSING_NAME else name}
+        return _found(record, self.images, f"part{row['chunk_number'].strip()}/{name}")
+
+
+@dataclass(slots=True)
+class _Records5M:
+    """Records of BIOSCAN-5M; each iteration reads the table anew."""
+
+    table: Path | ZippedText
+    images: FoundImages | None
+
+    def __iter__(self) -> Iterator[RawRecord | Refused]:
+        for row in _rows(self.table, ","):
+            if isinstance(row, Refused):
+                yield row
+                continue
+            record = _record(row, "processid", "dna_barcode", "dna_bin")
+            split = row["split"].strip()
+            record["split"] = SPLITS_5M.get(split, split)
+            name = f"{record['specimen_id']}.jpg"
+            yield record | {"image": name} if self.images is None else _found(record, self.images, name)
+
+
+def _rows(table: Path | ZippedText, delimiter: str) -> Iterator[dict[str, str] | Refused]:
+    """Rows of a table by their column names; `where` says the line."""
+    header, lines = read_delimited(table, delimiter)
+    for line in lines:
+        if isinstance(line, Refused):
+            yield line
+        else:
+            number, fields = line
+            yield {**dict(zip(header, fields, strict=True)), "where": f"line {number}"}
+
+
+def _record(row: Mapping[str, str], identifier: str, barcode: str, uri: str) -> dict[str, str | None]:
+    return {
+        "specimen_id": row[identifier].strip(),
+        "barcode": row.get(barcode),
+        "bin": row.get(uri),
+        "where": row["where"],
+        **{rank: row.get(rank) for rank in RANKS},
+    }
+
+
+def _found(record: dict[str, str | None], images: FoundImages, key: str) -> RawRecord | Refused:
+    reference = images.index.reference(key)
+    if reference is None:
+        return Refused(str(record["specimen_id"]), f"{record['where']}: {images.package} holds no image '{key}'")
+    return record | {"image": reference}
+
+
+def _is_part(name: str) -> bool:
+    return re.fullmatch(r"part\d+", name) is not None
+
+
+def _images_note(images: FoundImages | None) -> str:
+    return images.note if images else _NO_IMAGES
+
+
+def _check_columns(table: Path | ZippedText, header: Sequence[str], needed: Sequence[str]) -> None:
+    missing = [name for name in needed if name not in header]
+    if not missing and not {*RANKS, "name"} & set(header):
+        missing = list(RANKS)
+    if missing:
+        raise SourceError(str(table), "first line", f"no column {', '.join(repr(name) for name in missing)}")

@@ -1,0 +1,189 @@
+"""Which column of somebody's table holds what: guessed by the common conventions, or said with `--map`.
+
+Understood are our own names and those of BOLD, BCDM, Darwin Core and BIOSCAN. Capitals, blanks, `_`, `-` and a prefix
+such as `dwc:` do not matter.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from workloads.data.source import RawRecord, Refused
+from workloads.errors import UsageError
+from workloads.spec import RANKS
+
+COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
+    "specimen_id": ("specimenid", "processid", "sampleid", "occurrenceid", "catalognumber", "materialsampleid", "id"),
+    "barcode": ("barcode", "dnabarcode", "nucraw", "nuc", "nucleotides", "dnasequence", "sequence"),
+    "image": ("image", "imagefile", "imagepath", "filename", "file"),
+    "image_features": ("imagefeatures",),
+    "bin": ("bin", "binuri", "dnabin", "uri"),
+    **{rank: (rank, f"{rank}name") for rank in RANKS},
+}
+"""Column names understood for each field of a specimen, in lower case without blanks and marks; the best come first."""
+
+# Columns that are no field themselves, but of which one can be made when its own column is absent.
+_DARWIN_CORE = {
+    "scientific_name": ("scientificname",),
+    "specific_epithet": ("specificepithet",),
+    "taxon_rank": ("taxonrank",),
+}
+_MARKERS = ("markercode", "marker")
+# COI-5P, CO1, COX1, mtCOI or in words, but neither COII nor cytochrome b
+_COI = re.compile(r"(mt-?)?CO-?X?-?(I|1)(?![A-Z])|cytochrome\b.*\boxidase\b.*\b(1|I)\b", re.IGNORECASE)
+_LINKED_SEQUENCES = ("associatedsequences",)  # sequences, or links to them
+
+# `NA` would be a barcode of one base, once its N is trimmed.
+_MISSING_WORDS = frozenset({"", "-", "na", "n/a", "nan", "none", "null", "not_classified", "not classified"})
+_LONGEST_MISSING_WORD = max(map(len, _MISSING_WORDS))
+_SEQUENCE = re.compile(r"[A-Za-z.\s-]+")
+_BINOMIAL = re.compile(r"([A-Z][^\W\d_]+) (?:\([A-Z][^\W\d_]+\) )?([a-z](?:[^\W\d_]|-)+)(?= |,|$)")
+_NO_EPITHETS = {"sp", "spp", "cf", "aff", "nr", "gen", "de", "du", "des", "la", "le", "di", "da", "van", "von", "der"}
+_SPECIES_AND_BELOW = {"species", "subspecies", "variety", "form", "varietas", "forma"}
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Which column holds what."""
+
+    places: Mapping[str, int]
+    """Field of a specimen, or a Darwin Core term that one is made of, and its place in the header."""
+
+    def __contains__(self, field: str) -> bool:
+        return field in self.places
+
+    def record(self, values: Sequence[str | None], where: str) -> RawRecord | Refused:
+        """One raw record from the values of a row, under our names."""
+        return self.finished({field: values[place] for field, place in self.places.items()}, where)
+
+    def finished(self, raw: dict[str, str | None], where: str) -> RawRecord | Refused:
+        """The record of values that are under our names already; one whose sequence is of another gene is refused."""
+        for field in ("specimen_id", "barcode", "image"):
+            value = raw.get(field)
+            if value is not None and len(value) <= _LONGEST_MISSING_WORD and value.strip().lower() in _MISSING_WORDS:
+                raw[field] = None
+        marker = (raw.pop("marker", None) or "").strip()
+        if raw.get("barcode") and marker.lower() not in _MISSING_WORDS and not _COI.match(marker):
+            return Refused(raw.get("specimen_id") or where, f"{where}: its sequence is of {marker[:40]!r}, not of COI")
+        if "linked_sequences" in raw:
+            linked = raw.pop("linked_sequences")
+            raw["barcode"] = linked if linked and _SEQUENCE.fullmatch(linked) else None
+        if "species" not in raw:
+            epithet, rank = raw.pop("specific_epithet", None), raw.pop("taxon_rank", None)
+            raw["species"] = _darwin_core_species(raw.get("genus"), epithet, raw.pop("scientific_name", None), rank)
+        raw["where"] = where
+        return raw
+
+
+def parse_map(pairs: Sequence[str]) -> dict[str, str]:
+    """The pairs of `--map ours=theirs`; `ours=` alone leaves a field empty.
+
+    Raises:
+        UsageError: not such a pair, a field that is none of ours, or one given twice.
+    """
+    given: dict[str, str] = {}
+    for pair in pairs:
+        ours, sign, theirs = pair.partition("=")
+        ours = ours.strip().lower()
+        if not sign:
+            raise UsageError(f"--map '{pair}': write it as FIELD=COLUMN, such as --map specimen_id=voucher")
+        _check_field(ours)
+        if ours in given:
+            raise UsageError(f"--map {ours}=... is given twice")
+        given[ours] = theirs.strip()
+    return given
+
+
+def choose_columns(header: Sequence[str], given: Mapping[str, str]) -> Columns:
+    """Which column holds what.
+
+    Args:
+        header: the names of the columns, each once.
+        given: field of a specimen and the column that holds it, or "" when none does; the other fields are guessed.
+
+    Raises:
+        UsageError: a given field or column does not exist, or two columns could be meant.
+    """
+    plain: dict[str, list[int]] = {}
+    for place, name in enumerate(header):
+        plain.setdefault(_plain(name), []).append(place)
+    places: dict[str, int] = {}
+    for field, theirs in given.items():
+        _check_field(field)
+        if theirs:
+            places[field] = _place(field, theirs, header, plain)
+    wanted = dict(COLUMN_NAMES)
+    if "nucraw" in plain:  # BIOSCAN-1M, where `name` is the order
+        wanted["order"] += ("name",)
+    _guess({field: names for field, names in wanted.items() if field not in given}, header, plain, places)
+    if "species" not in places and "species" not in given:
+        _guess(_DARWIN_CORE, header, plain, places)
+    if "barcode" in places:
+        _guess({"marker": _MARKERS}, header, plain, places)
+    if "barcode" not in places and "barcode" not in given:
+        _guess({"linked_sequences": _LINKED_SEQUENCES}, header, plain, places)
+    return Columns(places)
+
+
+def _guess(
+    wanted: Mapping[str, tuple[str, ...]],
+    header: Sequence[str],
+    plain: Mapping[str, list[int]],
+    places: dict[str, int],
+) -> None:
+    """Add the places of the fields whose columns have a name that is understood."""
+    for field, names in wanted.items():
+        name = next((name for name in names if name in plain), None)
+        if name is not None:
+            places[field] = _place(field, field if field in header else name, header, plain)
+
+
+def _place(field: str, theirs: str, header: Sequence[str], plain: Mapping[str, list[int]]) -> int:
+    """Place of one column, by its exact name or else by one that differs in capitals and marks only."""
+    if theirs in header:
+        return list(header).index(theirs)
+    alike = plain.get(_plain(theirs), [])
+    if not alike:
+        raise UsageError(f"--map {field}={theirs}: there is no such column, but {_listed(header)}")
+    if len(alike) > 1:
+        both = _listed([header[place] for place in alike])
+        raise UsageError(f"{both} could each be the {field}; say which with --map {field}=COLUMN")
+    return alike[0]
+
+
+def _plain(name: str) -> str:
+    """A column's name without what does not matter."""
+    return re.sub(r"[\s_-]", "", name.rpartition(":")[2]).lower()
+
+
+def _check_field(field: str) -> None:
+    if field not in COLUMN_NAMES:
+        raise UsageError(f"--map: '{field}' is no field of a specimen; these are: {', '.join(COLUMN_NAMES)}")
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(f"'{name[:40]}'" for name in names[:40])
+    return f"{shown} and {len(names) - 40} more" if len(names) > 40 else shown
+
+
+def _is_name(word: str | None) -> bool:
+    """Whether a genus or an epithet is given, and not a word such as `sp.` that says it is not."""
+    first = (word or "").strip().lower()
+    return first not in _MISSING_WORDS and first.split()[0].rstrip(".") not in _NO_EPITHETS
+
+
+def _darwin_core_species(
+    genus: str | None, epithet: str | None, scientific: str | None, rank: str | None
+) -> str | None:
+    """The binomial that Darwin Core spreads over several terms, or None above the rank of species.
+
+    A scientific name loses its authors and subgenus. Without a rank, only a clear binomial is one.
+    """
+    if _is_name(genus) and _is_name(epithet):
+        return f"{genus} {epithet}"
+    at_species = (rank or "").strip().lower() in _SPECIES_AND_BELOW
+    if not scientific or (rank and not at_species):
+        return None
+    if (found := _BINOMIAL.match(scientific.strip())) and found[2] not in _NO_EPITHETS:
+        return f"{found[1]} {found[2]}"
+    return scientific if at_species else None

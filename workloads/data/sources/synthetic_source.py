@@ -1,0 +1,14 @@
+"""The built-in synthetic insects as a source."""
+
+from workloads.data import synthetic
+from workloads.data.source import Source
+
+
+def synthetic_source(count: int, seed: int) -> Source:
+    """Synthetic insects, drawn one after another."""
+    return Source(
+        name="synthetic insects",
+        records=synthetic.specimens(count, seed),
+        total=count,
+        synthetic_seed=seed,
+    )

@@ -1,0 +1,212 @@
+"""Members of a zip archive, listed and read in place; nothing is ever extracted to a disk.
+
+The published packages hold more than a million members. The standard library keeps an object for each of them (690 MiB
+for 1,128,313 members, where the walk over the central directory here takes 10), so the directory is streamed here,
+ZIP64 included. Reading one member needs no directory at all, only its place.
+"""
+
+import os
+import re
+import stat
+import struct
+import zlib
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+
+from workloads.errors import MissingPathError, RecordError, SourceError
+
+MAX_MEMBER_SIZE = 64 * 2**20
+"""Bytes that a member may inflate to; the largest original of BIOSCAN has some 10 MB."""
+_SMALL = 2**20
+_MAX_RATIO = 200  # images do not shrink and lists of ids shrink tenfold; deflate itself ends at 1,032
+
+_END = struct.Struct("<4s4H2LH")
+_LOCATOR64 = struct.Struct("<4sLQL")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_ENTRY = struct.Struct("<4s6H3L5H2L")
+_LOCAL = struct.Struct("<4s5H3L2H")
+_IN_ZIP64 = 0xFFFFFFFF
+_ENCRYPTED = 0x1 | 0x40 | 0x2000
+_SIZES_FOLLOW = 0x8
+_UTF8 = 0x800
+_STORED, _DEFLATED = 0, 8
+_DESCRIPTOR = 24
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+class Member(NamedTuple):
+    """Where a member lies in its archive."""
+
+    name: str
+    offset: int
+    """Byte of its local header."""
+    size: int
+    """Bytes it takes in the archive."""
+
+
+def zip_members(path: Path) -> Iterator[Member]:
+    """Every file of a zip archive, in the order of its central directory, folders left out.
+
+    Args:
+        path: a local archive.
+
+    Raises:
+        MissingPathError: there is no such file.
+        SourceError: not a zip archive, or not an honest package: a name with `..`, a backslash or a control character,
+            an absolute name or one with a drive letter, a link or a device, or two members of one name. The last is
+            known when all members have been seen. Encrypted members, unknown compression and sizes that make a bomb
+            are found when such a member is read.
+    """
+    if not path.is_file():
+        raise MissingPathError(str(path), "zip archive", "Name an archive.")
+    with path.open("rb") as file:
+        try:
+            count, start, size, shift = _find_directory(file)
+            names = array("q")
+            for member in _walk(file, str(path), count, start, size, shift):
+                names.append(hash(member.name))
+                if not member.name.endswith("/"):
+                    yield member
+        except (struct.error, UnicodeDecodeError, EOFError) as error:
+            raise SourceError(str(path), "", f"not readable as a zip archive ({error or 'it is cut off'})") from error
+    hashes = np.frombuffer(names, dtype=np.int64)
+    hashes.sort()  # in place: the names themselves would take ten times the memory
+    if (hashes[1:] == hashes[:-1]).any():
+        raise SourceError(str(path), "", "two members have one name")
+
+
+def read_member(file: int, place: Member, limit: int = MAX_MEMBER_SIZE) -> bytes:
+    """Content of one member, checked against its local header and its checksum.
+
+    Args:
+        file: descriptor of the open archive; its position is neither used nor moved.
+        place: the member.
+        limit: bytes that it may inflate to.
+
+    Raises:
+        RecordError: there is no such member at this place, it is encrypted, compressed in an unknown way, too long, a
+            bomb (more than 1 MiB, and 200 times its size in the archive), cut off or damaged.
+    """
+    name = place.name
+    if place.size > limit:
+        raise RecordError(f"the member {name!r} has {place.size:,} bytes; {limit:,} are allowed")
+    head = os.pread(file, _LOCAL.size, place.offset)
+    if len(head) < _LOCAL.size or head[:4] != b"PK\x03\x04":
+        raise RecordError(f"the archive has no member at byte {place.offset}, where {name!r} should be")
+    _, _, flags, method, _, _, checksum, size, _, name_size, extra_size = _LOCAL.unpack(head)
+    body = os.pread(file, name_size + extra_size + place.size + _DESCRIPTOR, place.offset + _LOCAL.size)
+    if body[:name_size] not in (name.encode("utf-8"), name.encode("cp437", "replace")):
+        raise RecordError(f"the archive has another member where {name!r} should be")
+    if flags & _ENCRYPTED:
+        raise RecordError(f"the member {name!r} is encrypted")
+    if not flags & _SIZES_FOLLOW and size not in (place.size, _IN_ZIP64):
+        raise RecordError(f"the member {name!r} has {size:,} bytes by its header, {place.size:,} by the directory")
+    start = name_size + extra_size
+    packed, after = body[start : start + place.size], body[start + place.size :]
+    if len(packed) < place.size:
+        raise RecordError(f"the member {name!r} is cut off")
+    content = _unpack(packed, method, name, limit)
+    if zlib.crc32(content) not in (_checksums_after(after) if flags & _SIZES_FOLLOW else (checksum,)):
+        raise RecordError(f"the member {name!r} is damaged: its checksum differs")
+    return content
+
+
+def _unpack(packed: bytes, method: int, name: str, limit: int) -> bytes:
+    if method == _STORED:
+        return packed
+    if method != _DEFLATED:
+        raise RecordError(f"the member {name!r} is compressed in a way that is not read (method {method})")
+    limit = min(limit, max(_SMALL, _MAX_RATIO * len(packed)))
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        content = inflate.decompress(packed, limit + 1)
+    except zlib.error as error:
+        raise RecordError(f"the member {name!r} is damaged ({error})") from error
+    if len(content) > limit:
+        raise RecordError(f"the member {name!r} of {len(packed):,} bytes inflates to more than {limit:,}")
+    if not inflate.eof or inflate.unused_data:
+        raise RecordError(f"the member {name!r} is damaged: its content does not end where it should")
+    return content
+
+
+def _checksums_after(after: bytes) -> tuple[int, ...]:
+    """The checksum that follows a member written as a stream; its signature is optional, so both readings count."""
+    if len(after) < 8:
+        return ()
+    first, second = struct.unpack_from("<LL", after)
+    return (second, first) if after[:4] == b"PK\x07\x08" else (first,)
+
+
+def _find_directory(file: BinaryIO) -> tuple[int, int, int, int]:
+    """Members, start and bytes of the central directory, and by how much all offsets are shifted."""
+    total = file.seek(0, os.SEEK_END)
+    tail_start = max(0, total - _END.size - 0xFFFF)
+    file.seek(tail_start)
+    tail = file.read()
+    place = tail.rfind(b"PK\x05\x06")
+    if place < 0:
+        raise EOFError("it has no central directory")
+    _, disk, _, _, count, size, offset, _ = _END.unpack_from(tail, place)
+    end = tail_start + place
+    file.seek(max(0, end - _LOCATOR64.size))
+    locator = file.read(_LOCATOR64.size)
+    if locator[:4] == b"PK\x06\x07":
+        file.seek(_LOCATOR64.unpack(locator)[2])
+        signature, _, _, _, disk, _, _, count, size, offset = _END64.unpack(file.read(_END64.size))
+        if signature != b"PK\x06\x06":
+            raise EOFError("its ZIP64 directory is not where it says")
+        end = min(end, _LOCATOR64.unpack(locator)[2])
+    shift = end - size - offset
+    if disk or shift < 0:
+        raise EOFError("it is one of several parts" if disk else "its directory does not fit in it")
+    return count, offset + shift, size, shift
+
+
+def _walk(file: BinaryIO, path: str, count: int, start: int, size: int, shift: int) -> Iterator[Member]:
+    """Entries of the central directory, folders included, each checked."""
+    file.seek(start)
+    for number in range(count):
+        fields = _ENTRY.unpack(file.read(_ENTRY.size))
+        signature, made_by, _, flags, _, _, _, _, packed, full, name_size, extra_size, note_size = fields[:13]
+        if signature != b"PK\x01\x02":
+            raise EOFError(f"its directory breaks off at entry {number}")
+        variable = file.read(name_size + extra_size + note_size)
+        if len(variable) < name_size + extra_size + note_size:
+            raise EOFError("its directory is cut off")
+        name = variable[:name_size].decode("utf-8" if flags & _UTF8 else "cp437")
+        _check_name(path, name)
+        mode = (fields[15] >> 16) if made_by >> 8 == 3 else 0  # 3: written on Unix, with a file mode
+        if stat.S_IFMT(mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            raise SourceError(path, f"member {name!r}", "a link or a device, not a file")
+        extra = variable[name_size : name_size + extra_size]
+        packed, offset = _wide(extra, full, packed, fields[16])
+        yield Member(name, offset + shift, packed)
+    if file.tell() > start + size:
+        raise EOFError("its directory is longer than it says")
+
+
+def _wide(extra: bytes, full: int, packed: int, offset: int) -> tuple[int, int]:
+    """Packed size and offset, from the ZIP64 field where 32 bits do not hold them."""
+    if _IN_ZIP64 not in (full, packed, offset):
+        return packed, offset
+    while len(extra) >= 4:
+        kind, length = struct.unpack_from("<HH", extra)
+        if kind == 1:
+            numbers = iter(struct.unpack(f"<{length // 8}Q", extra[4 : 4 + length // 8 * 8]))
+            try:
+                _, packed, offset = (next(numbers) if value == _IN_ZIP64 else value for value in (full, packed, offset))
+            except (StopIteration, RuntimeError, ValueError) as error:
+                raise EOFError("a ZIP64 field is cut off") from error
+            return packed, offset
+        extra = extra[4 + length :]
+    raise EOFError("a ZIP64 field is missing")
+
+
+def _check_name(path: str, name: str) -> None:
+    parts = name.split("/")
+    if not name.isprintable() or "\\" in name or ".." in parts or parts[0] == "" or _DRIVE.match(name):
+        raise SourceError(path, f"member {name!r}", "a name that leads out of the archive, or that is no file name")
