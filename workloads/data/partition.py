@@ -1,76 +1,145 @@
 """Which specimens train, which ask and which answer: the partition of the paper's Appendix A.
 
-    no species                          -> no_split (trains)
-    species of 1 record                 -> single_species (unused)
-    species of 2 to 8 records           -> unseen, half of the species for validation, half for test
-    species of 9 records or more, 80 %  -> seen: 70 % train_seen, 10 % val_seen, 10 % test_seen, 10 % seen_keys
-                                  20 %  -> unseen, split evenly between validation and test
-    unseen species                      -> half of the records ask (`val_unseen`), half answer (`val_unseen_keys`)
+    no species                       -> no_split (trains)
+    species of 1 record              -> single_species (unused)
+    rare species                     -> unseen, half of the species for validation, half for test
+    common species,          80 %    -> seen: 70 % train_seen, 10 % val_seen, 10 % test_seen, 10 % seen_keys
+                             20 %    -> unseen, split evenly between validation and test
+    unseen species                   -> half of the records ask (`val_unseen`), half answer (`val_unseen_keys`)
 
-Shares are rounded down and the remainder goes to the keys, so that every species that is asked for has a key.
+Shares are rounded down and the remainder goes to the keys, so that every species that is asked for has a key. Two
+recipes draw by these rules:
+
+- `paper`: a species is common from 9 records on, as Appendix A says. Species are drawn from their alphabetical order,
+  and one random stream serves all draws, so the order of the records matters only within a species.
+- `authors`: common from 10 records on, species in order of first appearance, and the same random stream anew for every
+  step, as the authors' `create_splits.py` does; equal to that script row by row for a given seed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from workloads.data.schema import PROTOCOLS
 from workloads.errors import UsageError
 
-COMMON = 9
-"""Records from which on a species can be seen (Appendix A; the authors' script uses 10)."""
+PartitionRecipe = Literal["paper", "authors"]
 
-Indices = npt.NDArray[np.int64]
+COMMON: Mapping[PartitionRecipe, int] = {"paper": 9, "authors": 10}
+"""Records from which on a species can be seen."""
+
+_SPLITS = PROTOCOLS["clibd"].splits
+_CODE = {name: code for code, name in enumerate(_SPLITS)}
+
+Rows = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int8]
 
 
-def partition(species: Sequence[str | None], seed: int = 42) -> list[str]:
-    """The split of every specimen.
+def partition(
+    species: pa.ChunkedArray | pa.Array | Sequence[str | None], recipe: PartitionRecipe = "paper", seed: int = 42
+) -> pa.StringArray:
+    """The split of every specimen, under the names of the protocol `clibd`.
 
     Args:
-        species: species of each specimen, None where it is not known.
-        seed: of the one random stream that permutes species and records.
+        species: species of each specimen, null or blank where it is not known.
+        recipe: whose rules: the paper's words, or the authors' script.
+        seed: of the random draws.
+
+    Returns:
+        A name for each specimen, in their order.
 
     Raises:
         UsageError: no species has the two records that a query and its key need.
     """
-    random = np.random.default_rng(seed)
-    split = np.full(len(species), "no_split", dtype=object)
-    records = _records_by_species(species)
-    for rows in records.values():
-        if len(rows) == 1:
-            split[rows] = "single_species"
-    common = [name for name, rows in records.items() if len(rows) >= COMMON]
-    tail = [name for name, rows in records.items() if 2 <= len(rows) < COMMON]
-    if not common and not tail:
+    rows_of = _rows_of_species(species)
+    if not any(len(rows) > 1 for rows in rows_of.values()):
         raise UsageError("no species has two records, so nothing could be both asked for and found")
-    common = list(random.permutation(np.array(common, dtype=object)))
-    num_seen = int(0.8 * len(common))
-    for name in common[:num_seen]:
-        _assign_seen(split, random.permutation(records[name]))
-    for unseen in (common[num_seen:], list(random.permutation(np.array(tail, dtype=object)))):
-        half = len(unseen) // 2
-        for part, names in (("val", unseen[:half]), ("test", unseen[half:])):
-            for name in names:
-                rows = random.permutation(records[name])
-                split[rows[: len(rows) // 2]] = f"{part}_unseen"
-                split[rows[len(rows) // 2 :]] = f"{part}_unseen_keys"
-    return [str(name) for name in split]
+    codes: Codes = np.full(len(species), _CODE["no_split"], dtype=np.int8)
+    for rows in rows_of.values():
+        if len(rows) == 1:
+            codes[rows] = _CODE["single_species"]
+    common = [rows for rows in rows_of.values() if len(rows) >= COMMON[recipe]]
+    tail = [rows for rows in rows_of.values() if 2 <= len(rows) < COMMON[recipe]]
+    _RECIPES[recipe](codes, common, tail, seed)
+    return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(_SPLITS)).dictionary_decode()
 
 
-def _records_by_species(species: Sequence[str | None]) -> dict[str, Indices]:
-    """Row numbers of each species, species in alphabetical order."""
-    names = np.array([name or "" for name in species])
-    order = np.argsort(names, kind="stable")
-    found, starts = np.unique(names[order], return_index=True)
-    groups = np.split(order, starts[1:])
-    return {str(name): rows for name, rows in zip(found, groups, strict=True) if name}
+def _rows_of_species(species: pa.ChunkedArray | pa.Array | Sequence[str | None]) -> dict[str, Rows]:
+    """Ascending row numbers of each species, species in alphabetical order (of code points)."""
+    column = species if isinstance(species, pa.ChunkedArray | pa.Array) else pa.array(species, pa.string())
+    encoded = pc.dictionary_encode(column)
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.combine_chunks()
+    names: list[str] = encoded.dictionary.to_pylist()
+    members = encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
+    order = np.argsort(members, kind="stable")
+    ends = np.cumsum(np.bincount(members, minlength=len(names) + 1))
+    groups = dict(zip(names, np.split(order, ends[:-1])[: len(names)], strict=True))
+    return {name: groups[name] for name in sorted(groups) if name.strip()}
 
 
-def _assign_seen(split: npt.NDArray[np.object_], rows: Indices) -> None:
+def _as_the_paper(codes: Codes, common: list[Rows], tail: list[Rows], seed: int) -> None:
+    """One random stream: common species, records of the seen ones, the rest of them, then the rare species."""
+    random = np.random.default_rng(seed)
+    drawn = _permuted(random, common)
+    num_seen = 4 * len(common) // 5
+    for rows in drawn[:num_seen]:
+        _assign_seen(codes, random.permutation(rows))
+    for unseen in (drawn[num_seen:], _permuted(random, tail)):
+        for part, members in _halves(unseen):
+            for rows in members:
+                _assign_unseen(codes, random.permutation(rows), part)
+
+
+def _as_the_authors(codes: Codes, common: list[Rows], tail: list[Rows], seed: int) -> None:
+    """Every draw of species, and every draw of the records of a set of species, starts the same random stream anew."""
+    common, tail = _by_appearance(common), _by_appearance(tail)
+    drawn = _permuted(np.random.default_rng(seed), common)
+    num_seen = 4 * len(common) // 5
+    random = np.random.default_rng(seed)
+    for rows in _by_appearance(drawn[:num_seen]):
+        _assign_seen(codes, random.permutation(rows))
+    for unseen in (_by_appearance(drawn[num_seen:]), tail):
+        for part, members in _halves(_permuted(np.random.default_rng(seed), unseen)):
+            random = np.random.default_rng(seed)
+            for rows in _by_appearance(members):
+                _assign_unseen(codes, random.permutation(rows), part)
+
+
+_RECIPES: Mapping[PartitionRecipe, Callable[[Codes, list[Rows], list[Rows], int], None]] = {
+    "paper": _as_the_paper,
+    "authors": _as_the_authors,
+}
+
+
+def _by_appearance(groups: Iterable[Rows]) -> list[Rows]:
+    """Species in the order of their first records."""
+    return sorted(groups, key=lambda rows: int(rows[0]))
+
+
+def _permuted(random: np.random.Generator, groups: list[Rows]) -> list[Rows]:
+    return [groups[number] for number in random.permutation(len(groups))]
+
+
+def _halves(groups: list[Rows]) -> tuple[tuple[str, list[Rows]], tuple[str, list[Rows]]]:
+    """Half of the species for validation, rounded down, the rest for test."""
+    half = len(groups) // 2
+    return ("val", groups[:half]), ("test", groups[half:])
+
+
+def _assign_seen(codes: Codes, rows: Rows) -> None:
     """70/10/10/10, rounded down in whole records; what remains are keys."""
-    count = len(rows)
-    train, tenth = 7 * count // 10, count // 10
-    bounds = np.cumsum([train, tenth, tenth])
-    parts = np.split(rows, bounds)
+    train, tenth = 7 * len(rows) // 10, len(rows) // 10
+    parts = np.split(rows, np.cumsum([train, tenth, tenth]))
     for name, part in zip(("train_seen", "val_seen", "test_seen", "seen_keys"), parts, strict=True):
-        split[part] = name
+        codes[part] = _CODE[name]
+
+
+def _assign_unseen(codes: Codes, rows: Rows, part: str) -> None:
+    """Half of the records ask, rounded down, the rest answer."""
+    codes[rows[: len(rows) // 2]] = _CODE[f"{part}_unseen"]
+    codes[rows[len(rows) // 2 :]] = _CODE[f"{part}_unseen_keys"]

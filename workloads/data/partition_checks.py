@@ -1,0 +1,252 @@
+"""Whether a partition measures what it claims to, whoever drew it; and which barcodes stand on both sides of it.
+
+The checks raise and cannot be switched off. The barcodes are a report: that some specimens have identical barcodes is a
+fact of the data (paper, Appendix A), which the reader of an accuracy should know.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from workloads.data.schema import Protocol
+from workloads.data.specimen_table import SpecimenTable
+from workloads.errors import PartitionError
+
+Column: TypeAlias = pa.ChunkedArray | pa.Array
+Mask = npt.NDArray[np.bool_]
+Hashes = npt.NDArray[np.uint64]
+
+
+def key_splits(protocol: Protocol, part: str, subset: str) -> tuple[str, ...]:
+    """Splits with the keys of the seen or the unseen species of a partition, val or test.
+
+    Keys of the seen species serve both partitions; keys of unseen species one of them if their split is named after it,
+    such as `val_unseen_keys`, and else both, as in BIOSCAN-5M.
+    """
+    others = tuple(f"{other}_" for other in ("val", "test") if other != part)
+    unseen = subset == "unseen"
+    return tuple(s for s in protocol.keys if ("unseen" in s) == unseen and not (unseen and s.startswith(others)))
+
+
+def check_partition(protocol: Protocol, species: Column, splits: Column, ids: Column | None = None) -> None:
+    """Check what every accuracy on this partition relies on.
+
+    Args:
+        protocol: which of the splits train, answer and ask.
+        species: species of each specimen, null where it is not known, (n,).
+        splits: split of each specimen, (n,).
+        ids: id of each specimen, (n,), when the specimens come from lists that may repeat one.
+
+    Raises:
+        PartitionError: a specimen without a split or in two of them; an unseen species that trains or is seen
+            elsewhere, or is both in val and test where each has its own keys; a query whose species has no key, or
+            that has no species.
+    """
+    if ids is not None:
+        check_one_split(ids, splits)
+    presence = _Presence(protocol, species, splits)
+    _check_unseen(protocol, presence)
+    _check_queries(protocol, presence)
+
+
+def check_one_split(ids: Column, splits: Column) -> None:
+    """Check that no specimen stands twice.
+
+    Raises:
+        PartitionError: one does; the examples name its splits.
+    """
+    counted = pc.value_counts(ids)
+    repeated = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
+    if not len(repeated):
+        return
+    rows = pc.is_in(ids, value_set=repeated)
+    found: dict[str, list[str]] = {}
+    for identifier, split in zip(pc.filter(ids, rows).to_pylist(), pc.filter(splits, rows).to_pylist(), strict=True):
+        found.setdefault(str(identifier), []).append(str(split))
+    raise PartitionError(
+        f"{len(found):,} specimen(s) stand more than once",
+        [f"{identifier} in {' and '.join(where)}" for identifier, where in found.items()],
+    )
+
+
+class _Presence:
+    """Which species stand in which splits."""
+
+    def __init__(self, protocol: Protocol, species: Column, splits: Column) -> None:
+        codes = pc.index_in(splits, value_set=pa.array(protocol.splits))
+        if codes.null_count:
+            strange = pc.unique(pc.filter(splits, pc.is_null(codes))).to_pylist()
+            raise PartitionError(
+                f"{codes.null_count:,} specimen(s) have no split that trains, asks or answers",
+                [repr(name) for name in strange],
+            )
+        encoded = pc.dictionary_encode(species)
+        encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
+        self.names: list[str] = encoded.dictionary.to_pylist()
+        # The last column stands for records without a species.
+        found = np.zeros((len(protocol.splits), len(self.names) + 1), dtype=np.bool_)
+        members = encoded.indices.fill_null(len(self.names)).to_numpy(zero_copy_only=False)
+        found[codes.to_numpy(), members] = True
+        self.unlabelled = {split: bool(row[-1]) for split, row in zip(protocol.splits, found, strict=True)}
+        self._species = {split: row[:-1] for split, row in zip(protocol.splits, found, strict=True)}
+
+    def species_of(self, splits: Sequence[str]) -> Mask:
+        """Which species stand in any of these splits, (number of species,)."""
+        found = np.zeros(len(self.names), dtype=np.bool_)
+        for split in splits:
+            found |= self._species[split]
+        return found
+
+    def listed(self, species: Mask) -> list[str]:
+        return [self.names[number] for number in np.flatnonzero(species)]
+
+
+def _check_unseen(protocol: Protocol, presence: _Presence) -> None:
+    unseen = presence.species_of([split for split in protocol.splits if "unseen" in split])
+    seen = [split for split in protocol.splits if "unseen" not in split and split not in protocol.unused]
+    for split in seen:
+        shared = unseen & presence.species_of([split])
+        if shared.any():
+            role = "trains" if split in protocol.training else "holds seen species"
+            raise PartitionError(
+                f"{shared.sum():,} unseen species stand(s) in {split}, which {role}", presence.listed(shared)
+            )
+    sides = {part: set(_unseen_splits(protocol, part)) for part in protocol.queries}
+    if len(sides) < 2 or set.intersection(*sides.values()):
+        return  # one partition, or unseen keys that serve both: their unseen species are the same
+    shared = np.logical_and.reduce([presence.species_of(sorted(side)) for side in sides.values()])
+    if shared.any():
+        parts = " and ".join(sides)
+        raise PartitionError(f"{shared.sum():,} species are unseen in {parts}", presence.listed(shared))
+
+
+def _unseen_splits(protocol: Protocol, part: str) -> tuple[str, ...]:
+    asking = protocol.queries[part].get("unseen")
+    return (*((asking,) if asking else ()), *key_splits(protocol, part, "unseen"))
+
+
+def _check_queries(protocol: Protocol, presence: _Presence) -> None:
+    answered = presence.species_of(protocol.keys)
+    for split in _query_splits(protocol):
+        if presence.unlabelled[split]:
+            raise PartitionError(f"queries without a species stand in {split}, and none could be found for them", ())
+        missing = presence.species_of([split]) & ~answered
+        if missing.any():
+            raise PartitionError(f"{missing.sum():,} species of {split} have no key", presence.listed(missing))
+
+
+def _query_splits(protocol: Protocol) -> Iterator[str]:
+    """Each split that asks."""
+    for part in protocol.queries.values():
+        yield from part.values()
+
+
+@dataclass(frozen=True, slots=True)
+class SharedBarcodes:
+    """How many specimens of a split have the exact barcode of a specimen elsewhere."""
+
+    split: str
+    num_specimens: int
+    """Those with a barcode."""
+    num_in_training: int
+    """Those whose barcode a training record has too."""
+    num_in_keys: int | None
+    """Those whose barcode a key has too; None for a split of keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class BarcodeReport:
+    """Identical barcodes across training, keys and queries."""
+
+    shared: tuple[SharedBarcodes, ...]
+    """For each split of queries, then of keys that do not train themselves."""
+    num_unlabelled: int
+    """Training records without a species, with a barcode."""
+    num_unlabelled_of_unseen: int
+    """Those that have the exact barcode of an unseen species' query or key: the species trains without its name."""
+
+    def sentences(self) -> list[str]:
+        """The report in words; nothing is said of splits without barcodes."""
+        lines = []
+        for row in self.shared:
+            if not row.num_specimens:
+                continue
+            keys = "" if row.num_in_keys is None else f", {row.num_in_keys:,} among the keys"
+            lines.append(
+                f"{row.split}: {row.num_specimens:,} barcodes, {row.num_in_training:,} also in training{keys}."
+            )
+        if self.num_unlabelled:
+            share = self.num_unlabelled_of_unseen / self.num_unlabelled
+            lines.append(
+                f"{self.num_unlabelled_of_unseen:,} of {self.num_unlabelled:,} unlabelled training records "
+                f"({share:.2%}) have the barcode of an unseen species."
+            )
+        return lines
+
+
+def barcode_report(table: SpecimenTable) -> BarcodeReport:
+    """Count identical barcodes across the splits of a partitioned specimen table.
+
+    The barcodes are read in batches and kept as hashes of 64 bits. Among 1.13 million different barcodes the chance
+    that any two hashes agree is 1.13e6^2 / 2^65, about 3 in 100 million.
+    """
+    protocol = table.protocol
+    hashes, splits, labelled = _hashed_barcodes(table)
+    of_split = {name: hashes[splits == code] for code, name in enumerate(protocol.splits)}
+    training = _together(of_split, protocol.training)
+    keys = _together(of_split, protocol.keys)
+    unseen = _together(of_split, [split for split in protocol.splits if "unseen" in split])
+    trains = np.isin(splits, [protocol.splits.index(split) for split in protocol.training])
+    unlabelled = hashes[trains & ~labelled]
+    shared = [
+        SharedBarcodes(split, len(of_split[split]), _num_among(of_split[split], training), among_keys)
+        for split, among_keys in (
+            *((split, _num_among(of_split[split], keys)) for split in _query_splits(protocol)),
+            *((split, None) for split in protocol.keys if split not in protocol.training),
+        )
+    ]
+    return BarcodeReport(tuple(shared), len(unlabelled), _num_among(unlabelled, unseen))
+
+
+def _hashed_barcodes(table: SpecimenTable) -> tuple[Hashes, npt.NDArray[np.int8], Mask]:
+    """Of the specimens with a barcode and a split: hash, number of the split, and whether the species is known."""
+    names = pa.array(table.protocol.splits)
+    parts: list[tuple[Hashes, npt.NDArray[np.int8], Mask]] = []
+    for batch in table.batches(["barcode", "species", "split"]):
+        codes = pc.index_in(batch["split"], value_set=names)
+        kept = batch.filter(pc.and_(pc.is_valid(batch["barcode"]), pc.is_valid(codes)))
+        parts.append(
+            (
+                hashed(kept["barcode"]),
+                pc.index_in(kept["split"], value_set=names).to_numpy(zero_copy_only=False).astype(np.int8),
+                pc.is_valid(kept["species"]).to_numpy(zero_copy_only=False),
+            )
+        )
+    if not parts:
+        return np.empty(0, np.uint64), np.empty(0, np.int8), np.empty(0, np.bool_)
+    hashes, splits, labelled = zip(*parts, strict=True)
+    return np.concatenate(hashes), np.concatenate(splits), np.concatenate(labelled)
+
+
+def hashed(texts: pa.StringArray) -> Hashes:
+    """A hash of 64 bits of each text, the same in every process, (n,)."""
+    digests = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts.to_pylist()]
+    return np.frombuffer(b"".join(digests), dtype="<u8").astype(np.uint64)
+
+
+def _together(of_split: Mapping[str, Hashes], splits: Sequence[str]) -> Hashes:
+    """The different barcodes of several splits, ascending."""
+    return np.unique(np.concatenate([np.empty(0, np.uint64), *(of_split[split] for split in splits)]))
+
+
+def _num_among(hashes: Hashes, ascending: Hashes) -> int:
+    if not len(ascending):
+        return 0
+    places = np.searchsorted(ascending, hashes).clip(max=len(ascending) - 1)
+    return int((ascending[places] == hashes).sum())
