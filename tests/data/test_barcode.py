@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.data.barcode import MAX_BASES, NUM_TOKENS, VOCABULARY_SIZE, clean_barcode, kmer_counts, token_ids
+from workloads.data.barcode import (
+    LONGEST_BARCODE,
+    MAX_BASES,
+    NUM_TOKENS,
+    VOCABULARY_SIZE,
+    authors_token_ids,
+    clean_barcode,
+    kmer_counts,
+    token_ids,
+)
 from workloads.errors import RecordError
 
 KMERS = ["".join(letters) for letters in itertools.product("ACGT", repeat=5)]
@@ -18,6 +27,14 @@ barcodes = st.one_of(
     st.text(IUPAC, min_size=1, max_size=40),
     # Long ones by repetition, so that the cut after 660 bases falls inside and outside of them.
     st.builds(lambda part, count: (part * count)[:900], st.text(IUPAC, min_size=1, max_size=30), st.integers(1, 60)),
+)
+
+
+any_text = st.one_of(
+    barcodes,
+    st.text(max_size=30),
+    st.text("ACGTacgtNnU-\0 é\U0001f41b\ud800", max_size=40),
+    st.builds(lambda part, count: (part * count)[:700], st.text("ACGTNnU-é", max_size=9), st.integers(0, 90)),
 )
 
 
@@ -35,6 +52,15 @@ def token_ids_in_loops(barcode: str) -> list[int]:
     return ids
 
 
+def authors_token_ids_in_loops(barcode: str) -> list[int]:
+    padded = barcode[:660] if len(barcode) > 660 else barcode + "N" * (660 - len(barcode))
+    ids = [0]
+    for start in range(0, 660, 5):
+        kmer = padded[start : start + 5]
+        ids.append(3 + KMERS.index(kmer) if kmer in KMERS else 2)
+    return ids
+
+
 def kmer_counts_in_loops(barcode: str) -> list[int]:
     letters = barcode.replace("U", "T")
     counts = dict.fromkeys(KMERS, 0)
@@ -44,10 +70,11 @@ def kmer_counts_in_loops(barcode: str) -> list[int]:
     return list(counts.values())
 
 
-@settings(max_examples=40, deadline=None)
-@given(st.lists(barcodes, min_size=1, max_size=3))
-def test_token_ids_are_those_of_a_loop_over_the_letters(batch: list[str]) -> None:
-    assert token_ids(batch).tolist() == [token_ids_in_loops(barcode) for barcode in batch]
+@settings(max_examples=80, deadline=None)
+@given(st.lists(any_text, min_size=1, max_size=3))
+def test_token_ids_of_any_text_are_those_of_a_loop_over_the_letters(batch: list[str]) -> None:
+    assert token_ids(batch).tolist() == [token_ids_in_loops(text) for text in batch]
+    assert authors_token_ids(batch).tolist() == [authors_token_ids_in_loops(text) for text in batch]
 
 
 @settings(max_examples=40, deadline=None)
@@ -60,6 +87,25 @@ def test_kmer_counts_are_those_of_a_loop_over_the_letters(batch: list[str]) -> N
 def test_token_ids_of_every_critical_length_are_those_of_the_loop(length: int) -> None:
     barcode = "".join(np.random.default_rng(length).choice(list("ACGT"), length))
     assert token_ids([barcode])[0].tolist() == token_ids_in_loops(barcode)
+    assert authors_token_ids([barcode])[0].tolist() == authors_token_ids_in_loops(barcode)
+
+
+def test_more_barcodes_than_one_block_keep_their_order() -> None:
+    random = np.random.default_rng(3)
+    many = ["".join(random.choice(list("ACGTN"), length)) for length in random.integers(0, 30, 1100)]
+    assert (token_ids(many) == np.concatenate([token_ids([barcode]) for barcode in many])).all()
+
+
+def test_the_authors_ids_begin_with_zero_and_know_no_padding() -> None:
+    ids = authors_token_ids(["AAAAA" + "TTTTT" + "acgta" + "ACGUA" + "ACG"])
+    assert ids.dtype == np.int16
+    assert ids[0].tolist() == [0, 3, 1026, *[2] * 130]
+
+
+def test_the_corrected_ids_begin_with_one_and_pad_with_zero() -> None:
+    ids = token_ids(["AAAAA" + "TTTTT" + "ACGTN" + "AAAAU" + "ACG"])
+    assert ids.dtype == np.int16
+    assert ids[0].tolist() == [1, 3, 1026, 2, 6, 2, *[0] * 127]
 
 
 def test_bases_after_660_change_no_token() -> None:
@@ -75,7 +121,7 @@ def test_ids_fill_the_vocabulary_and_no_more() -> None:
 
 
 def test_no_barcodes_give_empty_arrays_of_the_right_width() -> None:
-    assert token_ids([]).shape == (0, 133)
+    assert token_ids([]).shape == authors_token_ids([]).shape == (0, 133)
     assert kmer_counts([]).shape == (0, 1024)
 
 
@@ -105,10 +151,18 @@ def test_a_barcode_without_a_known_base_is_refused_as_empty(raw: str) -> None:
         clean_barcode(raw)
 
 
-@pytest.mark.parametrize(("raw", "letter"), [("ACGTX", "X"), ("ACé", "É"), ("AC1GT", "1"), ("AC\x00", "x00")])
+@pytest.mark.parametrize(
+    ("raw", "letter"), [("ACGTX", "X"), ("ACé", "é"), ("ACß", "ß"), ("AſC", "ſ"), ("AC1GT", "1"), ("AC\x00", "x00")]
+)
 def test_a_letter_that_is_no_nucleotide_is_named(raw: str, letter: str) -> None:
     with pytest.raises(RecordError, match=letter):
         clean_barcode(raw)
+
+
+def test_a_text_of_a_megabyte_is_refused_before_it_is_read() -> None:
+    with pytest.raises(RecordError, match="1,000,000 characters; 100,000 are allowed"):
+        clean_barcode("A" * 1_000_000)
+    assert clean_barcode("ACGT" * (LONGEST_BARCODE // 4)) == "ACGT" * (LONGEST_BARCODE // 4)
 
 
 @settings(max_examples=60, deadline=None)
