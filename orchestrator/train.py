@@ -45,7 +45,6 @@ def _train_and_evaluate(spec: ExperimentSpec, run: RunFolder, dataset: Any, plac
     import ray.train
 
     from workloads.data.batches import Specimens
-    from workloads.data.schema import TRAINING_SPLITS
     from workloads.evaluation.evaluate import evaluate, write_evaluation
     from workloads.experiment import open_model
     from workloads.training.checkpoint import MODEL, save_weights
@@ -55,7 +54,7 @@ def _train_and_evaluate(spec: ExperimentSpec, run: RunFolder, dataset: Any, plac
         run.folder.write_json("inputs.json", {"feature_size": dataset.facts.feature_size})
         run.folder.write("tokenizer.json", dataset.tokenizer_json().encode())
     model, tokenizer = open_model(spec, dataset.facts.feature_size, dataset.tokenizer_json())
-    specimens = Specimens(dataset, TRAINING_SPLITS, spec, tokenizer)
+    specimens = Specimens(dataset, dataset.facts.splits.training, spec, tokenizer)
     checkpoint = ray.train.get_checkpoint()
     with tempfile.TemporaryDirectory() as scratch:
         resume = Path(checkpoint.to_directory(scratch)) if checkpoint else None

@@ -1,23 +1,19 @@
 """What many tests share: a tiny prepared data set of synthetic insects, and an experiment that fits it."""
 
+import os
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
-from workloads.data.frame import consensus
+from workloads.data.collect import collect
 from workloads.data.partition import partition
-from workloads.data.prepared import (
-    SCHEMA_VERSION,
-    DatasetFacts,
-    PreparedDataset,
-    count_specimens,
-    write_facts,
-)
-from workloads.data.readers import import_synthetic
-from workloads.data.schema import TRAINING_SPLITS, lineage_text, modalities_of, table_fingerprint
-from workloads.data.shards import make_shard, plan_shards, rows_of_shards
-from workloads.data.taxon_text import learn_word_pieces
+from workloads.data.preparation import Wanted, Work, prepare
+from workloads.data.prepared import PreparedDataset
+from workloads.data.shards import Shard, ShardReport
+from workloads.data.sources.synthetic_source import synthetic_source
+from workloads.data.specimen_table import SpecimenTable
 from workloads.spec import DnaTower, ExperimentSpec, ImageTower, TextTower
 from workloads.storage import Folder
 
@@ -38,37 +34,39 @@ def _one_thread() -> None:
     threadpool_limits(1)
 
 
+def plain_run(work: Work, shards: Sequence[Shard]) -> Iterable[ShardReport]:
+    """The shards one after another, without Ray."""
+    return map(work, shards)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Local copies of data sets stay out of the user's cache."""
+    os.environ["CLIBD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
-def tiny_dataset(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
+def synthetic_table() -> Callable[[Path, int, int], SpecimenTable]:
+    """Makes a partitioned table of synthetic insects: where, how many, which seed."""
+
+    def make(path: Path, count: int, seed: int) -> SpecimenTable:
+        table = SpecimenTable.at(path)
+        collect(synthetic_source(count, seed), table)
+        table.with_splits(partition(table.column("species")), "paper, seed 42", table)
+        return table
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_dataset(
+    tmp_path_factory: pytest.TempPathFactory, synthetic_table: Callable[[Path, int, int], SpecimenTable]
+) -> PreparedDataset:
     """150 synthetic insects, prepared without Ray."""
-    table = import_synthetic(NUM_SPECIMENS, SEED).table
-    split = pa.array(partition(table["species"].to_pylist()), pa.string())
-    table = table.set_column(table.schema.get_field_index("split"), "split", split)
-    target = Folder(tmp_path_factory.mktemp("prepared") / "tiny")
-    modalities = modalities_of(table)
-    shards = plan_shards(table, rows_per_shard=40)
-    frame = consensus(table["barcode"].to_pylist())
-    reports = [
-        make_shard(rows, shard, "", IMAGE_SIZE, modalities, frame, target)
-        for shard, rows in rows_of_shards(table, shards)
-    ]
-    labels = [lineage_text(row) for row in table.to_pylist() if row["split"] in TRAINING_SPLITS]
-    target.write("tokenizer.json", learn_word_pieces(labels).encode())
-    facts = DatasetFacts(
-        schema_version=SCHEMA_VERSION,
-        name="tiny",
-        fingerprint=f"{table_fingerprint(table)}-{IMAGE_SIZE}",
-        synthetic=True,
-        source="synthetic insects",
-        seed=SEED,
-        modalities=modalities,
-        image_size=IMAGE_SIZE,
-        frame=frame,
-        feature_size=None,
-        num_specimens=count_specimens(reports),
-        num_rejects=sum(len(report.rejects) for report in reports),
-    )
-    write_facts(target, facts, [])
+    folder = tmp_path_factory.mktemp("prepared")
+    table = synthetic_table(folder / "specimens.parquet", NUM_SPECIMENS, SEED)
+    target = Folder(folder / "tiny")
+    prepare(table, target, Wanted(name="tiny", image_size=IMAGE_SIZE), plain_run)
     return PreparedDataset(target)
 
 

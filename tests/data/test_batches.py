@@ -3,23 +3,26 @@
 from dataclasses import replace
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workloads.data.batches import EpochBatches, Specimens, View, check_batch, global_batches
+from workloads.data.batches import EpochBatches, Rows, Specimens, View, check_batch, global_batches
 from workloads.data.prepared import PreparedDataset
-from workloads.data.schema import KEY_SPLITS, TRAINING_SPLITS
+from workloads.data.schema import PROTOCOLS
 from workloads.data.taxon_text import TextTokenizer
 from workloads.errors import MissingPathError, SpecError, TooFewSpecimensError
 from workloads.spec import ExperimentSpec
+
+PROTOCOL = PROTOCOLS["clibd"]
 
 
 @pytest.fixture(scope="module")
 def specimens(tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec) -> Specimens:
     tokenizer = TextTokenizer.from_json(tiny_dataset.tokenizer_json())
-    return Specimens(tiny_dataset, TRAINING_SPLITS, tiny_spec, tokenizer)
+    return Specimens(tiny_dataset, PROTOCOL.training, tiny_spec, tokenizer)
 
 
 @given(
@@ -52,16 +55,43 @@ def test_the_order_is_fresh_each_epoch_and_a_pure_function_of_seed_and_epoch() -
     assert len({tuple(order(seed, epoch)) for seed in (1, 2) for epoch in (0, 1, 2)}) == 6
 
 
-def test_two_workers_see_together_what_one_sees_to_the_bit(specimens: Specimens, tiny_spec: ExperimentSpec) -> None:
+@pytest.mark.parametrize("num_workers", [2, 4])
+def test_workers_see_together_what_one_sees_to_the_bit(
+    num_workers: int, specimens: Specimens, tiny_spec: ExperimentSpec
+) -> None:
     alone = EpochBatches(specimens, tiny_spec, 2, 0, 1)
-    workers = [EpochBatches(specimens, tiny_spec, 2, rank, 2) for rank in range(2)]
-    assert len(alone) == len(workers[0]) == len(workers[1]) == len(specimens) // tiny_spec.batch_size
+    workers = [EpochBatches(specimens, tiny_spec, 2, rank, num_workers) for rank in range(num_workers)]
+    assert {len(worker) for worker in workers} == {len(alone)} == {len(specimens) // tiny_spec.batch_size}
     for step in range(len(alone)):
         whole, shares = alone[step], [worker[step] for worker in workers]
         assert set(whole) == {"image", "dna", "text"}
         for name, values in whole.items():
-            assert len(shares[0][name]) == tiny_spec.batch_size // 2
+            assert len(shares[0][name]) == tiny_spec.batch_size // num_workers
             assert torch.equal(torch.cat([share[name] for share in shares]), values)
+
+
+@pytest.mark.parametrize("first_step", [1, 3])
+def test_an_epoch_goes_on_from_its_middle_with_the_same_next_batches(
+    first_step: int, specimens: Specimens, tiny_spec: ExperimentSpec
+) -> None:
+    spec = replace(tiny_spec, batch_size=8)
+    whole = EpochBatches(specimens, spec, 1, 0, 2)
+    resumed = EpochBatches(specimens, spec, 1, 0, 2, first_step)
+    assert len(resumed) == len(whole) - first_step
+    for step in range(8):
+        for name, values in resumed[step].items():
+            assert torch.equal(values, whole[first_step + step][name])
+
+
+def test_any_rows_are_had_across_the_chunks_of_a_column() -> None:
+    values = np.arange(60, dtype=np.int16).reshape(20, 3)
+    chunks = [values[:7], values[7:7], values[7:8], values[8:]]
+    column = pa.chunked_array([pa.FixedSizeListArray.from_arrays(pa.array(c.ravel()), 3) for c in chunks])
+    rows = np.array([19, 0, 7, 7, 6, 8])
+    taken = Rows(column).take(rows)
+    assert taken.dtype == np.int16
+    assert np.array_equal(taken, values[rows])
+    assert Rows(column).take(np.array([], dtype=np.int64)).shape == (0, 3)
 
 
 def test_towers_get_bytes_of_pixels_and_ids_of_tokens(specimens: Specimens, tiny_spec: ExperimentSpec) -> None:
@@ -100,9 +130,9 @@ def test_groups_point_each_row_at_an_equal_input(specimens: Specimens, modality:
 
 
 def test_identical_barcodes_and_labels_form_one_group(tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec) -> None:
-    table = tiny_dataset.load(KEY_SPLITS)
+    table = tiny_dataset.load(PROTOCOL.keys)
     tokenizer = TextTokenizer.from_json(tiny_dataset.tokenizer_json())
-    twice = Specimens(tiny_dataset, [*KEY_SPLITS, *KEY_SPLITS], tiny_spec, tokenizer)
+    twice = Specimens(tiny_dataset, [*PROTOCOL.keys, *PROTOCOL.keys], tiny_spec, tokenizer)
     for modality, column in (("dna", "dna_ids"), ("text", "text")):
         distinct = {str(value) for value in table[column].to_pylist()}
         first, which = twice.groups(modality)
@@ -120,6 +150,6 @@ def test_a_batch_larger_than_the_specimens_or_not_divisible_is_refused(tiny_spec
 
 def test_text_needs_a_tokeniser_and_splits_must_exist(tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec) -> None:
     with pytest.raises(SpecError, match="tokeniser"):
-        Specimens(tiny_dataset, KEY_SPLITS, tiny_spec, None)
+        Specimens(tiny_dataset, PROTOCOL.keys, tiny_spec, None)
     with pytest.raises(MissingPathError):
         Specimens(tiny_dataset, ["no_such_split"], replace(tiny_spec, modalities=("image", "dna")), None)

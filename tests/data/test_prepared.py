@@ -1,6 +1,7 @@
 """Prepared data sets as their readers find them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,10 @@ from workloads.data.prepared import (
     SCHEMA_VERSION,
     DatasetFacts,
     PreparedDataset,
-    count_specimens,
     labels_of,
     write_facts,
 )
-from workloads.data.shards import PREPARED_SCHEMA, ShardReport
+from workloads.data.shards import PREPARED_SCHEMA
 from workloads.errors import DamagedError, MissingPathError
 from workloads.storage import Folder
 
@@ -26,12 +26,18 @@ FACTS = DatasetFacts(
     synthetic=False,
     source="beetles.tsv",
     seed=None,
+    protocol="clibd",
+    partition="paper, seed 42",
     modalities=("image", "dna"),
     image_size=64,
+    jpeg_quality=90,
+    text_tokenizer="word pieces",
     frame="ACGT",
     feature_size=None,
     num_specimens={"no_split": 3, "train_seen": 4, "val_seen": 5},
+    num_labelled={},
     num_rejects=1,
+    reject_reasons={"no label": 1},
 )
 
 
@@ -116,11 +122,24 @@ def test_labels_are_none_where_a_rank_is_missing(tmp_path: Path) -> None:
     assert labels["species"].tolist() == [None, None]
 
 
-def test_kept_specimens_are_counted_by_split() -> None:
-    reports = [ShardReport("a", 3, ()), ShardReport("b", 1, (("x", "bad"),)), ShardReport("a", 2, ())]
-    assert count_specimens(reports) == {"a": 5, "b": 1}
-
-
 def test_the_tokenizer_is_read_as_it_was_written(tmp_path: Path) -> None:
     Folder(tmp_path).write("tokenizer.json", '{"é": 1}'.encode())
     assert PreparedDataset(Folder(tmp_path)).tokenizer_json() == '{"é": 1}'
+
+
+def test_a_sample_is_evenly_spaced_over_splits_and_shards(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    write_facts(folder, replace(FACTS, num_specimens={"no_split": 3, "train_seen": 4}), [])
+    write_shard(folder, "no_split", 0, "n1", "n2")
+    write_shard(folder, "no_split", 1, "n3")
+    write_shard(folder, "train_seen", 0, "t1", "t2", "t3", "t4")
+    dataset = PreparedDataset(folder)
+    for at_most, expected in (
+        (100, ["n1", "n2", "n3", "t1", "t2", "t3", "t4"]),
+        (4, ["n1", "n3", "t2", "t4"]),
+        (1, ["n1"]),
+    ):
+        sample = dataset.sample(["no_split", "train_seen"], ["specimen_id"], at_most)
+        assert sample["specimen_id"].to_pylist() == expected
+    with pytest.raises(MissingPathError, match="val_seen"):
+        dataset.sample(["val_seen"], ["specimen_id"], 10)

@@ -9,13 +9,23 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from workloads.data.barcode import token_ids
+from workloads.data.barcode import authors_token_ids, token_ids
 from workloads.data.images import open_image
-from workloads.data.readers import import_synthetic
-from workloads.data.schema import SPECIMEN_SCHEMA, SPLITS
-from workloads.data.shards import PREPARED_SCHEMA, Shard, make_shard, plan_shards, rows_of_shards
+from workloads.data.schema import SPECIMEN_SCHEMA
+from workloads.data.shards import (
+    PREPARED_SCHEMA,
+    ROWS_PER_GROUP,
+    Recipe,
+    Shard,
+    ShardReport,
+    make_shard,
+    plan_shards,
+    rows_per_shard,
+)
+from workloads.data.specimen_table import SpecimenTable, TableFacts
+from workloads.data.synthetic import specimens as synthetic_specimens
 from workloads.data.synthetic_images import SIDE
-from workloads.errors import DamagedError, UsageError
+from workloads.errors import DamagedError
 from workloads.spec import Modality
 from workloads.storage import Folder
 
@@ -31,37 +41,48 @@ def specimens(*rows: Mapping[str, object]) -> pa.Table:
     return pa.Table.from_pylist([{**defaults, **row} for row in rows], schema=SPECIMEN_SCHEMA)
 
 
-def split_as(*splits: str | None) -> pa.Table:
-    return specimens(*({"specimen_id": f"s{number}", "split": split} for number, split in enumerate(splits)))
+def made(
+    rows: pa.Table, target: Folder, root: str = "", image_size: int = 64, modalities: tuple[Modality, ...] = ALL
+) -> ShardReport:
+    """One shard of all these rows, through a specimen table on the disk."""
+    table = SpecimenTable(target, f"{id(rows)}.parquet")
+    with table.writer(TableFacts(source="test")) as write:
+        for batch in rows.to_batches():
+            write(batch)
+    return make_shard(table, replace(SHARD, stop=len(rows)), Recipe(root, image_size, modalities, ""), target)
 
 
-@pytest.mark.parametrize("rows_per_shard", [1, 3, 7, 1000])
-def test_the_plan_covers_every_row_exactly_once(rows_per_shard: int) -> None:
-    table = split_as(*(SPLITS[number * 7 % 5] for number in range(53)))
-    shards = plan_shards(table, rows_per_shard)
-    covered: Counter[str] = Counter()
-    for shard, rows in rows_of_shards(table, shards):
-        assert len(rows) == shard.stop - shard.start <= rows_per_shard
-        assert set(rows["split"].to_pylist()) == {shard.split}
-        covered.update(rows["specimen_id"].to_pylist())
-    assert covered == Counter(table["specimen_id"].to_pylist())
+@pytest.mark.parametrize("size", [1, 3, 7, 1000])
+def test_the_plan_covers_every_row_exactly_once(size: int) -> None:
+    counts = {"no_split": 20, "val_seen": 7, "test_seen": 1}
+    shards = plan_shards(counts, size)
+    rows = [row for shard in shards for row in range(shard.start, shard.stop)]
+    assert rows == list(range(28))
+    assert all(shard.stop - shard.start <= size for shard in shards)
+    assert Counter(s.split for s in shards for _ in range(s.start, s.stop)) == counts
     assert len({(shard.folder, shard.name) for shard in shards}) == len(shards)
 
 
-def test_rows_keep_their_order_within_a_split() -> None:
-    table = split_as("val_seen", "no_split", "val_seen", "no_split", "val_seen")
-    found = {shard: rows["specimen_id"].to_pylist() for shard, rows in rows_of_shards(table, plan_shards(table, 2))}
-    assert found == {
-        Shard("no_split", 0, 0, 2): ["s1", "s3"],
-        Shard("val_seen", 0, 0, 2): ["s0", "s2"],
-        Shard("val_seen", 1, 2, 3): ["s4"],
-    }
+@pytest.mark.parametrize(
+    ("num_rows", "modalities", "feature_size", "megabytes"),
+    [
+        (1_128_313, ALL, None, (64, 256)),
+        (20_000_000, ("dna", "text"), None, (64, 256)),
+        (5_000_000, ALL, 768, (64, 256)),
+    ],
+)
+def test_shards_of_large_data_sets_have_64_to_256_megabytes(
+    num_rows: int, modalities: tuple[Modality, ...], feature_size: int | None, megabytes: tuple[int, int]
+) -> None:
+    # BIOSCAN-1M's crops have 7.3 kB on average; the rest of a specimen about 1 kB.
+    image = 0 if "image" not in modalities else 4 * feature_size if feature_size else 7300
+    size = rows_per_shard(num_rows, modalities, 256, feature_size)
+    assert megabytes[0] * 1e6 <= size * (image + 1000) <= megabytes[1] * 1e6
 
 
-@pytest.mark.parametrize("split", [None, "train", ""])
-def test_a_specimen_without_a_known_split_stops_the_plan(split: str | None) -> None:
-    with pytest.raises(UsageError, match="clibd data partition"):
-        plan_shards(split_as("no_split", split))
+def test_small_data_sets_still_have_shards_to_share() -> None:
+    assert rows_per_shard(3000, ALL, 256, None) == ROWS_PER_GROUP
+    assert 50 <= 300_000 / rows_per_shard(300_000, ALL, 256, None) <= 64
 
 
 def test_a_shard_holds_what_the_towers_take(tmp_path: Path, encode: Encode, noise: Noise) -> None:
@@ -71,7 +92,7 @@ def test_a_shard_holds_what_the_towers_take(tmp_path: Path, encode: Encode, nois
         {"specimen_id": "b", "image": "1.png", "bin": "BOLD:1"},
     )
     target = Folder(tmp_path / "out")
-    report = make_shard(rows, SHARD, str(tmp_path), 16, ALL, "", target)
+    report = made(rows, target, str(tmp_path), 16)
     assert (report.split, report.num_rows, report.rejects) == ("train_seen", 2, ())
     table = (target / "split=train_seen").read_table("part-00000.parquet")
     assert table.schema.equals(PREPARED_SCHEMA)
@@ -87,7 +108,7 @@ def test_a_bad_image_becomes_a_reject_and_the_others_go_on(tmp_path: Path, encod
     (tmp_path / "cut.jpg").write_bytes(content[: len(content) // 2])
     names = ("good.jpg", "cut.jpg", "none.jpg", "../good.jpg", None)
     rows = specimens(*({"specimen_id": str(name), "image": name} for name in names))
-    report = make_shard(rows, SHARD, str(tmp_path), 64, ALL, "", Folder(tmp_path / "out"))
+    report = made(rows, Folder(tmp_path / "out"), str(tmp_path), 64)
     assert report.num_rows == 1
     reasons = dict(report.rejects)
     assert list(reasons) == ["cut.jpg", "none.jpg", "../good.jpg", "None"]
@@ -99,14 +120,14 @@ def test_a_bad_image_becomes_a_reject_and_the_others_go_on(tmp_path: Path, encod
 
 def test_a_specimen_lacking_a_modality_is_rejected_only_where_it_is_asked_for(tmp_path: Path) -> None:
     rows = specimens({"specimen_id": "a", "barcode": None}, {"specimen_id": "b"})
-    both = make_shard(rows, SHARD, "", 64, ("dna", "text"), "", Folder(tmp_path / "both"))
+    both = made(rows, Folder(tmp_path / "both"), modalities=("dna", "text"))
     assert both.rejects == (("a", "no dna, which the other specimens have"),)
-    assert make_shard(rows, SHARD, "", 64, ("text",), "", Folder(tmp_path / "text")).num_rows == 2
+    assert made(rows, Folder(tmp_path / "text"), modalities=("text",)).num_rows == 2
 
 
 def test_features_stand_for_the_image(tmp_path: Path) -> None:
     rows = specimens({"specimen_id": "a", "image_features": [0.5, 2.0]})
-    report = make_shard(rows, SHARD, "", 64, ALL, "", Folder(tmp_path))
+    report = made(rows, Folder(tmp_path))
     table = (Folder(tmp_path) / "split=train_seen").read_table("part-00000.parquet")
     assert report.num_rows == 1
     assert table["image_features"].to_pylist() == [[0.5, 2.0]]
@@ -114,7 +135,7 @@ def test_features_stand_for_the_image(tmp_path: Path) -> None:
 
 
 def test_a_shard_of_rejects_alone_is_an_empty_shard(tmp_path: Path) -> None:
-    report = make_shard(specimens({"specimen_id": "a"}), SHARD, "", 64, ALL, "", Folder(tmp_path))
+    report = made(specimens({"specimen_id": "a"}), Folder(tmp_path))
     assert report.num_rows == 0
     table = (Folder(tmp_path) / "split=train_seen").read_table("part-00000.parquet")
     assert (len(table), table.schema.equals(PREPARED_SCHEMA)) == (0, True)
@@ -123,34 +144,42 @@ def test_a_shard_of_rejects_alone_is_an_empty_shard(tmp_path: Path) -> None:
 def test_a_finished_shard_is_not_made_again(tmp_path: Path) -> None:
     rows = specimens({"specimen_id": "a", "barcode": None}, {"specimen_id": "b"})
     target = Folder(tmp_path)
-    first = make_shard(rows, SHARD, "", 64, ("dna",), "", target)
+    first = made(rows, target, modalities=("dna",))
     shard = tmp_path / "split=train_seen" / "part-00000.parquet"
     before = shard.stat().st_mtime_ns
     # Other rows than before: were the shard made again, its report and its file would tell.
-    assert make_shard(specimens({"specimen_id": "c"}), SHARD, "", 64, ("dna",), "", target) == first
+    assert made(specimens({"specimen_id": "c"}), target, modalities=("dna",)) == first
     assert shard.stat().st_mtime_ns == before
 
 
 @pytest.mark.parametrize("lost", ["part-00000.parquet", "part-00000.parquet.json"])
 def test_a_shard_that_is_only_half_there_is_made_again(lost: str, tmp_path: Path) -> None:
     rows = specimens({"specimen_id": "a", "barcode": None}, {"specimen_id": "b"})
-    first = make_shard(rows, SHARD, "", 64, ("dna",), "", Folder(tmp_path))
+    first = made(rows, Folder(tmp_path), modalities=("dna",))
     (tmp_path / "split=train_seen" / lost).unlink()
-    assert make_shard(rows, SHARD, "", 64, ("dna",), "", Folder(tmp_path)) == first
+    assert made(rows, Folder(tmp_path), modalities=("dna",)) == first
     assert (tmp_path / "split=train_seen" / lost).is_file()
 
 
 def test_a_damaged_report_is_said_to_be_damaged(tmp_path: Path) -> None:
     rows = specimens({"specimen_id": "a"})
-    make_shard(rows, SHARD, "", 64, ("dna",), "", Folder(tmp_path))
+    made(rows, Folder(tmp_path), modalities=("dna",))
     (tmp_path / "split=train_seen" / "part-00000.parquet.json").write_text("{")
     with pytest.raises(DamagedError, match=r"part-00000\.parquet\.json"):
-        make_shard(rows, SHARD, "", 64, ("dna",), "", Folder(tmp_path))
+        made(rows, Folder(tmp_path), modalities=("dna",))
 
 
 def test_synthetic_references_are_drawn(tmp_path: Path) -> None:
-    table = import_synthetic(4, seed=2).table
-    report = make_shard(table, replace(SHARD, stop=4), "", 64, ALL, "", Folder(tmp_path))
+    table = specimens(*synthetic_specimens(4, seed=2))
+    report = made(table, Folder(tmp_path))
     stored = (Folder(tmp_path) / "split=train_seen").read_table("part-00000.parquet")
     assert report.num_rows == 4
     assert {open_image(content).size for content in stored["image"].to_pylist()} == {(SIDE, SIDE)}
+
+
+def test_the_authors_ids_are_of_the_barcode_as_it_was_given(tmp_path: Path) -> None:
+    row = {"specimen_id": "a", "image": None, "barcode": "ACGTACC", "barcode_as_given": "NNACG-TACC"}
+    made(specimens(row, {"specimen_id": "b"}), Folder(tmp_path), modalities=("dna", "text"))
+    stored = (Folder(tmp_path) / "split=train_seen").read_table("part-00000.parquet")
+    assert stored["authors_dna_ids"].to_pylist() == authors_token_ids(["NNACG-TACC", "ACGTA"]).tolist()
+    assert stored["dna_ids"].to_pylist() == token_ids(["ACGTACC", "ACGTA"]).tolist()

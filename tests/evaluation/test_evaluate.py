@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from workloads.data.batches import Specimens
-from workloads.data.prepared import PreparedDataset
-from workloads.data.schema import KEY_SPLITS, QUERY_SPLITS
+from workloads.data.prepared import PreparedDataset, write_facts
+from workloads.data.schema import PROTOCOLS
 from workloads.errors import MissingPathError
 from workloads.evaluation.embed import embed
 from workloads.evaluation.evaluate import RETRIEVALS, Evaluation, evaluate, write_evaluation
@@ -17,6 +17,8 @@ from workloads.record import RunFolder, measurements_from_table
 from workloads.spec import RANKS, ExperimentSpec, Modality
 from workloads.storage import Folder
 from workloads.training.placement import Placement
+
+PROTOCOL = PROTOCOLS["clibd"]
 
 
 @pytest.fixture(scope="module")
@@ -45,9 +47,9 @@ def test_every_retrieval_is_measured_at_every_rank_once(evaluation: Evaluation) 
 
 def test_each_query_is_predicted_once_a_retrieval(evaluation: Evaluation, tiny_dataset: PreparedDataset) -> None:
     counts = tiny_dataset.facts.num_specimens
-    queries = sum(counts[split] for part in QUERY_SPLITS.values() for split in part.values())
+    queries = sum(counts[split] for part in PROTOCOL.queries.values() for split in part.values())
     assert evaluation.predictions.num_rows == queries * len(RETRIEVALS)
-    keys = set(tiny_dataset.load(KEY_SPLITS)["specimen_id"].to_pylist())
+    keys = set(tiny_dataset.load(PROTOCOL.keys)["specimen_id"].to_pylist())
     for row in evaluation.predictions.to_pylist():
         assert len(row["key_ids"]) == len(set(row["key_ids"])) == 5
         assert set(row["key_ids"]) <= keys
@@ -55,7 +57,7 @@ def test_each_query_is_predicted_once_a_retrieval(evaluation: Evaluation, tiny_d
 
 
 def test_measurements_follow_from_the_predictions(evaluation: Evaluation, tiny_dataset: PreparedDataset) -> None:
-    splits = [*KEY_SPLITS, *(split for part in QUERY_SPLITS.values() for split in part.values())]
+    splits = [*PROTOCOL.keys, *(split for part in PROTOCOL.queries.values() for split in part.values())]
     table = tiny_dataset.load(splits)
     species = dict(zip(table["specimen_id"].to_pylist(), table["species"].to_pylist(), strict=True))
     for query, key in RETRIEVALS:
@@ -88,7 +90,7 @@ def test_embeddings_do_not_depend_on_the_batch_size(
     modality: Modality, tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset
 ) -> None:
     model, tokenizer = open_model(tiny_spec, None, tiny_dataset.tokenizer_json())
-    specimens = Specimens(tiny_dataset, KEY_SPLITS, tiny_spec, tokenizer)
+    specimens = Specimens(tiny_dataset, PROTOCOL.keys, tiny_spec, tokenizer)
     whole, by_three = (embed(model, specimens, modality, Placement(), batch_size=size) for size in (256, 3))
     assert whole.shape == (len(specimens), tiny_spec.embedding_size)
     # fp32 matrix products group their sums by the batch: a few units in the last place of a unit vector.
@@ -101,7 +103,7 @@ def test_equal_inputs_have_equal_embeddings_to_the_bit(
     modality: Modality, tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset
 ) -> None:
     model, tokenizer = open_model(tiny_spec, None, tiny_dataset.tokenizer_json())
-    twice = Specimens(tiny_dataset, [*KEY_SPLITS, *KEY_SPLITS], tiny_spec, tokenizer)
+    twice = Specimens(tiny_dataset, [*PROTOCOL.keys, *PROTOCOL.keys], tiny_spec, tokenizer)
     embeddings = embed(model, twice, modality, Placement(), batch_size=7)
     half = len(twice) // 2
     assert np.array_equal(embeddings[:half], embeddings[half:])
@@ -116,8 +118,11 @@ def test_an_evaluation_can_be_read_back_from_its_run_folder(evaluation: Evaluati
     assert (run.folder / "embeddings").files() == ["keys.parquet", "test.parquet", "val.parquet"]
 
 
-def test_a_data_set_without_keys_is_named(tiny_spec: ExperimentSpec, tmp_path: Path) -> None:
+def test_a_data_set_without_keys_is_named(
+    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
     spec = replace(tiny_spec, modalities=("image", "dna"))
     model, tokenizer = open_model(spec, None, "")
+    write_facts(Folder(tmp_path / "no-keys"), tiny_dataset.facts, [])
     with pytest.raises(MissingPathError, match="seen_keys"):
-        evaluate(spec, model, PreparedDataset(Folder(tmp_path / "nothing")), tokenizer, Placement())
+        evaluate(spec, model, PreparedDataset(Folder(tmp_path / "no-keys")), tokenizer, Placement())

@@ -1,18 +1,17 @@
 """`clibd evaluate`: a finished run embeds real photographs it was not trained on."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from orchestrator.evaluate_command import evaluate_command
+from workloads.data.collect import collect
 from workloads.data.partition import partition
-from workloads.data.prepared import PreparedDataset, count_specimens, write_facts
-from workloads.data.readers import import_specimens
-from workloads.data.schema import modalities_of
-from workloads.data.shards import make_shard, plan_shards, rows_of_shards
+from workloads.data.preparation import Wanted, prepare
+from workloads.data.prepared import PreparedDataset
+from workloads.data.sources.tables import table_source
+from workloads.data.specimen_table import SpecimenTable
 from workloads.experiment import open_model
 from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec
@@ -40,20 +39,11 @@ def run(tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, tmp_path: Path
 def test_real_photographs_are_embedded_and_retrieved(
     run: RunFolder, tiny_dataset: PreparedDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    imported = import_specimens(PHOTOGRAPHS)
-    split = pa.array(partition(imported.table["species"].to_pylist()), pa.string())
-    table = imported.table.set_column(imported.table.schema.get_field_index("split"), "split", split)
+    table = SpecimenTable.at(tmp_path / "photographs.parquet")
+    collect(table_source(PHOTOGRAPHS, {}), table)
+    table.with_splits(partition(table.column("species")), "paper, seed 42", table)
     target = Folder(tmp_path / "photographs")
-    shards = rows_of_shards(table, plan_shards(table))
-    reports = [make_shard(rows, s, imported.root, 64, modalities_of(table), "", target) for s, rows in shards]
-    facts = replace(
-        tiny_dataset.facts,
-        name="photographs",
-        synthetic=False,
-        modalities=modalities_of(table),
-        num_specimens=count_specimens(reports),
-    )
-    write_facts(target, facts, [])
+    facts = prepare(table, target, Wanted(name="photographs", image_size=64), map)
     assert sum(facts.num_specimens.values()) == 136
 
     evaluate_command(str(run.folder), str(target), None, "json")

@@ -10,10 +10,13 @@ import scipy.linalg
 from sklearn.cross_decomposition import CCA
 
 from workloads.data.prepared import PreparedDataset
-from workloads.data.schema import KEY_SPLITS
+from workloads.data.schema import PROTOCOLS
 from workloads.evaluation.floors import LinearCca, compute_floors
 
 Matrix = npt.NDArray[np.float64]
+
+
+PROTOCOL = PROTOCOLS["clibd"]
 
 
 def correlated(count: int = 400) -> tuple[Matrix, Matrix, Matrix]:
@@ -106,7 +109,7 @@ def plain_nearest_neighbour(dataset: PreparedDataset) -> float:
         norms = math.sqrt(sum(n * n for n in one.values()) * sum(n * n for n in other.values()))
         return sum(n * other[kmer] for kmer, n in one.items()) / norms
 
-    keys = [(counts(row["barcode"]), row["species"]) for row in dataset.load(KEY_SPLITS).to_pylist()]
+    keys = [(counts(row["barcode"]), row["species"]) for row in dataset.load(PROTOCOL.keys).to_pylist()]
     queries = dataset.load(["test_seen", "test_unseen"]).to_pylist()
     found = [max(keys, key=lambda key, query=query: cosine(counts(query["barcode"]), key[0]))[1] for query in queries]
     return sum(name == query["species"] for name, query in zip(found, queries, strict=True)) / len(queries)

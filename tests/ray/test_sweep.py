@@ -6,22 +6,23 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from rich.console import Console
 
-from orchestrator.prepare import prepare
+from orchestrator.prepare import run_on_ray
 from orchestrator.progress import SweepDisplay
 from orchestrator.resources import Resources
 from orchestrator.sweep import SweepRequest, plan_of, run_sweep
 from results.report import write_report
 from results.sweep_table import render_sweep_table
-from workloads.data.partition import partition
+from workloads.data.preparation import Wanted, prepare
 from workloads.data.prepared import PreparedDataset
-from workloads.data.readers import import_synthetic
-from workloads.errors import UsageError
+from workloads.data.specimen_table import SpecimenTable
+from workloads.errors import TooManyRejectsError
 from workloads.record import RunFolder, find_runs
 from workloads.storage import Folder
 
@@ -30,39 +31,41 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 TWO_WORKERS = Resources(num_workers=2, threads=1)
 
 
-def partitioned(count: int, seed: int) -> pa.Table:
-    table = import_synthetic(count, seed).table
-    split = pa.array(partition(table["species"].to_pylist()), pa.string())
-    return table.set_column(table.schema.get_field_index("split"), "split", split)
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def test_preparation_keeps_every_good_specimen_and_lists_the_bad_one(tmp_path: Path) -> None:
-    table = partitioned(80, seed=5)
-    references = table["image"].to_pylist()
-    references[3] = "no-such-file.jpg"
-    table = table.set_column(table.schema.get_field_index("image"), "image", pa.array(references))
-    target = Folder(tmp_path / "data")
+def test_ray_data_makes_what_one_process_makes_to_the_byte(
+    synthetic_table: Callable[[Path, int, int], SpecimenTable], tmp_path: Path
+) -> None:
+    table = synthetic_table(tmp_path / "specimens.parquet", 80, 5)
+    wanted = Wanted(name="d", image_size=32)
+    told: list[tuple[int, int]] = []
 
-    facts = prepare(table, target, name="d", root=str(tmp_path), image_size=32, synthetic_seed=5, source="test")
+    by_ray = prepare(table, Folder(tmp_path / "ray"), wanted, run_on_ray, lambda *done: told.append(done))
 
-    assert sum(facts.num_specimens.values()) == 79
-    rejects = target.read("rejects.tsv").decode().splitlines()
-    assert len(rejects) == 2
-    assert rejects[1].startswith(f"{table['specimen_id'][3].as_py()}\t")
-    assert "no-such-file.jpg" in rejects[1]
-    loaded = PreparedDataset(target).load(list(facts.num_specimens))
-    assert sorted(loaded["specimen_id"].to_pylist()) == sorted(
-        name for row, name in enumerate(table["specimen_id"].to_pylist()) if row != 3
-    )
+    assert prepare(table, Folder(tmp_path / "plain"), wanted, map) == by_ray
+    assert content(tmp_path / "ray") == content(tmp_path / "plain")
+    assert told == [(done, len(told)) for done in range(1, len(told) + 1)]
 
 
-def test_preparing_again_into_the_same_folder_refuses_other_specimens(tmp_path: Path) -> None:
-    target = Folder(tmp_path / "data")
-    options = {"name": "d", "root": "", "image_size": 32, "source": "test"}
-    first = prepare(partitioned(40, seed=5), target, synthetic_seed=5, **options)
-    assert prepare(partitioned(40, seed=5), target, synthetic_seed=5, **options) == first
-    with pytest.raises(UsageError, match="another data set"):
-        prepare(partitioned(40, seed=6), target, synthetic_seed=6, **options)
+def test_preparation_on_ray_stops_at_too_many_bad_records(
+    synthetic_table: Callable[[Path, int, int], SpecimenTable], tmp_path: Path
+) -> None:
+    table = synthetic_table(tmp_path / "specimens.parquet", 80, 5)
+    rows = table.rows(0, len(table))
+    column = rows.schema.get_field_index("image")
+    images = pa.array(["no-such-file.jpg", *rows["image"].to_pylist()[1:]])
+    facts = table.facts
+    with table.writer(facts) as write:
+        write(rows.set_column(column, "image", images).combine_chunks().to_batches()[0])
+    with pytest.raises(TooManyRejectsError, match=r"rejects\.tsv"):
+        prepare(table, Folder(tmp_path / "data"), Wanted(name="d", image_size=32), run_on_ray)
+    assert "no-such-file.jpg" in (tmp_path / "data" / "rejects.tsv").read_text()
+
+    made = prepare(table, Folder(tmp_path / "data"), Wanted(name="d", image_size=32, max_rejects=0.1), run_on_ray)
+
+    assert (made.num_rejects, sum(made.num_specimens.values())) == (1, 79)
 
 
 class WorkerKiller(threading.Thread):

@@ -12,13 +12,15 @@ from torch import Tensor
 
 from workloads.data.batches import Specimens
 from workloads.data.prepared import PreparedDataset
-from workloads.data.schema import TRAINING_SPLITS
+from workloads.data.schema import PROTOCOLS
 from workloads.errors import NonFiniteLossError, SpecError, TooFewSpecimensError
 from workloads.experiment import open_model
 from workloads.models.clibd import Clibd
 from workloads.spec import ExperimentSpec
 from workloads.training.loop import EpochReport, Event, Save, build_optimizer, build_schedule, fit
 from workloads.training.placement import Placement
+
+PROTOCOL = PROTOCOLS["clibd"]
 
 
 @dataclass
@@ -49,7 +51,7 @@ def train(
 
 def prepared(spec: ExperimentSpec, dataset: PreparedDataset) -> tuple[Clibd, Specimens]:
     model, tokenizer = open_model(spec, dataset.facts.feature_size, dataset.tokenizer_json())
-    return model, Specimens(dataset, TRAINING_SPLITS, spec, tokenizer)
+    return model, Specimens(dataset, PROTOCOL.training, spec, tokenizer)
 
 
 def test_the_loss_falls(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:

@@ -21,7 +21,8 @@ _MAX_LATE = 250
 _MIN_OVERLAP = 150
 _CLEAR = 0.65
 """Share of equal bases from which on a barcode lies right; by chance about 0.3 agree, within insects 0.7 to 1."""
-_NUM_SAMPLED = 20_000
+NUM_SAMPLED = 20_000
+"""Barcodes that the consensus is taken of, at most."""
 
 
 def consensus(barcodes: Sequence[str]) -> str:
@@ -29,7 +30,7 @@ def consensus(barcodes: Sequence[str]) -> str:
 
     At most 20,000 barcodes, evenly spaced, are looked at.
     """
-    sample = barcodes[:: max(1, len(barcodes) // _NUM_SAMPLED)]
+    sample = barcodes[:: max(1, len(barcodes) // NUM_SAMPLED)]
     if not sample:
         return ""
     length = Counter(map(len, sample)).most_common(1)[0][0]

@@ -2,13 +2,14 @@
 
 DATA/
     dataset.json                  what it holds; its presence means that the rest is whole
-    tokenizer.json                word pieces of its labels, for text towers trained from scratch
+    specimens.parquet             its specimen table, sorted by split
+    tokenizer.json                of its labels, for text towers trained from scratch
     rejects.tsv                   specimens kept out, with reasons
     split=train_seen/part-00000.parquet
 """
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -16,13 +17,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from workloads.data.schema import TRAINING_SPLITS
-from workloads.data.shards import ShardReport
+from workloads.data.local_copy import mapped
+from workloads.data.schema import PROTOCOLS, Protocol
+from workloads.data.specimen_table import SpecimenTable
 from workloads.errors import DamagedError, MissingPathError
 from workloads.spec import RANKS, Modality
 from workloads.storage import Folder
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+SPECIMENS = "specimens.parquet"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,26 +35,43 @@ class DatasetFacts:
     schema_version: int
     name: str
     fingerprint: str
-    """Over the specimens, their splits and the image size."""
+    """Over the specimens, their splits, the image size, and the tokeniser where it is not our own."""
     synthetic: bool
     source: str
     seed: int | None
     """Of the synthetic insects; None for real specimens."""
+    protocol: str
+    """Which splits train, answer and ask: a name in workloads.data.schema.PROTOCOLS."""
+    partition: str
+    """What gave the splits: the source, lists, or the recipe and seed that drew them."""
     modalities: tuple[Modality, ...]
     image_size: int
     """Shorter side of stored images, pixels, at most."""
+    jpeg_quality: int
+    """Of images that had to be encoded again; those that fitted are as they were."""
+    text_tokenizer: str
+    """What tokenizer.json is."""
     frame: str
     """Consensus of the barcodes, which gives all of them one frame; empty without barcodes."""
     feature_size: int | None
     """Length of precomputed image features; None where the images are pixels."""
-    num_specimens: dict[str, int]
+    num_specimens: Mapping[str, int]
     """By split."""
+    num_labelled: Mapping[str, Mapping[str, int]]
+    """Specimens with a name, by split and rank."""
     num_rejects: int
+    reject_reasons: Mapping[str, int]
+    """The commonest reasons; rejects.tsv has each one."""
+
+    @property
+    def splits(self) -> Protocol:
+        """Which of its splits train, answer and ask."""
+        return PROTOCOLS[self.protocol]
 
     @property
     def num_training(self) -> int:
         """Specimens that train."""
-        return sum(self.num_specimens.get(split, 0) for split in TRAINING_SPLITS)
+        return sum(self.num_specimens.get(split, 0) for split in self.splits.training)
 
 
 class PreparedDataset:
@@ -85,6 +105,45 @@ class PreparedDataset:
         """The data set's own word pieces, as the `tokenizers` library stores them."""
         return self.folder.read("tokenizer.json").decode()
 
+    def specimens(self) -> SpecimenTable:
+        """The specimen table that it was made from."""
+        return SpecimenTable(self.folder, SPECIMENS)
+
+    def open(self, splits: Sequence[str]) -> pa.Table:
+        """What towers take of the specimens of some splits, mapped from this machine's disk, in the order of `load`.
+
+        Raises:
+            MissingPathError: the data set has none in these splits.
+        """
+        tables = [mapped(self.folder, self.facts.fingerprint, split) for split in splits]
+        found = [table for table in tables if table is not None]
+        if not found:
+            raise MissingPathError(str(self.folder), f"specimens of {', '.join(splits)}", "Prepare more specimens.")
+        return pa.concat_tables(found)
+
+    def sample(self, splits: Sequence[str], columns: Sequence[str], at_most: int) -> pa.Table:
+        """Some columns of evenly spaced specimens, of all of them where there are no more than asked for.
+
+        Raises:
+            MissingPathError: the data set has none in these splits.
+        """
+        every, row = max(1, math.ceil(sum(self.facts.num_specimens.get(split, 0) for split in splits) / at_most)), 0
+        kept = []
+        for batch in self._batches(splits, columns):
+            kept.append(batch.take(pa.array(range(-row % every, len(batch), every), pa.int64())))
+            row += len(batch)
+        if not kept:
+            raise MissingPathError(str(self.folder), f"specimens of {', '.join(splits)}", "Prepare more specimens.")
+        return pa.Table.from_batches(kept)
+
+    def _batches(self, splits: Sequence[str], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        for split in splits:
+            folder = self.folder / f"split={split}"
+            for name in folder.files():
+                if name.endswith(".parquet"):
+                    with folder.open_parquet(name) as file:
+                        yield from file.iter_batches(columns=list(columns), batch_size=4096)
+
     def load(self, splits: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """The specimens of some splits, with a column `split`, in the order of `splits` and of their shards."""
         tables = []
@@ -106,14 +165,21 @@ def labels_of(table: pa.Table) -> dict[str, npt.NDArray[np.object_]]:
 
 def write_facts(folder: Folder, facts: DatasetFacts, rejects: Iterable[tuple[str, str]]) -> None:
     """Finish a prepared data set: the reject list, then dataset.json."""
-    lines = ["\t".join(" ".join(part.split()) for part in reject) + "\n" for reject in rejects]
-    folder.write("rejects.tsv", "".join(["specimen_id\treason\n", *lines]).encode())
+    write_rejects(folder, rejects)
     folder.write_json("dataset.json", asdict(facts))
 
 
-def count_specimens(reports: Iterable[ShardReport]) -> dict[str, int]:
-    """Specimens kept, by split."""
-    counts: Counter[str] = Counter()
-    for report in reports:
-        counts[report.split] += report.num_rows
-    return dict(counts)
+def write_rejects(folder: Folder, rejects: Iterable[tuple[str, str]]) -> None:
+    """The list of refused specimens, one a line with its reason."""
+    with folder.line_writer("rejects.tsv") as write:
+        write(REJECTS_HEADER)
+        for identifier, reason in rejects:
+            write(reject_line(identifier, reason))
+
+
+REJECTS_HEADER = "specimen_id\treason"
+
+
+def reject_line(identifier: str, reason: str) -> str:
+    """A refused specimen as a line of a list."""
+    return "\t".join(" ".join(part.split()) for part in (identifier, reason))

@@ -1,40 +1,56 @@
 """From rows of a partitioned specimen table to one shard of a prepared data set.
 
-Which rows form which shard depends on the table alone, so any number of workers makes the same shards.
+Which rows form which shard depends on the table alone, so any number of workers makes the same shards, byte for byte.
 """
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workloads.data.barcode import token_ids
+from workloads.data.barcode import NUM_TOKENS, authors_token_ids, token_ids
 from workloads.data.frame import place
-from workloads.data.images import read_image_file, shrink
-from workloads.data.schema import SPECIMEN_SCHEMA, SPLITS, lineage_text
+from workloads.data.image_source import ImageSource
+from workloads.data.images import shrink
+from workloads.data.schema import SPECIMEN_SCHEMA, lineage_text
+from workloads.data.specimen_table import SpecimenTable
 from workloads.data.synthetic import SCHEME, Place
 from workloads.data.synthetic_images import draw
-from workloads.errors import RecordError, UsageError
+from workloads.errors import RecordError
 from workloads.spec import RANKS, Modality
 from workloads.storage import Folder
 
-ROWS_PER_SHARD = 512
+ROWS_PER_GROUP = 512
+"""Rows that a task holds at a time, and that a reader fetches at once: about 4 MB with images."""
+SHARD_BYTES = 128 * 2**20
+_LEAST_SHARDS = 64
+_JPEG_BYTES_PER_PIXEL = 0.12
+"""BIOSCAN-1M's crops of 256 pixels have 7.3 kB."""
+_OTHER_BYTES = 1000
 
+DNA_IDS = pa.list_(pa.int16(), NUM_TOKENS)
 PREPARED_SCHEMA = pa.schema(
     [
         ("specimen_id", pa.string()),
         ("image", pa.binary()),  # JPEG
         ("image_features", pa.list_(pa.float32())),
         ("barcode", pa.string()),
-        ("dna_ids", pa.list_(pa.int16())),
+        ("dna_ids", DNA_IDS),
+        ("authors_dna_ids", DNA_IDS),
         ("text", pa.string()),
         *[(rank, pa.string()) for rank in RANKS],
         ("bin", pa.string()),
     ]
 )
+_COMPRESSION = {
+    "image": "none",  # JPEG does not become smaller
+    **dict.fromkeys(("specimen_id", "barcode", "text", *RANKS, "bin"), "zstd"),
+    **{f"{name}.list.element": "zstd" for name in ("image_features", "dna_ids", "authors_dna_ids")},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +60,7 @@ class Shard:
     split: str
     number: int
     start: int
-    """First row, counted within the split."""
+    """First row, counted within the specimen table, which is sorted by split."""
     stop: int
 
     @property
@@ -64,98 +80,135 @@ class ShardReport:
 
     split: str
     num_rows: int
+    num_labelled: Mapping[str, int]
+    """Rows with a name, by rank."""
     rejects: tuple[tuple[str, str], ...]
 
 
-def plan_shards(table: pa.Table, rows_per_shard: int = ROWS_PER_SHARD) -> list[Shard]:
-    """The shards of a partitioned specimen table.
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is done to every row of a data set alike."""
 
-    Raises:
-        UsageError: a specimen has no split, or one that does not exist.
+    root: str
+    """Folder that image references are relative to."""
+    image_size: int
+    """Shorter side that larger images are reduced to, pixels."""
+    modalities: tuple[Modality, ...]
+    """What every specimen of the data set must have."""
+    frame: str
+    """Consensus that gives barcodes their common frame."""
+
+
+def rows_per_shard(num_rows: int, modalities: Sequence[Modality], image_size: int, feature_size: int | None) -> int:
+    """Rows that make about 128 MB, or fewer, so that even a small data set has some 64 shards to share among workers.
+
+    A whole number of row groups. Depends on the data set alone, never on the workers.
     """
-    counts = {item["values"]: item["counts"] for item in pc.value_counts(table["split"]).to_pylist()}
-    if unknown := set(counts) - set(SPLITS):
-        raise UsageError(
-            f"the specimen table has no split for some specimens ({', '.join(map(str, unknown))}); "
-            "run `clibd data partition` first"
-        )
-    return [
-        Shard(split, number, start, min(start + rows_per_shard, counts[split]))
-        for split in SPLITS
-        if split in counts
-        for number, start in enumerate(range(0, counts[split], rows_per_shard))
-    ]
+    size: float = _OTHER_BYTES
+    if "image" in modalities:
+        size += 4 * feature_size if feature_size else _JPEG_BYTES_PER_PIXEL * image_size**2
+    wanted = min(SHARD_BYTES / size, num_rows / _LEAST_SHARDS)
+    return max(1, math.ceil(wanted / ROWS_PER_GROUP)) * ROWS_PER_GROUP
 
 
-def make_shard(
-    rows: pa.Table,
-    shard: Shard,
-    root: str,
-    image_size: int,
-    modalities: tuple[Modality, ...],
-    frame: str,
-    target: Folder,
-) -> ShardReport:
+def plan_shards(counts: Mapping[str, int], size: int) -> list[Shard]:
+    """The shards of a specimen table that is sorted by split.
+
+    Args:
+        counts: rows of each split, in the table's order.
+        size: rows a shard, at most.
+    """
+    shards, first = [], 0
+    for split, count in counts.items():
+        for number, start in enumerate(range(0, count, size)):
+            shards.append(Shard(split, number, first + start, first + min(start + size, count)))
+        first += count
+    return shards
+
+
+def make_shard(table: SpecimenTable, shard: Shard, recipe: Recipe, target: Folder) -> ShardReport:
     """Prepare the rows of one shard and write it, unless it is there already.
 
     Args:
-        rows: the shard's rows of the specimen table.
-        root: folder that image names are relative to.
-        image_size: shorter side that larger images are reduced to, pixels.
-        modalities: what every specimen of the data set must have.
-        frame: consensus that gives barcodes their common frame.
+        table: specimens, sorted by split.
+        shard: which of its rows.
+        recipe: what is done to them.
         target: folder of the prepared data set.
     """
     folder, report_name = target / shard.folder, f"{shard.name}.json"
     if folder.has(shard.name) and folder.has(report_name):
         stored = folder.read_json(report_name)
-        return ShardReport(shard.split, stored["num_rows"], tuple((a, b) for a, b in stored["rejects"]))
-    kept, rejects = [], []
-    for row in rows.to_pylist():
-        try:
-            kept.append(_prepare(row, root, image_size, modalities))
-        except RecordError as error:
-            rejects.append((row["specimen_id"], str(error)))
-    if "dna" in modalities:
-        for prepared, ids in zip(kept, token_ids([place(row["barcode"], frame) for row in kept]), strict=True):
-            prepared["dna_ids"] = ids
-    report = ShardReport(shard.split, len(kept), tuple(rejects))
-    folder.write_table(shard.name, pa.Table.from_pylist(kept, schema=PREPARED_SCHEMA))
+        known = tuple((identifier, reason) for identifier, reason in stored["rejects"])
+        return ShardReport(shard.split, stored["num_rows"], stored["num_labelled"], known)
+    num_rows, num_labelled = 0, dict.fromkeys(map(str, RANKS), 0)
+    refused: list[tuple[str, str]] = []
+    with (
+        ImageSource(recipe.root) as images,
+        folder.parquet_writer(shard.name, PREPARED_SCHEMA, compression=_COMPRESSION, use_dictionary=[*RANKS]) as writer,
+    ):
+        for rows in _slices(table, shard):
+            prepared, rejects = prepare_rows(rows, recipe, images)
+            if len(prepared):
+                writer.write_table(prepared, ROWS_PER_GROUP)
+            num_rows += len(prepared)
+            for rank in RANKS:
+                num_labelled[rank] += len(prepared) - prepared[rank].null_count
+            refused += rejects
+    report = ShardReport(shard.split, num_rows, num_labelled, tuple(refused))
     folder.write_json(report_name, asdict(report))
     return report
 
 
-def _prepare(row: Mapping[str, Any], root: str, image_size: int, modalities: tuple[Modality, ...]) -> dict[str, Any]:
-    """One specimen as the towers take it, its barcode still without token ids.
+def _slices(table: SpecimenTable, shard: Shard) -> Iterator[pa.Table]:
+    for start in range(shard.start, shard.stop, ROWS_PER_GROUP):
+        yield table.rows(start, min(start + ROWS_PER_GROUP, shard.stop))
+
+
+def prepare_rows(rows: pa.Table, recipe: Recipe, images: ImageSource) -> tuple[pa.Table, list[tuple[str, str]]]:
+    """Specimens as the towers take them, and those that cannot be taken with the reason."""
+    rejects, kept, pictures = [], [], []
+    for number, row in enumerate(rows.select(_INSPECTED).to_pylist()):
+        try:
+            pictures.append(_picture(row, rows["image_features"][number].is_valid, recipe, images))
+            kept.append(number)
+        except RecordError as error:
+            rejects.append((row["specimen_id"], str(error)))
+    table = rows.take(pa.array(kept, pa.int64()))
+    columns = {name: table[name] for name in ("specimen_id", "image_features", "barcode", *RANKS, "bin")}
+    columns["image"] = pa.array(pictures, pa.binary())
+    columns["text"] = pa.array([lineage_text(row) for row in table.select(RANKS).to_pylist()], pa.string())
+    columns["dna_ids"] = columns["authors_dna_ids"] = pa.nulls(len(table), DNA_IDS)
+    if "dna" in recipe.modalities:
+        barcodes = table["barcode"].to_pylist()
+        columns["dna_ids"] = _fixed(token_ids([place(barcode, recipe.frame) for barcode in barcodes]))
+        as_given = pc.coalesce(table["barcode_as_given"], table["barcode"]).to_pylist()
+        columns["authors_dna_ids"] = _fixed(authors_token_ids(as_given))
+    return pa.table({name: columns[name] for name in PREPARED_SCHEMA.names}, schema=PREPARED_SCHEMA), rejects
+
+
+_INSPECTED = [name for name in SPECIMEN_SCHEMA.names if name != "image_features"]
+
+
+def _picture(row: Mapping[str, str | None], has_features: bool, recipe: Recipe, images: ImageSource) -> bytes | None:
+    """The image of a specimen, none where it has features.
 
     Raises:
-        RecordError: it lacks what the other specimens have, or its image does not decode.
+        RecordError: the specimen lacks what the others have, or its image does not decode.
     """
+    reference = row["image"]
     has = {
-        "image": row["image"] is not None or row["image_features"] is not None,
+        "image": has_features or reference is not None,
         "dna": row["barcode"] is not None,
         "text": any(row[rank] for rank in RANKS),
     }
-    if lacking := [name for name in modalities if not has[name]]:
+    if lacking := [name for name in recipe.modalities if not has[name]]:
         raise RecordError(f"no {' and no '.join(lacking)}, which the other specimens have")
-    image = None
-    if row["image_features"] is None and "image" in modalities:
-        image = shrink(_image_bytes(row["image"], root), image_size)
-    copied = ("specimen_id", "image_features", "barcode", *RANKS, "bin")
-    return {name: row[name] for name in copied} | {"image": image, "dna_ids": None, "text": lineage_text(row)}
+    if has_features or reference is None or "image" not in recipe.modalities:
+        return None
+    content = draw(Place.parse(reference)) if reference.startswith(SCHEME) else images.read(reference)
+    return shrink(content, recipe.image_size)
 
 
-def _image_bytes(reference: str, root: str) -> bytes:
-    if reference.startswith(SCHEME):
-        return draw(Place.parse(reference))
-    return read_image_file(Path(root), reference)
-
-
-def rows_of_shards(table: pa.Table, shards: list[Shard]) -> Iterator[tuple[Shard, pa.Table]]:
-    """Each shard with its rows, in the order of the plan."""
-    by_split = {
-        split: table.filter(pc.equal(table["split"], split)).select(SPECIMEN_SCHEMA.names)
-        for split in {shard.split for shard in shards}
-    }
-    for shard in shards:
-        yield shard, by_split[shard.split].slice(shard.start, shard.stop - shard.start)
+def _fixed(ids: npt.NDArray[np.int16]) -> pa.Array:
+    """A matrix as a column of lists of one length."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(ids.ravel()), ids.shape[1])

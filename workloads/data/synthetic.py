@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workloads.data import synthetic_names
+from workloads.errors import RecordError
 from workloads.spec import RANKS
 
 SCHEME = "synthetic:"
@@ -41,9 +42,17 @@ class Place:
 
     @staticmethod
     def parse(reference: str) -> "Place":
-        """The place that a reference names."""
-        seed, *taxa, specimen = (int(part) for part in reference.removeprefix(SCHEME).split("/"))
-        order, family, genus, species = taxa
+        """The place that a reference names.
+
+        Raises:
+            RecordError: it names none.
+        """
+        try:
+            numbers = [int(part) for part in reference.removeprefix(SCHEME).split("/")]
+            seed, order, family, genus, species, specimen = numbers
+            np.random.SeedSequence(numbers)  # refuses negative ones
+        except ValueError as error:
+            raise RecordError(f"{reference!r} names no synthetic insect") from error
         return Place(seed, (order, family, genus, species), specimen)
 
 

@@ -45,6 +45,27 @@ def learn_word_pieces(labels: Iterable[str]) -> str:
     return str(tokenizer.to_str())
 
 
+def published_tokenizer(weights: str) -> str:
+    """The tokeniser of a Hugging Face model or of a local folder, as JSON of the `tokenizers` library.
+
+    Raises:
+        WeightsError: it cannot be had, or is none of the fast ones.
+    """
+    return str(_fast_tokenizer(weights).backend_tokenizer.to_str())
+
+
+def _fast_tokenizer(weights: str) -> Any:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(weights, use_fast=True)
+    except (OSError, ValueError) as error:
+        raise WeightsError("text", weights, f"its tokeniser cannot be loaded ({_first_line(error)})") from error
+    if not tokenizer.is_fast:
+        raise WeightsError("text", weights, "its tokeniser has no fast form")
+    return tokenizer
+
+
 def _bert_like(model: WordPiece) -> Tokenizer:
     tokenizer = Tokenizer(model)
     tokenizer.normalizer = BertNormalizer()
@@ -62,8 +83,9 @@ class TextTokenizer:
 
     @staticmethod
     def from_json(content: str) -> "TextTokenizer":
-        """The data set's own word pieces."""
-        return TextTokenizer(Tokenizer.from_str(content), pad_id=0)
+        """The tokeniser that a data set keeps."""
+        tokenizer = Tokenizer.from_str(content)
+        return TextTokenizer(tokenizer, pad_id=tokenizer.token_to_id("[PAD]") or 0)
 
     @staticmethod
     def from_weights(weights: str) -> "TextTokenizer":
@@ -72,12 +94,7 @@ class TextTokenizer:
         Raises:
             WeightsError: it cannot be had.
         """
-        from transformers import AutoTokenizer
-
-        try:
-            fast = AutoTokenizer.from_pretrained(weights, use_fast=True)
-        except (OSError, ValueError) as error:
-            raise WeightsError("text", weights, f"its tokeniser cannot be loaded ({_first_line(error)})") from error
+        fast = _fast_tokenizer(weights)
         return TextTokenizer(fast.backend_tokenizer, pad_id=int(fast.pad_token_id or 0))
 
     def ids(self, labels: Sequence[str]) -> npt.NDArray[np.int64]:

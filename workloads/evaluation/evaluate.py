@@ -12,7 +12,6 @@ import pyarrow as pa
 
 from workloads.data.batches import Specimens
 from workloads.data.prepared import PreparedDataset
-from workloads.data.schema import KEY_SPLITS, QUERY_SPLITS
 from workloads.data.taxon_text import TextTokenizer
 from workloads.errors import MissingPathError
 from workloads.evaluation.accuracy import Place, accuracies, random_key_accuracies
@@ -66,11 +65,11 @@ def evaluate(
     Raises:
         MissingPathError: the data set has no keys, or no queries in either partition.
     """
-    keys = Specimens(dataset, KEY_SPLITS, spec, tokenizer, modalities)
+    keys = Specimens(dataset, dataset.facts.splits.keys, spec, tokenizer, modalities)
     embedded_keys = _embed_all(model, keys, placement)
     found = Evaluation([], pa.table({}), {"keys": _embedding_table(keys, embedded_keys)})
     predictions = []
-    for part, splits in QUERY_SPLITS.items():
+    for part, splits in dataset.facts.splits.queries.items():
         try:
             queries = Specimens(dataset, list(splits.values()), spec, tokenizer, modalities)
         except MissingPathError:

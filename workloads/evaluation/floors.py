@@ -15,15 +15,17 @@ from PIL import Image
 
 from workloads.data.barcode import kmer_counts
 from workloads.data.prepared import PreparedDataset, labels_of
-from workloads.data.schema import KEY_SPLITS, QUERY_SPLITS, TRAINING_SPLITS
 from workloads.errors import MissingPathError
 from workloads.evaluation.accuracy import Place, accuracies, random_key_accuracies
 from workloads.evaluation.retrieval import nearest_keys
 from workloads.record import Measurement
+from workloads.spec import RANKS
 
 CCA_COMPONENTS = 256
 CCA_RIDGE = 1e-3
 """Ridge of both covariances, relative to their mean variance."""
+MOST_FITTED = 50_000
+"""Training specimens that CCA is fitted on, evenly spaced; a million would take 15 GB and change little."""
 _PIXEL_SIDE = 16
 
 Matrix = npt.NDArray[np.float64]
@@ -68,9 +70,10 @@ def compute_floors(dataset: PreparedDataset) -> list[Measurement]:
     """
     if "dna" not in dataset.facts.modalities:
         return []
+    splits = dataset.facts.splits
     try:
-        keys = dataset.load(KEY_SPLITS)
-        training = dataset.load(TRAINING_SPLITS)
+        keys = dataset.load(splits.keys, ["barcode", *RANKS])
+        training = dataset.sample(splits.training, ["barcode", *_image_columns(dataset)], MOST_FITTED)
     except MissingPathError:
         return []
     key_counts = _counts(keys)
@@ -79,9 +82,9 @@ def compute_floors(dataset: PreparedDataset) -> list[Measurement]:
         cca = LinearCca(_image_features(training), _counts(training))
         projected_keys = _unit(cca.project_b(key_counts))
     rows: list[Measurement] = []
-    for part, splits in QUERY_SPLITS.items():
+    for part, asking in splits.queries.items():
         try:
-            queries = dataset.load(list(splits.values()))
+            queries = dataset.load(list(asking.values()), ["barcode", *_image_columns(dataset), *RANKS])
         except MissingPathError:
             continue
         subset = np.array([name.split("_")[1] for name in queries["split"].to_pylist()], dtype=object)
@@ -97,6 +100,12 @@ def compute_floors(dataset: PreparedDataset) -> list[Measurement]:
     return rows
 
 
+def _image_columns(dataset: PreparedDataset) -> list[str]:
+    if "image" not in dataset.facts.modalities:
+        return []
+    return ["image" if dataset.facts.feature_size is None else "image_features"]
+
+
 def _counts(table: pa.Table) -> Matrix:
     return kmer_counts(table["barcode"].to_pylist()).astype(np.float64)
 
@@ -108,7 +117,7 @@ def _unit(rows: Matrix) -> npt.NDArray[np.float32]:
 
 def _image_features(table: pa.Table) -> Matrix:
     """Precomputed features, or the picture reduced to 16 x 16 pixels."""
-    if table["image_features"].null_count == 0:
+    if "image_features" in table.column_names:
         return np.array(table["image_features"].to_pylist(), dtype=np.float64)
     return np.stack([_small(content.as_py()) for content in table["image"]])
 

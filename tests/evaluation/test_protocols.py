@@ -1,0 +1,71 @@
+"""Data sets with partitions of their own are searched among their own keys."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from workloads.data.preparation import Wanted, prepare
+from workloads.data.prepared import PreparedDataset
+from workloads.data.specimen_table import SpecimenTable
+from workloads.evaluation.evaluate import Evaluation, evaluate
+from workloads.evaluation.floors import compute_floors
+from workloads.experiment import open_model
+from workloads.spec import ExperimentSpec
+from workloads.storage import Folder
+from workloads.training.placement import Placement
+
+OTHER_NAMES: Mapping[str, Mapping[str, str]] = {
+    "bioscan_5m": {
+        "seen_keys": "train_seen",
+        "val_unseen_keys": "unseen_keys",
+        "test_unseen_keys": "unseen_keys",
+        "single_species": "other_heldout",
+    },
+    "insect": {
+        "seen_keys": "train_seen",
+        "val_seen": "train_seen",
+        "val_unseen": "val_classes",
+        "val_unseen_keys": "val_classes",
+        "test_unseen_keys": "test_unseen",
+        "single_species": "no_split",
+    },
+}
+
+
+def prepared_under(protocol: str, table: SpecimenTable, folder: Path) -> PreparedDataset:
+    """The synthetic insects with the splits of another protocol."""
+    names = OTHER_NAMES[protocol]
+    splits = pa.array([names.get(split, split) for split in table.column("split").to_pylist()])
+    other = SpecimenTable.at(folder / "other.parquet")
+    table.with_splits(splits, "source", other, protocol)
+    prepare(other, Folder(folder / "data"), Wanted(name="other", image_size=32), map)
+    return PreparedDataset(Folder(folder / "data"))
+
+
+@pytest.mark.parametrize(
+    ("protocol", "keys", "places"),
+    [
+        ("bioscan_5m", {"train_seen", "unseen_keys"}, {("val", "seen"), ("val", "unseen"), ("test", "unseen")}),
+        ("insect", {"train_seen", "val_classes"}, {("test", "seen")}),
+    ],
+)
+def test_a_data_set_is_measured_on_the_keys_and_queries_of_its_protocol(
+    protocol: str,
+    keys: set[str],
+    places: set[tuple[str, str]],
+    synthetic_table: Callable[[Path, int, int], SpecimenTable],
+    tiny_spec: ExperimentSpec,
+    tmp_path: Path,
+) -> None:
+    dataset = prepared_under(protocol, synthetic_table(tmp_path / "specimens.parquet", 150, 3), tmp_path)
+    model, tokenizer = open_model(tiny_spec, None, dataset.tokenizer_json())
+    found: Evaluation = evaluate(tiny_spec, model, dataset, tokenizer, Placement())
+    assert set(found.embeddings["keys"]["split"].to_pylist()) == keys
+    measured = {(row.partition, row.species) for row in found.measurements}
+    assert places <= measured
+    assert {(row.partition, row.species) for row in compute_floors(dataset)} == measured
+    if protocol == "insect":
+        assert {partition for partition, _ in measured} == {"test"}
+        assert "unseen" not in {species for _, species in measured}

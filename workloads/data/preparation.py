@@ -1,0 +1,235 @@
+"""Preparation of a data set, whoever runs the tasks: what is decided before the shards, and what is written after them.
+
+specimen table -> claim the folder, sort by split, labels and frame -> shards (Ray Data, or a loop) -> dataset.json
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+
+from workloads.data.frame import NUM_SAMPLED, consensus
+from workloads.data.images import JPEG_QUALITY
+from workloads.data.prepared import SCHEMA_VERSION, SPECIMENS, DatasetFacts, write_facts, write_rejects
+from workloads.data.schema import lineage_text, offered, table_fingerprint
+from workloads.data.shards import Recipe, Shard, ShardReport, make_shard, plan_shards, rows_per_shard
+from workloads.data.specimen_table import SpecimenTable
+from workloads.data.taxon_text import learn_word_pieces, published_tokenizer
+from workloads.errors import SourceError, TooManyRejectsError, UsageError
+from workloads.spec import RANKS, Modality
+from workloads.storage import Folder
+
+MAX_REJECTS = 0.001
+"""Share of records that may be refused; above it the preparation stops."""
+
+Work = Callable[[Shard], ShardReport]
+Run = Callable[[Work, Sequence[Shard]], Iterable[ShardReport]]
+"""Runs the work on every shard, in any order, and gives the reports as they come."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wanted:
+    """What someone who prepares a data set can choose."""
+
+    name: str
+    """Part of the ids of its runs."""
+    image_size: int = 256
+    """Shorter side that larger images are reduced to, pixels."""
+    text_tokenizer: str | None = None
+    """A Hugging Face tokeniser by name or folder; None learns word pieces from the labels."""
+    max_rejects: float = MAX_REJECTS
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What one pass over a specimen table finds."""
+
+    fingerprint: str
+    modalities: tuple[Modality, ...]
+    feature_size: int | None
+
+
+def prepare(
+    table: SpecimenTable,
+    target: Folder,
+    wanted: Wanted,
+    run: Run,
+    on_shard: Callable[[int, int], None] = lambda done, total: None,
+) -> DatasetFacts:
+    """Make a prepared data set from a partitioned specimen table.
+
+    Shards that are there already are kept, so an interrupted preparation goes on where it stopped.
+
+    Args:
+        table: partitioned specimens.
+        target: where the data set goes.
+        wanted: what was chosen.
+        run: who makes the shards.
+        on_shard: told how many of how many shards are done.
+
+    Raises:
+        UsageError: the table is not partitioned, or the folder holds another data set.
+        TooManyRejectsError: more specimens than allowed cannot be used; all found so far are in rejects.tsv.
+        SourceError: not one specimen could be used.
+    """
+    counts = _checked_counts(table)
+    facts = first_facts(table, wanted)
+    _claim(target, facts.fingerprint)
+    specimens = SpecimenTable(target, SPECIMENS)
+    if not target.has(SPECIMENS):
+        table.sorted_by_split(specimens)
+    labels, barcodes = _labels_and_barcodes(specimens)
+    target.write("tokenizer.json", text_tokenizer(labels, wanted.text_tokenizer).encode())
+    facts = replace(facts, frame=consensus(barcodes))
+    shards = plan_shards(counts, rows_per_shard(len(table), facts.modalities, facts.image_size, facts.feature_size))
+    recipe = Recipe(specimens.facts.root, facts.image_size, facts.modalities, facts.frame)
+    work = _ShardWork(str(target), recipe)
+    reports, num_rejected = [], 0
+    for report in run(work, shards):
+        reports.append(report)
+        on_shard(len(reports), len(shards))
+        num_rejected += len(report.rejects)
+        if num_rejected > wanted.max_rejects * len(table):
+            write_rejects(target, _rejects(reports))
+            where = f"{target}/rejects.tsv"
+            raise TooManyRejectsError(num_rejected, len(table), wanted.max_rejects, where)
+    return _finish(target, facts, reports)
+
+
+@dataclass(frozen=True, slots=True)
+class _ShardWork:
+    """The work on one shard; travels to the processes that do it."""
+
+    target: str
+    recipe: Recipe
+
+    def __call__(self, shard: Shard) -> ShardReport:
+        target = Folder(self.target)
+        return make_shard(SpecimenTable(target, SPECIMENS), shard, self.recipe, target)
+
+
+def first_facts(table: SpecimenTable, wanted: Wanted) -> DatasetFacts:
+    """What is known of a data set before its shards are made."""
+    survey = _survey(table)
+    tokenizer = f"-{hashlib.sha256(wanted.text_tokenizer.encode()).hexdigest()[:4]}" if wanted.text_tokenizer else ""
+    return DatasetFacts(
+        schema_version=SCHEMA_VERSION,
+        name=wanted.name,
+        fingerprint=f"{survey.fingerprint}-{wanted.image_size}{tokenizer}",
+        synthetic=table.facts.synthetic_seed is not None,
+        source=table.facts.source,
+        seed=table.facts.synthetic_seed,
+        protocol=table.facts.protocol,
+        partition=table.facts.partition or "",
+        modalities=survey.modalities,
+        image_size=wanted.image_size,
+        jpeg_quality=JPEG_QUALITY,
+        text_tokenizer=wanted.text_tokenizer or "word pieces learned from the training labels",
+        frame="",
+        feature_size=survey.feature_size,
+        num_specimens={str(split): count for split, count in table.count_by_split().items()},
+        num_labelled={},
+        num_rejects=0,
+        reject_reasons={},
+    )
+
+
+def _survey(table: SpecimenTable) -> _Survey:
+    filled: set[str] = set()
+    sizes: set[int] = set()
+
+    def looked_at() -> Iterator[pa.RecordBatch]:
+        for batch in table.batches():
+            for name, column in zip(batch.schema.names, batch.columns, strict=True):
+                if column.null_count < len(column):
+                    filled.add(name)
+            if "image_features" in filled:
+                sizes.update(len(row) for row in batch["image_features"].drop_null()[:1].to_pylist())
+            yield batch
+
+    fingerprint = table_fingerprint(looked_at())
+    return _Survey(fingerprint, offered(filled), min(sizes, default=None))
+
+
+def _checked_counts(table: SpecimenTable) -> dict[str, int]:
+    """Specimens of each split.
+
+    Raises:
+        UsageError: a specimen has no split, or one that does not exist.
+    """
+    counts = table.count_by_split()
+    if unknown := set(counts) - set(table.protocol.splits):
+        raise UsageError(
+            f"the specimen table has no split for some specimens ({', '.join(map(str, unknown))}); "
+            "run `clibd data partition` first"
+        )
+    return {str(split): count for split, count in counts.items()}
+
+
+def _claim(target: Folder, fingerprint: str) -> None:
+    """Mark a folder as holding the shards of one specimen table; refuse it when it holds another's."""
+    if target.has("source.json"):
+        if target.read_json("source.json")["fingerprint"] != fingerprint:
+            raise UsageError(f"{target} holds another data set, or another preparation of this one; name a new folder")
+        return
+    if target.files() or target.folders():
+        raise UsageError(f"{target} is not empty; name a new folder for the prepared data set")
+    target.write_json("source.json", {"fingerprint": fingerprint})
+
+
+def _labels_and_barcodes(table: SpecimenTable) -> tuple[set[str], list[str]]:
+    """Distinct labels of the training splits, and evenly spaced barcodes to take a consensus of."""
+    labels: set[str] = set()
+    barcodes: list[str] = []
+    every, row = max(1, len(table) // NUM_SAMPLED), 0
+    for batch in table.batches([*RANKS, "barcode", "split"]):
+        distinct = pa.Table.from_batches([batch.select([*RANKS, "split"])]).group_by([*RANKS, "split"]).aggregate([])
+        labels.update(
+            lineage_text(taxon) for taxon in distinct.to_pylist() if taxon["split"] in table.protocol.training
+        )
+        chosen = batch["barcode"].take(pa.array(range(-row % every, len(batch), every), pa.int64()))
+        barcodes += chosen.drop_null().to_pylist()
+        row += len(batch)
+    return labels, barcodes
+
+
+def text_tokenizer(labels: Iterable[str], published: str | None) -> str:
+    """The tokeniser that a data set keeps: a published one, or word pieces learned from its labels."""
+    return published_tokenizer(published) if published else learn_word_pieces(labels)
+
+
+def _rejects(reports: Iterable[ShardReport]) -> list[tuple[str, str]]:
+    return sorted(reject for report in reports for reject in report.rejects)
+
+
+def _kind(reason: str) -> str:
+    """A reason without the names and numbers of its record."""
+    return re.sub(r"'[^']*'|\"[^\"]*\"|\d[\d,.]*", "…", reason)
+
+
+def _finish(target: Folder, facts: DatasetFacts, reports: Sequence[ShardReport]) -> DatasetFacts:
+    """Count what the shards hold, and write dataset.json.
+
+    Raises:
+        SourceError: not one specimen could be used.
+    """
+    counts: Counter[str] = Counter()
+    labelled: dict[str, Counter[str]] = {}
+    rejects = _rejects(reports)
+    for report in reports:
+        counts[report.split] += report.num_rows
+        labelled.setdefault(report.split, Counter()).update(report.num_labelled)
+    if not sum(counts.values()):
+        raise SourceError(facts.source, "", f"no specimen can be used ({rejects[0][1]})")
+    facts = replace(
+        facts,
+        num_specimens={split: counts[split] for split in facts.num_specimens},
+        num_labelled={split: dict(labelled[split]) for split in facts.num_specimens},
+        num_rejects=len(rejects),
+        reject_reasons=dict(Counter(_kind(reason) for _, reason in rejects).most_common(20)),
+    )
+    write_facts(target, facts, rejects)
+    return facts
