@@ -23,8 +23,10 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+BENCHMARKS := tokeniser input_pipeline partition reading preparation spine
+
 bench: install
-	$(BIN)/python -m benchmarks.spine
+	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 install: $(VENV)/installed
 

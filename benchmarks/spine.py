@@ -1,14 +1,11 @@
-"""The first benchmark: preparation, training, and what a sweep costs beside training.
+"""What a sweep costs beside training.
 
     make bench
 
-Preparation through Ray Data against the same work in one plain loop; training in one process, specimens per second; and
-the share of a sweep's wall time that is not training. Writes JSON named after commit and hardware, and prints it.
+Training in one process, specimens per second; and the share of a sweep's wall time that is not training.
 """
 
-import json
 import os
-import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -16,90 +13,47 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
 import torch
 from rich.console import Console
 
-from orchestrator.prepare import prepare
+from benchmarks.measuring import publish
+from orchestrator.prepare import run_on_ray
 from orchestrator.progress import SweepDisplay
 from orchestrator.resources import choose_resources
 from orchestrator.session import ray_session
 from orchestrator.sweep import SweepRequest, points_of, run_sweep
 from workloads.data.batches import Specimens
-from workloads.data.frame import consensus
+from workloads.data.collect import collect
 from workloads.data.partition import partition
+from workloads.data.preparation import Wanted, prepare
 from workloads.data.prepared import PreparedDataset
-from workloads.data.readers import import_synthetic
-from workloads.data.schema import TRAINING_SPLITS, modalities_of
-from workloads.data.shards import make_shard, plan_shards, rows_of_shards
+from workloads.data.sources.synthetic_source import synthetic_source
+from workloads.data.specimen_table import SpecimenTable
 from workloads.experiment import open_model
-from workloads.record import find_runs, provenance
+from workloads.record import find_runs
 from workloads.storage import Folder
 from workloads.training.loop import EpochReport, Event, Save, fit
 from workloads.training.placement import Placement
 
 NUM_SPECIMENS = 2000
-IMAGE_SIZE = 48  # smaller than the drawings, so that every image is decoded, resized and encoded
+WANTED = Wanted(name="data", image_size=48)  # smaller than the drawings, so that every image is resized
 
 
 def main() -> None:
-    """Run all parts and write the figures."""
+    """Run both parts and write the figures."""
     with tempfile.TemporaryDirectory() as scratch, ray_session(None):
         folder = Path(scratch)
-        table = partitioned()
-        figures = {
-            "specimens": NUM_SPECIMENS,
-            "preparation": preparation(table, folder),
-            "training": training(folder),
-            "sweep": sweep(folder),
-        }
-    source = provenance()
-    figures |= {"hardware": hardware(), "commit": source["commit"], "packages": source["packages"]}
-    text = json.dumps(figures, indent=1)
-    out = Path(__file__).parent / "results" / f"spine-{source['commit']}-{hardware()}.json"
-    out.parent.mkdir(exist_ok=True)
-    out.write_text(text + "\n")
-    print(text)
-
-
-def partitioned() -> pa.Table:
-    table = import_synthetic(NUM_SPECIMENS, seed=1).table
-    split = pa.array(partition(table["species"].to_pylist()), pa.string())
-    return table.set_column(table.schema.get_field_index("split"), "split", split)
+        table = SpecimenTable.at(folder / "specimens.parquet")
+        collect(synthetic_source(NUM_SPECIMENS, seed=1), table)
+        table.with_splits(partition(table.column("species")), "paper, seed 42", table)
+        prepare(table, Folder(folder / "data"), WANTED, run_on_ray)
+        publish("spine", {"specimens": NUM_SPECIMENS, "training": training(folder), "sweep": sweep(folder)})
 
 
 def seconds_of(work: Callable[[], object]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
-
-
-def preparation(table: pa.Table, folder: Path) -> dict[str, float]:
-    """Ray Data, cold and warm, against one plain loop over the same shards."""
-
-    def with_ray(name: str) -> Callable[[], object]:
-        return lambda: prepare(
-            table,
-            Folder(folder / name),
-            name=name,
-            root="",
-            image_size=IMAGE_SIZE,
-            synthetic_seed=1,
-            source="benchmark",
-        )
-
-    def plain() -> None:
-        frame = consensus(table["barcode"].to_pylist())
-        for shard, rows in rows_of_shards(table, plan_shards(table)):
-            make_shard(rows, shard, "", IMAGE_SIZE, modalities_of(table), frame, Folder(folder / "plain"))
-
-    cold, warm, loop = seconds_of(with_ray("data")), seconds_of(with_ray("warm")), seconds_of(plain)
-    return {
-        "ray_data_cold_per_second": NUM_SPECIMENS / cold,
-        "ray_data_warm_per_second": NUM_SPECIMENS / warm,
-        "one_process_per_second": NUM_SPECIMENS / loop,
-        "ray_data_warm_over_one_process": loop / warm,
-    }
 
 
 def training(folder: Path) -> dict[str, float]:
@@ -111,7 +65,7 @@ def training(folder: Path) -> dict[str, float]:
     for point in points_of(request, dataset.facts):
         spec = replace(point.spec, epochs=3)
         model, tokenizer = open_model(spec, None, dataset.tokenizer_json())
-        specimens = Specimens(dataset, TRAINING_SPLITS, spec, tokenizer)
+        specimens = Specimens(dataset, dataset.facts.splits.training, spec, tokenizer)
         rates: list[float] = []
         fit(
             spec,
@@ -144,13 +98,6 @@ def sweep(folder: Path) -> dict[str, float]:
         "share_not_training": 1 - trained / wall,
         "other_seconds_per_run": (wall - trained - evaluated) / len(runs),
     }
-
-
-def hardware() -> str:
-    """A word for the machine: its accelerator, or processor and cores."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name().replace(" ", "-").lower()
-    return f"{platform.machine()}-{os.cpu_count()}cores"
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """`clibd`: from sources to a prepared data set, and evaluation of a trained run on any of them."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,46 +16,120 @@ app = typer.Typer(
 data = typer.Typer(help="Import, partition and prepare specimens.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
-Specimens = Annotated[Path, typer.Argument(help="Specimen table (.parquet), as `clibd data import` writes it.")]
+Kind = Literal["auto", "table", "bioscan-1m", "bioscan-5m", "authors", "insect", "synthetic"]
+Specimens = Annotated[str, typer.Argument(help="Specimen table (.parquet), as `clibd data import` writes it.")]
+
+
+@data.command("download")
+def download(
+    name: Annotated[str | None, typer.Argument(help="Package; none lists them.")] = None,
+    to: Annotated[Path, typer.Option(help="Folder to put it into.")] = Path("."),
+    unverified: Annotated[bool, typer.Option(help="Also where no checksum is published.")] = False,
+) -> None:
+    """Fetch a published package: resumes what broke off, and checks what arrived. Nothing is unpacked.
+
+    Example: clibd data download                      lists the packages with their sizes and licences
+    """
+    from orchestrator.download_command import download_command, list_packages
+
+    if name is None:
+        list_packages()
+    else:
+        download_command(name, to, unverified)
 
 
 @data.command("import")
 def import_(
-    source: Annotated[str, typer.Argument(help="A table, a FASTA file, a folder with one, or `synthetic`.")],
-    to: Annotated[Path, typer.Option(help="Specimen table to write (.parquet).")],
-    specimens: Annotated[int, typer.Option(min=1, help="How many synthetic insects.")] = 3000,
-    seed: Annotated[int, typer.Option(help="Of the synthetic insects.")] = 7,
+    source: Annotated[str, typer.Argument(help="A table, a FASTA file, a folder, an HDF5 file, or `synthetic`.")],
+    to: Annotated[str, typer.Option(help="Specimen table to write (.parquet).")],
+    kind: Annotated[Kind, typer.Option(help="How to read it; authors is their HDF5 file. auto looks.")] = "auto",
+    columns: Annotated[
+        list[str] | None, typer.Option("--map", help="field=column, such as barcode=COI; repeat it for each field.")
+    ] = None,
+    taxonomy: Annotated[Path | None, typer.Option(help="INSECT: table of order, family, genus and species.")] = None,
+    one_fifth: Annotated[bool, typer.Option(help="BIOSCAN-5M: the authors' fifth of the training records.")] = False,
+    specimens: Annotated[int | None, typer.Option(min=1, help="How many synthetic insects. Default: 3000.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the synthetic insects. Default: 7.")] = None,
 ) -> None:
-    """Read specimens into one table; bad records go to a reject list beside it."""
-    from orchestrator.data_commands import import_command
+    """Read specimens into one table; bad records go to a reject list beside it.
 
-    import_command(source, to, specimens, seed)
+    Columns are known by the names that BOLD, Darwin Core, BCDM and BIOSCAN use, or given by --map. Images stay where
+    they are: in folders, zip packages or HDF5 files, which `clibd data prepare` reads in place.
+    """
+    from orchestrator.data_commands import import_command
+    from workloads.data.sources.columns import parse_map
+    from workloads.data.sources.opening import SourceOptions
+
+    options = SourceOptions(
+        columns=parse_map(columns or []),
+        taxonomy=taxonomy,
+        one_fifth=one_fifth,
+        num_synthetic=specimens,
+        seed=seed,
+    )
+    import_command(source, to, kind, options)
 
 
 @data.command("partition")
 def partition(
     specimens: Specimens,
-    to: Annotated[Path | None, typer.Option(help="Table to write. Default: the same file.")] = None,
+    to: Annotated[str | None, typer.Option(help="Table to write. Default: the same file.")] = None,
+    recipe: Annotated[
+        Literal["paper", "authors"] | None,
+        typer.Option(help="Appendix A, or the authors' script. Default: the source's own partition, else paper."),
+    ] = None,
+    lists: Annotated[
+        Path | None,
+        typer.Option(help="Official lists instead: folder or zip of SPLIT.txt, or a table of id and split."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 42,
 ) -> None:
-    """Give every specimen its split, as the paper's Appendix A does."""
-    from orchestrator.data_commands import partition_command
+    """Give every specimen its split, and check that accuracies measured on it can be believed."""
+    from orchestrator.data_commands import PartitionAsked, partition_command
 
-    partition_command(specimens, to or specimens, seed)
+    partition_command(specimens, to or specimens, PartitionAsked(recipe=recipe, lists=lists, seed=seed))
+
+
+@data.command("stats")
+def stats(
+    data: Annotated[str, typer.Argument(help="Prepared data set, or a partitioned specimen table (.parquet).")],
+    out: Annotated[Path, typer.Option(help="Folder for tables and figures.")],
+    form: Annotated[Literal["md", "csv", "json"], typer.Option("--format", help="Of what stdout shows.")] = "md",
+) -> None:
+    """Tables 5, 6 and 7 and Figures 2, 7 and 8 of the paper for any data set, beside the published numbers."""
+    from orchestrator.stats_command import stats_command
+
+    stats_command(data, out, form)
 
 
 @data.command("prepare")
 def prepare(
     specimens: Specimens,
-    to: Annotated[str, typer.Option(help="Folder or address of the prepared data set.")],
+    to: Annotated[str, typer.Option(help="Folder or address (s3://, gs://) of the prepared data set.")],
     name: Annotated[str | None, typer.Option(help="Name in run ids and tables. Default: the folder's.")] = None,
     image_size: Annotated[int, typer.Option(min=16, help="Shorter side of stored images, pixels, at most.")] = 256,
+    text_tokenizer: Annotated[
+        str | None, typer.Option(help="Hugging Face tokeniser, by name or folder. Default: learned from the labels.")
+    ] = None,
+    max_rejects: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of records that may be refused before it stops.")
+    ] = 0.001,
     address: Annotated[str | None, typer.Option(help="Ray cluster to use: `auto` on its head node.")] = None,
 ) -> None:
-    """Decode, shrink and tokenise specimens with Ray Data, into Parquet shards and a dataset.json."""
-    from orchestrator.data_commands import prepare_command
+    """Decode, shrink and tokenise specimens with Ray Data, into Parquet shards and a dataset.json.
 
-    prepare_command(specimens, to, name, image_size, address)
+    Started again after an interruption, it makes only the shards that are missing.
+    """
+    from orchestrator.data_commands import prepare_command
+    from workloads.data.preparation import Wanted
+
+    wanted = Wanted(
+        name=name or to.rstrip("/").rsplit("/", 1)[-1],
+        image_size=image_size,
+        text_tokenizer=text_tokenizer,
+        max_rejects=max_rejects,
+    )
+    prepare_command(specimens, to, wanted, address)
 
 
 @app.command()

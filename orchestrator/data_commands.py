@@ -1,109 +1,149 @@
-"""Carries out `clibd data …`."""
+"""Carries out `clibd data …` up to the prepared data set."""
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from rich.console import Console
 
-from orchestrator.prepare import prepare
+from orchestrator.prepare import run_on_ray
 from orchestrator.progress import counting, stderr_console
 from orchestrator.session import ray_session
-from workloads.data.partition import partition
-from workloads.data.readers import Imported, import_specimens, import_synthetic
-from workloads.data.schema import SPECIMEN_SCHEMA, SPLITS, modalities_of
-from workloads.errors import DamagedError, MissingPathError
+from workloads.data.collect import collect
+from workloads.data.lineages import Lineage, contradictions
+from workloads.data.partition import PartitionRecipe, partition
+from workloads.data.partition_checks import barcode_report, check_partition
+from workloads.data.preparation import Wanted, prepare
+from workloads.data.prepared import REJECTS_HEADER, reject_line
+from workloads.data.schema import PROTOCOLS, Protocol
+from workloads.data.sources.opening import SourceKind, SourceOptions, open_source
+from workloads.data.specimen_table import SpecimenTable
+from workloads.data.split_lists import assign_lists, protocol_of, read_split_lists
+from workloads.errors import UsageError
+from workloads.spec import RANKS
 from workloads.storage import Folder
 
-_ROOT, _SEED, _SOURCE = b"clibd.root", b"clibd.synthetic_seed", b"clibd.source"
-"""What a specimen table remembers of its import, in its Parquet metadata."""
+_SHOWN = 5
+"""Contradictions, notes or rejects shown on the terminal; the files have all of them."""
 
 
-def import_command(source: str, to: Path, num_synthetic: int, seed: int) -> None:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PartitionAsked:
+    """The command line of `clibd data partition`."""
+
+    recipe: PartitionRecipe | None
+    lists: Path | None
+    seed: int
+
+
+def import_command(place: str, to: str, kind: SourceKind, options: SourceOptions) -> None:
     """`clibd data import`."""
     console = stderr_console()
-    if source == "synthetic":
-        with counting(console, f"Growing {num_synthetic:,} synthetic insects", "specimens") as told:
-            imported = import_synthetic(num_synthetic, seed, lambda done: told(done, num_synthetic))
+    table = SpecimenTable.at(to)
+    table.check_can_be_written()
+    source = open_source(place, kind, options)
+    rejects = _beside(table, "rejects.tsv")
+    with (
+        table.folder.line_writer(rejects) as write,
+        counting(console, f"Reading {source.name}", "specimens") as told,
+    ):
+        write(REJECTS_HEADER)
+        report = collect(
+            source,
+            table,
+            lambda done: told(done, source.total),
+            lambda identifier, reason: write(reject_line(identifier, reason)),
+        )
+    for note in report.notes:
+        console.print(note)
+    if report.num_rejects:
+        identifier, reason = report.rejects[0]
+        first = f"{_records(report.num_rejects)} refused (first: {identifier}: {reason})"
+        console.print(f"{first}; all in {table.folder}/{rejects}")
     else:
-        console.print(f"Reading {source}")
-        imported = import_specimens(Path(source))
-    metadata = {
-        _ROOT: str(Path(imported.root).absolute()) if imported.root else "",
-        _SOURCE: source,
-        **({_SEED: str(seed)} if imported.synthetic else {}),
-    }
-    _write(to, imported.table.replace_schema_metadata(metadata))
-    _say_rejects(console, imported, to)
-    found = ", ".join(modalities_of(imported.table))
-    console.print(f"{len(imported.table):,} specimens ({found}) in {to}. Next: clibd data partition {to}")
+        table.folder.remove(rejects)
+    _say_contradictions(console, table)
+    found = ", ".join(report.modalities)
+    console.print(f"{report.num_specimens:,} specimens ({found}) in {table}. Next: clibd data partition {to}")
 
 
-def _say_rejects(console: Console, imported: Imported, to: Path) -> None:
-    if not imported.rejects:
+def _beside(table: SpecimenTable, ending: str) -> str:
+    return f"{table.name.removesuffix('.parquet')}.{ending}"
+
+
+def _records(count: int) -> str:
+    return f"{count:,} record{'' if count == 1 else 's'}"
+
+
+def _say_contradictions(console: Console, table: SpecimenTable) -> None:
+    """Names with two parents are listed, not merged: which one is right cannot be known here."""
+    found = [str(item) for item in contradictions(_lineages(table))]
+    if not found:
         return
-    name = f"{to.stem}.rejects.tsv"
-    lines = [f"{identifier}\t{reason}\n" for identifier, reason in imported.rejects]
-    Folder(to.parent).write(name, "".join(["specimen_id\treason\n", *lines]).encode())
-    identifier, reason = imported.rejects[0]
-    console.print(
-        f"{len(imported.rejects):,} records refused (first: {identifier}: {reason}); all in {to.parent / name}"
-    )
+    name = _beside(table, "contradictions.txt")
+    table.folder.write(name, "".join(f"{line}\n" for line in found).encode())
+    for line in found[:_SHOWN]:
+        console.print(line)
+    console.print(f"Contradictions among the names: {len(found):,}, none of them changed; all in {table.folder}/{name}")
 
 
-def partition_command(specimens: Path, to: Path, seed: int) -> None:
+def _lineages(table: SpecimenTable) -> Iterator[Lineage]:
+    """The lineage of every specimen, a batch at a time."""
+    for batch in table.batches(RANKS):
+        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def partition_command(specimens: str, to: str, asked: PartitionAsked) -> None:
     """`clibd data partition`."""
-    table = _read(specimens)
-    split = partition(table["species"].to_pylist(), seed)
-    column = table.schema.get_field_index("split")
-    _write(to, table.set_column(column, "split", pa.array(split, pa.string())))
     console = stderr_console()
-    for name in SPLITS:
-        if count := split.count(name):
-            console.print(f"{name:<18}{count:>10,} specimens")
+    table, target = SpecimenTable.at(specimens), SpecimenTable.at(to)
+    given_by = table.facts.partition
+    target.check_can_be_written()
+    if asked.lists is not None and asked.recipe is not None:
+        raise UsageError("--lists and --recipe are two ways to give splits; name one of them")
+    protocol = "clibd"
+    if asked.lists is not None:
+        given = assign_lists(table.column("specimen_id"), read_split_lists(asked.lists))
+        if given.note:
+            console.print(given.note)
+        splits, by, protocol = given.splits, f"lists {asked.lists}", protocol_of(given.splits.unique().to_pylist())
+    elif asked.recipe is None and given_by == "source":
+        console.print("The source has its own partition, which is kept; --recipe paper draws another one.")
+        splits, by, protocol = table.column("split"), "source", table.facts.protocol
+    else:
+        recipe = asked.recipe or "paper"
+        splits, by = partition(table.column("species"), recipe, asked.seed), f"{recipe}, seed {asked.seed}"
+    check_partition(PROTOCOLS[protocol], table.column("species"), splits, table.column("specimen_id"))
+    table.with_splits(splits, by, target, protocol)
+    counts = target.count_by_split()
+    for split, count in counts.items():
+        console.print(f"{split or 'no split':<18}{count:>10,} specimens")
+    for sentence in empty_roles(PROTOCOLS[protocol], counts):
+        console.print(sentence)
+    for sentence in barcode_report(target).sentences():
+        console.print(sentence)
     console.print(f"Next: clibd data prepare {to} --to DIR")
 
 
-def prepare_command(specimens: Path, to: str, name: str | None, image_size: int, address: str | None) -> None:
+def empty_roles(protocol: Protocol, counts: Mapping[str | None, int]) -> list[str]:
+    """What a partition cannot be used for, since no specimen has the part."""
+    asking = [split for part in protocol.queries.values() for split in part.values()]
+    roles = (
+        (protocol.training, "No specimen trains, so that nothing can be trained on this table alone"),
+        (protocol.keys, "No specimen is a key, so that nothing can be found"),
+        (asking, "No specimen is a query, so that nothing can be measured"),
+    )
+    return [f"{sentence}." for splits, sentence in roles if not any(counts.get(split) for split in splits)]
+
+
+def prepare_command(specimens: str, to: str, wanted: Wanted, address: str | None) -> None:
     """`clibd data prepare`."""
-    table = _read(specimens)
-    metadata = table.schema.metadata or {}
-    target = Folder(to)
+    table, target = SpecimenTable.at(specimens), Folder(to)
     console = stderr_console()
-    with ray_session(address), counting(console, f"Preparing {len(table):,} specimens", "shards") as told:
-        facts = prepare(
-            table,
-            target,
-            name=name or target.address.rsplit("/", 1)[-1],
-            root=metadata.get(_ROOT, b"").decode(),
-            image_size=image_size,
-            synthetic_seed=int(metadata[_SEED]) if _SEED in metadata else None,
-            source=metadata.get(_SOURCE, b"").decode(),
-            on_shard=told,
-        )
+    what = f"Preparing {len(table):,} specimens"
+    with ray_session(address), counting(console, what, "shards") as told:
+        facts = prepare(table, target, wanted, run_on_ray, told)
     console.print(f"{sum(facts.num_specimens.values()):,} specimens ({', '.join(facts.modalities)}) in {target}")
     if facts.num_rejects:
         console.print(f"{facts.num_rejects:,} refused, with reasons, in {target}/rejects.tsv")
-    console.print(f"Next: clibd-sweep batch-size --data {to} --plan")
-
-
-def _read(path: Path) -> pa.Table:
-    """A specimen table of ours.
-
-    Raises:
-        MissingPathError: no such file.
-        DamagedError: not a specimen table.
-    """
-    if not path.is_file():
-        raise MissingPathError(str(path), "specimen table", "Make one with `clibd data import SOURCE --to FILE`.")
-    try:
-        table = pq.read_table(path)
-    except pa.ArrowInvalid as error:
-        raise DamagedError(str(path), f"not Parquet ({error})") from error
-    if table.schema.names != SPECIMEN_SCHEMA.names:
-        raise DamagedError(str(path), "not a specimen table of `clibd data import`")
-    return table
-
-
-def _write(path: Path, table: pa.Table) -> None:
-    Folder(path.absolute().parent).write_table(path.name, table)
+    console.print(f"Next: clibd data stats {to} --out DIR, or clibd-sweep batch-size --data {to} --plan")

@@ -31,16 +31,20 @@ def stderr_console() -> Console:
 
 
 @contextmanager
-def counting(console: Console, what: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for work that counts; gives the function that is told how much of how much is done."""
+def counting(console: Console, what: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar for work that counts; gives the function that is told how much of how much, if that is known, is done."""
     if not console.is_terminal:
         console.print(what)
         last = [time.monotonic()]
 
-        def tell(done: int, total: int) -> None:
+        began = time.monotonic()
+
+        def tell(done: int, total: int | None) -> None:
             if time.monotonic() - last[0] > _LINE_EVERY:
                 last[0] = time.monotonic()
-                console.print(f"{what}: {done:,} of {total:,} {unit}")
+                left = f" of {total:,}" if total else ""
+                rest = f", {clock((last[0] - began) * (total - done) / done)} left" if total and done else ""
+                console.print(f"{what}: {done:,}{left} {unit}{rest}")
 
         yield tell
         return

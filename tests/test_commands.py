@@ -116,7 +116,7 @@ def test_bad_records_are_listed_and_the_good_ones_go_on(
     rejects = (tmp_path / "specimens.rejects.tsv").read_text().splitlines()
     assert rejects[1].startswith("b\t")
     assert "'!' at base 4" in rejects[1]
-    assert rejects[2] == "c\tno label at any rank"
+    assert rejects[2] == "c\tline 4: no label at any rank"
 
 
 def test_a_foreign_parquet_file_is_not_taken_for_a_specimen_table(
@@ -124,5 +124,30 @@ def test_a_foreign_parquet_file_is_not_taken_for_a_specimen_table(
 ) -> None:
     pq.write_table(pa.table({"x": [1]}), tmp_path / "x.parquet")
     code, _, err = call(monkeypatch, capsys, "clibd", "data", "partition", str(tmp_path / "x.parquet"))
-    assert code == 1
+    assert code == 2
     assert "not a specimen table" in err
+
+
+def test_an_import_does_not_overwrite_what_is_no_specimen_table(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source = pa.table({"id": ["a"], "barcode": ["ACGTACGT"], "order": ["Diptera"]})
+    pq.write_table(source, tmp_path / "specimens.parquet")
+    for to, said in (("specimens.parquet", "not overwritten"), ("s.tsv", ".parquet"), (".", ".parquet")):
+        code, _, err = call(monkeypatch, capsys, "clibd", "data", "import", str(tmp_path), "--to", str(tmp_path / to))
+        assert (code, said in err) == (2, True)
+    assert pq.read_table(tmp_path / "specimens.parquet").equals(source)
+    assert [path.name for path in tmp_path.iterdir()] == ["specimens.parquet"]
+
+
+def test_a_partition_with_nothing_to_train_on_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lines = [f"s{number}\tACGTACGT\tDiptera\tMusca domestica\n" for number in range(4)]
+    (tmp_path / "labels.tsv").write_text("".join(["id\tbarcode\torder\tspecies\n", *lines]))
+    table = str(tmp_path / "out" / "specimens.parquet")
+    assert call(monkeypatch, capsys, "clibd", "data", "import", str(tmp_path), "--to", table)[0] == 0
+    code, _, err = call(monkeypatch, capsys, "clibd", "data", "partition", table)
+    assert code == 0
+    assert "No specimen trains" in err
+    assert "No specimen is a key" not in err
