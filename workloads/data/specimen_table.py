@@ -187,6 +187,6 @@ class SpecimenTable:
 def _spilled(scratch: str, splits: Sequence[str]) -> Iterator[pa.RecordBatch]:
     for split in splits:
         if Path(scratch, split).is_file():
-            with pa.memory_map(f"{scratch}/{split}") as file:
+            with pa.OSFile(f"{scratch}/{split}") as file:
                 reader = pa.ipc.open_file(file)
                 yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
