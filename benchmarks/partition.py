@@ -59,6 +59,7 @@ def work(table: SpecimenTable, out: Path) -> dict[str, object]:
     from results.data_report import write_statistics
     from workloads.data.partition import partition
     from workloads.data.partition_checks import barcode_report, check_partition
+    from workloads.data.statistics import count_taxa
 
     seconds: dict[str, float] = {}
     started = time.perf_counter()
@@ -76,7 +77,8 @@ def work(table: SpecimenTable, out: Path) -> dict[str, object]:
     lap("writing_splits")
     shared = barcode_report(table)
     lap("barcode_report")
-    report = write_statistics(table, out)
+    facts = table.facts
+    report = write_statistics(count_taxa(table), out, facts.source, synthetic=True, partition=facts.partition)
     lap("statistics_tables_and_figures")
     return {
         "seconds": seconds,

@@ -4,12 +4,13 @@
     python -m benchmarks.preparation speed
     python -m benchmarks.preparation memory
 
-Speed: the same work on the same shards (decode, shrink to 256 pixels, encode, tokenise, write) through Ray Data and
+Speed, of the shards alone: the same work (decode, shrink to 256 pixels, encode, tokenise, write) through Ray Data and
 through concurrent.futures, both warm, in turn, best of five. Memory: the peak of all processes together, at 100,000 and
 at 1,000,000 synthetic specimens whose images are small files that are kept as they are.
 """
 
 import multiprocessing
+import os
 import sys
 import tempfile
 import threading
@@ -25,7 +26,7 @@ from orchestrator.prepare import run_on_ray
 from orchestrator.session import ray_session
 from workloads.data.collect import collect
 from workloads.data.partition import partition
-from workloads.data.preparation import Wanted, Work, prepare
+from workloads.data.preparation import Run, Wanted, Work, prepare
 from workloads.data.shards import Shard, ShardReport
 from workloads.data.source import RawRecord, Source
 from workloads.data.specimen_table import SpecimenTable
@@ -37,7 +38,7 @@ NUM_FOR_SPEED = 20_480
 NUM_FOR_MEMORY = (100_000, 1_000_000)
 SOURCE_SIDE = 384
 REPEATS = 5
-NUM_CORES = 2
+NUM_CORES = os.cpu_count() or 1
 
 
 def main(parts: Sequence[str]) -> None:
@@ -112,13 +113,13 @@ def speed() -> dict[str, float]:
 class _Timed:
     """A way to run shards, with the time it took for all of them."""
 
-    def __init__(self, run: object) -> None:
+    def __init__(self, run: Run) -> None:
         self._run = run
         self.seconds = 0.0
 
     def __call__(self, work: Work, shards: Sequence[Shard]) -> Iterator[ShardReport]:
         started = time.perf_counter()
-        yield from self._run(work, shards)  # type: ignore[operator]
+        yield from self._run(work, shards)
         self.seconds = time.perf_counter() - started
 
 

@@ -41,7 +41,7 @@ def download(
 @data.command("import")
 def import_(
     source: Annotated[str, typer.Argument(help="A table, a FASTA file, a folder, an HDF5 file, or `synthetic`.")],
-    to: Annotated[str, typer.Option(help="Specimen table to write (.parquet).")],
+    to: Annotated[str, typer.Option(help="Specimen table to write (.parquet): a path or an address.")],
     kind: Annotated[Kind, typer.Option(help="How to read it; authors is their HDF5 file. auto looks.")] = "auto",
     columns: Annotated[
         list[str] | None, typer.Option("--map", help="field=column, such as barcode=COI; repeat it for each field.")
@@ -55,6 +55,8 @@ def import_(
 
     Columns are known by the names that BOLD, Darwin Core, BCDM and BIOSCAN use, or given by --map. Images stay where
     they are: in folders, zip packages or HDF5 files, which `clibd data prepare` reads in place.
+
+    SOURCE, with its images, is on a local or shared disk; the specimen table may also be s3:// or gs://.
     """
     from orchestrator.data_commands import import_command
     from workloads.data.sources.columns import parse_map
@@ -82,7 +84,7 @@ def partition(
         Path | None,
         typer.Option(help="Official lists instead: folder or zip of SPLIT.txt, or a table of id and split."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the random draws.")] = 42,
+    seed: Annotated[int | None, typer.Option(help="Of the random draws. Default: 42.")] = None,
 ) -> None:
     """Give every specimen its split, and check that accuracies measured on it can be believed."""
     from orchestrator.data_commands import PartitionAsked, partition_command
@@ -93,7 +95,7 @@ def partition(
 @data.command("stats")
 def stats(
     data: Annotated[str, typer.Argument(help="Prepared data set, or a partitioned specimen table (.parquet).")],
-    out: Annotated[Path, typer.Option(help="Folder for tables and figures.")],
+    out: Annotated[str, typer.Option(help="Folder or address (s3://, gs://) for tables and figures.")],
     form: Annotated[Literal["md", "csv", "json"], typer.Option("--format", help="Of what stdout shows.")] = "md",
 ) -> None:
     """Tables 5, 6 and 7 and Figures 2, 7 and 8 of the paper for any data set, beside the published numbers."""

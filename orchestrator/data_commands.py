@@ -1,30 +1,34 @@
 """Carries out `clibd data …` up to the prepared data set."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import pyarrow as pa
 from rich.console import Console
 
 from orchestrator.prepare import run_on_ray
 from orchestrator.progress import counting, stderr_console
 from orchestrator.session import ray_session
-from workloads.data.collect import collect
+from workloads.data.collect import ImportReport, collect
 from workloads.data.lineages import Lineage, contradictions
 from workloads.data.partition import PartitionRecipe, partition
 from workloads.data.partition_checks import barcode_report, check_partition
 from workloads.data.preparation import Wanted, prepare
 from workloads.data.prepared import REJECTS_HEADER, reject_line
 from workloads.data.schema import PROTOCOLS, Protocol
+from workloads.data.source import Source
 from workloads.data.sources.opening import SourceKind, SourceOptions, open_source
 from workloads.data.specimen_table import SpecimenTable
 from workloads.data.split_lists import assign_lists, protocol_of, read_split_lists
-from workloads.errors import UsageError
+from workloads.errors import SourceError, UsageError
 from workloads.spec import RANKS
 from workloads.storage import Folder
 
 _SHOWN = 5
 """Contradictions, notes or rejects shown on the terminal; the files have all of them."""
+_SEED = 42
+"""Of the draw, where none is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +37,8 @@ class PartitionAsked:
 
     recipe: PartitionRecipe | None
     lists: Path | None
-    seed: int
+    seed: int | None
+    """Of the draw; None takes the default, and is the only choice where nothing is drawn."""
 
 
 def import_command(place: str, to: str, kind: SourceKind, options: SourceOptions) -> None:
@@ -43,17 +48,8 @@ def import_command(place: str, to: str, kind: SourceKind, options: SourceOptions
     table.check_can_be_written()
     source = open_source(place, kind, options)
     rejects = _beside(table, "rejects.tsv")
-    with (
-        table.folder.line_writer(rejects) as write,
-        counting(console, f"Reading {source.name}", "specimens") as told,
-    ):
-        write(REJECTS_HEADER)
-        report = collect(
-            source,
-            table,
-            lambda done: told(done, source.total),
-            lambda identifier, reason: write(reject_line(identifier, reason)),
-        )
+    with counting(console, f"Reading {source.name}", "specimens") as told:
+        report = _collect(source, table, rejects, lambda done: told(done, source.total))
     for note in report.notes:
         console.print(note)
     if report.num_rejects:
@@ -67,6 +63,32 @@ def import_command(place: str, to: str, kind: SourceKind, options: SourceOptions
     console.print(f"{report.num_specimens:,} specimens ({found}) in {table}. Next: clibd data partition {to}")
 
 
+def _collect(source: Source, table: SpecimenTable, rejects: str, on_record: Callable[[int], None]) -> ImportReport:
+    """The specimen table, and its list of rejects: also where they are all there is, as then it says what is wrong.
+
+    Raises:
+        SourceError: not one record can be used, or the source breaks off.
+    """
+    num_rejects = 0
+    with table.folder.line_writer(rejects) as write:
+        write(REJECTS_HEADER)
+
+        def reject(identifier: str, reason: str) -> None:
+            nonlocal num_rejects
+            num_rejects += 1
+            write(reject_line(identifier, reason))
+
+        try:
+            return collect(source, table, on_record, reject)
+        except SourceError as error:
+            if not num_rejects:
+                raise
+            failure = error
+    path, where, reason = failure.args
+    listed = f"{_records(num_rejects)} refused, all in {table.folder}/{rejects}"
+    raise SourceError(path, where, f"{reason}. {listed}") from failure
+
+
 def _beside(table: SpecimenTable, ending: str) -> str:
     return f"{table.name.removesuffix('.parquet')}.{ending}"
 
@@ -77,10 +99,11 @@ def _records(count: int) -> str:
 
 def _say_contradictions(console: Console, table: SpecimenTable) -> None:
     """Names with two parents are listed, not merged: which one is right cannot be known here."""
+    name = _beside(table, "contradictions.txt")
     found = [str(item) for item in contradictions(_lineages(table))]
     if not found:
+        table.folder.remove(name)
         return
-    name = _beside(table, "contradictions.txt")
     table.folder.write(name, "".join(f"{line}\n" for line in found).encode())
     for line in found[:_SHOWN]:
         console.print(line)
@@ -97,22 +120,9 @@ def partition_command(specimens: str, to: str, asked: PartitionAsked) -> None:
     """`clibd data partition`."""
     console = stderr_console()
     table, target = SpecimenTable.at(specimens), SpecimenTable.at(to)
-    given_by = table.facts.partition
+    given_by = table.facts.partition  # read first: that there is no such table matters more than the target
     target.check_can_be_written()
-    if asked.lists is not None and asked.recipe is not None:
-        raise UsageError("--lists and --recipe are two ways to give splits; name one of them")
-    protocol = "clibd"
-    if asked.lists is not None:
-        given = assign_lists(table.column("specimen_id"), read_split_lists(asked.lists))
-        if given.note:
-            console.print(given.note)
-        splits, by, protocol = given.splits, f"lists {asked.lists}", protocol_of(given.splits.unique().to_pylist())
-    elif asked.recipe is None and given_by == "source":
-        console.print("The source has its own partition, which is kept; --recipe paper draws another one.")
-        splits, by, protocol = table.column("split"), "source", table.facts.protocol
-    else:
-        recipe = asked.recipe or "paper"
-        splits, by = partition(table.column("species"), recipe, asked.seed), f"{recipe}, seed {asked.seed}"
+    splits, by, protocol = _splits(console, table, given_by, asked)
     check_partition(PROTOCOLS[protocol], table.column("species"), splits, table.column("specimen_id"))
     table.with_splits(splits, by, target, protocol)
     counts = target.count_by_split()
@@ -123,6 +133,34 @@ def partition_command(specimens: str, to: str, asked: PartitionAsked) -> None:
     for sentence in barcode_report(target).sentences():
         console.print(sentence)
     console.print(f"Next: clibd data prepare {to} --to DIR")
+
+
+def _splits(
+    console: Console, table: SpecimenTable, given_by: str | None, asked: PartitionAsked
+) -> tuple[pa.Array | pa.ChunkedArray, str, str]:
+    """The split of every specimen, what gave it, and the protocol it is of.
+
+    Raises:
+        UsageError: lists and a recipe, or a seed where nothing is drawn.
+    """
+    if asked.lists is not None:
+        if asked.recipe is not None:
+            raise UsageError("--lists and --recipe are two ways to give splits; name one of them")
+        if asked.seed is not None:
+            raise UsageError("--seed is of a random draw, and --lists draws nothing; leave out one of them")
+        given = assign_lists(table.column("specimen_id"), read_split_lists(asked.lists))
+        if given.note:
+            console.print(given.note)
+        return given.splits, f"lists {asked.lists}", protocol_of(given.splits.unique().to_pylist())
+    if asked.recipe is None and given_by == "source":
+        if asked.seed is not None:
+            raise UsageError(
+                "--seed is of a random draw, and the source's own partition is kept; --recipe paper draws another one"
+            )
+        console.print("The source has its own partition, which is kept; --recipe paper draws another one.")
+        return table.column("split"), "source", table.facts.protocol
+    recipe, seed = asked.recipe or "paper", _SEED if asked.seed is None else asked.seed
+    return partition(table.column("species"), recipe, seed), f"{recipe}, seed {seed}", "clibd"
 
 
 def empty_roles(protocol: Protocol, counts: Mapping[str | None, int]) -> list[str]:

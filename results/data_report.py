@@ -16,8 +16,7 @@ from results.data_figures import figure_2, figure_8, figure_8_numbers, png, svg
 from results.data_statistics import StatisticCell, StatisticTable, is_official, statistic_tables
 from results.partition_flow import figure_7, partition_flow
 from results.render import grid
-from workloads.data.specimen_table import SpecimenTable
-from workloads.data.statistics import TaxonCounts, count_taxa
+from workloads.data.statistics import TaxonCounts
 from workloads.storage import Folder
 
 Format = Literal["md", "csv", "json"]
@@ -48,23 +47,20 @@ class StatisticsReport:
         return json.dumps(records, indent=1, ensure_ascii=False) if form == "json" else _csv(records)
 
 
-def write_statistics(table: SpecimenTable, out: str | Path, dataset: str | None = None) -> StatisticsReport:
-    """Write every table and figure of partitioned specimens into a folder.
+def write_statistics(
+    counts: TaxonCounts, out: str | Path, dataset: str, *, synthetic: bool, partition: str | None
+) -> StatisticsReport:
+    """Write every table and figure of counted specimens into a folder.
 
     Args:
-        table: the specimens; a prepared data set keeps its own.
+        counts: of the specimens.
         out: folder or address. Files of an earlier call are replaced, each whole or not at all.
-        dataset: what to call the data set. Default: the source that the table remembers.
-
-    Raises:
-        UsageError: specimens have no split.
-        MissingPathError: there is no such table.
-        DamagedError: the table is not one.
+        dataset: what to call the data set.
+        synthetic: whether the specimens are drawn.
+        partition: what gave the splits, as the data set remembers it.
     """
-    counts = count_taxa(table)
-    synthetic = table.facts.synthetic_seed is not None
-    report = StatisticsReport(dataset or table.facts.source, synthetic, is_official(counts), statistic_tables(counts))
-    files = _table_files(report) | _figure_files(counts, table.facts.partition, _title(report))
+    report = StatisticsReport(dataset, synthetic, is_official(counts), statistic_tables(counts))
+    files = _table_files(report) | _figure_files(counts, partition, _title(report))
     folder = Folder(out)
     for name, content in files.items():
         folder.write(name, content)

@@ -1,6 +1,7 @@
 """What a user sees who asks for something that cannot be: one sentence with the way out, and exit code 2 for misuse."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,11 @@ import orchestrator.cli
 import orchestrator.cli_sweep
 import results.cli
 from workloads.command_line import run_command
+from workloads.data.preparation import Wanted, prepare
 from workloads.data.prepared import PreparedDataset
+from workloads.data.schema import SPECIMEN_SCHEMA
+from workloads.data.specimen_table import SpecimenTable
+from workloads.storage import Folder
 
 PROGRAMS = {"clibd": orchestrator.cli.app, "clibd-sweep": orchestrator.cli_sweep.app, "clibd-results": results.cli.app}
 
@@ -151,3 +156,106 @@ def test_a_partition_with_nothing_to_train_on_says_so(
     assert code == 0
     assert "No specimen trains" in err
     assert "No specimen is a key" not in err
+
+
+def test_when_every_record_is_refused_the_list_of_reasons_is_kept_and_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "labels.tsv").write_text("id\tbarcode\torder\na\tACG!\tDiptera\nb\tACGT\t\n")
+    to = tmp_path / "out" / "specimens.parquet"
+    code, _, err = call(monkeypatch, capsys, "clibd", "data", "import", str(tmp_path / "labels.tsv"), "--to", str(to))
+    rejects = to.with_name("specimens.rejects.tsv")
+    assert code == 1
+    assert f"2 records refused, all in {rejects}" in err
+    assert [line.split("\t")[0] for line in rejects.read_text().splitlines()] == ["specimen_id", "a", "b"]
+    assert list(to.parent.iterdir()) == [rejects]
+
+
+def test_an_empty_source_leaves_the_lists_of_an_earlier_import_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source, to = tmp_path / "labels.tsv", tmp_path / "specimens.parquet"
+    words = ("clibd", "data", "import", str(source), "--to", str(to))
+    source.write_text("id\tbarcode\torder\na\tACG!\tDiptera\nb\tACGT\tDiptera\n")
+    assert call(monkeypatch, capsys, *words)[0] == 0
+    before = to.with_name("specimens.rejects.tsv").read_bytes()
+    source.write_text("id\tbarcode\torder\n")
+    assert call(monkeypatch, capsys, *words)[0] != 0
+    assert to.with_name("specimens.rejects.tsv").read_bytes() == before
+
+
+def test_lists_of_an_earlier_import_go_when_nothing_is_wrong_any_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    source, to = tmp_path / "labels.tsv", tmp_path / "out" / "specimens.parquet"
+    words = ("clibd", "data", "import", str(source), "--to", str(to))
+    header, good = "id\tbarcode\torder\tfamily\n", "a\tACGT\tDiptera\tMuscidae\n"
+    source.write_text(f"{header}{good}b\tACGT\tColeoptera\tMuscidae\nc\tAC!T\tDiptera\tMuscidae\n")
+    assert call(monkeypatch, capsys, *words)[0] == 0
+    names = ["specimens.contradictions.txt", "specimens.parquet", "specimens.rejects.tsv"]
+    assert sorted(path.name for path in to.parent.iterdir()) == names
+    source.write_text(f"{header}{good}")
+    assert call(monkeypatch, capsys, *words)[0] == 0
+    assert list(to.parent.iterdir()) == [to]
+
+
+def test_a_seed_is_refused_where_nothing_is_drawn(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    synthetic_table: Callable[[Path, int, int], SpecimenTable],
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "specimens.parquet"
+    table = synthetic_table(place, 60, 4)
+    words = ("clibd", "data", "partition", str(place))
+    for given, used in (((), 42), (("--seed", "7"), 7), (("--seed", "0"), 0)):
+        assert call(monkeypatch, capsys, *words, *given)[0] == 0
+        assert SpecimenTable.at(place).facts.partition == f"paper, seed {used}"
+    code, _, err = call(monkeypatch, capsys, *words, "--lists", str(tmp_path), "--seed", "42")
+    assert (code, "--lists draws nothing" in err) == (2, True)
+    table.with_splits(table.column("split"), "source", table)
+    code, _, err = call(monkeypatch, capsys, *words, "--seed", "42")
+    assert (code, "the source's own partition is kept" in err) == (2, True)
+    assert call(monkeypatch, capsys, *words, "--recipe", "paper", "--seed", "42")[0] == 0
+
+
+def test_statistics_of_a_prepared_data_set_leave_out_what_preparation_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    synthetic_table: Callable[[Path, int, int], SpecimenTable],
+    tmp_path: Path,
+) -> None:
+    table = synthetic_table(tmp_path / "specimens.parquet", 60, 4)
+    rows = table.rows(0, len(table)).to_pylist()
+    emptied = next(row["split"] for row in rows if row["split"] != "no_split")
+    for number, row in enumerate(rows):
+        row["image"] = "none.jpg" if row["split"] == emptied or number % 9 == 0 else row["image"]
+    with table.writer(table.facts) as write:
+        write(pa.RecordBatch.from_pylist(rows, schema=SPECIMEN_SCHEMA))
+    data = tmp_path / "data"
+    facts = prepare(table, Folder(data), Wanted(name="some", image_size=32, max_rejects=1), map)
+    assert facts.num_rejects > 5
+
+    words = ("clibd", "data", "stats", str(data), "--out", f"file://{tmp_path}/out", "--format", "json")
+    code, out, _ = call(monkeypatch, capsys, *words)
+
+    assert code == 0
+    counted = [cell for cell in json.loads(out) if (cell["table"], cell["block"]) == ("figure2", "Splits")]
+    records = {cell["row"]: cell["ours"] for cell in counted if cell["column"] == "Records"}
+    assert {split: count for split, count in records.items() if split in facts.splits.splits and count} == {
+        split: count for split, count in facts.num_specimens.items() if count
+    }
+    assert emptied not in {split for split, count in records.items() if count}
+    assert all(cell["synthetic"] and cell["dataset"] == "some" for cell in counted)
+    assert (tmp_path / "out" / "figure7.svg").is_file()  # an address is no path: its two slashes stay
+
+
+def test_statistics_of_specimens_without_splits_leave_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "labels.tsv").write_text("id\tbarcode\torder\na\tACGT\tDiptera\n")
+    table, out = str(tmp_path / "specimens.parquet"), tmp_path / "out"
+    assert call(monkeypatch, capsys, "clibd", "data", "import", str(tmp_path / "labels.tsv"), "--to", table)[0] == 0
+    code, _, err = call(monkeypatch, capsys, "clibd", "data", "stats", table, "--out", str(out))
+    assert (code, "clibd data partition" in err) == (2, True)
+    assert not out.exists()

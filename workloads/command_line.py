@@ -14,6 +14,9 @@ def run_command(app: Callable[[], None]) -> NoReturn:
     except ClibdError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:  # a disk or network that fails, which no record is to blame for
+        print(f"error: {error}. Start the same command again when this is mended.", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print("interrupted; start the same command again to go on from here", file=sys.stderr)
         sys.exit(130)

@@ -173,3 +173,11 @@ class Folder:
                 pafs.copy_files(aside, target, destination_filesystem=self._fs)
         finally:
             Path(aside).unlink(missing_ok=True)
+
+
+def cache_folder() -> Path:
+    """Where this machine keeps copies: $CLIBD_CACHE, or the user's cache folder. It may be removed between runs."""
+    given = os.environ.get("CLIBD_CACHE")
+    if given:
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clibd"

@@ -39,6 +39,8 @@ def test_good_records_become_rows_in_their_order_under_clean_names(tmp_path: Pat
     [
         ({"specimen_id": None, **GOOD}, "no specimen id"),
         ({"specimen_id": "  ", **GOOD}, "no specimen id"),
+        ({"specimen_id": " NA ", **GOOD}, "no specimen id"),
+        ({"specimen_id": "unknown", **GOOD}, "no specimen id"),
         ({"specimen_id": "a\x00b", **GOOD}, "not printable"),
         ({"specimen_id": "a" * 201, **GOOD}, "longer than 200"),
         ({"specimen_id": "first", **GOOD}, "a second record"),

@@ -2,6 +2,9 @@
 
 import random
 
+import pytest
+
+from workloads.data import frame
 from workloads.data.frame import consensus, place
 
 
@@ -14,7 +17,7 @@ def relatives(seed: int, count: int = 12, length: int = 600, rate: float = 0.15)
 
 def plain_consensus(barcodes: list[str]) -> str:
     columns = zip(*barcodes, strict=True)
-    return "".join(max("ACGT", key=lambda base, column=column: column.count(base)) for column in columns)
+    return "".join(max("ACGT", key=column.count) for column in columns)
 
 
 def test_the_consensus_is_the_commonest_base_of_every_column() -> None:
@@ -26,6 +29,17 @@ def test_the_consensus_is_taken_over_the_commonest_length_only() -> None:
     barcodes = relatives(2)
     assert consensus([*barcodes, *(barcode[7:] for barcode in barcodes[:5])]) == plain_consensus(barcodes)
     assert consensus([]) == ""
+
+
+@pytest.mark.parametrize(("count", "step"), [(10, 1), (11, 2), (19, 2), (20, 2), (21, 3), (99, 10)])
+def test_the_consensus_looks_at_evenly_spaced_barcodes_and_never_at_more_than_it_says(
+    count: int, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(frame, "NUM_SAMPLED", 10)
+    barcodes = relatives(6, count, rate=0.5)
+    sampled = barcodes[::step]
+    assert len(sampled) <= 10
+    assert consensus(barcodes) == plain_consensus(sampled)
 
 
 def test_a_barcode_that_begins_later_gets_unknown_bases_in_front() -> None:

@@ -1,10 +1,16 @@
 """Images by reference: files of a folder or at an address, and what a reference cannot name."""
 
+import errno
 import os
 import pickle
+import resource
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 
 from workloads.data import image_source, zip_members
@@ -89,3 +95,90 @@ def test_names_with_a_number_sign_cannot_be_referred_to(tmp_path: Path) -> None:
 
 def test_the_limits_of_files_and_members_agree() -> None:
     assert image_source.MAX_IMAGE_SIZE == zip_members.MAX_MEMBER_SIZE == 64 * 2**20
+
+
+@pytest.fixture
+def three_kinds(tmp_path: Path, jpegs: list[bytes]) -> dict[str, str]:
+    """References of one image as a file, a member of an archive and a dataset, all in one folder."""
+    (tmp_path / "a.jpg").write_bytes(jpegs[0])
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("a.jpg", jpegs[0])
+    with h5py.File(tmp_path / "a.hdf5", "w") as file:
+        file["a"] = np.frombuffer(jpegs[0], np.uint8)
+        file["rows/image"] = np.frombuffer(jpegs[0], np.uint8)[None]
+        file["rows/image_mask"] = np.array([len(jpegs[0])])
+    [member] = zip_members.zip_members(tmp_path / "a.zip")
+    return {
+        "a.jpg": "a.jpg",
+        "a.zip": zip_reference("a.zip", member),
+        "a.hdf5": hdf5_reference("a.hdf5", "a"),
+        "rows": hdf5_reference("a.hdf5", "rows/image", 0),
+    }
+
+
+@contextmanager
+def no_file_can_be_opened() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("kind", ["a.jpg", "a.zip", "a.hdf5"])
+def test_too_many_open_files_are_no_fault_of_the_record(
+    kind: str, tmp_path: Path, three_kinds: dict[str, str], jpegs: list[bytes]
+) -> None:
+    with ImageSource(str(tmp_path)) as images:
+        with no_file_can_be_opened(), pytest.raises(OSError, match="Too many open files"):
+            images.read(three_kinds[kind])
+        assert images.read(three_kinds[kind]) == jpegs[0]
+
+
+@pytest.mark.parametrize(("kind", "first"), [("a.zip", "a.zip"), ("a.hdf5", "a.hdf5"), ("a.hdf5", "rows")])
+def test_a_disk_that_fails_under_an_open_archive_is_no_fault_of_the_record(
+    kind: str, first: str, tmp_path: Path, three_kinds: dict[str, str], jpegs: list[bytes]
+) -> None:
+    with ImageSource(str(tmp_path)) as images:
+        assert images.read(three_kinds[first]) == jpegs[0]
+        opened = [int(name) for name in os.listdir("/proc/self/fd") if links_to(name, tmp_path / kind)]
+        unreadable = os.open("/proc/self/mem", os.O_RDONLY)  # its first pages are mapped nowhere, so reading gives EIO
+        for file in opened:
+            os.dup2(unreadable, file)
+        os.close(unreadable)
+        assert opened
+        with pytest.raises(OSError, match="Input/output error"):
+            images.read(three_kinds[kind])
+        images.close()
+        assert images.read(three_kinds[kind]) == jpegs[0]
+
+
+def links_to(descriptor: str, path: Path) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}") == str(path.resolve())
+    except FileNotFoundError:
+        return False
+
+
+FAILURES = (errno.EIO, errno.ESTALE, errno.ENOMEM, errno.EACCES, errno.EMFILE)
+FACTS = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+
+
+@pytest.mark.parametrize("step", ["stat", "read_bytes"])
+@pytest.mark.parametrize("number", [*FAILURES, *FACTS])
+def test_only_what_the_system_says_of_the_file_is_a_fault_of_the_record(
+    number: int, step: str, tmp_path: Path, three_kinds: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, step, fail)
+    with pytest.raises(RecordError if number in FACTS else OSError, match=os.strerror(number)):
+        ImageSource(str(tmp_path)).read("a.jpg")
+
+
+def test_a_link_to_itself_is_a_bad_record(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").symlink_to("a.jpg")
+    with pytest.raises(RecordError, match="symbolic links"):
+        ImageSource(str(tmp_path)).read("a.jpg")

@@ -2,13 +2,15 @@
 
 import multiprocessing
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from workloads.data.local_copy import cache_folder, mapped
+from workloads.data.local_copy import mapped
 from workloads.data.prepared import PreparedDataset
-from workloads.errors import MissingPathError
+from workloads.errors import MissingPathError, UsageError
+from workloads.storage import cache_folder
 
 
 @pytest.fixture
@@ -47,9 +49,7 @@ def test_a_data_set_made_anew_has_a_copy_of_its_own(tiny_dataset: PreparedDatase
 def _open(address: str) -> int:
     from workloads.storage import Folder
 
-    table = mapped(Folder(address), "f", "no_split")
-    assert table is not None
-    return len(table)
+    return len(mapped(Folder(address), "f", "no_split"))
 
 
 def test_processes_that_start_at_once_share_one_copy(tiny_dataset: PreparedDataset, cache: Path) -> None:
@@ -60,7 +60,7 @@ def test_processes_that_start_at_once_share_one_copy(tiny_dataset: PreparedDatas
 
 
 def test_a_split_without_specimens_is_missing(tiny_dataset: PreparedDataset, cache: Path) -> None:
-    assert mapped(tiny_dataset.folder, "f", "no_such_split") is None
+    assert len(mapped(tiny_dataset.folder, "f", "no_such_split")) == 0
     with pytest.raises(MissingPathError, match="no_such_split"):
         tiny_dataset.open(["no_such_split"])
 
@@ -71,3 +71,33 @@ def test_the_cache_can_be_put_elsewhere(monkeypatch: pytest.MonkeyPatch) -> None
     assert cache_folder() == Path("/somewhere/clibd")
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_folder() == Path(os.path.expanduser("~/.cache/clibd"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied"])
+def test_a_damaged_copy_is_made_again(damage: str, tiny_dataset: PreparedDataset, cache: Path) -> None:
+    before = tiny_dataset.open(["no_split"])
+    whole = before.to_pylist()
+    del before
+    [copy] = files(cache)
+    copy.write_bytes(copy.read_bytes()[:1000] if damage == "cut" else b"")
+    assert tiny_dataset.open(["no_split"]).to_pylist() == whole
+
+
+def test_what_a_killed_process_left_is_removed(tiny_dataset: PreparedDataset, cache: Path) -> None:
+    tiny_dataset.open(["no_split"])
+    [copy] = files(cache)
+    copy.unlink()
+    copy.with_name("no_split.arrow.0123abcd.tmp").write_bytes(b"half")
+    tiny_dataset.open(["no_split"])
+    assert files(cache) == [copy]
+    assert not list(cache.rglob("*.tmp"))
+
+
+def test_a_disk_that_is_too_small_is_said_beforehand(
+    tiny_dataset: PreparedDataset, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(UsageError, match="CLIBD_CACHE"):
+        tiny_dataset.open(["no_split"])
+    assert not list(cache.rglob("*.tmp"))

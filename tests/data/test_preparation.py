@@ -2,17 +2,19 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from workloads.data.preparation import Wanted, Work, prepare
 from workloads.data.prepared import DatasetFacts, PreparedDataset
 from workloads.data.schema import SPECIMEN_SCHEMA
 from workloads.data.shards import Shard, ShardReport
 from workloads.data.specimen_table import SpecimenTable, TableFacts
-from workloads.errors import SourceError, TooManyRejectsError, UsageError, WeightsError
+from workloads.errors import PartitionError, SourceError, TooManyRejectsError, UsageError, WeightsError
 from workloads.spec import RANKS
 from workloads.storage import Folder
 
@@ -153,6 +155,85 @@ def test_a_share_of_bad_records_above_the_allowed_one_stops_it_with_the_list(
     lines = (tmp_path / "data" / "rejects.tsv").read_text().splitlines()
     assert len(lines) == 2
     assert lines[1].startswith(table.column("specimen_id")[7].as_py())
+
+
+def pictures(table: SpecimenTable, folder: Path, missing: int | None = None) -> SpecimenTable:
+    """A copy whose images are files in a folder, one of which may be missing."""
+    folder.mkdir()
+    for number in range(len(table)):
+        if number != missing:
+            Image.new("RGB", (40, 40), (number, 0, 0)).save(folder / f"{number}.jpg")
+    copy = SpecimenTable.at(folder / "specimens.parquet")
+    with copy.writer(replace(table.facts, root=str(folder))) as write:
+        rows = table.rows(0, len(table)).to_pylist()
+        for number, row in enumerate(rows):
+            row["image"] = f"{number}.jpg"
+        write(pa.RecordBatch.from_pylist(rows, schema=SPECIMEN_SCHEMA))
+    return copy
+
+
+def test_what_was_mended_is_taken_when_it_is_started_again(table: SpecimenTable, tmp_path: Path) -> None:
+    copy = pictures(table, tmp_path / "images", missing=7)
+    with pytest.raises(TooManyRejectsError):
+        prepare(copy, Folder(tmp_path / "data"), WANTED, in_order)
+    Image.new("RGB", (40, 40)).save(tmp_path / "images" / "7.jpg")
+    facts = prepare(copy, Folder(tmp_path / "data"), WANTED, in_order)
+    assert (facts.num_rejects, sum(facts.num_specimens.values())) == (0, 60)
+
+
+def test_images_that_have_moved_are_found_in_their_new_place(table: SpecimenTable, tmp_path: Path) -> None:
+    old = pictures(table, tmp_path / "old")
+    before = prepare(old, Folder(tmp_path / "before"), WANTED, in_order)
+
+    def breaks_off(work: Work, shards: Sequence[Shard]) -> Iterator[ShardReport]:
+        yield work(shards[0])
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepare(old, Folder(tmp_path / "data"), WANTED, breaks_off)
+    (tmp_path / "old").rename(tmp_path / "new")
+    new = SpecimenTable.at(tmp_path / "new.parquet")
+    with new.writer(replace(old.facts, root=str(tmp_path / "new"))) as write:
+        for batch in SpecimenTable.at(tmp_path / "new" / "specimens.parquet").batches():
+            write(batch)
+    after = prepare(new, Folder(tmp_path / "data"), WANTED, in_order)
+    assert (after.num_rejects, after.content) == (0, before.content)
+
+
+def test_a_data_set_made_anew_in_its_folder_is_read_as_it_is_now(
+    table: SpecimenTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIBD_CACHE", str(tmp_path / "cache"))
+    copy = pictures(table, tmp_path / "images", missing=7)
+    lenient = Wanted(name="insects", image_size=32, max_rejects=0.1)
+    first = prepare(copy, Folder(tmp_path / "data"), lenient, in_order)
+    splits = list(first.num_specimens)
+    assert len(PreparedDataset(Folder(tmp_path / "data")).open(splits)) == 59
+    Image.new("RGB", (40, 40)).save(tmp_path / "images" / "7.jpg")
+    second = prepare(copy, Folder(tmp_path / "data"), lenient, in_order)
+    assert (first.fingerprint, first.content != second.content) == (second.fingerprint, True)
+    assert len(PreparedDataset(Folder(tmp_path / "data")).open(splits)) == 60
+
+
+def test_the_checks_of_a_partition_cannot_be_gone_round(table: SpecimenTable, tmp_path: Path) -> None:
+    leaking = {"test_unseen_keys": "train_seen"}
+    queries = [leaking.get(split, split) for split in table.column("split").to_pylist()]
+    bad = SpecimenTable.at(tmp_path / "bad.parquet")
+    table.with_splits(pa.array(queries), "source", bad)
+    with pytest.raises(PartitionError):
+        prepare(bad, Folder(tmp_path / "data"), WANTED, in_order)
+    assert not (tmp_path / "data").exists()
+
+
+def test_what_killed_tasks_left_is_removed(table: SpecimenTable, tmp_path: Path) -> None:
+    target = tmp_path / "data"
+
+    def leaves_a_half(work: Work, shards: Sequence[Shard]) -> Iterator[ShardReport]:
+        yield from map(work, shards)
+        (target / shards[0].folder / f"{shards[0].name}.0123abcd.tmp").write_bytes(b"half")
+
+    prepare(table, Folder(target), WANTED, leaves_a_half)
+    assert not list(target.rglob("*.tmp"))
 
 
 def test_a_table_of_bad_records_alone_is_an_error(table: SpecimenTable, tmp_path: Path) -> None:

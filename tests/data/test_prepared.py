@@ -1,6 +1,7 @@
 """Prepared data sets as their readers find them."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ FACTS = DatasetFacts(
     schema_version=SCHEMA_VERSION,
     name="beetles",
     fingerprint="0123abcd-64",
+    content="0123456789abcdef",
     synthetic=False,
     source="beetles.tsv",
     seed=None,
@@ -88,36 +90,41 @@ def test_damaged_facts_are_refused(content: bytes, tmp_path: Path) -> None:
         _ = PreparedDataset(Folder(tmp_path)).facts
 
 
+def described(folder: Folder, **num_specimens: int) -> PreparedDataset:
+    write_facts(folder, replace(FACTS, num_specimens=num_specimens), [])
+    return PreparedDataset(folder)
+
+
 def test_splits_are_loaded_in_the_asked_order_and_shards_by_number(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     write_shard(folder, "val_seen", 1, "v3")
     write_shard(folder, "val_seen", 0, "v1", "v2")
     write_shard(folder, "no_split", 0, "n1")
     (folder / "split=val_seen").write_json("part-00000.parquet.json", {})
-    table = PreparedDataset(folder).load(["val_seen", "no_split"])
+    table = described(folder, no_split=1, val_seen=3).load(["val_seen", "no_split"])
     assert table["specimen_id"].to_pylist() == ["v1", "v2", "v3", "n1"]
     assert table["split"].to_pylist() == ["val_seen"] * 3 + ["no_split"]
 
 
 def test_a_split_that_no_specimen_is_in_adds_nothing(tmp_path: Path) -> None:
     write_shard(Folder(tmp_path), "no_split", 0, "n1")
-    assert len(PreparedDataset(Folder(tmp_path)).load(["train_seen", "no_split"])) == 1
+    assert len(described(Folder(tmp_path), no_split=1, train_seen=0).load(["train_seen", "no_split"])) == 1
 
 
 def test_only_the_asked_columns_are_loaded(tmp_path: Path) -> None:
     write_shard(Folder(tmp_path), "no_split", 0, "n1")
-    table = PreparedDataset(Folder(tmp_path)).load(["no_split"], ["specimen_id", "species"])
+    table = described(Folder(tmp_path), no_split=1).load(["no_split"], ["specimen_id", "species"])
     assert table.column_names == ["specimen_id", "species", "split"]
 
 
 def test_splits_without_any_specimen_are_missing(tmp_path: Path) -> None:
     with pytest.raises(MissingPathError, match="val_seen, val_unseen"):
-        PreparedDataset(Folder(tmp_path)).load(["val_seen", "val_unseen"])
+        described(Folder(tmp_path), no_split=1).load(["val_seen", "val_unseen"])
 
 
 def test_labels_are_none_where_a_rank_is_missing(tmp_path: Path) -> None:
     write_shard(Folder(tmp_path), "no_split", 0, "n1", "n2")
-    labels = labels_of(PreparedDataset(Folder(tmp_path)).load(["no_split"]))
+    labels = labels_of(described(Folder(tmp_path), no_split=2).load(["no_split"]))
     assert labels["order"].tolist() == ["Diptera", "Diptera"]
     assert labels["species"].tolist() == [None, None]
 
@@ -143,3 +150,22 @@ def test_a_sample_is_evenly_spaced_over_splits_and_shards(tmp_path: Path) -> Non
         assert sample["specimen_id"].to_pylist() == expected
     with pytest.raises(MissingPathError, match="val_seen"):
         dataset.sample(["val_seen"], ["specimen_id"], 10)
+
+
+@pytest.mark.parametrize("lost", ["a shard", "all shards"])
+def test_a_lost_shard_is_noticed_however_the_data_set_is_read(
+    lost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIBD_CACHE", str(tmp_path / "cache"))
+    folder = Folder(tmp_path / "data")
+    if lost == "a shard":
+        write_shard(folder, "val_seen", 0, "v1", "v2")
+    dataset = described(folder, val_seen=4)
+    reads: list[Callable[[], object]] = [
+        lambda: dataset.load(["val_seen"], ["specimen_id"]),
+        lambda: dataset.sample(["val_seen"], ["specimen_id"], 10),
+        lambda: dataset.open(["val_seen"]),
+    ]
+    for read in reads:
+        with pytest.raises(DamagedError, match=r"split=val_seen: [02] specimens instead of 4"):
+            read()

@@ -9,7 +9,7 @@ from workloads.data.schema import (
     clean_name,
     even_batches,
     lineage_text,
-    modalities_of,
+    offered,
     table_fingerprint,
 )
 from workloads.errors import RecordError
@@ -60,14 +60,12 @@ def test_the_label_names_known_ranks_and_the_genus_once(known: tuple[str | None,
     assert lineage_text(dict(zip(RANKS, known, strict=True))) == text
 
 
-def test_modalities_are_those_that_any_specimen_has() -> None:
-    barcoded = specimen(specimen_id="a", barcode="ACGT", order="Diptera")
-    pictured = specimen(specimen_id="b", image="b.jpg")
-    featured = specimen(specimen_id="c", image_features=[1.0])
-    assert modalities_of(table(barcoded)) == ("dna", "text")
-    assert modalities_of(table(pictured)) == modalities_of(table(featured)) == ("image",)
-    assert modalities_of(table(barcoded, pictured)) == ("image", "dna", "text")
-    assert modalities_of(table(specimen(specimen_id="d", species="Zoro bus"))) == ("text",)
+def test_modalities_are_those_whose_columns_are_filled() -> None:
+    assert offered(["specimen_id", "order", "barcode"]) == ("dna", "text")
+    assert offered(["image"]) == offered(["image_features", "bin"]) == ("image",)
+    assert offered(["species", "barcode", "image", "split"]) == ("image", "dna", "text")
+    assert offered(["species"]) == ("text",)
+    assert offered(["specimen_id"]) == ()
 
 
 def test_the_fingerprint_of_a_table_does_not_depend_on_how_it_is_stored() -> None:

@@ -42,14 +42,21 @@ def specimens(*rows: Mapping[str, object]) -> pa.Table:
 
 
 def made(
-    rows: pa.Table, target: Folder, root: str = "", image_size: int = 64, modalities: tuple[Modality, ...] = ALL
+    rows: pa.Table,
+    target: Folder,
+    root: str = "",
+    image_size: int = 64,
+    modalities: tuple[Modality, ...] = ALL,
+    feature_size: int | None = None,
 ) -> ShardReport:
     """One shard of all these rows, through a specimen table on the disk."""
     table = SpecimenTable(target, f"{id(rows)}.parquet")
     with table.writer(TableFacts(source="test")) as write:
         for batch in rows.to_batches():
             write(batch)
-    return make_shard(table, replace(SHARD, stop=len(rows)), Recipe(root, image_size, modalities, ""), target)
+    return make_shard(
+        table, replace(SHARD, stop=len(rows)), Recipe(root, image_size, feature_size, modalities, ""), target
+    )
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])
@@ -126,8 +133,16 @@ def test_a_specimen_lacking_a_modality_is_rejected_only_where_it_is_asked_for(tm
 
 
 def test_features_stand_for_the_image(tmp_path: Path) -> None:
-    rows = specimens({"specimen_id": "a", "image_features": [0.5, 2.0]})
-    report = made(rows, Folder(tmp_path))
+    rows = specimens(
+        {"specimen_id": "a", "image_features": [0.5, 2.0]},
+        {"specimen_id": "b", "image_features": [0.5]},
+        {"specimen_id": "c", "image": "c.jpg"},
+    )
+    report = made(rows, Folder(tmp_path), feature_size=2)
+    assert report.rejects == (
+        ("b", "1 image features, and the other specimens have 2"),
+        ("c", "no image features, and the other specimens have 2"),
+    )
     table = (Folder(tmp_path) / "split=train_seen").read_table("part-00000.parquet")
     assert report.num_rows == 1
     assert table["image_features"].to_pylist() == [[0.5, 2.0]]
@@ -142,7 +157,7 @@ def test_a_shard_of_rejects_alone_is_an_empty_shard(tmp_path: Path) -> None:
 
 
 def test_a_finished_shard_is_not_made_again(tmp_path: Path) -> None:
-    rows = specimens({"specimen_id": "a", "barcode": None}, {"specimen_id": "b"})
+    rows = specimens({"specimen_id": "a"}, {"specimen_id": "b"})
     target = Folder(tmp_path)
     first = made(rows, target, modalities=("dna",))
     shard = tmp_path / "split=train_seen" / "part-00000.parquet"
@@ -150,6 +165,31 @@ def test_a_finished_shard_is_not_made_again(tmp_path: Path) -> None:
     # Other rows than before: were the shard made again, its report and its file would tell.
     assert made(specimens({"specimen_id": "c"}), target, modalities=("dna",)) == first
     assert shard.stat().st_mtime_ns == before
+
+
+def test_a_shard_with_rejects_is_made_again_since_they_may_have_been_mended(
+    tmp_path: Path, encode: Encode, noise: Noise
+) -> None:
+    rows = specimens({"specimen_id": "a", "image": "a.jpg"})
+    target = Folder(tmp_path / "out")
+    assert made(rows, target, str(tmp_path)).num_rows == 0
+    (tmp_path / "a.jpg").write_bytes(encode(noise(), "JPEG"))
+    assert made(rows, target, str(tmp_path)).num_rows == 1
+
+
+def test_the_content_of_a_shard_is_told_by_ids_and_images(tmp_path: Path, encode: Encode, noise: Noise) -> None:
+    (tmp_path / "a.jpg").write_bytes(encode(noise(seed=0), "JPEG"))
+    (tmp_path / "b.jpg").write_bytes(encode(noise(seed=1), "JPEG"))
+    kinds = [("x", "a.jpg"), ("x", "b.jpg"), ("y", "a.jpg")]
+    contents = [
+        made(
+            specimens({"specimen_id": name, "image": image}), Folder(tmp_path / f"{name}{image}"), str(tmp_path)
+        ).content
+        for name, image in kinds
+    ]
+    again = made(specimens({"specimen_id": "x", "image": "a.jpg"}), Folder(tmp_path / "again"), str(tmp_path))
+    assert len(set(contents)) == 3
+    assert again.content == contents[0]
 
 
 @pytest.mark.parametrize("lost", ["part-00000.parquet", "part-00000.parquet.json"])

@@ -30,6 +30,26 @@ def test_bytes_that_fit_are_kept_as_they_are(encode: Encode, noise: Noise) -> No
     assert shrink(content, 224) == content
 
 
+@pytest.mark.parametrize("where", ["after the image", "in comments"])
+def test_a_jpeg_with_more_beside_its_pixels_than_any_needs_is_encoded_again(where: str, encode: Encode) -> None:
+    content = encode(waves(40, 30), "JPEG")
+
+    def padded(size: int) -> bytes:
+        if where == "after the image":
+            return content + bytes(size)
+        comments, rest = divmod(size, 65_537)
+        sizes = [65_537] * comments + [rest] * (rest > 4)
+        return content[:2] + b"".join(b"\xff\xfe" + (n - 2).to_bytes(2) + bytes(n - 4) for n in sizes) + content[2:]
+
+    most = 3 * 40 * 30 + 64 * 2**10
+    assert shrink(padded(most - len(content)), 224) == padded(most - len(content))
+    for size in (most - len(content) + 5, 20 * 2**20):
+        shrunk = shrink(padded(size), 224)
+        assert shrunk == shrink(encode(open_image(content)), 224)  # the same pixels, out of a PNG
+        assert len(shrunk) < 4000
+        assert shrink(shrunk, 224) == shrunk
+
+
 @pytest.mark.parametrize(
     ("mode", "options", "kept"),
     [

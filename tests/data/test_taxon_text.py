@@ -7,11 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
 from workloads.data.schema import lineage_text
 from workloads.data.synthetic import specimens
-from workloads.data.taxon_text import MAX_TOKENS, VOCABULARY_SIZE, TextTokenizer, learn_word_pieces
+from workloads.data.taxon_text import (
+    MAX_TOKENS,
+    VOCABULARY_SIZE,
+    TextTokenizer,
+    learn_word_pieces,
+    published_tokenizer,
+)
 from workloads.errors import WeightsError
 
 LABELS = [lineage_text(row) for row in specimens(400, seed=1)]
@@ -108,6 +116,39 @@ def test_a_tokenizer_in_a_local_folder_is_used_with_its_own_padding(tmp_path: Pa
         tokenizer.ids(["Diptera", LABELS[0]]).shape
         == TextTokenizer.from_json(LEARNED).ids(["Diptera", LABELS[0]]).shape
     )
+
+
+def words_with_pad_1(folder: Path, pad: str | None) -> str:
+    """A published tokeniser of whole words in which `<pad>` is 1, as in RoBERTa, and 0 is a token of its own."""
+    words = ("Insecta", "<pad>", "[UNK]", "Diptera", "Musca", "domestica")
+    vocabulary = {word: number for number, word in enumerate(words)}
+    plain = Tokenizer(WordLevel(vocabulary, unk_token="[UNK]"))
+    plain.pre_tokenizer = Whitespace()
+    PreTrainedTokenizerFast(tokenizer_object=plain, unk_token="[UNK]", pad_token=pad).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_kept_tokenizer_pads_with_the_token_of_the_published_one(tmp_path: Path) -> None:
+    place = words_with_pad_1(tmp_path, "<pad>")
+    kept, published = TextTokenizer.from_json(published_tokenizer(place)), TextTokenizer.from_weights(place)
+    assert kept.pad_id == published.pad_id == 1
+    for tokenizer in (kept, published):
+        for _ in range(2):
+            ids = tokenizer.ids(["Diptera Musca domestica", "Diptera", "Insecta Musca"])
+            assert ids.tolist() == [[3, 4, 5], [3, 1, 1], [0, 4, 1]]
+            assert (ids != tokenizer.pad_id).sum(axis=1).tolist() == [3, 1, 2]
+
+
+def test_without_a_padding_token_the_first_id_pads(tmp_path: Path) -> None:
+    place = words_with_pad_1(tmp_path, None)
+    kept, published = TextTokenizer.from_json(published_tokenizer(place)), TextTokenizer.from_weights(place)
+    labels = ["Diptera Musca", "Diptera"]
+    assert kept.ids(labels).tolist() == published.ids(labels).tolist() == [[3, 4], [3, 0]]
+    assert kept.pad_id == published.pad_id == 0
+
+
+def test_learned_word_pieces_pad_with_their_first_token() -> None:
+    assert TextTokenizer.from_json(LEARNED).pad_id == Tokenizer.from_str(LEARNED).token_to_id("[PAD]") == 0
 
 
 def test_a_tokenizer_that_cannot_be_had_is_a_weights_error(tmp_path: Path) -> None:

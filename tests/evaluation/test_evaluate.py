@@ -123,6 +123,6 @@ def test_a_data_set_without_keys_is_named(
 ) -> None:
     spec = replace(tiny_spec, modalities=("image", "dna"))
     model, tokenizer = open_model(spec, None, "")
-    write_facts(Folder(tmp_path / "no-keys"), tiny_dataset.facts, [])
+    write_facts(Folder(tmp_path / "no-keys"), replace(tiny_dataset.facts, num_specimens={"no_split": 46}), [])
     with pytest.raises(MissingPathError, match="seen_keys"):
         evaluate(spec, model, PreparedDataset(Folder(tmp_path / "no-keys")), tokenizer, Placement())

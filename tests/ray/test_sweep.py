@@ -22,7 +22,7 @@ from results.sweep_table import render_sweep_table
 from workloads.data.preparation import Wanted, prepare
 from workloads.data.prepared import PreparedDataset
 from workloads.data.specimen_table import SpecimenTable
-from workloads.errors import TooManyRejectsError
+from workloads.errors import DamagedError, TooManyRejectsError
 from workloads.record import RunFolder, find_runs
 from workloads.storage import Folder
 
@@ -66,6 +66,18 @@ def test_preparation_on_ray_stops_at_too_many_bad_records(
     made = prepare(table, Folder(tmp_path / "data"), Wanted(name="d", image_size=32, max_rejects=0.1), run_on_ray)
 
     assert (made.num_rejects, sum(made.num_specimens.values())) == (1, 79)
+
+
+def test_an_error_of_a_task_comes_out_of_ray_as_it_was(
+    synthetic_table: Callable[[Path, int, int], SpecimenTable], tmp_path: Path
+) -> None:
+    table = synthetic_table(tmp_path / "specimens.parquet", 40, 5)
+    target = Folder(tmp_path / "data")
+    prepare(table, target, Wanted(name="d", image_size=32), map)
+    report = next((tmp_path / "data").glob("split=*/*.json"))
+    report.write_text("{")
+    with pytest.raises(DamagedError, match=report.name):
+        prepare(table, target, Wanted(name="d", image_size=32), run_on_ray)
 
 
 class WorkerKiller(threading.Thread):

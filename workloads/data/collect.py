@@ -88,7 +88,7 @@ class _Cleaner:
         if isinstance(record, Refused):
             self._reject(record.identifier, record.reason)
             return
-        identifier = str(record.get("specimen_id") or "").strip()
+        identifier = (_said(str(record.get("specimen_id") or "")) or "").strip()
         where = record.get("where")
         try:
             self.kept.append(self._clean(identifier, record))
@@ -151,7 +151,7 @@ class _Cleaner:
 
 
 def _said(value: str | None) -> str | None:
-    """A value, or None for the words that stand for a missing one: `NA` is no barcode of one base."""
+    """A value, or None for the words that stand for a missing one: `NA` is no id, and no barcode of one base."""
     return None if value is None or stands_for_nothing(value) else value
 
 

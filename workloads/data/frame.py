@@ -30,7 +30,7 @@ def consensus(barcodes: Sequence[str]) -> str:
 
     At most 20,000 barcodes, evenly spaced, are looked at.
     """
-    sample = barcodes[:: max(1, len(barcodes) // NUM_SAMPLED)]
+    sample = barcodes[:: max(1, -(-len(barcodes) // NUM_SAMPLED))]
     if not sample:
         return ""
     length = Counter(map(len, sample)).most_common(1)[0][0]

@@ -6,6 +6,9 @@ exception that lies in the HDF5 library: in 6 of 2,400 randomly damaged files it
 variable length.
 """
 
+import errno
+import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +22,14 @@ from workloads.errors import MissingPathError, SourceError
 if TYPE_CHECKING:
     import h5py
 
+MAX_ROWS = 2**25
+"""Rows that a dataset may claim: seven times those of BIOSCAN-5M."""
+ABOUT_THE_FILE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP})
+"""System errors that say something about the file that is named, whatever its kind.
+
+All others are about the machine, such as a disk that fails or too many open files. They pass as they are: to take them
+for bad data would silently lose what is sound."""
+_SAID_ERROR = re.compile(r"errno = (\d+), error message")
 _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 _MAX_CHUNK = 256 * 2**20  # bytes; reading one row unpacks the whole chunk that holds it
 _MAX_TEXT = 2**20
@@ -31,6 +42,7 @@ def open_hdf5(path: Path) -> "h5py.File":
     Raises:
         MissingPathError: there is no such file.
         SourceError: it is not HDF5.
+        OSError: it could not be read, which says nothing about the file.
     """
     import h5py
 
@@ -42,11 +54,27 @@ def open_hdf5(path: Path) -> "h5py.File":
 
 @contextmanager
 def damage_named(path: str, where: str) -> Iterator[None]:
-    """Turn what h5py raises for damaged files, which may be any of five errors, into a SourceError."""
+    """Turn what h5py raises for damaged files, which may be any of five errors, into a SourceError.
+
+    Raises:
+        SourceError: the file is damaged.
+        OSError: the system failed, not the file.
+    """
     try:
         yield
     except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
+        number = _system_error(error)
+        if number is not None and number not in ABOUT_THE_FILE:
+            raise OSError(number, os.strerror(number), path) from error
         raise SourceError(path, where, f"not readable as HDF5 ({' '.join(str(error).split())})") from error
+
+
+def _system_error(error: Exception) -> int | None:
+    """Number of the system error behind one of h5py, or None. Where it is no OSError, only its text has the number."""
+    if isinstance(error, OSError):
+        return error.errno
+    said = _SAID_ERROR.search(str(error))
+    return int(said[1]) if said else None
 
 
 def groups_of(file: "h5py.File") -> list[str]:
@@ -68,7 +96,14 @@ def datasets_of(file: "h5py.File", group: str) -> list[str]:
         SourceError: there is no such group, a link leads to it, or it is damaged.
     """
     with damage_named(file.filename, group):
-        return sorted(_walk(file, group))
+        return sorted(_group(file, group))
+
+
+def own_datasets_of(file: "h5py.File", group: str) -> list[str]:
+    """As `datasets_of`, without soft and external links."""
+    with damage_named(file.filename, group):
+        found = _group(file, group)
+        return sorted(name for name in found if _is_own(found, name))
 
 
 def dataset(file: "h5py.File", name: str) -> "h5py.Dataset":
@@ -143,15 +178,29 @@ def _walk(file: "h5py.File", name: str) -> "h5py.Group | h5py.Dataset":
     return here
 
 
-def _step(file: "h5py.File", group: "h5py.Group", name: str) -> "h5py.Group | h5py.Dataset":
-    """What a name in a group stands for, without following links."""
+def _group(file: "h5py.File", name: str) -> "h5py.Group":
     import h5py
 
+    found = _walk(file, name)
+    if not isinstance(found, h5py.Group):
+        raise SourceError(file.filename, name, "not a group")
+    return found
+
+
+def _is_own(group: "h5py.Group", name: str) -> bool:
+    """Whether a name that is in a group stands for something in this file, not for a link."""
+    import h5py
+
+    return bool(group.id.links.get_info(name.encode()).type == h5py.h5l.TYPE_HARD)
+
+
+def _step(file: "h5py.File", group: "h5py.Group", name: str) -> "h5py.Group | h5py.Dataset":
+    """What a name in a group stands for, without following links."""
     where = f"{group.name.rstrip('/')}/{name}".lstrip("/")
-    link = group.get(name, getlink=True) if name else None
-    if link is None or name in (".", ".."):
+    # `name in group` would call a name absent where the disk fails.
+    if name in ("", ".", "..") or not group.id.links.exists(name.encode()):
         raise SourceError(file.filename, where, "it is not there")
-    if not isinstance(link, h5py.HardLink):
+    if not _is_own(group, name):
         raise SourceError(file.filename, where, "a link, which could lead to other files")
     found: h5py.Group | h5py.Dataset = group[name]
     return found

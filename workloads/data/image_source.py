@@ -20,18 +20,17 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from workloads.data.hdf5_files import damage_named, dataset, open_hdf5
-from workloads.data.zip_members import Member, read_member
+from workloads.data.hdf5_files import ABOUT_THE_FILE, MAX_ROWS, damage_named, dataset, open_hdf5
+from workloads.data.zip_members import MAX_MEMBER_SIZE, Member, read_member
 from workloads.errors import MissingPathError, RecordError, SourceError
 from workloads.storage import Folder
 
 if TYPE_CHECKING:
     import h5py
 
-MAX_IMAGE_SIZE = 64 * 2**20
-"""Bytes of an encoded image; the largest original of BIOSCAN has some 10 MB."""
+MAX_IMAGE_SIZE = MAX_MEMBER_SIZE
+"""Bytes of an encoded image, in an archive or not."""
 _MAX_OPEN = 8
-_MAX_ROWS = 2**25  # seven times the rows of BIOSCAN-5M
 
 _ZIP = re.compile(r"zip:([^#]+)#(\d{1,18})\+(\d{1,18}):(.+)", re.DOTALL)
 _HDF5 = re.compile(r"hdf5:([^#]+)#([^#]+)(?:#(\d{1,18}))?", re.DOTALL)
@@ -61,6 +60,14 @@ def hdf5_reference(file: str, name: str, row: int | None = None) -> str:
 def _check_nameable(path: str, name: str) -> None:
     if "#" in name:
         raise SourceError(path, f"{name!r}", "a name with '#' cannot be referred to; rename it")
+
+
+def _let_pass(error: Exception) -> None:
+    """Raise a system error again unless it is about the file: what the disk did is no fault of the record."""
+    if isinstance(error, FileNotFoundError):  # that of an object store has no number
+        return
+    if isinstance(error, OSError) and error.errno not in ABOUT_THE_FILE:
+        raise error
 
 
 class _Archive:
@@ -113,8 +120,8 @@ class _Hdf5:
             or mask.dtype.kind not in "iu"
         ):
             raise RecordError(f"the datasets {name!r} and '{name}_mask' are not rows of bytes and their lengths")
-        if len(images) > _MAX_ROWS:
-            raise RecordError(f"the dataset {name!r} claims {len(images):,} rows; {_MAX_ROWS:,} are allowed")
+        if len(images) > MAX_ROWS:
+            raise RecordError(f"the dataset {name!r} claims {len(images):,} rows; {MAX_ROWS:,} are allowed")
         self._rows[name] = images, mask[:].astype(np.int64)  # 9 MB for BIOSCAN-1M's largest group
         return self._rows[name]
 
@@ -166,6 +173,7 @@ class ImageSource:
             RecordError: the reference means nothing or leads out of the folder, there is nothing there, or what is
                 there is damaged, encrypted, packed in an unknown way, or longer than 64 MiB. HDF5: a row beyond the
                 end, a length beyond the row, links, virtual datasets and filters that need a plugin.
+            OSError: the disk or the machine failed, which says nothing about the record; trying again may help.
         """
         try:
             if match := _ZIP.fullmatch(reference):
@@ -175,6 +183,7 @@ class ImageSource:
                 file, name, row = match.groups()
                 return self._hdf5(file).read(name, None if row is None else int(row))
         except (SourceError, MissingPathError, OSError) as error:
+            _let_pass(error)
             raise RecordError(" ".join(str(error).split())) from error
         if reference.startswith(("zip:", "hdf5:", "synthetic:")):
             raise RecordError(f"the image reference {reference[:80]!r} is not one that is read here")
@@ -187,6 +196,7 @@ class ImageSource:
         try:
             return path.read_bytes()
         except OSError as error:
+            _let_pass(error)
             raise RecordError(f"the image {reference!r} cannot be read: {error.strerror}") from error
 
     def _read_remote(self, folder: Folder, reference: str) -> bytes:
@@ -194,7 +204,8 @@ class ImageSource:
             raise RecordError(f"the image name {reference!r} leads out of its folder, or is no file name")
         try:
             content = folder.read(reference)
-        except FileNotFoundError as error:
+        except OSError as error:
+            _let_pass(error)
             raise RecordError(f"there is no image {reference!r}") from error
         if len(content) > MAX_IMAGE_SIZE:
             raise RecordError(f"the image {reference!r} has {len(content):,} bytes; {MAX_IMAGE_SIZE:,} are allowed")
@@ -240,6 +251,7 @@ class ImageSource:
                 raise RecordError(f"the image name {name!r} leads out of its folder")
             facts = path.stat()
         except (OSError, UnicodeError) as error:
+            _let_pass(error)
             reason = error.strerror if isinstance(error, OSError) else "no file name"
             raise RecordError(f"the image {name!r} cannot be read: {reason}") from error
         if not stat.S_ISREG(facts.st_mode):  # opening a pipe would wait for ever

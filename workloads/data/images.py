@@ -28,6 +28,7 @@ _MAX_SCANS = 100  # usual images have at most 12; each costs a pass over all pix
 _JPEG, _SCAN, _METADATA = b"\xff\xd8\xff", b"\xff\xda", 0xE1
 _FOUR_COLOURS = ("CMYK", "YCCK")
 _FORMATS = ("JPEG", "PNG")
+_MOST_METADATA = 64 * 2**10  # bytes; thumbnails and colour profiles have less
 _LONGEST_JPEG_SIDE = 65_500
 _ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -76,7 +77,8 @@ def open_image(content: bytes) -> Image.Image:
 def shrink(content: bytes, shorter_side: int) -> bytes:
     """JPEG bytes whose shorter side is at most `shorter_side`.
 
-    A JPEG that already fits is kept as it is, if it decodes whole, is RGB or grey, and stands upright. The resizing is
+    A JPEG that already fits is kept as it is, if it decodes whole, is RGB or grey, stands upright, and carries little
+    beside its pixels: its file has at most three bytes a pixel and 64 KiB. The resizing is
     Pillow's, whose integer arithmetic gives the same bytes on any processor; its Hamming filter takes half the time of
     the bicubic one. The same bytes in give the same bytes out.
 
@@ -85,7 +87,7 @@ def shrink(content: bytes, shorter_side: int) -> bytes:
     """
     image = open_image(content)
     scale = shorter_side / min(image.size)
-    if scale >= 1 and _is_plain_jpeg(content):
+    if scale >= 1 and len(content) <= 3 * image.width * image.height + _MOST_METADATA and _is_plain_jpeg(content):
         return content
     size = (round(image.width * min(scale, 1)), round(image.height * min(scale, 1)))
     if max(size) > _LONGEST_JPEG_SIDE:

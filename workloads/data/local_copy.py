@@ -16,46 +16,47 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from workloads.data.barcode import NUM_TOKENS
 from workloads.data.schema import even_batches
 from workloads.data.shards import PREPARED_SCHEMA
 from workloads.errors import UsageError
-from workloads.storage import Folder
+from workloads.storage import Folder, cache_folder
 
 _ROWS = 4096
 """Rows of one batch of the copy; about 35 MB with images."""
-_KEPT = "image", "image_features", "dna_ids", "authors_dna_ids", "text"
+_SCHEMA = pa.schema(
+    [PREPARED_SCHEMA.field(name) for name in ("image", "image_features", "dna_ids", "authors_dna_ids", "text")]
+)
 """What towers take; labels are read from the shards."""
+_IDS_BYTES = 2 * 2 * NUM_TOKENS
+"""Ids of a row as they lie in a copy; in the shards they are packed."""
 
 
-def cache_folder() -> Path:
-    """Where copies are kept: $CLIBD_CACHE, or the user's cache folder. It may be removed at any time between runs."""
-    given = os.environ.get("CLIBD_CACHE")
-    if given:
-        return Path(given)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clibd"
-
-
-def mapped(folder: Folder, fingerprint: str, split: str) -> pa.Table | None:
-    """What towers take of one split, mapped from its local copy; None where the split has no shard.
+def mapped(folder: Folder, content: str, split: str) -> pa.Table:
+    """What towers take of one split, mapped from its local copy.
 
     Args:
         folder: of the prepared data set.
-        fingerprint: of the data set, so that a data set made anew gets a copy of its own.
+        content: digest over what the data set holds, so that one made anew gets a copy of its own.
         split: which one.
 
     Raises:
         UsageError: the disk of the cache is too small.
     """
-    shards = [name for name in (folder / f"split={split}").files() if name.endswith(".parquet")]
-    if not shards:
-        return None
-    place = hashlib.sha256(f"{folder}\0{fingerprint}".encode()).hexdigest()[:16]
+    place = hashlib.sha256(f"{folder}\0{content}".encode()).hexdigest()[:16]
     path = cache_folder() / place / f"{split}.arrow"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(path.with_suffix(".lock")):
-            if not path.is_file():
-                _copy(folder / f"split={split}", shards, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(path.with_suffix(".lock")):
+        if path.is_file():
+            try:
+                return _map(path)
+            except pa.ArrowInvalid:  # the machine stopped while it was written, or someone changed it
+                path.unlink()
+        _copy(folder / f"split={split}", path)
+    return _map(path)
+
+
+def _map(path: Path) -> pa.Table:
     with pa.memory_map(str(path)) as file:
         return pa.ipc.open_file(file).read_all()
 
@@ -68,17 +69,18 @@ def _alone(lock: Path) -> Iterator[None]:
         yield
 
 
-def _copy(folder: Folder, shards: Sequence[str], path: Path) -> None:
+def _copy(folder: Folder, path: Path) -> None:
+    for leftover in path.parent.glob(f"{path.name}.*.tmp"):  # of a process that was killed; nobody else is here now
+        leftover.unlink()
+    shards = [name for name in folder.files() if name.endswith(".parquet")]
     _check_space(folder, shards, path)
     aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        writer: pa.ipc.RecordBatchFileWriter | None = None
-        with pa.OSFile(str(aside), "wb") as file:
+        with open(aside, "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
             for batch in even_batches(_rows(folder, shards), _ROWS):
-                writer = writer or pa.ipc.new_file(file, batch.schema)
                 writer.write_batch(batch)
-            writer = writer or pa.ipc.new_file(file, pa.schema([PREPARED_SCHEMA.field(name) for name in _KEPT]))
-            writer.close()
+        with open(aside, "rb") as written:
+            os.fsync(written.fileno())
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -87,11 +89,15 @@ def _copy(folder: Folder, shards: Sequence[str], path: Path) -> None:
 def _rows(folder: Folder, shards: Sequence[str]) -> Iterator[pa.RecordBatch]:
     for name in shards:
         with folder.open_parquet(name) as file:
-            yield from file.iter_batches(_ROWS, columns=list(_KEPT))
+            yield from (batch.cast(_SCHEMA) for batch in file.iter_batches(_ROWS, columns=_SCHEMA.names))
 
 
 def _check_space(folder: Folder, shards: Sequence[str], path: Path) -> None:
-    needed = sum(folder.size(name) for name in shards)
+    needed = 0
+    for name in shards:
+        with folder.open_parquet(name) as file:
+            groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
+            needed += sum(group.total_byte_size for group in groups) + _IDS_BYTES * file.metadata.num_rows
     free = shutil.disk_usage(path.parent).free
     if needed > free:
         raise UsageError(

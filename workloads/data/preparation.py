@@ -4,15 +4,18 @@ specimen table -> claim the folder, sort by split, labels and frame -> shards (R
 """
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from workloads.data.frame import NUM_SAMPLED, consensus
 from workloads.data.images import JPEG_QUALITY
+from workloads.data.partition_checks import check_partition
 from workloads.data.prepared import SCHEMA_VERSION, SPECIMENS, DatasetFacts, write_facts, write_rejects
 from workloads.data.schema import lineage_text, offered, table_fingerprint
 from workloads.data.shards import Recipe, Shard, ShardReport, make_shard, plan_shards, rows_per_shard
@@ -72,20 +75,21 @@ def prepare(
 
     Raises:
         UsageError: the table is not partitioned, or the folder holds another data set.
+        PartitionError: the partition would not measure what it claims to.
         TooManyRejectsError: more specimens than allowed cannot be used; all found so far are in rejects.tsv.
         SourceError: not one specimen could be used.
     """
-    counts = _checked_counts(table)
     facts = first_facts(table, wanted)
-    _claim(target, facts.fingerprint)
+    check_partition(table.protocol, table.column("species"), table.column("split"), table.column("specimen_id"))
     specimens = SpecimenTable(target, SPECIMENS)
-    if not target.has(SPECIMENS):
+    if not _claim(target, facts, table.facts.root) or not target.has(SPECIMENS):
         table.sorted_by_split(specimens)
     labels, barcodes = _labels_and_barcodes(specimens)
     target.write("tokenizer.json", text_tokenizer(labels, wanted.text_tokenizer).encode())
     facts = replace(facts, frame=consensus(barcodes))
-    shards = plan_shards(counts, rows_per_shard(len(table), facts.modalities, facts.image_size, facts.feature_size))
-    recipe = Recipe(specimens.facts.root, facts.image_size, facts.modalities, facts.frame)
+    size = rows_per_shard(len(table), facts.modalities, facts.image_size, facts.feature_size)
+    shards = plan_shards(facts.num_specimens, size)
+    recipe = Recipe(table.facts.root, facts.image_size, facts.feature_size, facts.modalities, facts.frame)
     work = _ShardWork(str(target), recipe)
     reports, num_rejected = [], 0
     for report in run(work, shards):
@@ -119,6 +123,7 @@ def first_facts(table: SpecimenTable, wanted: Wanted) -> DatasetFacts:
         schema_version=SCHEMA_VERSION,
         name=wanted.name,
         fingerprint=f"{survey.fingerprint}-{wanted.image_size}{tokenizer}",
+        content="",
         synthetic=table.facts.synthetic_seed is not None,
         source=table.facts.source,
         seed=table.facts.synthetic_seed,
@@ -130,7 +135,7 @@ def first_facts(table: SpecimenTable, wanted: Wanted) -> DatasetFacts:
         text_tokenizer=wanted.text_tokenizer or "word pieces learned from the training labels",
         frame="",
         feature_size=survey.feature_size,
-        num_specimens={str(split): count for split, count in table.count_by_split().items()},
+        num_specimens=_checked_counts(table),
         num_labelled={},
         num_rejects=0,
         reject_reasons={},
@@ -139,19 +144,19 @@ def first_facts(table: SpecimenTable, wanted: Wanted) -> DatasetFacts:
 
 def _survey(table: SpecimenTable) -> _Survey:
     filled: set[str] = set()
-    sizes: set[int] = set()
+    sizes: Counter[int] = Counter()
 
     def looked_at() -> Iterator[pa.RecordBatch]:
         for batch in table.batches():
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
                 if column.null_count < len(column):
                     filled.add(name)
-            if "image_features" in filled:
-                sizes.update(len(row) for row in batch["image_features"].drop_null()[:1].to_pylist())
+            lengths = pc.list_value_length(batch["image_features"]).drop_null()
+            sizes.update({item["values"]: item["counts"] for item in pc.value_counts(lengths).to_pylist()})
             yield batch
 
     fingerprint = table_fingerprint(looked_at())
-    return _Survey(fingerprint, offered(filled), min(sizes, default=None))
+    return _Survey(fingerprint, offered(filled), sizes.most_common(1)[0][0] if sizes else None)
 
 
 def _checked_counts(table: SpecimenTable) -> dict[str, int]:
@@ -169,22 +174,28 @@ def _checked_counts(table: SpecimenTable) -> dict[str, int]:
     return {str(split): count for split, count in counts.items()}
 
 
-def _claim(target: Folder, fingerprint: str) -> None:
-    """Mark a folder as holding the shards of one specimen table; refuse it when it holds another's."""
-    if target.has("source.json"):
-        if target.read_json("source.json")["fingerprint"] != fingerprint:
-            raise UsageError(f"{target} holds another data set, or another preparation of this one; name a new folder")
-        return
-    if target.files() or target.folders():
+def _claim(target: Folder, facts: DatasetFacts, root: str) -> bool:
+    """Mark a folder as holding one data set; whether what an earlier preparation left of it can be gone on with.
+
+    Raises:
+        UsageError: the folder holds another data set, or something else.
+    """
+    names = ("fingerprint", "schema_version", "jpeg_quality", "protocol", "partition")
+    claim = {**{name: getattr(facts, name) for name in names}, "root": root}
+    stored = target.read_json("source.json") if target.has("source.json") else None
+    if stored is None and (target.files() or target.folders()):
         raise UsageError(f"{target} is not empty; name a new folder for the prepared data set")
-    target.write_json("source.json", {"fingerprint": fingerprint})
+    if stored is not None and {**stored, "root": root} != claim:
+        raise UsageError(f"{target} holds another data set, or another preparation of this one; name a new folder")
+    target.write_json("source.json", claim)
+    return stored == claim  # images that have moved are looked for in their new place
 
 
 def _labels_and_barcodes(table: SpecimenTable) -> tuple[set[str], list[str]]:
     """Distinct labels of the training splits, and evenly spaced barcodes to take a consensus of."""
     labels: set[str] = set()
     barcodes: list[str] = []
-    every, row = max(1, len(table) // NUM_SAMPLED), 0
+    every, row = math.ceil(len(table) / NUM_SAMPLED), 0
     for batch in table.batches([*RANKS, "barcode", "split"]):
         distinct = pa.Table.from_batches([batch.select([*RANKS, "split"])]).group_by([*RANKS, "split"]).aggregate([])
         labels.update(
@@ -219,17 +230,24 @@ def _finish(target: Folder, facts: DatasetFacts, reports: Sequence[ShardReport])
     counts: Counter[str] = Counter()
     labelled: dict[str, Counter[str]] = {}
     rejects = _rejects(reports)
-    for report in reports:
+    digest = hashlib.sha256()
+    for report in sorted(reports, key=lambda report: (report.split, report.content)):
+        digest.update(report.content.encode())
         counts[report.split] += report.num_rows
         labelled.setdefault(report.split, Counter()).update(report.num_labelled)
     if not sum(counts.values()):
         raise SourceError(facts.source, "", f"no specimen can be used ({rejects[0][1]})")
     facts = replace(
         facts,
+        content=digest.hexdigest()[:16],
         num_specimens={split: counts[split] for split in facts.num_specimens},
         num_labelled={split: dict(labelled[split]) for split in facts.num_specimens},
         num_rejects=len(rejects),
         reject_reasons=dict(Counter(_kind(reason) for _, reason in rejects).most_common(20)),
     )
+    for folder in (target, *(target / name for name in target.folders())):
+        for name in folder.files():
+            if name.endswith(".tmp"):  # left by a process that was killed while it wrote
+                folder.remove(name)
     write_facts(target, facts, rejects)
     return facts

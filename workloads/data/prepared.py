@@ -2,7 +2,7 @@
 
 DATA/
     dataset.json                  what it holds; its presence means that the rest is whole
-    specimens.parquet             its specimen table, sorted by split
+    specimens.parquet             the specimen table it was made from, sorted by split
     tokenizer.json                of its labels, for text towers trained from scratch
     rejects.tsv                   specimens kept out, with reasons
     split=train_seen/part-00000.parquet
@@ -36,6 +36,8 @@ class DatasetFacts:
     name: str
     fingerprint: str
     """Over the specimens, their splits, the image size, and the tokeniser where it is not our own."""
+    content: str
+    """Digest over the ids and images of what was prepared; empty before."""
     synthetic: bool
     source: str
     seed: int | None
@@ -106,7 +108,7 @@ class PreparedDataset:
         return self.folder.read("tokenizer.json").decode()
 
     def specimens(self) -> SpecimenTable:
-        """The specimen table that it was made from."""
+        """The specimen table that it was made from, with those that were refused."""
         return SpecimenTable(self.folder, SPECIMENS)
 
     def open(self, splits: Sequence[str]) -> pa.Table:
@@ -114,12 +116,13 @@ class PreparedDataset:
 
         Raises:
             MissingPathError: the data set has none in these splits.
+            DamagedError: shards are lost.
         """
-        tables = [mapped(self.folder, self.facts.fingerprint, split) for split in splits]
-        found = [table for table in tables if table is not None]
-        if not found:
-            raise MissingPathError(str(self.folder), f"specimens of {', '.join(splits)}", "Prepare more specimens.")
-        return pa.concat_tables(found)
+        tables = []
+        for split in self._filled(splits):
+            tables.append(mapped(self.folder, self.facts.content, split))
+            self._check(split, len(tables[-1]))
+        return pa.concat_tables(tables)
 
     def sample(self, splits: Sequence[str], columns: Sequence[str], at_most: int) -> pa.Table:
         """Some columns of evenly spaced specimens, of all of them where there are no more than asked for.
@@ -127,35 +130,51 @@ class PreparedDataset:
         Raises:
             MissingPathError: the data set has none in these splits.
         """
-        every, row = max(1, math.ceil(sum(self.facts.num_specimens.get(split, 0) for split in splits) / at_most)), 0
+        filled = self._filled(splits)
+        every, row = math.ceil(sum(self.facts.num_specimens[split] for split in filled) / at_most), 0
         kept = []
-        for batch in self._batches(splits, columns):
-            kept.append(batch.take(pa.array(range(-row % every, len(batch), every), pa.int64())))
-            row += len(batch)
-        if not kept:
-            raise MissingPathError(str(self.folder), f"specimens of {', '.join(splits)}", "Prepare more specimens.")
+        for split in filled:
+            before = row
+            for batch in self._batches(split, columns):
+                kept.append(batch.take(pa.array(range(-row % every, len(batch), every), pa.int64())))
+                row += len(batch)
+            self._check(split, row - before)
         return pa.Table.from_batches(kept)
 
-    def _batches(self, splits: Sequence[str], columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        for split in splits:
-            folder = self.folder / f"split={split}"
-            for name in folder.files():
-                if name.endswith(".parquet"):
-                    with folder.open_parquet(name) as file:
-                        yield from file.iter_batches(columns=list(columns), batch_size=4096)
-
     def load(self, splits: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
-        """The specimens of some splits, with a column `split`, in the order of `splits` and of their shards."""
+        """The specimens of some splits, with a column `split`, in the order of `splits` and of their shards.
+
+        Raises:
+            MissingPathError: the data set has none in these splits.
+            DamagedError: shards are lost.
+        """
         tables = []
-        for split in splits:
-            folder = self.folder / f"split={split}"
-            for name in folder.files():
-                if name.endswith(".parquet"):
-                    table = folder.read_table(name, list(columns) if columns else None)
-                    tables.append(table.append_column("split", pa.array([split] * len(table), pa.string())))
-        if not tables:
-            raise MissingPathError(str(self.folder), f"specimens of {', '.join(splits)}", "Prepare more specimens.")
+        for split in self._filled(splits):
+            batches = list(self._batches(split, columns))
+            self._check(split, sum(map(len, batches)))
+            table = pa.Table.from_batches(batches)
+            tables.append(table.append_column("split", pa.array([split] * len(table), pa.string())))
         return pa.concat_tables(tables)
+
+    def _filled(self, splits: Sequence[str]) -> list[str]:
+        """Those of the splits that have specimens."""
+        filled = [split for split in splits if self.facts.num_specimens.get(split)]
+        if not filled:
+            raise MissingPathError(str(self.folder), f"specimens of {', '.join(splits)}", "Prepare more specimens.")
+        return filled
+
+    def _batches(self, split: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        folder = self.folder / f"split={split}"
+        for name in folder.files():
+            if name.endswith(".parquet"):
+                with folder.open_parquet(name) as file:
+                    yield from file.iter_batches(columns=list(columns or file.schema_arrow.names), batch_size=4096)
+
+    def _check(self, split: str, num_rows: int) -> None:
+        """Refuse a split of which shards are lost, or that was changed."""
+        wanted = self.facts.num_specimens[split]
+        if num_rows != wanted:
+            raise DamagedError(f"{self.folder}/split={split}", f"{num_rows:,} specimens instead of {wanted:,}")
 
 
 def labels_of(table: pa.Table) -> dict[str, npt.NDArray[np.object_]]:

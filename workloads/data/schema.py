@@ -104,7 +104,7 @@ def clean_name(value: str | None) -> str | None:
 
 
 def stands_for_nothing(value: str) -> bool:
-    """Whether a value is one of the words that stand for a missing one."""
+    """Whether a value is one of the words that stand for a missing one, in the field of a name, an id or a file."""
     return value.strip().lower() in _MISSING_WORDS
 
 
@@ -119,13 +119,8 @@ def lineage_text(lineage: Mapping[str, str | None]) -> str:
     return " ".join(known)
 
 
-def modalities_of(table: pa.Table) -> tuple[Modality, ...]:
-    """The modalities that a specimen table offers; a label at any rank is text."""
-    return offered(name for name in table.column_names if table[name].null_count < len(table))
-
-
 def offered(filled_columns: Iterable[str]) -> tuple[Modality, ...]:
-    """The modalities of a table in which these columns are filled for some specimen."""
+    """The modalities of a table in which these columns are filled for some specimen; a label at any rank is text."""
     filled = set(filled_columns)
     found: list[Modality] = []
     if filled & {"image", "image_features"}:

@@ -3,8 +3,9 @@
 Which rows form which shard depends on the table alone, so any number of workers makes the same shards, byte for byte.
 """
 
+import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -82,6 +83,8 @@ class ShardReport:
     num_rows: int
     num_labelled: Mapping[str, int]
     """Rows with a name, by rank."""
+    content: str
+    """SHA-256 over the rows' ids and images: what their specimen table does not tell."""
     rejects: tuple[tuple[str, str], ...]
 
 
@@ -93,6 +96,8 @@ class Recipe:
     """Folder that image references are relative to."""
     image_size: int
     """Shorter side that larger images are reduced to, pixels."""
+    feature_size: int | None
+    """Length of every specimen's image features; None where images are pixels."""
     modalities: tuple[Modality, ...]
     """What every specimen of the data set must have."""
     frame: str
@@ -138,38 +143,38 @@ def make_shard(table: SpecimenTable, shard: Shard, recipe: Recipe, target: Folde
     folder, report_name = target / shard.folder, f"{shard.name}.json"
     if folder.has(shard.name) and folder.has(report_name):
         stored = folder.read_json(report_name)
-        known = tuple((identifier, reason) for identifier, reason in stored["rejects"])
-        return ShardReport(shard.split, stored["num_rows"], stored["num_labelled"], known)
+        if not stored.pop("rejects"):  # one with rejects is made again, since they may have been mended
+            return ShardReport(**stored, rejects=())
+    digest = hashlib.sha256()
     num_rows, num_labelled = 0, dict.fromkeys(map(str, RANKS), 0)
     refused: list[tuple[str, str]] = []
     with (
         ImageSource(recipe.root) as images,
         folder.parquet_writer(shard.name, PREPARED_SCHEMA, compression=_COMPRESSION, use_dictionary=[*RANKS]) as writer,
     ):
-        for rows in _slices(table, shard):
-            prepared, rejects = prepare_rows(rows, recipe, images)
+        for batch in table.slices(shard.start, shard.stop, ROWS_PER_GROUP):
+            prepared, rejects = prepare_rows(pa.Table.from_batches([batch]), recipe, images)
             if len(prepared):
                 writer.write_table(prepared, ROWS_PER_GROUP)
+            for value in (*prepared["specimen_id"].cast(pa.binary()), *prepared["image"]):
+                content = value.as_py()
+                digest.update(b"-" if content is None else b"%d " % len(content) + content)
             num_rows += len(prepared)
             for rank in RANKS:
                 num_labelled[rank] += len(prepared) - prepared[rank].null_count
             refused += rejects
-    report = ShardReport(shard.split, num_rows, num_labelled, tuple(refused))
+    report = ShardReport(shard.split, num_rows, num_labelled, digest.hexdigest(), tuple(refused))
     folder.write_json(report_name, asdict(report))
     return report
-
-
-def _slices(table: SpecimenTable, shard: Shard) -> Iterator[pa.Table]:
-    for start in range(shard.start, shard.stop, ROWS_PER_GROUP):
-        yield table.rows(start, min(start + ROWS_PER_GROUP, shard.stop))
 
 
 def prepare_rows(rows: pa.Table, recipe: Recipe, images: ImageSource) -> tuple[pa.Table, list[tuple[str, str]]]:
     """Specimens as the towers take them, and those that cannot be taken with the reason."""
     rejects, kept, pictures = [], [], []
-    for number, row in enumerate(rows.select(_INSPECTED).to_pylist()):
+    lengths = pc.list_value_length(rows["image_features"]).to_pylist()
+    for number, (row, length) in enumerate(zip(rows.select(_INSPECTED).to_pylist(), lengths, strict=True)):
         try:
-            pictures.append(_picture(row, rows["image_features"][number].is_valid, recipe, images))
+            pictures.append(_picture(row, length, recipe, images))
             kept.append(number)
         except RecordError as error:
             rejects.append((row["specimen_id"], str(error)))
@@ -189,21 +194,26 @@ def prepare_rows(rows: pa.Table, recipe: Recipe, images: ImageSource) -> tuple[p
 _INSPECTED = [name for name in SPECIMEN_SCHEMA.names if name != "image_features"]
 
 
-def _picture(row: Mapping[str, str | None], has_features: bool, recipe: Recipe, images: ImageSource) -> bytes | None:
-    """The image of a specimen, none where it has features.
+def _picture(
+    row: Mapping[str, str | None], num_features: int | None, recipe: Recipe, images: ImageSource
+) -> bytes | None:
+    """The image of a specimen, none where the data set has features instead.
 
     Raises:
         RecordError: the specimen lacks what the others have, or its image does not decode.
     """
     reference = row["image"]
+    if "image" in recipe.modalities and recipe.feature_size is not None and num_features != recipe.feature_size:
+        had = "no" if num_features is None else f"{num_features}"
+        raise RecordError(f"{had} image features, and the other specimens have {recipe.feature_size}")
     has = {
-        "image": has_features or reference is not None,
+        "image": recipe.feature_size is not None or reference is not None,
         "dna": row["barcode"] is not None,
         "text": any(row[rank] for rank in RANKS),
     }
     if lacking := [name for name in recipe.modalities if not has[name]]:
         raise RecordError(f"no {' and no '.join(lacking)}, which the other specimens have")
-    if has_features or reference is None or "image" not in recipe.modalities:
+    if recipe.feature_size is not None or reference is None or "image" not in recipe.modalities:
         return None
     content = draw(Place.parse(reference)) if reference.startswith(SCHEME) else images.read(reference)
     return shrink(content, recipe.image_size)

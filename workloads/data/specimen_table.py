@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from workloads.data.schema import PROTOCOLS, SPECIMEN_SCHEMA, Protocol, even_batches
 from workloads.errors import ClibdError, DamagedError, MissingPathError, UsageError
-from workloads.storage import Folder
+from workloads.storage import Folder, cache_folder
 
 ROWS_PER_GROUP = 4096
 _METADATA = b"clibd"
@@ -111,17 +111,21 @@ class SpecimenTable:
 
     def rows(self, start: int, stop: int) -> pa.Table:
         """A run of rows; only the row groups that hold them are read."""
+        return pa.Table.from_batches(self.slices(start, stop, ROWS_PER_GROUP), schema=SPECIMEN_SCHEMA)
+
+    def slices(self, start: int, stop: int, size: int) -> Iterator[pa.RecordBatch]:
+        """A run of rows, some at a time; each row group that holds them is read once."""
         metadata, offset, first = self._file.metadata, 0, 0
         wanted: list[int] = []
         for group in range(metadata.num_row_groups):
-            size = metadata.row_group(group).num_rows
-            if offset < stop and offset + size > start:
-                first = first if wanted else offset
+            if offset < stop and offset + metadata.row_group(group).num_rows > start:
                 wanted.append(group)
-            offset += size
-        if not wanted:
-            return SPECIMEN_SCHEMA.empty_table()
-        return self._file.read_row_groups(wanted).slice(start - first, stop - start)
+            elif not wanted:
+                first = offset + metadata.row_group(group).num_rows
+            offset += metadata.row_group(group).num_rows
+        if wanted:
+            batches = self._file.iter_batches(ROWS_PER_GROUP, row_groups=wanted)
+            yield from even_batches(_cut(batches, start - first, stop - first), size)
 
     def with_splits(self, splits: pa.Array, partition: str, target: "SpecimenTable", protocol: str = "clibd") -> None:
         """Write a copy in which every specimen has its split; the target may be this very table.
@@ -143,15 +147,21 @@ class SpecimenTable:
     def sorted_by_split(self, target: "SpecimenTable") -> None:
         """Write a copy in which the specimens of a split follow one another, otherwise in the same order.
 
-        Rows wait on the disk in one file a split, so that memory does not grow with the table.
+        Rows wait on the disk in one file a split, so that memory does not grow with the table: beside the target, or in
+        the cache folder where the target is in an object store.
         """
-        with tempfile.TemporaryDirectory() as scratch:
+        waiting_room = Path(target.folder.path) if target.folder.is_local else cache_folder()
+        waiting_room.mkdir(parents=True, exist_ok=True)
+        compressed = pa.ipc.IpcWriteOptions(compression="zstd")
+        with tempfile.TemporaryDirectory(prefix="sorting-", dir=waiting_room) as scratch:
             with ExitStack() as stack:
                 waiting: dict[str, pa.ipc.RecordBatchFileWriter] = {}
                 for batch in self.batches():
                     for split in pc.unique(batch["split"]).to_pylist():
                         if split not in waiting:
-                            waiting[split] = stack.enter_context(pa.ipc.new_file(f"{scratch}/{split}", SPECIMEN_SCHEMA))
+                            waiting[split] = stack.enter_context(
+                                pa.ipc.new_file(f"{scratch}/{split}", SPECIMEN_SCHEMA, options=compressed)
+                            )
                         rows = batch.filter(pc.equal(batch["split"], split))
                         waiting[split].write_batch(rows.replace_schema_metadata(None))
             with target.writer(self.facts) as write:
@@ -182,6 +192,14 @@ class SpecimenTable:
 
             yield write
         self._forget()
+
+
+def _cut(batches: Iterable[pa.RecordBatch], start: int, stop: int) -> Iterator[pa.RecordBatch]:
+    """Rows from start to stop of a stream."""
+    offset = 0
+    for batch in batches:
+        yield batch.slice(max(0, start - offset), max(0, min(stop - offset, len(batch)) - max(0, start - offset)))
+        offset += len(batch)
 
 
 def _spilled(scratch: str, splits: Sequence[str]) -> Iterator[pa.RecordBatch]:

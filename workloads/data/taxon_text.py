@@ -48,10 +48,18 @@ def learn_word_pieces(labels: Iterable[str]) -> str:
 def published_tokenizer(weights: str) -> str:
     """The tokeniser of a Hugging Face model or of a local folder, as JSON of the `tokenizers` library.
 
+    The padding token, which `transformers` keeps elsewhere, is part of it.
+
     Raises:
         WeightsError: it cannot be had, or is none of the fast ones.
     """
-    return str(_fast_tokenizer(weights).backend_tokenizer.to_str())
+    fast = _fast_tokenizer(weights)
+    backend = fast.backend_tokenizer
+    if fast.pad_token_id is None:
+        backend.no_padding()
+    else:
+        backend.enable_padding(pad_id=fast.pad_token_id, pad_token=fast.pad_token)
+    return str(backend.to_str())
 
 
 def _fast_tokenizer(weights: str) -> Any:
@@ -85,7 +93,8 @@ class TextTokenizer:
     def from_json(content: str) -> "TextTokenizer":
         """The tokeniser that a data set keeps."""
         tokenizer = Tokenizer.from_str(content)
-        return TextTokenizer(tokenizer, pad_id=tokenizer.token_to_id("[PAD]") or 0)
+        padding = tokenizer.padding  # None for learned word pieces, whose [PAD] is the first of the special tokens
+        return TextTokenizer(tokenizer, pad_id=int(padding["pad_id"]) if padding else 0)
 
     @staticmethod
     def from_weights(weights: str) -> "TextTokenizer":

@@ -21,8 +21,12 @@ from workloads.errors import MissingPathError, RecordError, SourceError
 
 MAX_MEMBER_SIZE = 64 * 2**20
 """Bytes that a member may inflate to; the largest original of BIOSCAN has some 10 MB."""
+ENCRYPTED = 0x1 | 0x40 | 0x2000
+"""Flags of a member that is encrypted, in any of the three ways."""
 _SMALL = 2**20
-_MAX_RATIO = 200  # images do not shrink and lists of ids shrink tenfold; deflate itself ends at 1,032
+_MAX_RATIO = (
+    200  # images do not shrink; lists of ids and tables of barcodes shrink tenfold; deflate itself ends at 1,032
+)
 
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR64 = struct.Struct("<4sLQL")
@@ -30,7 +34,6 @@ _END64 = struct.Struct("<4sQ2H2L4Q")
 _ENTRY = struct.Struct("<4s6H3L5H2L")
 _LOCAL = struct.Struct("<4s5H3L2H")
 _IN_ZIP64 = 0xFFFFFFFF
-_ENCRYPTED = 0x1 | 0x40 | 0x2000
 _SIZES_FOLLOW = 0x8
 _UTF8 = 0x800
 _STORED, _DEFLATED = 0, 8
@@ -46,6 +49,11 @@ class Member(NamedTuple):
     """Byte of its local header."""
     size: int
     """Bytes it takes in the archive."""
+
+
+def most_inflated(packed: int) -> int:
+    """Bytes that a member of so many in the archive may inflate to; one that goes beyond is a bomb."""
+    return max(_SMALL, _MAX_RATIO * packed)
 
 
 def zip_members(path: Path) -> Iterator[Member]:
@@ -101,7 +109,7 @@ def read_member(file: int, place: Member, limit: int = MAX_MEMBER_SIZE) -> bytes
     body = os.pread(file, name_size + extra_size + place.size + _DESCRIPTOR, place.offset + _LOCAL.size)
     if body[:name_size] not in (name.encode("utf-8"), name.encode("cp437", "replace")):
         raise RecordError(f"the archive has another member where {name!r} should be")
-    if flags & _ENCRYPTED:
+    if flags & ENCRYPTED:
         raise RecordError(f"the member {name!r} is encrypted")
     if not flags & _SIZES_FOLLOW and size not in (place.size, _IN_ZIP64):
         raise RecordError(f"the member {name!r} has {size:,} bytes by its header, {place.size:,} by the directory")
@@ -120,7 +128,7 @@ def _unpack(packed: bytes, method: int, name: str, limit: int) -> bytes:
         return packed
     if method != _DEFLATED:
         raise RecordError(f"the member {name!r} is compressed in a way that is not read (method {method})")
-    limit = min(limit, max(_SMALL, _MAX_RATIO * len(packed)))
+    limit = min(limit, most_inflated(len(packed)))
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         content = inflate.decompress(packed, limit + 1)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from workloads.data.source import Refused
 from workloads.data.sources.columns import COLUMN_NAMES, choose_columns, parse_map
 from workloads.errors import UsageError
 
@@ -104,7 +105,7 @@ def test_pairs_that_are_none_are_an_error(pairs: list[str], reason: str) -> None
         parse_map(pairs)
 
 
-@pytest.mark.parametrize("word", ["", " ", "NA", "nan", "None", "null", "-", "not_classified", "n/a"])
+@pytest.mark.parametrize("word", ["", " ", "NA", "nan", "None", "null", "-", "not_classified", "n/a", "Unknown"])
 def test_words_for_a_missing_value_are_no_barcode_image_or_id(word: str) -> None:
     columns = choose_columns(["id", "barcode", "image", "order"], {})
     record = columns.record([word, word, word, "Diptera"], "line 2")
@@ -114,7 +115,10 @@ def test_words_for_a_missing_value_are_no_barcode_image_or_id(word: str) -> None
 
 def species(**terms: str | None) -> str | None:
     columns = choose_columns(list(terms), {})
-    return columns.record(list(terms.values()), "line 2")["species"]
+    record = columns.record(list(terms.values()), "line 2")
+    assert not isinstance(record, Refused)
+    found: str | None = record["species"]
+    return found
 
 
 @pytest.mark.parametrize(

@@ -130,10 +130,10 @@ def test_barcodes_are_cleaned_or_refused_each_with_its_line(tmp_path: Path) -> N
         "iupac": b"ACRYSWKMBDHVNGT",
         "unread": b"NNACGTNN",
         "empty": b"",
-        "unknown": b"NNNN",
+        "unsure": b"NNNN",
         "letter": b"ACXT",
         "accent": b"AC\xc3\xa9T",
-        "null": b"AC\0T",
+        "nul": b"AC\0T",
         "protein": b"MKLE*",
     }
     content = b"".join(b">%s|%s\n%s\n" % (key.encode(), LINEAGE.encode(), bases) for key, bases in cases.items())
@@ -145,10 +145,10 @@ def test_barcodes_are_cleaned_or_refused_each_with_its_line(tmp_path: Path) -> N
     reasons = report.rejects
     assert [name for name, _ in reasons] == [
         "empty",
-        "unknown",
+        "unsure",
         "letter",
         "accent",
-        "null",
+        "nul",
         "protein",
         "lower",
         "record 12",

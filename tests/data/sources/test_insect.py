@@ -250,8 +250,14 @@ def test_an_hdf5_file_that_is_none_or_has_no_images_is_refused(tmp_path: Path) -
         insect_source(tmp_path, None)
     with h5py.File(tmp_path / "INSECT_images.hdf5", "w") as file:
         file["images"] = h5py.ExternalLink("other.hdf5", "/images")
-    with pytest.raises(SourceError, match="no such group"):
+    with pytest.raises(SourceError, match="images: a link, which could lead to other files"):
         insect_source(tmp_path, None)
+    for content, reason in (({"images": [1, 2]}, "images: not a group"), ({"a": [1]}, "images: it is not there")):
+        with h5py.File(tmp_path / "INSECT_images.hdf5", "w") as file:
+            for name, values in content.items():
+                file[name] = values
+        with pytest.raises(SourceError, match=reason):
+            insect_source(tmp_path, None)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from workloads.data.hdf5_files import dataset, datasets_of, groups_of, open_hdf5, read_slice, rows_at_once
+from workloads.data.hdf5_files import MAX_ROWS, dataset, datasets_of, groups_of, open_hdf5, read_slice, rows_at_once
 from workloads.data.image_source import hdf5_reference
 from workloads.data.schema import clean_name
 from workloads.data.source import RawRecord, Refused, Source
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import h5py
 
 _ROWS = 4096
-_MAX_ROWS = 2**25  # seven times the rows of BIOSCAN-5M
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,8 +259,8 @@ def _num_rows(file: "h5py.File", group: str) -> int:
     if len(lengths) != 1:
         raise SourceError(file.filename, group, "its datasets do not have equally many rows")
     num_rows = lengths.pop()
-    if num_rows > _MAX_ROWS:
-        raise SourceError(file.filename, group, f"it claims {num_rows:,} rows; {_MAX_ROWS:,} are allowed")
+    if num_rows > MAX_ROWS:
+        raise SourceError(file.filename, group, f"it claims {num_rows:,} rows; {MAX_ROWS:,} are allowed")
     kinds = "".join(dataset(file, f"{group}/{name}").dtype.str for name in images)  # such as |u1<i8
     if images and (not kinds.startswith("|u1") or "S" in kinds or "O" in kinds):
         raise SourceError(file.filename, group, "its images are not bytes with their lengths")

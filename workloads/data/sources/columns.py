@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from workloads.data.schema import stands_for_nothing
 from workloads.data.source import RawRecord, Refused
 from workloads.errors import UsageError
 from workloads.spec import RANKS
@@ -33,9 +34,6 @@ _MARKERS = ("markercode", "marker")
 _COI = re.compile(r"(mt-?)?CO-?X?-?(I|1)(?![A-Z])|cytochrome\b.*\boxidase\b.*\b(1|I)\b", re.IGNORECASE)
 _LINKED_SEQUENCES = ("associatedsequences",)  # sequences, or links to them
 
-# `NA` would be a barcode of one base, once its N is trimmed.
-_MISSING_WORDS = frozenset({"", "-", "na", "n/a", "nan", "none", "null", "not_classified", "not classified"})
-_LONGEST_MISSING_WORD = max(map(len, _MISSING_WORDS))
 _SEQUENCE = re.compile(r"[A-Za-z.\s-]+")
 _BINOMIAL = re.compile(r"([A-Z][^\W\d_]+) (?:\([A-Z][^\W\d_]+\) )?([a-z](?:[^\W\d_]|-)+)(?= |,|$)")
 _NO_EPITHETS = {"sp", "spp", "cf", "aff", "nr", "gen", "de", "du", "des", "la", "le", "di", "da", "van", "von", "der"}
@@ -60,10 +58,10 @@ class Columns:
         """The record of values that are under our names already; one whose sequence is of another gene is refused."""
         for field in ("specimen_id", "barcode", "image"):
             value = raw.get(field)
-            if value is not None and len(value) <= _LONGEST_MISSING_WORD and value.strip().lower() in _MISSING_WORDS:
+            if value is not None and stands_for_nothing(value):
                 raw[field] = None
         marker = (raw.pop("marker", None) or "").strip()
-        if raw.get("barcode") and marker.lower() not in _MISSING_WORDS and not _COI.match(marker):
+        if raw.get("barcode") and not stands_for_nothing(marker) and not _COI.match(marker):
             return Refused(raw.get("specimen_id") or where, f"{where}: its sequence is of {marker[:40]!r}, not of COI")
         if "linked_sequences" in raw:
             linked = raw.pop("linked_sequences")
@@ -169,7 +167,7 @@ def _listed(names: Sequence[str]) -> str:
 def _is_name(word: str | None) -> bool:
     """Whether a genus or an epithet is given, and not a word such as `sp.` that says it is not."""
     first = (word or "").strip().lower()
-    return first not in _MISSING_WORDS and first.split()[0].rstrip(".") not in _NO_EPITHETS
+    return not stands_for_nothing(first) and first.split()[0].rstrip(".") not in _NO_EPITHETS
 
 
 def _darwin_core_species(

@@ -18,6 +18,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from workloads.data.hdf5_files import open_hdf5, own_datasets_of
+from workloads.data.image_source import hdf5_reference
 from workloads.data.source import Refused
 from workloads.data.sources.delimited import read_delimited
 from workloads.data.sources.matlab import Array, read_variables, texts, zero_based
@@ -161,7 +163,7 @@ def image_finder(folder: Path) -> ImageFinder | None:
             return lambda species, identifier: files.get((species, identifier))
     if (folder / IMAGES_FILE).is_file():
         datasets = _hdf5_images(folder / IMAGES_FILE)
-        return lambda _, identifier: f"hdf5:{IMAGES_FILE}#images/{identifier}" if identifier in datasets else None
+        return lambda _, name: hdf5_reference(IMAGES_FILE, f"images/{name}") if name in datasets else None
     return None
 
 
@@ -178,16 +180,5 @@ def _image_files(folder: Path, images: str) -> dict[tuple[str, str], str]:
 
 def _hdf5_images(path: Path) -> frozenset[str]:
     """Ids of the images that the file itself holds; links to other files are not followed."""
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            if not isinstance(file.get("images", getlink=True), h5py.HardLink) or not isinstance(
-                file["images"], h5py.Group
-            ):
-                raise SourceError(str(path), "images", "no such group")
-            group = file["images"]
-            own = (name for name in group if isinstance(group.get(name, getlink=True), h5py.HardLink))
-            return frozenset(name for name in own if "#" not in name)
-    except (OSError, RuntimeError, KeyError) as error:
-        raise SourceError(str(path), "", f"not readable as HDF5 ({' '.join(str(error).split())})") from error
+    with open_hdf5(path) as file:
+        return frozenset(name for name in own_datasets_of(file, "images") if "#" not in name)

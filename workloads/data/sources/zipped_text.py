@@ -8,17 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from workloads.data.zip_members import zip_members
+from workloads.data.zip_members import ENCRYPTED, most_inflated, zip_members
 from workloads.errors import MissingPathError, SourceError
 
 READING_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile, struct.error)
 """What reading a text file that is cut off or damaged can raise, packed or not."""
 
 _MOST_MEMBERS = 1000  # of archives that hold tables; those of images hold a million
-_MAX_RATIO = 200  # tables of barcodes shrink tenfold; deflate itself ends at 1,032
-_SMALL = 1 << 20
 _READ_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_ENCRYPTED = 0x1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +48,12 @@ class ZippedText:
             raise SourceError(str(self), "", f"not readable ({' '.join(str(error).split())})") from error
 
     def _check(self, found: zipfile.ZipInfo) -> None:
-        if found.flag_bits & _ENCRYPTED:
+        if found.flag_bits & ENCRYPTED:
             raise SourceError(str(self), "", "it is encrypted")
         if found.compress_type not in _READ_METHODS:
             reason = f"it is compressed in a way that is not read (method {found.compress_type})"
             raise SourceError(str(self), "", reason)
-        if found.file_size > max(_SMALL, _MAX_RATIO * found.compress_size):
+        if found.file_size > most_inflated(found.compress_size):
             reason = f"{found.compress_size:,} bytes that inflate to {found.file_size:,} are no table"
             raise SourceError(str(self), "", reason)
 
