@@ -107,18 +107,11 @@ class Folder:
         Raises:
             DamagedError: the file is not Parquet, or carries extension types, which could make a reader run code.
         """
-        try:
+        with self._reading_parquet(name):
             file = self._fs.open_input_file(f"{self.path}/{name}")
             if has_extension_types(file):
                 raise DamagedError(f"{self}/{name}", REFUSAL)
             return pq.ParquetFile(file)
-        except FileNotFoundError:
-            raise
-        except (pa.ArrowInvalid, OSError) as error:
-            # Arrow reports broken pages as an OSError without a number; one with a number is about the disk.
-            if isinstance(error, OSError) and (error.errno is not None or not self.is_local):
-                raise
-            raise DamagedError(f"{self}/{name}", f"not Parquet ({error})") from error
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """A Parquet file.
@@ -126,12 +119,18 @@ class Folder:
         Raises:
             DamagedError: the file is not Parquet, or no longer what was written.
         """
+        with self._reading_parquet(name), self.open_parquet(name) as file:
+            return file.read(columns=columns)
+
+    @contextmanager
+    def _reading_parquet(self, name: str) -> Iterator[None]:
+        """Tells a damaged file from a disk that fails."""
         try:
-            with self.open_parquet(name) as file:
-                return file.read(columns=columns)
+            yield
         except FileNotFoundError:
             raise
         except (pa.ArrowInvalid, OSError) as error:
+            # Arrow reports broken pages as an OSError without a number; one with a number is about the disk.
             if isinstance(error, OSError) and (error.errno is not None or not self.is_local):
                 raise
             raise DamagedError(f"{self}/{name}", f"not Parquet ({error})") from error

@@ -102,8 +102,11 @@ def test_the_files_that_scipy_is_tested_on_are_read_as_scipy_reads_them_or_refus
     for path in samples():
         try:
             wanted = [name for name, _, _ in scipy.io.whosmat(str(path))]
+        except (NotImplementedError, ValueError, TypeError, zlib.error):  # what scipy itself says of its broken samples
+            wanted = ["ids"]
+        try:
             found = read_variables(path, wanted)
-        except (SourceError, NotImplementedError, ValueError, TypeError, zlib.error):
+        except SourceError:
             refused += 1
             continue
         expected = scipy.io.loadmat(str(path), variable_names=list(found)) if found else {}
