@@ -27,15 +27,27 @@ def best_seconds(sides: Mapping[str, Callable[[], object]], rounds: int = ROUNDS
     return best
 
 
-def publish(name: str, figures: Mapping[str, Any]) -> None:
-    """Print figures as JSON and write them to a file named after benchmark, commit and hardware."""
+def publish(name: str, figures: Mapping[str, Any], folder: Path | None = None, show: bool = True) -> Path:
+    """Write figures as JSON to a file named after benchmark, commit and hardware, and print them.
+
+    Args:
+        name: of the benchmark.
+        figures: what it measured.
+        folder: where the file goes; None: `benchmarks/results`.
+        show: whether to print too, which a benchmark that publishes after each of its parts does only at the end.
+
+    Returns:
+        The file.
+    """
     source = provenance()
     about = {"hardware": hardware(), "commit": source["commit"], "packages": source["packages"]}
     text = json.dumps({**figures, **about}, indent=1)
-    out = Path(__file__).parent / "results" / f"{name}-{source['commit']}-{hardware()}.json"
+    out = (folder or Path(__file__).parent / "results") / f"{name}-{source['commit']}-{hardware()}.json"
     out.parent.mkdir(exist_ok=True)
     out.write_text(text + "\n")
-    print(text)
+    if show:
+        print(text)
+    return out
 
 
 def hardware() -> str:

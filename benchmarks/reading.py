@@ -22,10 +22,10 @@ from torch.utils.data import DataLoader
 from benchmarks.measuring import publish
 from benchmarks.preparation import make_table
 from orchestrator.session import ray_session
-from sweeps.bases import base_spec
 from workloads.data.batches import EpochBatches, Specimens
 from workloads.data.preparation import Wanted, prepare
 from workloads.data.prepared import PreparedDataset
+from workloads.experiments import Data, base_spec
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
 
@@ -66,16 +66,8 @@ def main() -> None:
 
 
 def spec_for(dataset: PreparedDataset) -> ExperimentSpec:
-    facts = dataset.facts
-    base = base_spec(
-        "small",
-        dataset=facts.name,
-        data_fingerprint=facts.fingerprint,
-        synthetic=True,
-        modalities=("image", "dna"),
-        has_image_features=False,
-        seed=42,
-    )
+    data = replace(Data.of(dataset.facts), modalities=("image", "dna"))
+    base = base_spec("small", data)
     return replace(base, batch_size=BATCH_SIZE, image=replace(base.image, image_size=224))
 
 

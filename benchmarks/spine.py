@@ -8,9 +8,8 @@ Training in one process, specimens per second; and the share of a sweep's wall t
 import os
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,18 +21,19 @@ from orchestrator.progress import SweepDisplay
 from orchestrator.resources import choose_resources
 from orchestrator.session import ray_session
 from orchestrator.sweep import SweepRequest, points_of, run_sweep
-from workloads.data.batches import Specimens
 from workloads.data.collect import collect
 from workloads.data.partition import partition
 from workloads.data.preparation import Wanted, prepare
 from workloads.data.prepared import PreparedDataset
 from workloads.data.sources.synthetic_source import synthetic_source
 from workloads.data.specimen_table import SpecimenTable
-from workloads.experiment import open_model
+from workloads.execution import Execution
+from workloads.experiment import open_experiment
 from workloads.record import find_runs
 from workloads.storage import Folder
-from workloads.training.loop import EpochReport, Event, Save, fit
+from workloads.training.loop import Training, fit
 from workloads.training.placement import Placement
+from workloads.training.report import EpochReport, StepReport
 
 NUM_SPECIMENS = 2000
 WANTED = Wanted(name="data", image_size=48)  # smaller than the drawings, so that every image is resized
@@ -64,23 +64,27 @@ def training(folder: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     for point in points_of(request, dataset.facts):
         spec = replace(point.spec, epochs=3)
-        model, tokenizer = open_model(spec, None, dataset.tokenizer_json())
-        specimens = Specimens(dataset, dataset.facts.splits.training, spec, tokenizer)
-        rates: list[float] = []
-        fit(
-            spec,
-            model,
-            specimens,
-            Placement(),
-            resume=None,
-            on_epoch=partial(_note_rate, rates),
-        )
-        found[f"{spec.precision}_specimens_per_second"] = max(rates)
+        experiment = open_experiment(spec, dataset)
+        specimens = experiment.specimens(dataset, dataset.facts.splits.training)
+        run = Training(spec, experiment.model, len(specimens), Placement(), Execution())
+        paces = Paces()
+        fit(run, specimens, [paces])
+        found[f"{spec.precision}_specimens_per_second"] = max(paces.rates)
     return found
 
 
-def _note_rate(rates: list[float], report: EpochReport, steps: Sequence[Event], save: Save) -> None:
-    rates.append(report.specimens_per_second)
+class Paces:
+    """Specimens per second of each epoch."""
+
+    def __init__(self) -> None:
+        self.rates: list[float] = []
+
+    def on_step(self, report: StepReport) -> None:
+        """Not of interest."""
+
+    def on_epoch(self, report: EpochReport) -> None:
+        """Note the pace."""
+        self.rates.append(report.specimens_per_second)
 
 
 def sweep(folder: Path) -> dict[str, float]:

@@ -5,11 +5,12 @@ from typing import Annotated, Literal
 
 import typer
 
+from orchestrator.cli_train import train
 from workloads.command_line import run_command
 
 app = typer.Typer(
     help="CLIBD on Ray: align insect images, COI barcodes and taxonomic text.\n\n"
-    "clibd data import SOURCE → clibd data partition → clibd data prepare → clibd-sweep NAME --data DIR",
+    "clibd data import SOURCE → clibd data partition → clibd data prepare → clibd train, or clibd-sweep, --data DIR",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -132,6 +133,28 @@ def prepare(
         max_rejects=max_rejects,
     )
     prepare_command(specimens, to, wanted, address)
+
+
+app.command()(train)
+
+
+@app.command()
+def convert(
+    source: Annotated[str, typer.Argument(help="Checkpoint (.pth), or a published name such as barcodebert-5mer.")],
+    to: Annotated[str | None, typer.Option(help="Folder to write. Published names have a default.")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Word pieces of a text tower: Hugging Face id or folder. Default: BERT's.")
+    ] = None,
+) -> None:
+    """Turn a released checkpoint into safetensors with JSON beside; every tensor in it is accounted for.
+
+    Published names: barcodebert-5mer, clibd-image-dna, clibd-image-dna-text, clibd-image-text, and clibd-5m-… of each.
+
+    Example: clibd convert best.pth --to released, then clibd evaluate released --data DIR
+    """
+    from orchestrator.convert_command import convert_command
+
+    convert_command(source, to, tokenizer)
 
 
 @app.command()

@@ -34,6 +34,14 @@ class Scales(StrEnum):
     SMALL = "small"
 
 
+class Recipes(StrEnum):
+    """Readings of the paper."""
+
+    PAPER = "paper"
+    AUTHORS = "authors"
+    CORRECTED = "corrected"
+
+
 @app.command("list")
 def list_sweeps() -> None:
     """List the sweeps and the tables they regenerate."""
@@ -56,6 +64,13 @@ def _command(sweep: Sweep) -> None:
             Scales | None,
             typer.Option(help="The published encoders, or small ones. Default: paper; small with --demo."),
         ] = None,
+        recipe: Annotated[
+            Recipes | None,
+            typer.Option(
+                help="The paper's text, its authors' code, or the best we know (docs/fidelity.md). "
+                "Default: paper, and corrected at the small scale."
+            ),
+        ] = None,
         runs: Annotated[
             str, typer.Option(help="Where runs are kept: a folder, or an s3:// or gs:// address.")
         ] = "runs",
@@ -71,6 +86,9 @@ def _command(sweep: Sweep) -> None:
         workers: Annotated[
             int | None, typer.Option(min=1, help="Workers of one run. Default: GPUs, or two CPUs.")
         ] = None,
+        offline: Annotated[
+            bool, typer.Option("--offline", help="Take published weights from this machine only.")
+        ] = False,
         cpu: Annotated[bool, typer.Option("--cpu", help="Train on CPUs, also where there are GPUs.")] = False,
         wandb: Annotated[Wandb, typer.Option(help="Log to Weights & Biases.")] = Wandb.OFF,
     ) -> None:
@@ -81,16 +99,19 @@ def _command(sweep: Sweep) -> None:
                 f"`clibd-sweep {sweep.name}` needs data: `--data DIR` with a data set from `clibd data prepare`, "
                 "or `--demo` for built-in synthetic insects."
             )
+        size = scale or (Scales.SMALL if demo else Scales.PAPER)
         carry_out(
             Asked(
                 sweep=sweep.name,
                 data=data,
-                scale=(scale or (Scales.SMALL if demo else Scales.PAPER)).value,
+                scale=size.value,
+                recipe=(recipe or (Recipes.PAPER if size is Scales.PAPER else Recipes.CORRECTED)).value,
                 runs=runs,
                 plan_only=plan,
                 num_seeds=seeds,
                 address=address,
                 workers=workers,
+                offline=offline,
                 cpu_only=cpu,
                 wandb=wandb.value,
             )

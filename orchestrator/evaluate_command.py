@@ -1,23 +1,20 @@
 """Carries out `clibd evaluate`: a trained run on another prepared data set."""
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 
 from orchestrator.progress import stderr_console
 from results.render import grid, percent
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared import DatasetFacts, PreparedDataset
 from workloads.errors import MissingPathError, ModalitiesError
 from workloads.evaluation.evaluate import evaluate, write_evaluation
-from workloads.experiment import open_model
+from workloads.experiment import Experiment, open_run
 from workloads.record import Measurement, RunFolder
 from workloads.spec import RANKS
 from workloads.storage import Folder
-from workloads.training.checkpoint import MODEL, load_weights
 from workloads.training.placement import Placement
 
 
@@ -27,19 +24,16 @@ def evaluate_command(run_address: str, data: str, out: str | None, form: str) ->
     run, dataset = RunFolder(Folder(run_address)), PreparedDataset(Folder(data))
     if run.state() != "finished":
         raise MissingPathError(run_address, "finished run", "Name a run folder of a sweep, RUNS/SWEEP/RUN.")
-    spec, facts = run.spec(), dataset.facts
-    feature_size = run.folder.read_json("inputs.json")["feature_size"]
-    same_images = feature_size == facts.feature_size
-    shared = [name for name in spec.modalities if name in facts.modalities and (name != "image" or same_images)]
+    experiment, facts = open_run(run), dataset.facts
+    shared = [
+        name for name in experiment.spec.modalities if name in facts.modalities and _fits(name, experiment, facts)
+    ]
     if not shared:
         raise ModalitiesError(facts.name, ())
-    model, tokenizer = open_model(spec, feature_size, run.folder.read("tokenizer.json").decode())
-    with tempfile.TemporaryDirectory() as scratch:
-        (Path(scratch) / MODEL).write_bytes(run.folder.read(MODEL))
-        load_weights(Path(scratch), model)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    experiment.model.to(device)
     console.print(f"Embedding {facts.name} ({', '.join(shared)}) with {run.id}")
-    result = evaluate(spec, model.to(device), dataset, tokenizer, Placement.here(device), shared)
+    result = evaluate(experiment, dataset, Placement.here(device), shared)
     target = Folder(out) if out else run.folder / f"evaluation-{facts.name}"
     write_evaluation(RunFolder(target), result)
     if form == "json":
@@ -47,6 +41,16 @@ def evaluate_command(run_address: str, data: str, out: str | None, form: str) ->
     else:
         print(_table(result.measurements))
     console.print(f"Embeddings, predictions and measurements: {target}")
+
+
+def _fits(modality: str, experiment: Experiment, facts: DatasetFacts) -> bool:
+    """Whether the data set has what the tower takes: pixels or bases, or features of the same length."""
+    towers = experiment.inputs
+    if modality == "image":
+        return towers.image_feature_size == facts.image_feature_size
+    if modality == "dna" and experiment.spec.dna.kind == "features":
+        return towers.dna_feature_size == facts.dna_feature_size
+    return True
 
 
 def _table(measurements: Sequence[Measurement]) -> str:

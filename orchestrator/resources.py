@@ -1,6 +1,8 @@
 """What a run may use. None of it decides a number."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from workloads.execution import Execution
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -14,6 +16,9 @@ class Resources:
     """Processes that prepare batches for each worker."""
     threads: int = 1
     """Of torch in each worker."""
+    offline: bool = False
+    """Whether published weights may only come from this machine."""
+    execution: Execution = field(default_factory=Execution)
 
     @property
     def describe(self) -> str:

@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from orchestrator.resources import Resources, choose_resources
 from workloads.errors import UsageError
 
 _SETTINGS = {
@@ -25,11 +26,17 @@ _LOCAL_ONLY = {
 }
 
 
-def num_gpus_here() -> int:
-    """GPUs that torch can use on this machine."""
+def resources_here(workers: int | None, address: str | None, cpu_only: bool) -> Resources:
+    """The workers of one run, on this machine or on a cluster."""
     import torch
 
-    return torch.cuda.device_count()
+    return choose_resources(
+        num_cpus=os.cpu_count() or 1,
+        num_gpus=torch.cuda.device_count(),
+        remote=address is not None,
+        workers=workers,
+        cpu_only=cpu_only,
+    )
 
 
 @contextmanager

@@ -14,14 +14,14 @@ from orchestrator.progress import SweepDisplay
 from orchestrator.resources import Resources, concurrent_runs
 from orchestrator.trial import drive_run
 from sweeps import SWEEPS
-from sweeps.bases import base_spec
-from sweeps.point import Point, Scale
-from workloads.data.batches import check_batch
+from sweeps.point import Point
+from workloads.data.batches import check_batch, num_trained
 from workloads.data.prepared import DatasetFacts, PreparedDataset
 from workloads.errors import FailedRunsError, ModalitiesError
 from workloads.evaluation.floors import compute_floors
+from workloads.experiments import Data, Scale, base_spec
 from workloads.record import RunFolder, find_runs, measurements_to_table
-from workloads.spec import spec_to_dict
+from workloads.spec import Recipe, spec_to_dict
 from workloads.storage import Folder
 
 SEEDS = (42, 43, 44, 45, 46)
@@ -35,6 +35,7 @@ class SweepRequest:
     scale: Scale
     data: Folder
     runs: Folder
+    recipe: Recipe = "corrected"
     num_seeds: int = 1
     wandb: str = "off"
 
@@ -49,15 +50,7 @@ def points_of(request: SweepRequest, facts: DatasetFacts) -> list[Point]:
         raise ModalitiesError(facts.name, facts.modalities)
     points = []
     for seed in SEEDS[: request.num_seeds]:
-        base = base_spec(
-            request.scale,
-            dataset=facts.name,
-            data_fingerprint=facts.fingerprint,
-            synthetic=facts.synthetic,
-            modalities=facts.modalities,
-            has_image_features=facts.feature_size is not None,
-            seed=seed,
-        )
+        base = base_spec(request.scale, Data.of(facts), request.recipe, seed)
         points += SWEEPS[request.name].points(base, request.scale)
     return points
 
@@ -79,7 +72,7 @@ def ready(request: SweepRequest, facts: DatasetFacts, resources: Resources) -> P
     """
     todo = plan_of(request, facts)
     for point in todo.to_run:
-        check_batch(point.spec, facts.num_training, resources.num_workers)
+        check_batch(point.spec, num_trained(point.spec, facts), resources.num_workers)
     return todo
 
 

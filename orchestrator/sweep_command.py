@@ -1,7 +1,6 @@
 """Carries out `clibd-sweep NAME`: data, session, sweep, table and report, in this order."""
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from rich.console import Console
@@ -9,16 +8,17 @@ from rich.console import Console
 from orchestrator.demo import prepare_demo
 from orchestrator.plan import Plan
 from orchestrator.progress import SweepDisplay, stderr_console
-from orchestrator.resources import Resources, choose_resources
-from orchestrator.session import num_gpus_here, ray_session
+from orchestrator.resources import Resources
+from orchestrator.session import ray_session, resources_here
 from orchestrator.sweep import SweepRequest, plan_of, ready, run_sweep
 from results.report import write_report
 from results.sweep_table import render_sweep_table
 from sweeps import SWEEPS
-from sweeps.point import Scale
 from workloads.data.prepared import DatasetFacts, PreparedDataset
 from workloads.errors import FailedRunsError
+from workloads.experiments import Scale
 from workloads.record import find_runs
+from workloads.spec import Recipe
 from workloads.storage import Folder
 
 
@@ -35,6 +35,8 @@ class Asked:
     num_seeds: int
     address: str | None
     workers: int | None
+    recipe: str
+    offline: bool
     cpu_only: bool
     wandb: str
 
@@ -42,19 +44,14 @@ class Asked:
 def carry_out(asked: Asked) -> None:
     """Run a sweep, or print its plan."""
     console = stderr_console()
-    resources = choose_resources(
-        num_cpus=os.cpu_count() or 1,
-        num_gpus=num_gpus_here(),
-        remote=asked.address is not None,
-        workers=asked.workers,
-        cpu_only=asked.cpu_only,
-    )
+    resources = replace(resources_here(asked.workers, asked.address, asked.cpu_only), offline=asked.offline)
     demo = Folder(f"{asked.runs.rstrip('/')}/synthetic-insects")
     request = SweepRequest(
         name=asked.sweep,
         scale=cast(Scale, asked.scale),
         data=Folder(asked.data) if asked.data else demo,
         runs=Folder(asked.runs),
+        recipe=cast(Recipe, asked.recipe),
         num_seeds=asked.num_seeds,
         wandb=asked.wandb,
     )

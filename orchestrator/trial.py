@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.resources import Resources
 from orchestrator.train import run_training
+from workloads.execution import Execution
 from workloads.record import RunFolder, provenance
 from workloads.spec import spec_from_dict
 from workloads.storage import Folder
@@ -22,6 +23,10 @@ def drive_run(config: Mapping[str, Any]) -> None:
     run = RunFolder(Folder(job["run"]))
     run.folder.remove("status.json")  # of an earlier attempt that failed
     run.begin(spec, job["point"], provenance(job["argv"]))
-    run_training(spec, run, job["data"], Resources(**job["resources"]), [TuneReportCallback()])
+    run_training(spec, run, job["data"], _resources(job["resources"]), [TuneReportCallback()])
     if run.state() == "finished":
         run.folder.remove_folder("checkpoints")
+
+
+def _resources(plain: Mapping[str, Any]) -> Resources:
+    return Resources(**{**plain, "execution": Execution(**plain["execution"])})

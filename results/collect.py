@@ -37,13 +37,13 @@ class FinishedRun:
     def statistic(self, name: str) -> float | None:
         """A cost of the run; None where there was no GPU to measure.
 
-        The paper's `cuda_memory_gb` adds allocated to reserved memory, which counts the former twice; so does this, for
-        the comparison only.
+        The paper's `cuda_memory_gb` adds allocated to reserved memory, which counts the former twice; so does this
+        field of the log, for the comparison only.
         """
         epochs = self.epochs()
         if name == "hours_per_epoch":
             return float(sum(event["seconds"] for event in epochs) / len(epochs) / 3600)
-        memory = max(event["allocated_gb"] + event["reserved_gb"] for event in epochs)
+        memory = max(event["papers_memory_gb"] for event in epochs)
         return float(memory) if memory else None
 
 

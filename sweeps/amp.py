@@ -6,14 +6,19 @@ clibd-sweep amp --demo
 from dataclasses import replace
 from typing import Literal
 
-from sweeps.point import Point, Scale, Sweep, scaled_batch
+from sweeps.point import Point, Sweep
+from workloads.experiments import Scale, scaled_batch
 from workloads.spec import ExperimentSpec
 
 PRECISIONS: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
 
 
 def points(base: ExperimentSpec, scale: Scale) -> list[Point]:
-    """Full precision and bf16, both with the published batch of 300."""
+    """Full precision and bf16, both with the published batch of 300.
+
+    The authors' configurations fix the temperature, and so does their recipe.
+    """
+    base = replace(base, trainable_temperature=base.trainable_temperature and base.recipe != "authors")
     return [
         Point(
             row={"amp": precision == "bf16"},

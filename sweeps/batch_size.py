@@ -5,7 +5,8 @@ clibd-sweep batch-size --demo
 
 from dataclasses import replace
 
-from sweeps.point import Point, Scale, Sweep, scaled_batch
+from sweeps.point import Point, Sweep
+from workloads.experiments import Scale, scaled_batch
 from workloads.spec import ExperimentSpec
 
 BATCH_SIZES = (500, 1000, 1500, 2000)

@@ -2,25 +2,28 @@
 
     clibd-sweep encoders --demo
 
-The OpenCLIP rows take CLIP ViT-L/14's two towers ("pre-trained on OpenAI's dataset", section B.1.3). At the small scale
-every tower is drawn at random, so the rows differ in shape and size only.
+The OpenCLIP rows take CLIP ViT-L/14's two towers, "pre-trained on OpenAI's dataset" (section B.1.3); the authors' code
+takes those of CommonPool, and so does their recipe. At the small scale every tower is drawn at random, so the rows
+differ in shape and size only.
 """
 
 from dataclasses import replace
 
-from sweeps.point import Point, Scale, Sweep, Value, scaled_batch
+from sweeps.point import Point, Sweep, Value
+from workloads.experiments import Scale, scaled_batch
 from workloads.spec import ExperimentSpec, ImageTower, Modality, TextTower
 
-_CLIP = "openai/clip-vit-large-patch14"
 _ROW: dict[str, Value] = {"epochs": 15, "batch_size": 200, "dna_encoder": "BarcodeBERT"}
 
 
 def points(base: ExperimentSpec, scale: Scale) -> list[Point]:
     """The rows of the table that the data can fill, five with all modalities.
 
-    Data sets of image features vary the MLP in place of the transformer.
+    Data sets of image features vary the MLP in place of the transformer. The authors' configurations fix the
+    temperature, and so does their recipe.
     """
-    encoders = _paper_encoders() if scale == "paper" else _small_encoders(base)
+    base = replace(base, trainable_temperature=base.trainable_temperature and base.recipe != "authors")
+    encoders = _paper_encoders(base) if scale == "paper" else _small_encoders(base)
     (clip_image, clip_text), (large_image, large_text) = encoders["clip"], encoders["large"]
     if base.image.kind == "features":
         clip_image = large_image = replace(base.image, width=2 * (base.image.width or 512))
@@ -47,22 +50,35 @@ def points(base: ExperimentSpec, scale: Scale) -> list[Point]:
     return [no_dna, *with_dna] if no_dna else with_dna
 
 
-def _paper_encoders() -> dict[str, tuple[ImageTower, TextTower]]:
+def _paper_encoders(base: ExperimentSpec) -> dict[str, tuple[ImageTower, TextTower]]:
+    clip, weights = ("ViT-L-14-quickgelu", "openai")  # OpenAI trained with another form of GELU than CommonPool
+    if base.recipe == "authors":
+        clip, weights = ("ViT-L-14", "commonpool_xl_laion_s13b_b90k")
+    bert_base = "google-bert/bert-base-uncased"
     return {
         "clip": (
-            ImageTower(architecture="vit_large_patch14_clip_224.openai", weights="timm"),
-            TextTower(kind="clip", weights=_CLIP),
+            ImageTower(kind="openclip", architecture=clip, weights=weights),
+            TextTower(
+                kind="openclip",
+                architecture=clip,
+                weights=weights,
+                width=768,
+                depth=12,
+                num_heads=12,
+                hidden_width=3072,
+                missing_rank=base.text.missing_rank,
+            ),
         ),
         "large": (
-            ImageTower(architecture="vit_large_patch16_224", weights="timm"),
-            TextTower(weights="google-bert/bert-base-uncased"),
+            replace(base.image, architecture="vit_large_patch16_224"),
+            replace(base.text, weights=bert_base, width=768, depth=12, num_heads=12, hidden_width=3072),
         ),
     }
 
 
 def _small_encoders(base: ExperimentSpec) -> dict[str, tuple[ImageTower, TextTower]]:
     """The same contrasts among small towers: another kind of text tower, and twice the width and depth."""
-    clip_text = replace(base.text, kind="clip")
+    clip_text = replace(base.text, kind="openclip")
     large = (
         replace(base.image, width=144, depth=5),
         replace(base.text, width=128, depth=2, hidden_width=256),

@@ -6,12 +6,11 @@ Both in fp32: the published row of full fine-tuning takes the 4.03 hours an epoc
 """
 
 from dataclasses import replace
-from typing import Literal
 
-from sweeps.point import Point, Scale, Sweep, scaled_batch
+from sweeps.point import Point, Sweep
+from workloads.experiments import Scale, scaled_batch
+from workloads.recipes import with_fine_tuning
 from workloads.spec import ExperimentSpec
-
-FINE_TUNING: tuple[Literal["full", "lora"], ...] = ("full", "lora")
 
 
 def points(base: ExperimentSpec, scale: Scale) -> list[Point]:
@@ -20,9 +19,9 @@ def points(base: ExperimentSpec, scale: Scale) -> list[Point]:
         Point(
             row={"fine_tuning": method},
             label=method,
-            spec=replace(base, fine_tuning=method, precision="fp32", batch_size=scaled_batch(300, scale)),
+            spec=replace(spec, precision="fp32", batch_size=scaled_batch(300, scale)),
         )
-        for method in FINE_TUNING
+        for method, spec in (("full", base), ("lora", with_fine_tuning(base, "lora")))
     ]
 
 

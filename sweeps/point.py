@@ -2,12 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
+from workloads.experiments import Scale
 from workloads.spec import ExperimentSpec
-
-Scale = Literal["paper", "small"]
-"""`paper`: the published encoders and batches. `small`: towers of a million parameters and a tenth of the batch."""
 
 Value = str | int | float | bool | None
 
@@ -33,8 +30,3 @@ class Sweep:
     question: str
     points: Callable[[ExperimentSpec, Scale], list[Point]]
     """The points, derived from a base spec."""
-
-
-def scaled_batch(batch_size: int, scale: Scale) -> int:
-    """A published batch size at a scale."""
-    return batch_size if scale == "paper" else batch_size // 10

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from workloads.data.prepared import PreparedDataset
 from workloads.data.shards import Shard, ShardReport
 from workloads.data.sources.synthetic_source import synthetic_source
 from workloads.data.specimen_table import SpecimenTable
+from workloads.recipes import with_fine_tuning
 from workloads.spec import DnaTower, ExperimentSpec, ImageTower, TextTower
 from workloads.storage import Folder
 
@@ -95,4 +95,4 @@ def tiny_spec(tiny_dataset: PreparedDataset) -> ExperimentSpec:
 @pytest.fixture(scope="session")
 def tiny_lora_spec(tiny_spec: ExperimentSpec) -> ExperimentSpec:
     """The same with frozen transformers and adapters."""
-    return replace(tiny_spec, fine_tuning="lora")
+    return with_fine_tuning(tiny_spec, "lora")

@@ -23,7 +23,8 @@ EXAMPLES: list[Exception] = [
     errors.DriftError("beetles-b500", "epochs", "15", "20"),
     errors.DamagedError("dataset.json", "not JSON"),
     errors.WeightsError("dna", "bert", "no such file"),
-    errors.NonFiniteLossError(7, float("inf")),
+    errors.ConversionError("best.pth", "it lacks logit_scale"),
+    errors.NonFiniteLossError(7, float("inf"), "the weights of towers.dna.head.weight"),
     errors.FailedRunsError("batch-size", [("a-b500", "out of memory"), ("a-b1000", "killed")]),
     errors.RecordError("the barcode is empty"),
 ]

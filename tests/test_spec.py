@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import FrozenInstanceError, field, fields, is_dataclass, make_dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given, settings
@@ -32,8 +32,7 @@ CHANGED = ExperimentSpec(
     modalities=("image", "dna"),
     image=ImageTower(kind="features", width=2048, depth=2, dropout=0.7),
     dna=DnaTower(width=128, depth=2, num_heads=4, hidden_width=256, dropout=0.0, token_dropout=0.1),
-    fine_tuning="lora",
-    lora=Lora(rank=8, alpha=8),
+    text=TextTower(fine_tuning="lora", lora=Lora(rank=8, alpha=8, layers=(0, 3))),
     batch_size=500,
     epochs=20,
     max_learning_rate=3e-3,
@@ -51,8 +50,11 @@ specs = st.builds(
     ),
     image=st.builds(ImageTower, weights=st.none() | st.just("timm"), width=st.none() | st.integers(1, 900)),
     dna=st.builds(DnaTower, dropout=st.floats(0, 1)),
-    text=st.builds(TextTower, kind=st.sampled_from(["bert", "clip"])),
-    lora=st.builds(Lora, rank=st.integers(1, 8)),
+    text=st.builds(
+        TextTower,
+        kind=st.sampled_from(["bert", "openclip"]),
+        lora=st.builds(Lora, rank=st.integers(1, 8), layers=st.none() | st.tuples(st.integers(0, 3))),
+    ),
     batch_size=st.integers(2, 4000),
     weight_decay=st.floats(0, 1) | st.integers(0, 1),
     initial_temperature=st.floats(0.01, 10),
@@ -63,7 +65,7 @@ specs = st.builds(
 
 def test_published_ids_stay_what_they_are() -> None:
     assert PLAIN.id == "bioscan_1m-image+dna+text-b2000-e15-s42-37b4010c"
-    assert CHANGED.id == "insects-image+dna-b500-e20-s43-dbeb2bdd"
+    assert CHANGED.id == "insects-image+dna-b500-e20-s43-7384f24f"
 
 
 def test_the_fingerprint_is_the_hash_of_what_differs_from_the_defaults() -> None:
@@ -90,12 +92,16 @@ def test_a_new_field_with_a_default_changes_no_id() -> None:
 def test_defaults_that_are_spelled_out_change_no_id() -> None:
     spelled = ExperimentSpec(**{item.name: getattr(PLAIN, item.name) for item in fields(PLAIN)})
     assert spelled.id == PLAIN.id
-    assert replace(PLAIN, lora=Lora(rank=4), epochs=15).id == PLAIN.id
+    assert replace(PLAIN, text=TextTower(lora=Lora(rank=4)), epochs=15).id == PLAIN.id
 
 
 def test_whole_numbers_name_the_same_run_as_their_decimals() -> None:
     assert replace(PLAIN, weight_decay=0) == replace(PLAIN, weight_decay=0.0)
     assert replace(PLAIN, weight_decay=0).id == replace(PLAIN, weight_decay=0.0).id
+
+
+CONSTRAINED = {"bind_to": "dna", "selection": "image_to_dna"}
+"""Values that the rest of the spec allows."""
 
 
 def changes(value: Any) -> list[tuple[str, Any]]:
@@ -111,14 +117,17 @@ def changes(value: Any) -> list[tuple[str, Any]]:
             found.append((item.name, current + 1e-6 if isinstance(current, float) else current + 1))
         elif isinstance(current, tuple):
             found.append((item.name, current[::-1]))
+        elif item.name in CONSTRAINED:
+            found.append((item.name, CONSTRAINED[item.name]))
         else:
             found.append((item.name, f"{current} else"))
     return found
 
 
 def test_every_field_of_the_spec_and_of_its_towers_is_part_of_the_id() -> None:
-    varied = [replace(PLAIN, **{name: value}) for name, value in changes(PLAIN)]
-    assert len(varied) > 30
+    varied = [replace(PLAIN, **{name: value}) for name, value in changes(PLAIN) if name != "objective"]
+    varied += [replace(PLAIN, objective=name, modalities=("image",)) for name in ("simclr", "classify")]
+    assert len(varied) > 60
     assert len({spec.id for spec in [PLAIN, *varied]}) == len(varied) + 1
 
 
@@ -147,7 +156,7 @@ def test_two_specs_share_an_id_exactly_when_they_are_equal(one: ExperimentSpec, 
 def test_a_stored_spec_holds_its_defaults_too() -> None:
     stored = spec_to_dict(PLAIN)
     assert set(stored) == {item.name for item in fields(PLAIN)}
-    assert stored["lora"] == {"rank": 4, "alpha": 4}
+    assert stored["image"]["lora"] == {"rank": 4, "alpha": 4, "layers": None}
     assert stored["modalities"] == ["image", "dna", "text"]
 
 
@@ -159,7 +168,14 @@ def test_a_stored_spec_without_a_newer_field_gets_its_default() -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"novelty": 1}, {"image": {"novelty": 1}}, {"lora": None}, {"modalities": ...}, {"dataset": ...}]
+    "change",
+    [
+        {"novelty": 1},
+        {"image": {"novelty": 1}},
+        {"image": {"lora": {"ranks": 1}}},
+        {"modalities": ...},
+        {"dataset": ...},
+    ],
 )
 def test_a_stored_spec_of_another_version_is_refused(change: dict[str, Any]) -> None:
     stored = {name: value for name, value in (spec_to_dict(PLAIN) | change).items() if value is not ...}
@@ -169,8 +185,9 @@ def test_a_stored_spec_of_another_version_is_refused(change: dict[str, Any]) -> 
 
 def test_the_first_difference_names_the_field_and_both_values() -> None:
     assert first_difference(PLAIN, replace(PLAIN, epochs=20, seed=1)) == ("epochs", "15", "20")
-    name, stored, asked = first_difference(PLAIN, replace(PLAIN, lora=Lora(rank=8))) or ("", "", "")
-    assert name == "lora"
+    other = replace(PLAIN, text=TextTower(lora=Lora(rank=8)))
+    name, stored, asked = first_difference(PLAIN, other) or ("", "", "")
+    assert name == "text"
     assert "'rank': 4" in stored
     assert "'rank': 8" in asked
 
@@ -179,6 +196,13 @@ def test_the_first_difference_names_the_field_and_both_values() -> None:
 def test_aligning_takes_two_different_modalities(modalities: tuple[Modality, ...]) -> None:
     with pytest.raises(SpecError, match="two different modalities"):
         replace(PLAIN, modalities=modalities)
+
+
+@pytest.mark.parametrize("objective", ["simclr", "classify"])
+def test_one_tower_alone_is_one_modality(objective: Literal["simclr", "classify"]) -> None:
+    with pytest.raises(SpecError, match="trains one tower"):
+        replace(PLAIN, objective=objective)
+    assert f"-{objective}-image-" in replace(PLAIN, objective=objective, modalities=("image",)).id
 
 
 def test_a_modality_that_does_not_exist_is_named() -> None:
@@ -195,6 +219,10 @@ def test_a_modality_that_does_not_exist_is_named() -> None:
         ({"initial_learning_rate": 1e-3, "max_learning_rate": 1e-4}, "learning rate"),
         ({"initial_temperature": 0.0}, "temperature"),
         ({"initial_temperature": -1.0}, "temperature"),
+        ({"bind_to": "text", "modalities": ("image", "dna")}, "bound to text"),
+        ({"selection": "image_to_dna", "modalities": ("image", "text")}, "needs both"),
+        ({"first_selected_epoch": 15}, "none is selected"),
+        ({"dna": DnaTower(tokens="authors")}, "no padding to mask"),
     ],
 )
 def test_a_spec_that_contradicts_itself_is_refused(change: dict[str, Any], message: str) -> None:

@@ -7,9 +7,9 @@ import pytest
 from results.published import published_table
 from results.tables import TABLES
 from sweeps import SWEEPS
-from sweeps.bases import base_spec
-from sweeps.point import Point, Scale, Sweep
-from workloads.spec import ExperimentSpec, Modality
+from sweeps.point import Point, Sweep
+from workloads.experiments import Data, Scale, base_spec
+from workloads.spec import ExperimentSpec, Modality, Recipe
 
 SCALES: tuple[Scale, ...] = get_args(Scale)
 NUM_RUNS = {"batch-size": 4, "amp": 2, "lora": 2, "temperature": 4, "encoders": 5}
@@ -20,17 +20,20 @@ every_scale = pytest.mark.parametrize("scale", SCALES)
 
 
 def base(
-    scale: Scale, modalities: tuple[Modality, ...] = ALL, has_image_features: bool = False, seed: int = 42
+    scale: Scale,
+    modalities: tuple[Modality, ...] = ALL,
+    has_image_features: bool = False,
+    seed: int = 42,
+    recipe: Recipe = "corrected",
 ) -> ExperimentSpec:
-    return base_spec(
-        scale,
-        dataset="insects",
-        data_fingerprint="0123abcd-256",
+    data = Data(
+        name="insects",
+        fingerprint="0123abcd-256",
         synthetic=False,
         modalities=modalities,
-        has_image_features=has_image_features,
-        seed=seed,
+        image_features=has_image_features,
     )
+    return base_spec(scale, data, recipe, seed)
 
 
 def is_published(point: Point, table: int) -> bool:
@@ -80,7 +83,7 @@ def test_data_sets_of_features_or_without_a_modality_can_be_swept(
     assert len({point.spec.id for point in points}) == len(points)
     for point in points:
         assert set(point.spec.modalities) <= set(modalities)
-        assert point.spec.image.kind == ("features" if has_image_features else "vit")
+        assert (point.spec.image.kind == "features") == has_image_features
         assert is_published(point, sweep.table)
 
 
@@ -90,6 +93,42 @@ def test_a_seed_changes_every_id_and_nothing_else(sweep: Sweep, scale: Scale) ->
     one, other = (sweep.points(base(scale, seed=seed), scale) for seed in (42, 43))
     assert [point.row for point in one] == [point.row for point in other]
     assert {point.spec.id for point in one}.isdisjoint(point.spec.id for point in other)
+
+
+@every_sweep
+@pytest.mark.parametrize("recipe", get_args(Recipe))
+def test_every_recipe_can_be_swept_and_names_its_runs(sweep: Sweep, recipe: Recipe) -> None:
+    points = sweep.points(base("paper", recipe=recipe), "paper")
+    assert {point.spec.recipe for point in points} == {recipe}
+    assert len({point.spec.id for point in points}) == NUM_RUNS[sweep.name]
+
+
+def test_the_authors_recipe_fixes_the_temperature_and_pairs_the_batches_as_their_configurations() -> None:
+    for name in ("amp", "encoders"):
+        trainable = {
+            recipe: {
+                point.spec.trainable_temperature for point in SWEEPS[name].points(base("paper", recipe=recipe), "paper")
+            }
+            for recipe in get_args(Recipe)
+        }
+        assert trainable == {"paper": {True}, "authors": {False}, "corrected": {True}}
+    for recipe, fixed in (("authors", 200), ("paper", 300)):
+        points = SWEEPS["temperature"].points(base("paper", recipe=recipe), "paper")
+        batches = {(point.spec.trainable_temperature, point.spec.batch_size) for point in points}
+        assert batches == {(False, fixed), (True, 300)}
+
+
+def test_openclips_weights_are_openais_and_in_the_authors_recipe_commonpools() -> None:
+    for recipe, tag in (("authors", "commonpool_xl_laion_s13b_b90k"), ("paper", "openai"), ("corrected", "openai")):
+        row = SWEEPS["encoders"].points(base("paper", recipe=recipe), "paper")[0]
+        assert (row.spec.image.weights, row.spec.text.weights) == (tag, tag)
+
+
+def test_adapters_replace_full_fine_tuning_in_every_recipe() -> None:
+    for recipe, full in (("paper", "full"), ("authors", "full_and_lora"), ("corrected", "full")):
+        points = SWEEPS["lora"].points(base("paper", recipe=recipe), "paper")
+        assert [point.spec.image.fine_tuning for point in points] == [full, "lora"]
+        assert [point.spec.dna.fine_tuning for point in points] == ["full", "lora"]
 
 
 @every_sweep
@@ -114,8 +153,8 @@ def test_published_ids_of_the_batch_size_sweep_stay() -> None:
     """A diff here orphans every finished run; it is a decision."""
     points = SWEEPS["batch-size"].points(base("paper"), "paper")
     assert [point.spec.id for point in points] == [
-        "insects-image+dna+text-b500-e15-s42-3b1fa1ad",
-        "insects-image+dna+text-b1000-e15-s42-faab7ec6",
-        "insects-image+dna+text-b1500-e15-s42-9e817c4b",
-        "insects-image+dna+text-b2000-e15-s42-6aea2e46",
+        "insects-image+dna+text-b500-e15-s42-74427920",
+        "insects-image+dna+text-b1000-e15-s42-fded35ef",
+        "insects-image+dna+text-b1500-e15-s42-62e11666",
+        "insects-image+dna+text-b2000-e15-s42-8cb4809b",
     ]

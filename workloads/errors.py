@@ -14,6 +14,7 @@
     ├── DriftError                  a finished run that was another experiment
     ├── DamagedError                a file of ours that is not what was written
     ├── WeightsError                weights that are not there or do not fit
+    ├── ConversionError             a released checkpoint that cannot be converted
     ├── NonFiniteLossError          training diverged
     └── FailedRunsError             some runs of a sweep failed
     RecordError                     one bad record: it goes to the reject list and the work goes on
@@ -177,16 +178,27 @@ class WeightsError(ClibdError):
         )
 
 
-class NonFiniteLossError(ClibdError):
-    """The loss became NaN or infinite."""
+class ConversionError(ClibdError):
+    """A released checkpoint that cannot be converted."""
 
-    def __init__(self, step: int, value: float) -> None:
-        super().__init__(step, value)
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
 
     def __str__(self) -> str:
-        step, value = self.args
+        path, reason = self.args
+        return f"{path} cannot be converted: {reason}."
+
+
+class NonFiniteLossError(ClibdError):
+    """The loss or its gradient became NaN or infinite."""
+
+    def __init__(self, step: int, value: float, where: str) -> None:
+        super().__init__(step, value, where)
+
+    def __str__(self) -> str:
+        step, value, where = self.args
         return (
-            f"step {step}: the loss is {value}. The last checkpoint is kept; "
+            f"step {step}: the loss is {value}, and what is not finite is {where}. The last good checkpoint is kept; "
             "a lower learning rate or fp32 usually helps."
         )
 

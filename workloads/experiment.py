@@ -1,28 +1,107 @@
-"""A spec made ready to train: its tokeniser and its model."""
+"""A spec made ready to train or to evaluate: its tokenisers and its model, from a data set or from a finished run."""
 
-from workloads.data.taxon_text import TextTokenizer
-from workloads.models.clibd import Clibd, build_model
-from workloads.spec import ExperimentSpec
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from workloads.data.batches import Specimens, training_classes
+from workloads.data.prepared import PreparedDataset
+from workloads.data.taxon_text import LabelTokenizer, TextTokenizer
+from workloads.models.clibd import Classifier, Clibd, TowerInputs, build_model
+from workloads.models.dnabert2 import PAD_ID, dnabert2_tokenizer
+from workloads.models.openclip_towers import OpenClipTokenizer
+from workloads.models.weights import is_run
+from workloads.record import RunFolder
+from workloads.spec import ExperimentSpec, Modality
+from workloads.storage import Folder
+from workloads.training.checkpoint import load_weights
 
 
-def open_model(
-    spec: ExperimentSpec, feature_size: int | None, tokenizer_json: str
-) -> tuple[Clibd, TextTokenizer | None]:
-    """The model of a spec with its first weights, and the tokeniser of its text tower.
+@dataclass(frozen=True, slots=True)
+class Experiment:
+    """A model and what its inputs have to go through."""
 
-    Args:
-        spec: the experiment.
-        feature_size: length of precomputed image features, None for pixels.
-        tokenizer_json: the data set's own word pieces, for a text tower from scratch.
+    spec: ExperimentSpec
+    model: Clibd | Classifier
+    inputs: TowerInputs
+    tokenizer: LabelTokenizer | None
+    """Of labels."""
+    dna_tokenizer: LabelTokenizer | None
+    """Of barcodes, where the tower takes no 5-mers."""
+    classes: tuple[str, ...] = ()
+    """Species that a classifier tells apart, in the order of its outputs."""
+
+    def specimens(
+        self, dataset: PreparedDataset, splits: Sequence[str], modalities: Sequence[Modality] | None = None
+    ) -> Specimens:
+        """The specimens of some splits as this model takes them."""
+        return Specimens(dataset, splits, self.spec, self.tokenizer, modalities, self.dna_tokenizer)
+
+
+def open_experiment(spec: ExperimentSpec, dataset: PreparedDataset) -> Experiment:
+    """The model of a spec with its first weights.
 
     Raises:
         WeightsError: published weights that the spec names cannot be had.
+        SpecError: there is nothing to classify.
     """
-    tokenizer = None
+    tokenizer = _label_tokenizer(spec, dataset)
+    dna_tokenizer = _dna_tokenizer(spec)
+    classes = tuple(training_classes(dataset)) if spec.objective == "classify" else ()
+    inputs = TowerInputs(
+        image_feature_size=dataset.facts.image_feature_size,
+        dna_feature_size=dataset.facts.dna_feature_size,
+        vocabulary_size=tokenizer.vocabulary_size if tokenizer else 0,
+        pad_id=tokenizer.pad_id if tokenizer else 0,
+        num_classes=len(classes),
+    )
+    return Experiment(spec, build_model(spec, inputs), inputs, tokenizer, dna_tokenizer, classes)
+
+
+def write_inputs(run: RunFolder, experiment: Experiment) -> None:
+    """Keep in a run what `open_run` needs beside the spec and the weights."""
+    run.folder.write_json("inputs.json", {"towers": asdict(experiment.inputs), "classes": list(experiment.classes)})
+    for name, tokenizer in (("tokenizer.json", experiment.tokenizer), ("dna_tokenizer.json", experiment.dna_tokenizer)):
+        if isinstance(tokenizer, TextTokenizer):
+            run.folder.write(name, tokenizer.to_json().encode())
+
+
+def open_run(run: RunFolder) -> Experiment:
+    """The trained model of a finished run; nothing is fetched from anywhere.
+
+    Raises:
+        DamagedError: weights or inputs are not what was written.
+    """
+    spec = run.spec()
+    stored = run.folder.read_json("inputs.json")
+    inputs = TowerInputs(**stored["towers"])
+    tokenizer: LabelTokenizer | None = None
     if "text" in spec.modalities:
-        if spec.text.weights:
-            tokenizer = TextTokenizer.from_weights(spec.text.weights)
-        else:
-            tokenizer = TextTokenizer.from_json(tokenizer_json)
-    vocabulary_size, pad_id = (tokenizer.vocabulary_size, tokenizer.pad_id) if tokenizer else (0, 0)
-    return build_model(spec, feature_size, vocabulary_size, pad_id), tokenizer
+        tokenizer = OpenClipTokenizer() if spec.text.kind == "openclip" else _stored(run, "tokenizer.json")
+    dna_tokenizer = _stored(run, "dna_tokenizer.json") if run.folder.has("dna_tokenizer.json") else None
+    model = build_model(spec, inputs, pretrained=False)
+    load_weights(run.folder, model)
+    return Experiment(spec, model, inputs, tokenizer, dna_tokenizer, tuple(stored["classes"]))
+
+
+def _stored(run: RunFolder, name: str) -> TextTokenizer:
+    return TextTokenizer.from_json(run.folder.read(name).decode())
+
+
+def _label_tokenizer(spec: ExperimentSpec, dataset: PreparedDataset) -> LabelTokenizer | None:
+    if "text" not in spec.modalities:
+        return None
+    if spec.text.kind == "openclip":
+        return OpenClipTokenizer()
+    if spec.text.weights is None:
+        return TextTokenizer.from_json(dataset.tokenizer_json())
+    if is_run(spec.text.weights):
+        return _stored(RunFolder(Folder(spec.text.weights)), "tokenizer.json")
+    return TextTokenizer.from_weights(spec.text.weights)
+
+
+def _dna_tokenizer(spec: ExperimentSpec) -> LabelTokenizer | None:
+    if "dna" not in spec.modalities or spec.dna.kind != "dnabert2":
+        return None
+    if spec.dna.weights is not None and is_run(spec.dna.weights):
+        return _stored(RunFolder(Folder(spec.dna.weights)), "dna_tokenizer.json")
+    return TextTokenizer(dnabert2_tokenizer(spec.dna.weights), pad_id=PAD_ID)

@@ -5,11 +5,11 @@
         point.json            which row of which table the run stands for, and at which scale
         provenance.json       versions, machine, commit and command
         events.jsonl          one line per logged step and per epoch
-        checkpoints/          Ray Train's newest, until the run is finished
+        checkpoints/          the newest two, and the best epoch's weights, until the run is finished
         tokenizer.json        word pieces of the text tower, and in inputs.json what else its model is built from
         model.safetensors     the trained weights
         embeddings/           one Parquet file per partition
-        predictions.parquet   nearest keys of every query
+        predictions.parquet   nearest keys of every query; of a classifier classifier.parquet, its species
         measurements.parquet  every accuracy, in long form
         status.json           written last: its `finished` means that all of the above is whole
 
@@ -85,17 +85,25 @@ def measurements_from_table(table: pa.Table) -> list[Measurement]:
 
 def provenance(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Where and with what a run is made: versions, machine, commit and command."""
-    packages = ("ray", "torch", "timm", "transformers", "peft", "faiss-cpu", "pyarrow", "numpy")
+    packages = ("ray", "torch", "timm", "open_clip_torch", "transformers", "peft", "faiss-cpu", "pyarrow", "numpy")
     return {
-        "clibd": metadata.version("clibd-ray"),
+        "clibd": _version("clibd-ray"),
         "python": platform.python_version(),
-        "packages": {name: metadata.version(name) for name in packages},
+        "packages": {name: _version(name) for name in packages},
         "platform": platform.platform(),
         "num_cpus": os.cpu_count(),
         "commit": _commit(),
         "argv": list(sys.argv if argv is None else argv),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def _version(package: str) -> str | None:
+    """None where it is not installed: training on a bare machine needs no Ray."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _commit() -> str | None:
@@ -167,15 +175,15 @@ class RunFolder:
 
 
 class EventLog:
-    """events.jsonl, written whole at every epoch so that it always agrees with the checkpoint beside it."""
+    """events.jsonl, written whole each time, and before the checkpoint that it has to agree with."""
 
-    def __init__(self, run: RunFolder, first_epoch: int) -> None:
+    def __init__(self, run: RunFolder, first_step: int) -> None:
         self._run = run
-        # A resumed run repeats the epoch it was killed in: what that epoch had logged is dropped.
-        self._lines = [event for event in run.events() if event["epoch"] < first_epoch]
+        # A resumed run repeats the steps since its checkpoint: what those had logged is dropped.
+        self._lines = [event for event in run.events() if event["step"] < first_step]
 
     def add(self, event: Mapping[str, Any]) -> None:
-        """Remember one event; it has an `epoch`."""
+        """Remember one event; it has a `step`."""
         self._lines.append(dict(event))
 
     def flush(self) -> None:

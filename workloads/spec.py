@@ -19,22 +19,41 @@ MODALITIES: tuple[Modality, ...] = get_args(Modality)
 Rank = Literal["order", "family", "genus", "species"]
 RANKS: tuple[Rank, ...] = get_args(Rank)
 
-Recipe = Literal["corrected"]
-"""Which reading of the paper decides the details; `docs/fidelity.md` lists what each one does."""
+Recipe = Literal["paper", "authors", "corrected"]
+"""Which reading of the paper decides the details: its text, its authors' code, or the best we know.
+
+`workloads.recipes` sets the fields of each; `docs/fidelity.md` lists them with the test that pins each.
+"""
+
+FineTuning = Literal["full", "lora", "full_and_lora", "frozen"]
+"""What of a tower is trained, beside its new head: everything; adapters only; everything and adapters beside, as the
+authors' "full fine-tuning" of the vision transformer really is; or nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Lora:
+    """Low-rank adaptation of the query and value of attention layers (paper, section C.3)."""
+
+    rank: int = 4
+    alpha: int = 4
+    """The update is scaled by alpha / rank, hence 1 as in the authors' code."""
+    layers: tuple[int, ...] | None = None
+    """Which blocks are adapted, counted from 0; None: all of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageTower:
     """Embeds images, or image features that someone else computed."""
 
-    kind: Literal["vit", "features"] = "vit"
-    """A timm vision transformer over pixels, or an MLP over precomputed features."""
+    kind: Literal["timm", "openclip", "features"] = "timm"
+    """Any timm model over pixels, the image tower of an OpenCLIP model, or an MLP over precomputed features."""
     architecture: str = "vit_base_patch16_224"
-    """timm's name of the transformer; without meaning for features."""
+    """timm's or OpenCLIP's name of the model; without meaning for features and for a whole model from the hub."""
     weights: str | None = None
-    """None: from scratch; `timm`: timm's published weights; else a local .safetensors or .pth file."""
+    """None: from scratch. `timm`: timm's published weights. For OpenCLIP a published tag, `hf-hub:owner/name` or a
+    local folder in its layout. Else a local .safetensors file, or the folder of a finished run."""
     image_size: int = 224
-    """Side of the square the transformer sees, pixels."""
+    """Side of the square the tower sees, pixels."""
     patch_size: int | None = None
     """Overrides the architecture's patch, pixels."""
     width: int | None = None
@@ -45,46 +64,67 @@ class ImageTower:
     """Overrides the number of attention heads."""
     dropout: float = 0.0
     """Dropout between the layers of the MLP over features."""
+    head: Literal["new", "pretrained"] = "new"
+    """A new linear layer into the shared space, or timm's own classifier (the authors' SimCLR compares its logits)."""
+    pixel_values: Literal["normalised", "unit"] = "normalised"
+    """With the mean and deviation that the weights expect, or in [0, 1] as the authors feed timm models."""
+    fine_tuning: FineTuning = "full"
+    lora: Lora = field(default_factory=Lora)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DnaTower:
-    """A BERT over non-overlapping 5-mers, as BarcodeBERT (CLIBD, section 3)."""
+    """Embeds barcodes, or DNA features that someone else computed."""
 
+    kind: Literal["barcodebert", "dnabert2", "cnn", "features"] = "barcodebert"
+    """A BERT over non-overlapping 5-mers (CLIBD, section 3); DNABERT-2; the CNN of the Bayesian zero-shot paper; an MLP
+    over precomputed features."""
     weights: str | None = None
-    """None: from scratch; else a Hugging Face id or a local folder of a BERT with a 5-mer vocabulary."""
+    """None: from scratch. `barcodebert-5mer` as `clibd convert` keeps it, a Hugging Face id, a local folder in its
+    layout, or the folder of a finished run."""
     width: int = 768
+    """Of the states; for features the hidden width."""
     depth: int = 12
+    """Number of blocks; for features the number of linear layers."""
     num_heads: int = 12
     hidden_width: int = 3072
     """Width of the feed-forward layers."""
     dropout: float = 0.1
     token_dropout: float = 0.0
     """Share of 5-mers replaced by the unknown token in training, against learning barcodes by heart."""
+    tokens: Literal["own", "authors"] = "own"
+    """Which of the two stored 5-mer tokenisations (`workloads.data.barcode`); only our own has padding to mask."""
+    pooling: Literal["masked_mean", "mean", "softmax_mean"] = "masked_mean"
+    """Mean of the last states over real tokens, or over all positions; or the authors' published form: the mean over
+    all positions of a softmax over the embedding, behind the transform of BERT's masked-language head."""
+    fine_tuning: FineTuning = "full"
+    lora: Lora = field(default_factory=Lora)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextTower:
     """Embeds the taxonomic label of a specimen."""
 
-    kind: Literal["bert", "clip"] = "bert"
-    """A BERT pooled over its tokens, or CLIP's text transformer (Table 14, rows with OpenCLIP)."""
+    kind: Literal["bert", "openclip"] = "bert"
+    """A BERT pooled over its tokens, or the text tower of an OpenCLIP model (Tables 12 and 14)."""
+    architecture: str = "ViT-L-14"
+    """OpenCLIP's name of the model; without meaning for BERT and for a whole model from the hub."""
     weights: str | None = None
-    """None: from scratch with the data set's own word pieces; else a Hugging Face id or a local folder."""
+    """None: from scratch, for BERT with the data set's own word pieces. A Hugging Face id or a local folder; for
+    OpenCLIP as for images; or the folder of a finished run."""
     width: int = 512
     depth: int = 4
     num_heads: int = 8
     hidden_width: int = 2048
     dropout: float = 0.1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Lora:
-    """Low-rank adaptation of every attention layer's query and value (paper, section C.3)."""
-
-    rank: int = 4
-    alpha: int = 4
-    """The update is scaled by alpha / rank, hence 1 as in the authors' code."""
+    pooling: Literal["masked_mean", "mean"] = "masked_mean"
+    """Mean over real tokens, or over all `max_tokens` positions as in the authors' code; OpenCLIP has its own."""
+    max_tokens: int = 48
+    """Longer labels are cut; the longest of BIOSCAN-1M have some 30 word pieces. The authors cut at 20."""
+    missing_rank: Literal["left_out", "not_classified"] = "left_out"
+    """What stands for a rank without a name."""
+    fine_tuning: FineTuning = "full"
+    lora: Lora = field(default_factory=Lora)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,35 +137,56 @@ class ExperimentSpec:
     """Fingerprint of its specimens and their splits; two data sets with one name are told apart by it."""
     synthetic: bool = False
     """Whether the specimens were drawn by `workloads.data.synthetic`; every number shown says so."""
+    objective: Literal["align", "simclr", "classify"] = "align"
+    """Align modalities; teach one tower to know two views of a specimen (section B.1); or teach it the seen species
+    with a linear layer behind it (section B.2, the supervised rows)."""
     modalities: tuple[Modality, ...] = ("image", "dna", "text")
+    bind_to: Modality | None = None
+    """Only pairs with this modality are aligned, as in ImageBind (Table 12); None: all pairs."""
     image: ImageTower = field(default_factory=ImageTower)
     dna: DnaTower = field(default_factory=DnaTower)
     text: TextTower = field(default_factory=TextTower)
     embedding_size: int = 768
     """Size of the shared space."""
-    fine_tuning: Literal["full", "lora"] = "full"
-    lora: Lora = field(default_factory=Lora)
+    augmentation: Literal["crop_and_turn", "simclr", "none"] = "crop_and_turn"
+    """How images vary in training: the authors' crops, flips and turns; SimCLR's crops, colours and blur; or not."""
     batch_size: int = 2000
-    """Global batch: specimens the loss sees per step, whatever the number of workers."""
+    """Global batch: specimens the loss sees per step, whatever the number of workers and of micro-batches."""
     epochs: int = 15
+    epoch_order: Literal["fresh", "same"] = "fresh"
+    """Whether each epoch is shuffled anew; the authors' code repeats the first epoch's batches."""
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    schedule: Literal["one_cycle", "constant"] = "one_cycle"
+    """One cycle up and down, or the maximum throughout: what the authors' schedule for SimCLR comes to."""
     max_learning_rate: float = 5e-5
-    """Top of the one-cycle schedule (paper, section 4.1: 1e-6 to 5e-5)."""
+    """Top of the one-cycle schedule (paper, section 4.1: 1e-6 to 5e-5), before scaling."""
     initial_learning_rate: float = 1e-6
-    """Where the one-cycle schedule starts."""
+    """Where the one-cycle schedule starts, before scaling."""
+    learning_rate_scaling: Literal["none", "linear", "sqrt"] = "none"
+    """How both grow with the batch, from 1 at a batch of 500 (the authors' code: linear)."""
     weight_decay: float = 0.01
-    """AdamW's, on weights but not on the temperature, biases and norms."""
+    decayed: Literal["weights", "everything"] = "weights"
+    """Whether the temperature, biases and norms decay too."""
     initial_temperature: float = 0.07
     trainable_temperature: bool = True
-    precision: Literal["bf16", "fp32"] = "bf16"
-    """bf16 autocast of the towers, or fp32 throughout; the loss is always fp32."""
+    precision: Literal["bf16", "fp32", "tf32"] = "bf16"
+    """bf16 autocast of the towers, fp32 throughout, or fp32 with TF32 matrix products; the loss is always fp32."""
+    selection: Literal["last", "image_to_dna", "mean_of_336"] = "last"
+    """Which epoch's weights are kept: the last; the best harmonic mean of image-to-DNA species accuracy (macro) on
+    validation; or the best mean of the authors' 336 accuracies on validation. Test is never looked at."""
+    first_selected_epoch: int = 0
+    """Epochs before this one, counted from 0, are not looked at for selection."""
     recipe: Recipe = "corrected"
+    """Name of the reading that set the fields above; they, not it, decide."""
     seed: int = 42
 
     def __post_init__(self) -> None:
-        if len(set(self.modalities)) < 2 or len(set(self.modalities)) != len(self.modalities):
-            raise SpecError(f"aligning needs two different modalities, got {', '.join(self.modalities) or 'none'}")
         if unknown := set(self.modalities) - set(MODALITIES):
             raise SpecError(f"no such modality: {', '.join(sorted(unknown))}; there are {', '.join(MODALITIES)}")
+        if self.objective == "align":
+            self._check_alignment()
+        elif len(self.modalities) != 1:
+            raise SpecError(f"'{self.objective}' trains one tower, got {', '.join(self.modalities) or 'none'}")
         if self.batch_size < 2 or self.epochs < 1:
             raise SpecError(f"a run needs a batch of 2 and 1 epoch at least, got {self.batch_size} and {self.epochs}")
         if not 0 < self.initial_learning_rate <= self.max_learning_rate:
@@ -134,11 +195,27 @@ class ExperimentSpec:
             )
         if self.initial_temperature <= 0:
             raise SpecError(f"the temperature must be positive, got {self.initial_temperature}")
+        if not 0 <= self.first_selected_epoch < self.epochs:
+            raise SpecError(f"of {self.epochs} epoch(s) none is selected from epoch {self.first_selected_epoch} on")
+        self._check_dna()
+
+    def _check_alignment(self) -> None:
+        if len(set(self.modalities)) < 2 or len(set(self.modalities)) != len(self.modalities):
+            raise SpecError(f"aligning needs two different modalities, got {', '.join(self.modalities) or 'none'}")
+        if self.bind_to is not None and self.bind_to not in self.modalities:
+            raise SpecError(f"nothing can be bound to {self.bind_to}, which is not among {', '.join(self.modalities)}")
+        if self.selection == "image_to_dna" and not {"image", "dna"} <= set(self.modalities):
+            raise SpecError("selection by image to DNA needs both modalities; choose 'last' or 'mean_of_336'")
+
+    def _check_dna(self) -> None:
+        if self.dna.pooling == "masked_mean" and self.dna.tokens == "authors" and self.dna.kind == "barcodebert":
+            raise SpecError("the authors' 5-mer ids have no padding to mask; choose pooling 'mean' or 'softmax_mean'")
 
     @property
     def id(self) -> str:
         """Readable and unique, such as ``insects-image+dna+text-b500-e15-s42-9d814901``."""
         names = "+".join(self.modalities)
+        names = names if self.objective == "align" else f"{self.objective}-{names}"
         return f"{self.dataset}-{names}-b{self.batch_size}-e{self.epochs}-s{self.seed}-{fingerprint(self)}"
 
 
@@ -176,13 +253,22 @@ def spec_from_dict(values: Mapping[str, Any]) -> ExperimentSpec:
     Raises:
         SpecError: a field is unknown, so the file was written by a newer version.
     """
-    nested = {"image": ImageTower, "dna": DnaTower, "text": TextTower, "lora": Lora}
     try:
-        built = {name: cls(**values[name]) for name, cls in nested.items() if name in values}
-        rest = {name: value for name, value in values.items() if name not in nested}
-        return ExperimentSpec(**{**rest, **built, "modalities": tuple(values["modalities"])})
+        towers = {name: _tower(cls, values[name]) for name, cls in _TOWERS.items() if name in values}
+        rest = {name: value for name, value in values.items() if name not in towers}
+        return ExperimentSpec(**{**rest, **towers, "modalities": tuple(values["modalities"])})
     except (TypeError, KeyError) as error:
         raise SpecError(f"a stored spec cannot be read by this version: {error}") from error
+
+
+def _tower(cls: Any, values: Mapping[str, Any]) -> Any:
+    lora = dict(values.get("lora", {}))
+    if lora.get("layers") is not None:
+        lora["layers"] = tuple(lora["layers"])
+    return cls(**{**values, "lora": Lora(**lora)})
+
+
+_TOWERS = {"image": ImageTower, "dna": DnaTower, "text": TextTower}
 
 
 def first_difference(stored: ExperimentSpec, asked: ExperimentSpec) -> tuple[str, str, str] | None:

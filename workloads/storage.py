@@ -66,7 +66,7 @@ class Folder:
         with self._fs.open_input_stream(f"{self.path}/{name}") as stream:
             return bytes(stream.read())
 
-    def write(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes | memoryview) -> None:
         """Write a file whole or not at all."""
         target = f"{self.path}/{name}"
         if not self.is_local:

@@ -13,6 +13,7 @@ from workloads.data.barcode import (
     NUM_TOKENS,
     VOCABULARY_SIZE,
     authors_token_ids,
+    base_codes,
     clean_barcode,
     kmer_counts,
     token_ids,
@@ -176,3 +177,22 @@ def test_any_text_is_cleaned_to_nucleotides_or_refused(raw: str) -> None:
     assert clean_barcode(cleaned) == cleaned
     assert cleaned[0] != "N"
     assert cleaned[-1] != "N"
+
+
+def base_codes_in_a_loop(barcode: str) -> list[int]:
+    codes = [{"A": 0, "C": 1, "G": 2, "T": 3, "U": 3}.get(letter, 4) for letter in barcode[:660]]
+    return codes + [5] * (660 - len(codes))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(alphabet="ACGTUNRY-acgtn.?\u00e9", max_size=700), max_size=6))
+def test_base_codes_of_any_text_are_those_of_a_loop_over_the_letters(barcodes: list[str]) -> None:
+    codes = base_codes(barcodes)
+    assert codes.dtype == np.uint8
+    assert codes.shape == (len(barcodes), 660)
+    assert codes.tolist() == [base_codes_in_a_loop(barcode) for barcode in barcodes]
+
+
+def test_base_codes_of_more_barcodes_than_are_worked_on_at_once() -> None:
+    barcodes = ["ACGT" * (number % 170) for number in range(1100)]
+    assert base_codes(barcodes).tolist() == [base_codes_in_a_loop(barcode) for barcode in barcodes]

@@ -9,12 +9,21 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workloads.data.batches import EpochBatches, Rows, Specimens, View, check_batch, global_batches
+from workloads.data.batches import (
+    EpochBatches,
+    Specimens,
+    View,
+    check_batch,
+    global_batches,
+    num_trained,
+    training_classes,
+)
 from workloads.data.prepared import PreparedDataset
 from workloads.data.schema import PROTOCOLS
 from workloads.data.taxon_text import TextTokenizer
+from workloads.data.tower_inputs import Rows
 from workloads.errors import MissingPathError, SpecError, TooFewSpecimensError
-from workloads.spec import ExperimentSpec
+from workloads.spec import ExperimentSpec, Modality
 
 PROTOCOL = PROTOCOLS["clibd"]
 
@@ -153,3 +162,110 @@ def test_text_needs_a_tokeniser_and_splits_must_exist(tiny_dataset: PreparedData
         Specimens(tiny_dataset, PROTOCOL.keys, tiny_spec, None)
     with pytest.raises(MissingPathError):
         Specimens(tiny_dataset, ["no_such_split"], replace(tiny_spec, modalities=("image", "dna")), None)
+
+
+def every(batches: EpochBatches) -> list[dict[str, torch.Tensor]]:
+    return [batches[step] for step in range(len(batches))]
+
+
+def rows_of_epochs(specimens: Specimens, spec: ExperimentSpec) -> list[list[bytes]]:
+    """Labels' ids of the specimens of each of three epochs, in order."""
+    texts = replace(spec, modalities=("dna", "text"))
+    return [
+        [row.numpy().tobytes() for batch in every(EpochBatches(specimens, texts, epoch, 0, 1)) for row in batch["text"]]
+        for epoch in range(3)
+    ]
+
+
+def test_epochs_are_shuffled_anew_or_repeat_the_first_while_pictures_vary_in_both(
+    specimens: Specimens, tiny_spec: ExperimentSpec
+) -> None:
+    fresh, same = tiny_spec, replace(tiny_spec, epoch_order="same")
+    first, second, third = rows_of_epochs(specimens, fresh)
+    assert first not in (second, third)
+    assert second != third
+    assert rows_of_epochs(specimens, same) == [first] * 3
+    one, other = (EpochBatches(specimens, same, epoch, 0, 1)[0] for epoch in (0, 1))
+    assert torch.equal(one["dna"], other["dna"])
+    assert not torch.equal(one["image"], other["image"])
+
+
+@pytest.mark.parametrize("modality", ["image", "dna", "text"])
+def test_one_tower_on_its_own_gets_two_views_that_repeat(
+    modality: Modality, tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec
+) -> None:
+    spec = replace(tiny_spec, objective="simclr", modalities=(modality,), augmentation="simclr")
+    tokenizer = TextTokenizer.from_json(tiny_dataset.tokenizer_json())
+    specimens = Specimens(tiny_dataset, PROTOCOL.training, spec, tokenizer)
+    whole, again = (EpochBatches(specimens, spec, 1, 0, 1)[0] for _ in range(2))
+    share = EpochBatches(specimens, spec, 1, 1, 2)[0]
+    other = f"{modality}/other"
+    assert set(whole) == {modality, other}
+    assert whole[modality].shape == whole[other].shape
+    for name, values in whole.items():
+        assert torch.equal(values, again[name])
+        assert torch.equal(values[8:], share[name])
+    if modality == "text":  # labels have no views; the tower's dropout tells the two apart
+        assert torch.equal(whole[modality], whole[other])
+    else:
+        changed = (whole[modality] != whole[other]).flatten(1).any(dim=1)
+        assert changed.all()
+        next_epoch = EpochBatches(specimens, replace(spec, epoch_order="same"), 0, 0, 1)[0]
+        same_rows = EpochBatches(specimens, replace(spec, epoch_order="same"), 1, 0, 1)[0]
+        assert (next_epoch[modality] != same_rows[modality]).flatten(1).any(dim=1).all()
+
+
+def test_views_do_not_reach_evaluation(tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec) -> None:
+    spec = replace(tiny_spec, objective="simclr", modalities=("dna",))
+    masked, plain = (Specimens(tiny_dataset, PROTOCOL.keys, each, None, ("dna",)) for each in (spec, tiny_spec))
+    rows = np.arange(10)
+    assert torch.equal(masked.inputs("dna", rows, View()), plain.inputs("dna", rows, View()))
+    assert not torch.equal(masked.inputs("dna", rows, View(0, 0)), plain.inputs("dna", rows, View(0, 0)))
+
+
+def test_a_classifier_trains_on_the_named_specimens_and_their_places_in_the_sorted_species(
+    tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec
+) -> None:
+    spec = replace(tiny_spec, objective="classify", modalities=("dna",), batch_size=4)
+    specimens = Specimens(tiny_dataset, PROTOCOL.training, spec, None)
+    names = specimens.labels["species"].tolist()
+    classes = training_classes(tiny_dataset)
+    assert list(classes) == sorted({name for name in names if name is not None})
+    assert None in names
+    batches = EpochBatches(specimens, spec, 0, 0, 1)
+    assert len(batches) == num_trained(spec, tiny_dataset.facts) // 4 == len(specimens.trained) // 4
+    ids = {
+        row.numpy().tobytes(): name
+        for row, name in zip(specimens.inputs("dna", np.arange(len(names)), View()), names, strict=True)
+    }
+    for batch in every(batches):
+        assert set(batch) == {"dna", "label"}
+        assert batch["label"].dtype == torch.int64
+        assert [classes[label] for label in batch["label"]] == [ids[row.numpy().tobytes()] for row in batch["dna"]]
+
+
+def test_a_species_that_is_not_trained_has_no_class(tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec) -> None:
+    spec = replace(tiny_spec, objective="classify", modalities=("dna",))
+    unseen = Specimens(tiny_dataset, ["test_unseen"], spec, None)
+    assert (unseen.class_of == -1).all()
+    seen = Specimens(tiny_dataset, ["test_seen"], spec, None)
+    classes = training_classes(tiny_dataset)
+    assert [classes[place] for place in seen.class_of] == seen.labels["species"].tolist()
+
+
+def test_the_batch_is_checked_against_what_trains(tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec) -> None:
+    facts = tiny_dataset.facts
+    classify = replace(tiny_spec, objective="classify", modalities=("image",))
+    assert num_trained(tiny_spec, facts) == facts.num_training
+    labelled = num_trained(classify, facts)
+    assert 0 < labelled < facts.num_training
+    assert labelled == facts.num_labelled["train_seen"]["species"]
+    with pytest.raises(TooFewSpecimensError, match=f"{labelled} training"):
+        check_batch(replace(classify, batch_size=labelled + 1), labelled, 1)
+
+
+def test_nothing_to_classify_is_said(tiny_dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    unnamed = replace(PROTOCOL, training=("no_split",))
+    monkeypatch.setitem(PROTOCOLS, "clibd", unnamed)
+    with pytest.raises(SpecError, match="tiny: no training specimen has a species"):
+        training_classes(tiny_dataset)

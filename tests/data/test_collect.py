@@ -50,7 +50,14 @@ def test_good_records_become_rows_in_their_order_under_clean_names(tmp_path: Pat
         ({"specimen_id": "x", "order": "Diptera", "barcode": "NA", "image": "not_classified"}, "neither an image"),
         ({"specimen_id": "x", "order": "Diptera", "barcode": "ACXT"}, "no nucleotide"),
         ({"specimen_id": "x", "order": "Dip\x07tera", "barcode": "ACGT"}, "control characters"),
-        ({"specimen_id": "x", "order": "Diptera", "image_features": np.array([1.0, np.nan])}, "not finite"),
+        (
+            {"specimen_id": "x", "order": "Diptera", "image_features": np.array([1.0, np.nan])},
+            "the image features are not",
+        ),
+        (
+            {"specimen_id": "x", "order": "Diptera", "dna_features": np.array([np.inf])},
+            "the DNA features are not finite",
+        ),
     ],
 )
 def test_a_bad_record_is_listed_with_its_place_and_the_others_go_on(

@@ -26,7 +26,7 @@ def files(cache: Path) -> list[Path]:
 def test_a_copy_holds_what_the_shards_hold(tiny_dataset: PreparedDataset, cache: Path) -> None:
     splits = ["no_split", "train_seen", "val_seen"]
     opened, loaded = tiny_dataset.open(splits), tiny_dataset.load(splits)
-    for name in ("image", "dna_ids", "authors_dna_ids", "text"):
+    for name in ("image", "barcode", "dna_ids", "authors_dna_ids", "dna_features", "text"):
         assert opened[name].to_pylist() == loaded[name].to_pylist()
     assert [path.stem for path in files(cache)] == sorted(splits)
     assert not list(cache.rglob("*.tmp"))

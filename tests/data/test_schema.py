@@ -61,7 +61,7 @@ def test_the_label_names_known_ranks_and_the_genus_once(known: tuple[str | None,
 
 
 def test_modalities_are_those_whose_columns_are_filled() -> None:
-    assert offered(["specimen_id", "order", "barcode"]) == ("dna", "text")
+    assert offered(["specimen_id", "order", "barcode"]) == offered(["dna_features", "order"]) == ("dna", "text")
     assert offered(["image"]) == offered(["image_features", "bin"]) == ("image",)
     assert offered(["species", "barcode", "image", "split"]) == ("image", "dna", "text")
     assert offered(["species"]) == ("text",)
@@ -84,7 +84,14 @@ def test_the_fingerprint_of_a_table_is_pinned() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"barcode": "A"}, {"species": "Zoro bus"}, {"split": "no_split"}, {"image_features": [0.5]}, {"order": None}],
+    [
+        {"barcode": "A"},
+        {"species": "Zoro bus"},
+        {"split": "no_split"},
+        {"image_features": [0.5]},
+        {"dna_features": [0.5]},
+        {"order": None},
+    ],
 )
 def test_any_changed_value_changes_the_fingerprint(change: dict[str, object]) -> None:
     changed = [*ROWS[:-1], {**ROWS[-1], **change}]

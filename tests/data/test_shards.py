@@ -34,6 +34,9 @@ Noise = Callable[..., Image.Image]
 
 SHARD = Shard("train_seen", 0, 0, 2)
 ALL: tuple[Modality, ...] = ("image", "dna", "text")
+RECIPE = Recipe(
+    root="", modalities=ALL, image_size=256, image_feature_size=None, barcodes=True, frame="", dna_feature_size=None
+)
 
 
 def specimens(*rows: Mapping[str, object]) -> pa.Table:
@@ -47,16 +50,25 @@ def made(
     root: str = "",
     image_size: int = 64,
     modalities: tuple[Modality, ...] = ALL,
-    feature_size: int | None = None,
+    image_feature_size: int | None = None,
+    dna_feature_size: int | None = None,
+    barcodes: bool | None = None,
 ) -> ShardReport:
     """One shard of all these rows, through a specimen table on the disk."""
     table = SpecimenTable(target, f"{id(rows)}.parquet")
     with table.writer(TableFacts(source="test")) as write:
         for batch in rows.to_batches():
             write(batch)
-    return make_shard(
-        table, replace(SHARD, stop=len(rows)), Recipe(root, image_size, feature_size, modalities, ""), target
+    recipe = replace(
+        RECIPE,
+        root=root,
+        modalities=modalities,
+        image_size=image_size,
+        image_feature_size=image_feature_size,
+        dna_feature_size=dna_feature_size,
+        barcodes="dna" in modalities if barcodes is None else barcodes,
     )
+    return make_shard(table, replace(SHARD, stop=len(rows)), recipe, target)
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])
@@ -71,25 +83,23 @@ def test_the_plan_covers_every_row_exactly_once(size: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("num_rows", "modalities", "feature_size", "megabytes"),
+    ("num_rows", "recipe", "row_size"),
     [
-        (1_128_313, ALL, None, (64, 256)),
-        (20_000_000, ("dna", "text"), None, (64, 256)),
-        (5_000_000, ALL, 768, (64, 256)),
+        (1_128_313, RECIPE, 7300 + 1000),
+        (20_000_000, replace(RECIPE, modalities=("dna", "text")), 1000),
+        (5_000_000, replace(RECIPE, image_feature_size=768), 4 * 768 + 1000),
+        (5_000_000, replace(RECIPE, image_feature_size=768, dna_feature_size=512), 4 * (768 + 512) + 1000),
+        (1_128_313, replace(RECIPE, dna_feature_size=768), 7300 + 4 * 768 + 1000),
     ],
 )
-def test_shards_of_large_data_sets_have_64_to_256_megabytes(
-    num_rows: int, modalities: tuple[Modality, ...], feature_size: int | None, megabytes: tuple[int, int]
-) -> None:
+def test_shards_of_large_data_sets_have_64_to_256_megabytes(num_rows: int, recipe: Recipe, row_size: int) -> None:
     # BIOSCAN-1M's crops have 7.3 kB on average; the rest of a specimen about 1 kB.
-    image = 0 if "image" not in modalities else 4 * feature_size if feature_size else 7300
-    size = rows_per_shard(num_rows, modalities, 256, feature_size)
-    assert megabytes[0] * 1e6 <= size * (image + 1000) <= megabytes[1] * 1e6
+    assert 64e6 <= rows_per_shard(num_rows, recipe) * row_size <= 256e6
 
 
 def test_small_data_sets_still_have_shards_to_share() -> None:
-    assert rows_per_shard(3000, ALL, 256, None) == ROWS_PER_GROUP
-    assert 50 <= 300_000 / rows_per_shard(300_000, ALL, 256, None) <= 64
+    assert rows_per_shard(3000, RECIPE) == ROWS_PER_GROUP
+    assert 50 <= 300_000 / rows_per_shard(300_000, RECIPE) <= 64
 
 
 def test_a_shard_holds_what_the_towers_take(tmp_path: Path, encode: Encode, noise: Noise) -> None:
@@ -138,7 +148,7 @@ def test_features_stand_for_the_image(tmp_path: Path) -> None:
         {"specimen_id": "b", "image_features": [0.5]},
         {"specimen_id": "c", "image": "c.jpg"},
     )
-    report = made(rows, Folder(tmp_path), feature_size=2)
+    report = made(rows, Folder(tmp_path), image_feature_size=2)
     assert report.rejects == (
         ("b", "1 image features, and the other specimens have 2"),
         ("c", "no image features, and the other specimens have 2"),
@@ -147,6 +157,29 @@ def test_features_stand_for_the_image(tmp_path: Path) -> None:
     assert report.num_rows == 1
     assert table["image_features"].to_pylist() == [[0.5, 2.0]]
     assert table["image"].to_pylist() == [None]
+
+
+def test_features_of_dna_stand_beside_the_barcode_or_for_it(tmp_path: Path) -> None:
+    rows = specimens(
+        {"specimen_id": "a", "dna_features": [0.5, 2.0]},
+        {"specimen_id": "b", "dna_features": [0.5, 2.0, 1.0]},
+        {"specimen_id": "c"},
+        {"specimen_id": "d", "dna_features": [1.0, 1.0], "barcode": None},
+    )
+    misfits = [
+        ("b", "3 DNA features, and the other specimens have 2"),
+        ("c", "no DNA features, and the other specimens have 2"),
+    ]
+    both = made(rows, Folder(tmp_path / "both"), modalities=("dna", "text"), dna_feature_size=2)
+    assert list(both.rejects) == [*misfits, ("d", "no dna, which the other specimens have")]
+    table = (Folder(tmp_path / "both") / "split=train_seen").read_table("part-00000.parquet")
+    assert table["dna_features"].to_pylist() == [[0.5, 2.0]]
+    assert table["dna_ids"].to_pylist() == token_ids(["ACGTA"]).tolist()
+    alone = made(rows, Folder(tmp_path / "alone"), modalities=("dna", "text"), dna_feature_size=2, barcodes=False)
+    assert list(alone.rejects) == misfits
+    table = (Folder(tmp_path / "alone") / "split=train_seen").read_table("part-00000.parquet")
+    assert table["dna_features"].to_pylist() == [[0.5, 2.0], [1.0, 1.0]]
+    assert table["dna_ids"].to_pylist() == [None, None]
 
 
 def test_a_shard_of_rejects_alone_is_an_empty_shard(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workloads.data.schema import PROTOCOLS, SPECIMEN_SCHEMA
@@ -67,6 +67,7 @@ def test_any_run_of_rows_can_be_read(tmp_path: Path) -> None:
         assert table.rows(start, stop)["specimen_id"].to_pylist() == [f"s{number}" for number in range(start, stop)]
 
 
+@settings(deadline=None)
 @given(choices=st.lists(st.sampled_from(SPLITS), min_size=1, max_size=60))
 def test_sorting_by_split_keeps_the_order_within_a_split(
     choices: list[str], tmp_path_factory: pytest.TempPathFactory

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,14 +15,15 @@ from transformers import PreTrainedTokenizerFast
 from workloads.data.schema import lineage_text
 from workloads.data.synthetic import specimens
 from workloads.data.taxon_text import (
-    MAX_TOKENS,
     VOCABULARY_SIZE,
     TextTokenizer,
     learn_word_pieces,
     published_tokenizer,
 )
 from workloads.errors import WeightsError
+from workloads.spec import TextTower
 
+MAX_TOKENS = TextTower().max_tokens
 LABELS = [lineage_text(row) for row in specimens(400, seed=1)]
 LABELS += ["Lepidoptera Gelechiidae geleBioLep01 BioLep1169", "Diptera Sciaridae Zoro cf. b-us"]
 LEARNED = learn_word_pieces(LABELS)
@@ -31,6 +33,10 @@ import sys
 from workloads.data.taxon_text import learn_word_pieces
 sys.stdout.write(learn_word_pieces(sys.stdin.read().splitlines()))
 """
+
+
+def ids_of(tokenizer: TextTokenizer, labels: Sequence[str]) -> np.ndarray:
+    return tokenizer.ids(labels, MAX_TOKENS, whole_length=False)
 
 
 def pieces(label: str) -> list[str]:
@@ -67,7 +73,7 @@ def test_a_new_label_is_spelled_with_pieces_that_join_to_it() -> None:
 def test_no_label_of_the_data_set_is_unknown_or_cut() -> None:
     tokenizer = TextTokenizer.from_json(LEARNED)
     unknown = Tokenizer.from_str(LEARNED).token_to_id("[UNK]")
-    ids = tokenizer.ids(LABELS)
+    ids = ids_of(tokenizer, LABELS)
     assert not (ids == unknown).any()
     assert ids.shape[1] < MAX_TOKENS
 
@@ -82,25 +88,25 @@ def test_the_vocabulary_is_bounded_and_numbered_without_gaps() -> None:
 
 def test_ids_are_padded_to_the_longest_label_and_the_padding_is_marked() -> None:
     tokenizer = TextTokenizer.from_json(LEARNED)
-    long, short = tokenizer.ids([LABELS[0]])[0].tolist(), tokenizer.ids(["Diptera"])[0].tolist()
+    long, short = ids_of(tokenizer, [LABELS[0]])[0].tolist(), ids_of(tokenizer, ["Diptera"])[0].tolist()
     width = max(len(long), len(short))
     rows = [row + [tokenizer.pad_id] * (width - len(row)) for row in (long, short)]
-    assert tokenizer.ids([LABELS[0], "Diptera"]).tolist() == rows
+    assert ids_of(tokenizer, [LABELS[0], "Diptera"]).tolist() == rows
     assert tokenizer.pad_id not in [*long, *short]
 
 
 def test_a_label_that_is_too_long_is_cut_and_still_ends() -> None:
     tokenizer = TextTokenizer.from_json(LEARNED)
-    ids = tokenizer.ids(["q x z w " * 40])
+    ids = ids_of(tokenizer, ["q x z w " * 40])
     assert ids.shape == (1, MAX_TOKENS)
     assert ids[0, -1] == Tokenizer.from_str(LEARNED).token_to_id("[SEP]")
 
 
 def test_no_labels_and_an_empty_label_give_ids() -> None:
     tokenizer = TextTokenizer.from_json(LEARNED)
-    assert tokenizer.ids([]).shape == (0, 1)
-    assert tokenizer.ids([""]).shape == (1, 2)
-    assert tokenizer.ids([""]).dtype == np.int64
+    assert ids_of(tokenizer, []).shape == (0, 1)
+    assert ids_of(tokenizer, [""]).shape == (1, 2)
+    assert ids_of(tokenizer, [""]).dtype == np.int64
 
 
 def test_no_labels_still_give_an_alphabet() -> None:
@@ -113,8 +119,8 @@ def test_a_tokenizer_in_a_local_folder_is_used_with_its_own_padding(tmp_path: Pa
     tokenizer = TextTokenizer.from_weights(str(tmp_path))
     assert tokenizer.pad_id == published.convert_tokens_to_ids("[SEP]") != 0
     assert (
-        tokenizer.ids(["Diptera", LABELS[0]]).shape
-        == TextTokenizer.from_json(LEARNED).ids(["Diptera", LABELS[0]]).shape
+        ids_of(tokenizer, ["Diptera", LABELS[0]]).shape
+        == ids_of(TextTokenizer.from_json(LEARNED), ["Diptera", LABELS[0]]).shape
     )
 
 
@@ -134,7 +140,7 @@ def test_a_kept_tokenizer_pads_with_the_token_of_the_published_one(tmp_path: Pat
     assert kept.pad_id == published.pad_id == 1
     for tokenizer in (kept, published):
         for _ in range(2):
-            ids = tokenizer.ids(["Diptera Musca domestica", "Diptera", "Insecta Musca"])
+            ids = ids_of(tokenizer, ["Diptera Musca domestica", "Diptera", "Insecta Musca"])
             assert ids.tolist() == [[3, 4, 5], [3, 1, 1], [0, 4, 1]]
             assert (ids != tokenizer.pad_id).sum(axis=1).tolist() == [3, 1, 2]
 
@@ -143,7 +149,7 @@ def test_without_a_padding_token_the_first_id_pads(tmp_path: Path) -> None:
     place = words_with_pad_1(tmp_path, None)
     kept, published = TextTokenizer.from_json(published_tokenizer(place)), TextTokenizer.from_weights(place)
     labels = ["Diptera Musca", "Diptera"]
-    assert kept.ids(labels).tolist() == published.ids(labels).tolist() == [[3, 4], [3, 0]]
+    assert ids_of(kept, labels).tolist() == ids_of(published, labels).tolist() == [[3, 4], [3, 0]]
     assert kept.pad_id == published.pad_id == 0
 
 
@@ -155,3 +161,26 @@ def test_a_tokenizer_that_cannot_be_had_is_a_weights_error(tmp_path: Path) -> No
     with pytest.raises(WeightsError, match="text tower") as caught:
         TextTokenizer.from_weights(str(tmp_path / "none"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("max_tokens", [5, 20, 48])
+def test_labels_can_all_be_padded_to_the_whole_length(max_tokens: int) -> None:
+    tokenizer = TextTokenizer.from_json(LEARNED)
+    whole = tokenizer.ids(LABELS, max_tokens, whole_length=True)
+    longest = tokenizer.ids(LABELS, max_tokens, whole_length=False)
+    assert whole.shape == (len(LABELS), max_tokens)
+    assert np.array_equal(whole[:, : longest.shape[1]], longest)
+    assert (whole[:, longest.shape[1] :] == tokenizer.pad_id).all()
+    assert tokenizer.ids([], max_tokens, whole_length=True).shape == (0, max_tokens)
+
+
+def test_a_tokenizer_that_a_run_keeps_is_read_back_as_it_was(tmp_path: Path) -> None:
+    published = TextTokenizer.from_weights(words_with_pad_1(tmp_path, "<pad>"))
+    labels = ["Diptera Musca domestica", "Diptera"]
+    for tokenizer in (TextTokenizer.from_json(LEARNED), published):
+        before = tokenizer.ids(labels, 3, whole_length=False)
+        kept = TextTokenizer.from_json(tokenizer.to_json())
+        assert kept.to_json() == tokenizer.to_json()
+        assert (kept.pad_id, kept.vocabulary_size) == (tokenizer.pad_id, tokenizer.vocabulary_size)
+        assert np.array_equal(kept.ids(labels, 3, whole_length=False), before)
+        assert np.array_equal(kept.ids(labels, 9, whole_length=True), tokenizer.ids(labels, 9, whole_length=True))

@@ -6,13 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workloads.data.batches import Specimens
 from workloads.data.prepared import PreparedDataset, write_facts
 from workloads.data.schema import PROTOCOLS
 from workloads.errors import MissingPathError
 from workloads.evaluation.embed import embed
 from workloads.evaluation.evaluate import RETRIEVALS, Evaluation, evaluate, write_evaluation
-from workloads.experiment import open_model
+from workloads.experiment import open_experiment
 from workloads.record import RunFolder, measurements_from_table
 from workloads.spec import RANKS, ExperimentSpec, Modality
 from workloads.storage import Folder
@@ -23,8 +22,7 @@ PROTOCOL = PROTOCOLS["clibd"]
 
 @pytest.fixture(scope="module")
 def evaluation(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> Evaluation:
-    model, tokenizer = open_model(tiny_spec, None, tiny_dataset.tokenizer_json())
-    return evaluate(tiny_spec, model, tiny_dataset, tokenizer, Placement())
+    return evaluate(open_experiment(tiny_spec, tiny_dataset), tiny_dataset, Placement())
 
 
 def test_every_retrieval_is_measured_at_every_rank_once(evaluation: Evaluation) -> None:
@@ -78,8 +76,7 @@ def test_measurements_follow_from_the_predictions(evaluation: Evaluation, tiny_d
 
 def test_only_the_modalities_of_a_spec_are_measured(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
     spec = replace(tiny_spec, modalities=("dna", "text"))
-    model, tokenizer = open_model(spec, None, tiny_dataset.tokenizer_json())
-    found = evaluate(spec, model, tiny_dataset, tokenizer, Placement())
+    found = evaluate(open_experiment(spec, tiny_dataset), tiny_dataset, Placement())
     assert {(row.query, row.key) for row in found.measurements} == {("dna", "dna")}
     assert set(found.embeddings) == {"keys", "val", "test"}
     assert found.embeddings["val"].column_names == ["specimen_id", "split", "dna", "text"]
@@ -89,9 +86,9 @@ def test_only_the_modalities_of_a_spec_are_measured(tiny_spec: ExperimentSpec, t
 def test_embeddings_do_not_depend_on_the_batch_size(
     modality: Modality, tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset
 ) -> None:
-    model, tokenizer = open_model(tiny_spec, None, tiny_dataset.tokenizer_json())
-    specimens = Specimens(tiny_dataset, PROTOCOL.keys, tiny_spec, tokenizer)
-    whole, by_three = (embed(model, specimens, modality, Placement(), batch_size=size) for size in (256, 3))
+    experiment = open_experiment(tiny_spec, tiny_dataset)
+    specimens = experiment.specimens(tiny_dataset, PROTOCOL.keys)
+    whole, by_three = (embed(experiment.model, specimens, modality, Placement(), batch_size=size) for size in (256, 3))
     assert whole.shape == (len(specimens), tiny_spec.embedding_size)
     # fp32 matrix products group their sums by the batch: a few units in the last place of a unit vector.
     np.testing.assert_allclose(by_three, whole, rtol=0, atol=1e-6)
@@ -102,9 +99,9 @@ def test_embeddings_do_not_depend_on_the_batch_size(
 def test_equal_inputs_have_equal_embeddings_to_the_bit(
     modality: Modality, tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset
 ) -> None:
-    model, tokenizer = open_model(tiny_spec, None, tiny_dataset.tokenizer_json())
-    twice = Specimens(tiny_dataset, [*PROTOCOL.keys, *PROTOCOL.keys], tiny_spec, tokenizer)
-    embeddings = embed(model, twice, modality, Placement(), batch_size=7)
+    experiment = open_experiment(tiny_spec, tiny_dataset)
+    twice = experiment.specimens(tiny_dataset, [*PROTOCOL.keys, *PROTOCOL.keys])
+    embeddings = embed(experiment.model, twice, modality, Placement(), batch_size=7)
     half = len(twice) // 2
     assert np.array_equal(embeddings[:half], embeddings[half:])
 
@@ -122,7 +119,7 @@ def test_a_data_set_without_keys_is_named(
     tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     spec = replace(tiny_spec, modalities=("image", "dna"))
-    model, tokenizer = open_model(spec, None, "")
+    experiment = open_experiment(spec, tiny_dataset)
     write_facts(Folder(tmp_path / "no-keys"), replace(tiny_dataset.facts, num_specimens={"no_split": 46}), [])
     with pytest.raises(MissingPathError, match="seen_keys"):
-        evaluate(spec, model, PreparedDataset(Folder(tmp_path / "no-keys")), tokenizer, Placement())
+        evaluate(experiment, PreparedDataset(Folder(tmp_path / "no-keys")), Placement())

@@ -12,11 +12,11 @@ from workloads.data.preparation import Wanted, prepare
 from workloads.data.prepared import PreparedDataset
 from workloads.data.sources.tables import table_source
 from workloads.data.specimen_table import SpecimenTable
-from workloads.experiment import open_model
+from workloads.experiment import open_experiment, write_inputs
 from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
-from workloads.training.checkpoint import MODEL, save_weights
+from workloads.training.checkpoint import save_weights
 
 PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "real" / "bioscan1m_species_images"
 
@@ -25,12 +25,10 @@ PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "real" / "bioscan1m_species
 def run(tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, tmp_path: Path) -> RunFolder:
     """A run folder with first weights, as if training had ended at once."""
     folder = RunFolder(Folder(tmp_path / "runs" / "amp" / tiny_spec.id))
-    model, _ = open_model(tiny_spec, None, tiny_dataset.tokenizer_json())
+    experiment = open_experiment(tiny_spec, tiny_dataset)
     folder.begin(tiny_spec, {"sweep": "amp"}, {})
-    folder.folder.write_json("inputs.json", {"feature_size": None})
-    folder.folder.write("tokenizer.json", tiny_dataset.tokenizer_json().encode())
-    save_weights(tmp_path, model)
-    folder.folder.write(MODEL, (tmp_path / MODEL).read_bytes())
+    write_inputs(folder, experiment)
+    save_weights(folder.folder, experiment.model)
     folder.finish("finished")
     return folder
 

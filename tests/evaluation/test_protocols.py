@@ -11,7 +11,7 @@ from workloads.data.prepared import PreparedDataset
 from workloads.data.specimen_table import SpecimenTable
 from workloads.evaluation.evaluate import Evaluation, evaluate
 from workloads.evaluation.floors import compute_floors
-from workloads.experiment import open_model
+from workloads.experiment import open_experiment
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
 from workloads.training.placement import Placement
@@ -60,8 +60,7 @@ def test_a_data_set_is_measured_on_the_keys_and_queries_of_its_protocol(
     tmp_path: Path,
 ) -> None:
     dataset = prepared_under(protocol, synthetic_table(tmp_path / "specimens.parquet", 150, 3), tmp_path)
-    model, tokenizer = open_model(tiny_spec, None, dataset.tokenizer_json())
-    found: Evaluation = evaluate(tiny_spec, model, dataset, tokenizer, Placement())
+    found: Evaluation = evaluate(open_experiment(tiny_spec, dataset), dataset, Placement())
     assert set(found.embeddings["keys"]["split"].to_pylist()) == keys
     measured = {(row.partition, row.species) for row in found.measurements}
     assert places <= measured

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from sweeps import SWEEPS
-from sweeps.bases import base_spec
 from sweeps.point import Point
+from workloads.experiments import Data, base_spec
 from workloads.record import EventLog, Measurement, RunFolder, State, measurements_to_table
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
@@ -19,15 +19,9 @@ Values = Mapping[tuple[str, str, str, str], float]
 
 
 def _base(seed: int = 42, dataset: str = "insects", synthetic: bool = False) -> ExperimentSpec:
-    return base_spec(
-        "paper",
-        dataset=dataset,
-        data_fingerprint="0123abcd-256",
-        synthetic=synthetic,
-        modalities=("image", "dna", "text"),
-        has_image_features=False,
-        seed=seed,
-    )
+    modalities = ("image", "dna", "text")
+    data = Data(name=dataset, fingerprint="0123abcd-256", synthetic=synthetic, modalities=modalities)
+    return base_spec("paper", data, seed=seed)
 
 
 def _measurements(values: Values) -> list[Measurement]:
@@ -73,10 +67,10 @@ def _write_run(
         cost = {
             "seconds": seconds,
             "allocated_gb": allocated_gb,
-            "reserved_gb": allocated_gb + (epoch if allocated_gb else 0),
+            "papers_memory_gb": 2 * allocated_gb + (epoch if allocated_gb else 0),
         }
         curve = {"loss": 2.0 - epoch, "temperature": 0.07, "specimens_per_second": 100.0}
-        log.add({"event": "epoch", "epoch": epoch, **cost, **curve})
+        log.add({"event": "epoch", "epoch": epoch, "step": epoch, **cost, **curve})
     log.flush()
     run.folder.write_table("measurements.parquet", measurements_to_table(_measurements(values)))
     counts = {"num_parameters": 10, "num_trained_parameters": 5, "num_workers": 2}

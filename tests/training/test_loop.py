@@ -1,7 +1,7 @@
 """The whole training loop on 150 synthetic insects, without a cluster."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -10,201 +10,339 @@ import pytest
 import torch
 from torch import Tensor
 
-from workloads.data.batches import Specimens
 from workloads.data.prepared import PreparedDataset
-from workloads.data.schema import PROTOCOLS
 from workloads.errors import NonFiniteLossError, SpecError, TooFewSpecimensError
-from workloads.experiment import open_model
-from workloads.models.clibd import Clibd
-from workloads.spec import ExperimentSpec
-from workloads.training.loop import EpochReport, Event, Save, build_optimizer, build_schedule, fit
+from workloads.execution import Execution
+from workloads.experiment import Experiment, open_experiment
+from workloads.recipes import with_fine_tuning, with_recipe
+from workloads.spec import ExperimentSpec, FineTuning, Recipe
+from workloads.storage import Folder
+from workloads.training.checkpoint import CheckpointStore
+from workloads.training.loop import Training, fit
 from workloads.training.placement import Placement
+from workloads.training.report import EpochReport, StepReport
 
-PROTOCOL = PROTOCOLS["clibd"]
+AT_EVERY_STEP = Execution(checkpoint_seconds=0.0)
 
 
 @dataclass
 class Watcher:
-    """Keeps what the loop reports, and a checkpoint of every epoch where it was given a folder."""
+    """Keeps what the loop reports."""
 
-    folder: Path | None = None
-    reports: list[EpochReport] = field(default_factory=list)
-    steps: list[Event] = field(default_factory=list)
+    steps: list[StepReport] = field(default_factory=list)
+    epochs: list[EpochReport] = field(default_factory=list)
 
-    def __call__(self, report: EpochReport, steps: Sequence[Event], save: Save) -> None:
-        self.reports.append(report)
-        self.steps += steps
-        if self.folder is not None:
-            checkpoint = self.folder / str(report.epoch)
-            checkpoint.mkdir()
-            save(checkpoint)
+    def on_step(self, report: StepReport) -> None:
+        self.steps.append(report)
+
+    def on_epoch(self, report: EpochReport) -> None:
+        self.epochs.append(report)
+
+
+class StopHereError(Exception):
+    """An interruption."""
+
+
+@dataclass
+class Interruption:
+    """Ends the run after a step, as a lost machine would."""
+
+    after: int
+
+    def on_step(self, report: StepReport) -> None:
+        if report.step == self.after:
+            raise StopHereError
+
+    def on_epoch(self, report: EpochReport) -> None:
+        pass
+
+
+@dataclass
+class Trained:
+    """A run that has come to its end, or to an interruption."""
+
+    weights: dict[str, Tensor]
+    watcher: Watcher
+    training: Training
 
 
 def train(
-    spec: ExperimentSpec, dataset: PreparedDataset, watcher: Watcher, *, resume: Path | None = None
-) -> dict[str, Tensor]:
-    """The weights that training ends with."""
-    model, specimens = prepared(spec, dataset)
-    fit(spec, model, specimens, Placement(), resume=resume, on_epoch=watcher)
-    return model.state_dict()
-
-
-def prepared(spec: ExperimentSpec, dataset: PreparedDataset) -> tuple[Clibd, Specimens]:
-    model, tokenizer = open_model(spec, dataset.facts.feature_size, dataset.tokenizer_json())
-    return model, Specimens(dataset, PROTOCOL.training, spec, tokenizer)
-
-
-def test_the_loss_falls(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
+    spec: ExperimentSpec,
+    dataset: PreparedDataset,
+    *,
+    execution: Execution = AT_EVERY_STEP,
+    store: CheckpointStore | None = None,
+    stop_after: int | None = None,
+    score: Callable[[Experiment], float] | None = None,
+) -> Trained:
+    experiment = open_experiment(spec, dataset)
+    specimens = experiment.specimens(dataset, dataset.facts.splits.training)
+    training = Training(spec, experiment.model, len(specimens.trained), Placement(), execution)
+    if store:
+        training.resume(store, pytest.fail)
     watcher = Watcher()
-    spec = replace(tiny_spec, epochs=16, max_learning_rate=1e-2, modalities=("dna", "text"))
-    train(spec, tiny_dataset, watcher)
-    losses = [report.loss for report in watcher.reports]
+    listeners = [watcher, *([Interruption(stop_after)] if stop_after is not None else [])]
+    scored = (lambda: score(experiment)) if score else None
+    try:
+        fit(training, specimens, listeners, store, scored)
+    except StopHereError:
+        assert store is not None
+        store.wait()
+    return Trained({n: v.clone() for n, v in experiment.model.state_dict().items()}, watcher, training)
+
+
+@pytest.fixture
+def two(tiny_spec: ExperimentSpec) -> ExperimentSpec:
+    """Two modalities, which is quicker."""
+    return replace(tiny_spec, modalities=("dna", "text"))
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_the_loss_starts_at_a_guess_and_falls(two: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
+    losses = [report.loss for report in train(replace(two, epochs=16), tiny_dataset).watcher.epochs]
     assert len(losses) == 16
     # Guessing among the 16 of a batch costs log 16.
     assert losses[0] == pytest.approx(math.log(16), abs=0.5)
     assert losses[-1] < math.log(16) - 0.5
 
 
-def test_resuming_after_any_epoch_gives_the_same_weights_to_the_bit(
+def test_a_run_interrupted_after_any_step_goes_on_to_the_same_weights_to_the_bit(
     tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    watcher = Watcher(tmp_path)
-    undisturbed = train(tiny_spec, tiny_dataset, watcher)
-    for epoch in range(tiny_spec.epochs - 1):
-        torch.manual_seed(epoch)  # the state of the process that resumes does not matter
-        resumed = Watcher()
-        weights = train(tiny_spec, tiny_dataset, resumed, resume=tmp_path / str(epoch))
-        assert [report.epoch for report in resumed.reports] == list(range(epoch + 1, tiny_spec.epochs))
-        assert [report.loss for report in resumed.reports] == [r.loss for r in watcher.reports[epoch + 1 :]]
-        assert all(torch.equal(weights[name], undisturbed[name]) for name in undisturbed)
+    spec = replace(tiny_spec, epochs=2)
+    undisturbed = train(spec, tiny_dataset)
+    total = spec.epochs * (tiny_dataset.facts.num_training // spec.batch_size)
+    assert total >= 6
+    for stop in range(total - 1):
+        store = CheckpointStore(Folder(tmp_path / str(stop)))
+        before = train(spec, tiny_dataset, store=store, stop_after=stop)
+        torch.manual_seed(stop)  # the state of the process that resumes does not matter
+        again = train(spec, tiny_dataset, store=store)
+        assert same(again.weights, undisturbed.weights), stop
+        assert [report.loss for report in again.watcher.epochs] == [
+            report.loss for report in undisturbed.watcher.epochs[len(before.watcher.epochs) :]
+        ]
+        first = again.watcher.steps[0].step
+        assert first in (stop, stop + 1)  # the step that was being reported may have no checkpoint yet
 
 
-def test_resuming_after_the_last_epoch_trains_no_more(
-    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
+def test_what_a_checkpoint_holds_is_the_step_after_it(
+    two: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    spec, watcher = replace(tiny_spec, epochs=1, modalities=("dna", "text")), Watcher(tmp_path)
-    undisturbed = train(spec, tiny_dataset, watcher)
-    resumed = Watcher()
-    weights = train(spec, tiny_dataset, resumed, resume=tmp_path / "0")
-    assert resumed.reports == []
-    assert all(torch.equal(weights[name], undisturbed[name]) for name in undisturbed)
+    store = CheckpointStore(Folder(tmp_path))
+    train(replace(two, epochs=1), tiny_dataset, store=store)
+    again = train(replace(two, epochs=1), tiny_dataset, store=store)
+    assert again.watcher.steps == []
+    assert again.watcher.epochs == []
+
+
+def test_micro_batches_change_rounding_only_where_nothing_is_random(
+    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset
+) -> None:
+    spec = replace(
+        tiny_spec,
+        dna=replace(tiny_spec.dna, dropout=0.0, token_dropout=0.0),
+        text=replace(tiny_spec.text, dropout=0.0),
+        epochs=1,
+    )
+    whole = train(spec, tiny_dataset, execution=Execution(micro_batch=16))
+    for size in (1, 5, 8):
+        parts = train(spec, tiny_dataset, execution=Execution(micro_batch=size))
+        # fp32: the gradients differ by the order of sums, and AdamW's first steps are of size lr whatever the gradient.
+        assert [s.loss for s in parts.watcher.steps] == pytest.approx([s.loss for s in whole.watcher.steps], abs=1e-3)
+
+
+def test_the_micro_batch_is_found_and_is_the_whole_batch_where_it_fits(
+    two: ExperimentSpec, tiny_dataset: PreparedDataset
+) -> None:
+    assert train(replace(two, epochs=1), tiny_dataset).training.micro_batch == two.batch_size
 
 
 @pytest.mark.parametrize("trainable", [True, False])
 def test_only_a_trainable_temperature_moves(
-    trainable: bool, tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset
+    trainable: bool, two: ExperimentSpec, tiny_dataset: PreparedDataset
 ) -> None:
-    spec = replace(tiny_spec, trainable_temperature=trainable, epochs=2, modalities=("dna", "text"))
-    watcher = Watcher()
-    train(spec, tiny_dataset, watcher)
-    moved = [abs(report.temperature - spec.initial_temperature) > 1e-6 for report in watcher.reports]
+    spec = replace(two, trainable_temperature=trainable, epochs=2)
+    reports = train(spec, tiny_dataset).watcher.epochs
+    moved = [abs(report.temperature - spec.initial_temperature) > 1e-6 for report in reports]
     assert moved == [trainable, trainable]
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp32"])
-@pytest.mark.parametrize("fine_tuning", ["full", "lora"])
-def test_both_precisions_train_in_full_and_with_adapters(
-    precision: Literal["bf16", "fp32"],
-    fine_tuning: Literal["full", "lora"],
+@pytest.mark.parametrize("precision", ["bf16", "fp32", "tf32"])
+@pytest.mark.parametrize("fine_tuning", ["full", "lora", "full_and_lora", "frozen"])
+def test_every_precision_and_fine_tuning_trains_what_it_should(
+    precision: Literal["bf16", "fp32", "tf32"],
+    fine_tuning: FineTuning,
     tiny_spec: ExperimentSpec,
     tiny_dataset: PreparedDataset,
 ) -> None:
-    spec = replace(tiny_spec, precision=precision, fine_tuning=fine_tuning, epochs=1)
-    watcher = Watcher()
-    weights = train(spec, tiny_dataset, watcher)
-    assert all(math.isfinite(event["loss"]) for event in watcher.steps)
-    assert all(weight.isfinite().all() for weight in weights.values())
-    assert {weight.dtype for weight in weights.values()} == {torch.float32}
+    spec = with_fine_tuning(replace(tiny_spec, precision=precision, epochs=1), fine_tuning)
+    before = open_experiment(spec, tiny_dataset).model
+    trained = {name for name, parameter in before.named_parameters() if parameter.requires_grad}
+    run = train(spec, tiny_dataset)
+    moved = {name for name, value in before.state_dict().items() if not torch.equal(value, run.weights[name])}
+    assert moved == trained
+    assert {weight.dtype for weight in run.weights.values() if weight.is_floating_point()} == {torch.float32}
+    frozen = {name for name, _ in before.named_parameters()} - trained
+    assert bool(frozen) == (fine_tuning in ("lora", "frozen"))
 
 
-def test_the_precisions_differ_and_agree_roughly(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
-    first = []
-    for precision in ("fp32", "bf16"):
-        watcher = Watcher()
-        spec = replace(tiny_spec, epochs=1, modalities=("dna", "text"))
-        train(replace(spec, precision="bf16") if precision == "bf16" else spec, tiny_dataset, watcher)
-        first.append(watcher.steps[0]["loss"])
-    assert first[0] != first[1]
-    # bf16 keeps 8 bits: embeddings differ by about 1/256, and the scale of 14 magnifies that.
-    assert first[0] == pytest.approx(first[1], abs=14 / 128)
+@pytest.mark.parametrize("recipe", ["paper", "authors"])
+def test_the_other_recipes_train_too(recipe: Recipe, tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
+    plain = replace(tiny_spec, epochs=1, dna=replace(tiny_spec.dna, token_dropout=0.0))
+    run = train(with_recipe(plain, recipe), tiny_dataset)
+    assert all(math.isfinite(step.loss) for step in run.watcher.steps)
+    # A mean of softmaxes is nearly flat at first, so all barcodes look alike and a guess costs log 16.
+    assert run.watcher.steps[0].loss == pytest.approx(math.log(16), abs=0.7)
 
 
-def test_every_step_of_a_short_epoch_is_logged(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
-    watcher = Watcher()
-    spec = replace(tiny_spec, epochs=2, modalities=("dna", "text"))
-    train(spec, tiny_dataset, watcher)
+@pytest.mark.parametrize("modality", ["image", "dna"])
+def test_one_tower_learns_to_know_two_views(
+    modality: Literal["image", "dna"], tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset
+) -> None:
+    spec = replace(
+        tiny_spec,
+        objective="simclr",
+        modalities=(modality,),
+        augmentation="simclr",
+        trainable_temperature=False,
+        epochs=4,
+        initial_temperature=0.5,
+    )
+    losses = [report.loss for report in train(spec, tiny_dataset).watcher.epochs]
+    # Guessing among 31 others costs log 31.
+    assert losses[0] < math.log(31) + 0.5
+    assert losses[-1] < losses[0]
+
+
+def test_a_classifier_learns_the_training_species(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
+    spec = replace(tiny_spec, objective="classify", modalities=("image",), augmentation="none", batch_size=8, epochs=30)
+    run = train(spec, tiny_dataset)
+    classes = len(open_experiment(spec, tiny_dataset).classes)
+    assert run.weights["classifier.weight"].shape[0] == classes
+    losses = [report.loss for report in run.watcher.epochs]
+    assert losses[0] == pytest.approx(math.log(classes), abs=0.7)
+    assert losses[-1] < losses[0] - 0.3
+
+
+def test_binding_to_one_modality_leaves_the_other_pairs_alone(
+    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset
+) -> None:
+    spec = replace(tiny_spec, epochs=1, batch_size=32)
+    bound, two = (
+        train(replace(spec, bind_to="dna", modalities=names), tiny_dataset)
+        for names in (("image", "dna", "text"), ("image", "dna"))
+    )
+    unbound = train(spec, tiny_dataset)
+    assert bound.watcher.steps[0].loss != unbound.watcher.steps[0].loss
+    assert bound.watcher.steps[0].loss != two.watcher.steps[0].loss
+
+
+def test_the_best_epoch_is_kept_and_earlier_ones_are_not_looked_at(
+    two: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    scores = iter([0.2, 0.6, 0.6, 0.1])
+    seen: list[dict[str, Tensor]] = []
+
+    def score(experiment: Experiment) -> float:
+        seen.append({name: value.clone() for name, value in experiment.model.state_dict().items()})
+        return next(scores)
+
+    spec, store = replace(two, epochs=5, first_selected_epoch=1), CheckpointStore(Folder(tmp_path))
+    run = train(spec, tiny_dataset, store=store, score=score)
+    best = store.best()
+    assert best is not None
+    tensors, value, epoch = best
+    assert (value, epoch) == (0.6, 2)  # the first of two that are as good
+    assert same(dict(tensors), seen[1])
+    assert [report.score for report in run.watcher.epochs] == [None, 0.2, 0.6, 0.6, 0.1]
+
+
+def test_every_step_of_a_short_epoch_is_logged(two: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
+    spec = replace(two, epochs=2)
+    watcher = train(spec, tiny_dataset).watcher
     steps = tiny_dataset.facts.num_training // spec.batch_size
-    assert [event["step"] for event in watcher.steps] == list(range(2 * steps))
-    for report in watcher.reports:
-        logged = [event["loss"] for event in watcher.steps if event["epoch"] == report.epoch]
-        assert report.loss == pytest.approx(sum(logged) / steps, abs=1e-5)
+    assert [report.step for report in watcher.steps] == list(range(2 * steps))
+    assert watcher.steps[0].learning_rate == pytest.approx(spec.initial_learning_rate)
+    for report in watcher.epochs:
+        logged = [step.loss for step in watcher.steps if step.epoch == report.epoch]
+        assert report.loss == pytest.approx(sum(logged) / steps)
         assert report.gradient_norm > 0
         assert 0 <= report.waited <= 1
         assert report.event()["event"] == "epoch"
+        assert (report.allocated_gb, report.reserved_gb, report.papers_memory_gb) == (0, 0, 0)
+    assert watcher.epochs[-1].step == 2 * steps - 1
 
 
-def test_a_long_epoch_logs_its_last_step_and_at_most_21(
-    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset
-) -> None:
-    watcher = Watcher()
-    spec = replace(tiny_spec, epochs=1, batch_size=2, modalities=("dna", "text"))
-    train(spec, tiny_dataset, watcher)
+def test_a_long_epoch_logs_its_last_step_and_at_most_21(two: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
+    watcher = train(replace(two, epochs=1, batch_size=2), tiny_dataset).watcher
     steps = tiny_dataset.facts.num_training // 2
     assert steps > 40
-    assert watcher.steps[-1]["step"] == steps - 1
+    assert watcher.steps[-1].step == steps - 1
     assert len(watcher.steps) <= 21
 
 
-def test_a_loss_that_is_not_finite_ends_the_run(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
-    model, specimens = prepared(replace(tiny_spec, modalities=("dna", "text")), tiny_dataset)
+@pytest.mark.parametrize("name", ["towers.dna.head.weight", "towers.text.head.bias"])
+def test_what_is_not_finite_ends_the_run_with_its_step_and_name_and_keeps_the_last_checkpoint(
+    name: str, two: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    store = CheckpointStore(Folder(tmp_path))
+    train(replace(two, epochs=2), tiny_dataset, store=store, stop_after=3)
+    experiment = open_experiment(replace(two, epochs=2), tiny_dataset)
+    specimens = experiment.specimens(tiny_dataset, tiny_dataset.facts.splits.training)
+    training = Training(experiment.spec, experiment.model, len(specimens), Placement(), AT_EVERY_STEP)
+    training.resume(store, pytest.fail)
+    step = training.step
     with torch.no_grad():
-        next(model.towers["dna"].parameters()).fill_(math.nan)
-    with pytest.raises(NonFiniteLossError, match="step 0"):
-        fit(tiny_spec, model, specimens, Placement(), resume=None, on_epoch=Watcher())
+        experiment.model.get_parameter(name).fill_(math.nan)
+    with pytest.raises(NonFiniteLossError, match=rf"step {step}: .*weights of {name}"):
+        fit(training, specimens, store=store)
+    kept = store.newest(pytest.fail)
+    assert kept is not None
+    assert kept.progress["step"] == step
+    assert all(tensor.isfinite().all() for tensor in kept.tensors.values())
 
 
-def test_fewer_specimens_than_a_batch_are_refused(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
+def test_a_gradient_that_is_not_finite_leaves_the_weights_as_they_were(
+    two: ExperimentSpec, tiny_dataset: PreparedDataset
+) -> None:
+    experiment = open_experiment(two, tiny_dataset)
+    specimens = experiment.specimens(tiny_dataset, tiny_dataset.facts.splits.training)
+    training = Training(two, experiment.model, len(specimens), Placement(), Execution(micro_batch=16))
+    before = {name: value.clone() for name, value in experiment.model.state_dict().items()}
+    head = experiment.model.get_parameter("towers.text.head.weight")
+    head.register_hook(lambda gradient: gradient * math.inf)
+    with pytest.raises(NonFiniteLossError, match=r"gradient of towers\.text\.head\.weight"):
+        fit(training, specimens)
+    assert same(dict(experiment.model.state_dict()), before)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp32"])
+def test_blocks_may_be_computed_again_without_a_difference(
+    precision: Literal["bf16", "fp32"], tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset
+) -> None:
+    # OpenCLIP's text tower keeps torch's own attention, which has to be the same one in the backward pass.
+    text = replace(tiny_spec.text, kind="openclip", architecture="ViT-B-32")
+    spec = replace(tiny_spec, epochs=1, batch_size=32, precision=precision, text=text)
+    plain, again = (
+        train(spec, tiny_dataset, execution=Execution(micro_batch=32, checkpoint_blocks=blocks))
+        for blocks in (False, True)
+    )
+    assert same(plain.weights, again.weights)
+
+
+def test_fewer_specimens_than_a_batch_are_refused(two: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
     count = tiny_dataset.facts.num_training
-    spec = replace(tiny_spec, batch_size=count + 1, modalities=("dna", "text"))
     with pytest.raises(TooFewSpecimensError, match=f"{count} training specimen"):
-        train(spec, tiny_dataset, Watcher())
+        train(replace(two, batch_size=count + 1), tiny_dataset)
 
 
 def test_a_batch_that_does_not_divide_among_the_workers_is_refused(
-    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset
+    two: ExperimentSpec, tiny_dataset: PreparedDataset
 ) -> None:
-    spec = replace(tiny_spec, modalities=("dna", "text"))
-    model, specimens = prepared(spec, tiny_dataset)
+    model = open_experiment(two, tiny_dataset).model
     with pytest.raises(SpecError, match="does not divide among 3 workers"):
-        fit(spec, model, specimens, Placement(num_workers=3), resume=None, on_epoch=Watcher())
-
-
-def test_the_learning_rate_goes_up_to_its_maximum_and_down_again(tiny_spec: ExperimentSpec) -> None:
-    layer = torch.nn.Linear(2, 2)
-    optimizer = build_optimizer(tiny_spec, layer)
-    schedule = build_schedule(tiny_spec, optimizer, 100)
-    rates = []
-    for _ in range(100):
-        rates.append(schedule.get_last_lr()[0])
-        optimizer.step()
-        schedule.step() if len(rates) < 100 else None
-    assert rates[0] == pytest.approx(tiny_spec.initial_learning_rate)
-    assert max(rates) == pytest.approx(tiny_spec.max_learning_rate)
-    assert rates.index(max(rates)) == 29
-    assert rates[-1] < tiny_spec.initial_learning_rate
-
-
-def test_weights_decay_but_temperature_biases_and_norms_do_not(
-    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset
-) -> None:
-    model, _ = prepared(tiny_spec, tiny_dataset)
-    decays = {
-        id(parameter): group["weight_decay"]
-        for group in build_optimizer(tiny_spec, model).param_groups
-        for parameter in group["params"]
-    }
-    named = {name: decays[id(parameter)] for name, parameter in model.named_parameters()}
-    assert named["towers.dna.head.weight"] == tiny_spec.weight_decay
-    undecayed = [name for name, decay in named.items() if decay == 0]
-    assert "log_scale" in undecayed
-    assert all(name == "log_scale" or name.endswith(".bias") or "norm" in name.lower() for name in undecayed)
+        Training(two, model, 100, Placement(num_workers=3), Execution())

@@ -1,4 +1,4 @@
-"""COI barcodes: what is accepted, 5-mer token ids for BarcodeBERT, and 5-mer counts for the floors.
+"""COI barcodes: what is accepted, 5-mer ids for BarcodeBERT, base codes for the CNN, and 5-mer counts for the floors.
 
 Two tokenisations of a barcode cut after 660 bases and read in 132 steps of five, both 133 ids long:
 
@@ -26,14 +26,15 @@ PAD_ID, START_ID, UNKNOWN_ID, FIRST_KMER_ID = 0, 1, 2, 3
 _AUTHORS_START_ID = 0
 VOCABULARY_SIZE = FIRST_KMER_ID + 4**KMER
 
-_UNCERTAIN = 4  # the code of what is no known base
+UNCERTAIN_BASE, NO_BASE = 4, 5
+"""Codes of a letter that is no known base, and of what lies past the end of a barcode; A, C, G, T are 0 to 3."""
 _IUPAC = b"ACGTURYSWKMBDHVN"
 _BLOCK = 512  # barcodes worked on at once: 340 kB, which stays in the processor's cache
 _POWERS = 4 ** np.arange(KMER - 1, -1, -1)
 
 
 def _code_of_each_byte(codes: Mapping[str, int]) -> bytes:
-    return bytes(codes.get(chr(byte), _UNCERTAIN) for byte in range(256))
+    return bytes(codes.get(chr(byte), UNCERTAIN_BASE) for byte in range(256))
 
 
 _AUTHORS_CODES = _code_of_each_byte({"A": 0, "C": 1, "G": 2, "T": 3})
@@ -71,8 +72,7 @@ def token_ids(barcodes: Sequence[str]) -> npt.NDArray[np.int16]:
     ids[:, 0] = START_ID
     for rows, block in _blocks(barcodes):
         kmers = _kmer_ids(block, _CODES)
-        lengths = np.fromiter(map(len, block), dtype=np.int64, count=len(block))
-        kmers[lengths[:, None] <= np.arange(0, MAX_BASES, KMER)] = PAD_ID
+        kmers[_lengths(block)[:, None] <= np.arange(0, MAX_BASES, KMER)] = PAD_ID
         ids[rows, 1:] = kmers
     return ids
 
@@ -89,6 +89,18 @@ def authors_token_ids(barcodes: Sequence[str]) -> npt.NDArray[np.int16]:
     return ids
 
 
+def base_codes(barcodes: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """Codes of the bases of cleaned barcodes, (len(barcodes), 660): A, C, G, T are 0 to 3, and U is read as T.
+
+    Any other letter is 4, what lies past the end is 5, and what follows base 660 is cut off.
+    """
+    codes = np.empty((len(barcodes), MAX_BASES), dtype=np.uint8)
+    for rows, block in _blocks(barcodes):
+        codes[rows] = _coded(block, _CODES).reshape(-1, MAX_BASES)
+        codes[rows][_lengths(block)[:, None] <= np.arange(MAX_BASES)] = NO_BASE
+    return codes
+
+
 def _blocks(barcodes: Sequence[str]) -> Iterator[tuple[slice, Sequence[str]]]:
     for start in range(0, len(barcodes), _BLOCK):
         rows = slice(start, start + _BLOCK)
@@ -97,17 +109,26 @@ def _blocks(barcodes: Sequence[str]) -> Iterator[tuple[slice, Sequence[str]]]:
 
 def _kmer_ids(barcodes: Sequence[str], codes: bytes) -> npt.NDArray[np.int16]:
     """Ids of the 132 5-mers of barcodes cut or padded with N, (len(barcodes), 132)."""
-    letters = "".join([barcode[:MAX_BASES].ljust(MAX_BASES, "N") for barcode in barcodes])
-    coded = letters.encode("ascii", "replace").translate(codes)  # a foreign letter becomes one question mark
-    first, *others = np.frombuffer(coded, dtype=np.uint8).reshape(-1, KMER).T.copy()  # (5, len(barcodes) * 132)
+    first, *others = _coded(barcodes, codes).reshape(-1, KMER).T.copy()  # (5, len(barcodes) * 132)
     ids, seen = first.astype(np.int16), first.copy()
     for code in others:
         ids <<= 2
         ids |= code
         seen |= code
     ids += FIRST_KMER_ID
-    ids[seen >= _UNCERTAIN] = UNKNOWN_ID
+    ids[seen >= UNCERTAIN_BASE] = UNKNOWN_ID
     return ids.reshape(-1, NUM_TOKENS - 1)
+
+
+def _coded(barcodes: Sequence[str], codes: bytes) -> npt.NDArray[np.uint8]:
+    """Code of every letter of barcodes cut or padded with N, (len(barcodes) * 660,)."""
+    letters = "".join([barcode[:MAX_BASES].ljust(MAX_BASES, "N") for barcode in barcodes])
+    coded = letters.encode("ascii", "replace").translate(codes)  # a foreign letter becomes one question mark
+    return np.frombuffer(coded, dtype=np.uint8)
+
+
+def _lengths(barcodes: Sequence[str]) -> npt.NDArray[np.int64]:
+    return np.fromiter(map(len, barcodes), dtype=np.int64, count=len(barcodes))
 
 
 def kmer_counts(barcodes: Sequence[str]) -> npt.NDArray[np.float32]:

@@ -1,13 +1,12 @@
 """Specimens, and the batches of tensors that towers take.
 
 Which specimens form a batch is a pure function of (seed, epoch, global batch size), and what is random about a
-specimen of (seed, epoch, specimen): the number of workers changes nothing.
+specimen of (seed, epoch, specimen, view): the number of workers changes nothing.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,22 +15,14 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from workloads.data.augment import evaluation_view, training_view
-from workloads.data.prepared import PreparedDataset, labels_of
-from workloads.data.taxon_text import TextTokenizer
+from workloads.data.dna_inputs import dna_input
+from workloads.data.prepared import DatasetFacts, PreparedDataset, labels_of
+from workloads.data.taxon_text import LabelTokenizer
+from workloads.data.tower_inputs import Groups, Indices, Labels, TowerInput, View, authors_texts, image_input
 from workloads.errors import SpecError, TooFewSpecimensError
 from workloads.spec import RANKS, ExperimentSpec, Modality
 
-Indices = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """How specimens are shown to the towers: as they are, or augmented for one epoch."""
-
-    seed: int = 0
-    epoch: int | None = None
-    """None: as they are."""
+__all__ = ["EpochBatches", "Specimens", "View", "check_batch", "global_batches", "num_trained", "training_classes"]
 
 
 class Specimens:
@@ -42,35 +33,48 @@ class Specimens:
         dataset: PreparedDataset,
         splits: Sequence[str],
         spec: ExperimentSpec,
-        tokenizer: TextTokenizer | None,
+        tokenizer: LabelTokenizer | None,
         modalities: Sequence[Modality] | None = None,
+        dna_tokenizer: LabelTokenizer | None = None,
     ) -> None:
         """Open specimens, in all modalities of the spec or only in some.
 
+        Args:
+            dataset: prepared.
+            splits: which of its specimens.
+            spec: what the towers take, and how.
+            tokenizer: of the text tower.
+            modalities: which inputs will be asked for; None for all of the spec.
+            dna_tokenizer: of DNABERT-2's byte pairs; the other DNA towers need none.
+
         Raises:
             MissingPathError: the data set has none in these splits.
-            SpecError: text is asked for and there is no tokeniser.
+            SpecError: it does not have what the towers take, or a tokeniser is missing.
         """
         self.modalities = tuple(modalities or spec.modalities)
         self._dataset, self._splits, self._spec = dataset, tuple(splits), spec
-        self._inputs = dataset.open(splits)
-        if "image" in self.modalities and spec.image.kind == "features":
-            self._features = Rows(self._inputs["image_features"])
+        self._columns = dataset.open(splits)
+        self._inputs: dict[str, TowerInput] = {}
+        if "image" in self.modalities:
+            self._inputs["image"] = image_input(self._columns, spec)
         if "dna" in self.modalities:
-            self._dna_ids = Rows(self._inputs["dna_ids"])
+            self._inputs["dna"] = dna_input(self._columns, spec, dna_tokenizer)
         if "text" in self.modalities:
             if tokenizer is None:
                 raise SpecError("aligning text needs a tokeniser")
-            texts = pc.unique(self._inputs["text"]).sort()
-            self._text_of = pc.index_in(self._inputs["text"], value_set=texts).to_numpy().astype(np.int64)
-            self._text_ids = tokenizer.ids(texts.to_pylist())
+            self._inputs["text"] = Labels(self._texts(), tokenizer, spec.text)
 
     def __len__(self) -> int:
-        return len(self._inputs)
+        return len(self._columns)
 
     @cached_property
     def _about(self) -> pa.Table:
         return self._dataset.load(self._splits, ["specimen_id", *RANKS])
+
+    def _texts(self) -> pa.ChunkedArray:
+        if self._spec.text.missing_rank == "not_classified":
+            return authors_texts(self._dataset.load(self._splits, RANKS))
+        return self._columns["text"]
 
     @cached_property
     def ids(self) -> npt.NDArray[np.object_]:
@@ -87,59 +91,30 @@ class Specimens:
         """Names at every rank, None where missing."""
         return labels_of(self._about)
 
-    def groups(self, modality: str) -> tuple[Indices, Indices]:
+    @cached_property
+    def class_of(self) -> Indices:
+        """Each specimen's place in `training_classes`, -1 where its species is none of them, (specimens,)."""
+        classes = pa.array(training_classes(self._dataset), pa.string())
+        places = pc.index_in(self._about["species"], value_set=classes, skip_nulls=True)
+        return np.asarray(places.fill_null(-1).to_numpy(), dtype=np.int64)
+
+    @cached_property
+    def trained(self) -> Indices:
+        """Rows that train: all of them, or for a classifier those with a species."""
+        if self._spec.objective == "classify":
+            return np.flatnonzero(self.class_of >= 0)
+        return np.arange(len(self))
+
+    def groups(self, modality: str) -> Groups:
         """First row of each distinct input of a modality, and for each row which of these it equals.
 
         Identical barcodes and labels are thereby embedded once, and to identical numbers.
         """
-        everything = np.arange(len(self))
-        if modality == "dna":
-            ids = self._dna_ids.take(everything)
-            _, first, inverse = np.unique(ids, axis=0, return_index=True, return_inverse=True)
-            return first, inverse.ravel()
-        if modality == "text":
-            _, first = np.unique(self._text_of, return_index=True)
-            return first, self._text_of
-        return everything, everything
+        return self._inputs[modality].groups()
 
     def inputs(self, modality: str, rows: Indices, view: View) -> Tensor:
         """The input of one tower for some rows."""
-        if modality == "dna":
-            return torch.from_numpy(self._dna_ids.take(rows).astype(np.int64))
-        if modality == "text":
-            return torch.from_numpy(self._text_ids[self._text_of[rows]])
-        if self._spec.image.kind == "features":
-            return torch.from_numpy(self._features.take(rows))
-        size = self._spec.image.image_size
-        pictures = np.empty((len(rows), size, size, 3), dtype=np.uint8)
-        for place, row in enumerate(rows):
-            pictures[place] = self._picture(int(row), size, view)
-        return torch.from_numpy(pictures).permute(0, 3, 1, 2)
-
-    def _picture(self, row: int, size: int, view: View) -> npt.NDArray[np.uint8]:
-        content: bytes = self._inputs["image"][row].as_py()
-        if view.epoch is None:
-            return evaluation_view(content, size)
-        return training_view(content, size, np.random.default_rng([view.seed, view.epoch, row]))
-
-
-class Rows:
-    """A column of lists of one length, of which any rows can be had without reading the others."""
-
-    def __init__(self, column: pa.ChunkedArray) -> None:
-        chunks = [chunk for chunk in column.chunks if len(chunk)]
-        self._parts = [chunk.flatten().to_numpy(zero_copy_only=True).reshape(len(chunk), -1) for chunk in chunks]
-        self._stops = np.cumsum([len(part) for part in self._parts])
-
-    def take(self, rows: Indices) -> npt.NDArray[Any]:
-        """Some rows as a matrix of the column's own type, (rows, length)."""
-        which = np.searchsorted(self._stops, rows, side="right")
-        offsets = rows - np.concatenate([[0], self._stops])[which]
-        taken = np.empty((len(rows), self._parts[0].shape[1]), dtype=self._parts[0].dtype)
-        for part in np.unique(which):
-            mine = which == part
-            taken[mine] = self._parts[part][offsets[mine]]
-        return taken
+        return self._inputs[modality].take(rows, view)
 
 
 def global_batches(num_specimens: int, batch_size: int, seed: int, epoch: int) -> Iterator[Indices]:
@@ -149,8 +124,33 @@ def global_batches(num_specimens: int, batch_size: int, seed: int, epoch: int) -
         yield order[start : start + batch_size]
 
 
+def training_classes(dataset: PreparedDataset) -> tuple[str, ...]:
+    """The species that a classifier tells apart: those of the training splits, in alphabetical order.
+
+    Raises:
+        SpecError: no training specimen has one.
+    """
+    species = dataset.load(dataset.facts.splits.training, ["species"])["species"]
+    classes = tuple(sorted(pc.unique(species).drop_null().to_pylist()))
+    if not classes:
+        raise SpecError(f"{dataset.facts.name}: no training specimen has a species, so there is nothing to classify")
+    return classes
+
+
+def num_trained(spec: ExperimentSpec, facts: DatasetFacts) -> int:
+    """Specimens that train: those of the training splits, for a classifier only those with a species."""
+    if spec.objective == "classify":
+        return sum(facts.num_labelled.get(split, {}).get("species", 0) for split in facts.splits.training)
+    return facts.num_training
+
+
 def check_batch(spec: ExperimentSpec, num_specimens: int, num_workers: int) -> None:
     """Refuse what cannot be trained.
+
+    Args:
+        spec: the experiment.
+        num_specimens: those that train, from `num_trained` or `Specimens.trained`.
+        num_workers: among whom each batch is shared.
 
     Raises:
         TooFewSpecimensError: no whole batch.
@@ -163,20 +163,35 @@ def check_batch(spec: ExperimentSpec, num_specimens: int, num_workers: int) -> N
 
 
 class EpochBatches(torch.utils.data.Dataset[dict[str, Tensor]]):
-    """One worker's share of an epoch's batches, from any step on; item i is its part of global batch first_step + i."""
+    """One worker's share of an epoch's batches, from any step on; item i is its part of global batch first_step + i.
+
+    A batch holds the inputs by modality. To train one tower on its own it holds a second view of every specimen as
+    `MODALITY/other`; for a classifier it holds `label`, the place of each species in `training_classes`.
+    """
 
     def __init__(
         self, specimens: Specimens, spec: ExperimentSpec, epoch: int, rank: int, num_workers: int, first_step: int = 0
     ) -> None:
-        self._specimens, self._spec = specimens, spec
+        self._specimens = specimens
         self._view = View(spec.seed, epoch)
+        self._two_views = spec.objective == "simclr"
+        self._label = specimens.class_of if spec.objective == "classify" else None
         share = spec.batch_size // num_workers
-        batches = global_batches(len(specimens), spec.batch_size, spec.seed, epoch)
-        self._rows = [rows[rank * share : (rank + 1) * share] for rows in batches][first_step:]
+        order = 0 if spec.epoch_order == "same" else epoch  # "same" is the authors' code; augmentation varies there too
+        batches = global_batches(len(specimens.trained), spec.batch_size, spec.seed, order)
+        mine = slice(rank * share, (rank + 1) * share)
+        self._rows = [specimens.trained[batch[mine]] for batch in batches][first_step:]
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, step: int) -> dict[str, Tensor]:
         rows = self._rows[step]
-        return {name: self._specimens.inputs(name, rows, self._view) for name in self._specimens.modalities}
+        batch: dict[str, Tensor] = {}
+        for name in self._specimens.modalities:
+            batch[name] = self._specimens.inputs(name, rows, self._view)
+            if self._two_views:
+                batch[f"{name}/other"] = self._specimens.inputs(name, rows, replace(self._view, number=1))
+        if self._label is not None:
+            batch["label"] = torch.from_numpy(self._label[rows])
+        return batch

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from workloads.data.barcode import clean_barcode
-from workloads.data.schema import PROTOCOLS, SPECIMEN_SCHEMA, clean_name, offered, stands_for_nothing
+from workloads.data.schema import FEATURES, PROTOCOLS, SPECIMEN_SCHEMA, clean_name, offered, stands_for_nothing
 from workloads.data.source import RawRecord, Refused, Source
 from workloads.data.specimen_table import SpecimenTable, TableFacts
 from workloads.errors import RecordError, SourceError
@@ -130,23 +130,25 @@ class _Cleaner:
         if not any(row.values()):
             raise RecordError("no label at any rank")
         given, image = (_said(raw.get(name)) for name in ("barcode", "image"))
-        features, split = raw.get("image_features"), raw.get("split")
         barcode = clean_barcode(given) if given else None
-        if features is not None and not np.isfinite(features).all():
-            raise RecordError("the image features are not finite")
+        features = {name: raw.get(name) for name in FEATURES}
+        for name, values in features.items():
+            if values is not None and not np.isfinite(values).all():
+                raise RecordError(f"the {FEATURES[name]} are not finite")
+        split = raw.get("split")
         if self._splits and split not in self._splits:
             raise RecordError(f"the split {split!r} does not exist")
         row |= {
             "specimen_id": identifier,
             "image": image,
-            "image_features": features,
+            **features,
             "barcode": barcode,
             "barcode_as_given": given if barcode != given else None,
             "bin": clean_name(raw.get("bin")),
             "split": split if self._splits else None,
         }
-        if row["image"] is None and features is None and row["barcode"] is None:
-            raise RecordError("neither an image, nor image features, nor a barcode")
+        if all(value is None for value in (image, barcode, *features.values())):
+            raise RecordError("neither an image nor a barcode, nor features of one")
         return row
 
 

@@ -34,6 +34,7 @@ _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 _MAX_CHUNK = 256 * 2**20  # bytes; reading one row unpacks the whole chunk that holds it
 _MAX_TEXT = 2**20
 _SLICE_BYTES = 64 * 2**20
+_NO_VALUES = "its values are neither text nor integers"
 
 
 def open_hdf5(path: Path) -> "h5py.File":
@@ -106,12 +107,13 @@ def own_datasets_of(file: "h5py.File", group: str) -> list[str]:
         return sorted(name for name in found if _is_own(found, name))
 
 
-def dataset(file: "h5py.File", name: str) -> "h5py.Dataset":
+def dataset(file: "h5py.File", name: str, floats: bool = False) -> "h5py.Dataset":
     """A dataset of text or integers that lies in this file, whole, behind filters that need no plugin.
 
     Args:
         file: of `open_hdf5`.
         name: its path in the file, such as `val_seen/image`.
+        floats: whether it may hold floating-point numbers as well.
 
     Raises:
         SourceError: there is none, or a soft or external link on the way to it, a virtual dataset, external storage, a
@@ -119,7 +121,10 @@ def dataset(file: "h5py.File", name: str) -> "h5py.Dataset":
             neither text nor integers.
     """
     with damage_named(file.filename, name):
-        return _checked(file, name)
+        found = _checked(file, name)
+        if not floats and found.dtype.kind == "f":
+            raise SourceError(file.filename, name, _NO_VALUES)
+        return found
 
 
 def _checked(file: "h5py.File", name: str) -> "h5py.Dataset":
@@ -138,9 +143,8 @@ def _checked(file: "h5py.File", name: str) -> "h5py.Dataset":
         allowed = ", ".join(_FILTERS.values())
         raise SourceError(file.filename, name, f"the filter {unknown[0]} is not read; {allowed} are")
     kind = found.id.get_type()
-    is_text = kind.get_class() == h5py.h5t.STRING
-    if not is_text and kind.get_class() != h5py.h5t.INTEGER:
-        raise SourceError(file.filename, name, "its values are neither text nor integers")
+    if kind.get_class() not in (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT):
+        raise SourceError(file.filename, name, _NO_VALUES)
     if kind.get_size() > _MAX_TEXT:
         raise SourceError(file.filename, name, f"texts of {kind.get_size():,} bytes; {_MAX_TEXT:,} are allowed")
     if layout.get_layout() == h5py.h5d.CHUNKED:

@@ -25,9 +25,12 @@ from workloads.storage import Folder, cache_folder
 _ROWS = 4096
 """Rows of one batch of the copy; about 35 MB with images."""
 _SCHEMA = pa.schema(
-    [PREPARED_SCHEMA.field(name) for name in ("image", "image_features", "dna_ids", "authors_dna_ids", "text")]
+    [
+        PREPARED_SCHEMA.field(name)
+        for name in ("image", "image_features", "barcode", "dna_ids", "authors_dna_ids", "dna_features", "text")
+    ]
 )
-"""What towers take; labels are read from the shards."""
+"""What towers take; names at the ranks are read from the shards."""
 _IDS_BYTES = 2 * 2 * NUM_TOKENS
 """Ids of a row as they lie in a copy; in the shards they are packed."""
 
@@ -37,13 +40,13 @@ def mapped(folder: Folder, content: str, split: str) -> pa.Table:
 
     Args:
         folder: of the prepared data set.
-        content: digest over what the data set holds, so that one made anew gets a copy of its own.
+        content: says what the data set holds, so that one made anew gets a copy of its own.
         split: which one.
 
     Raises:
         UsageError: the disk of the cache is too small.
     """
-    place = hashlib.sha256(f"{folder}\0{content}".encode()).hexdigest()[:16]
+    place = hashlib.sha256(f"{folder}\0{content}\0{_SCHEMA}".encode()).hexdigest()[:16]
     path = cache_folder() / place / f"{split}.arrow"
     path.parent.mkdir(parents=True, exist_ok=True)
     with _alone(path.with_suffix(".lock")):

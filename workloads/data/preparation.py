@@ -7,7 +7,7 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
@@ -17,7 +17,7 @@ from workloads.data.frame import NUM_SAMPLED, consensus
 from workloads.data.images import JPEG_QUALITY
 from workloads.data.partition_checks import check_partition
 from workloads.data.prepared import SCHEMA_VERSION, SPECIMENS, DatasetFacts, write_facts, write_rejects
-from workloads.data.schema import lineage_text, offered, table_fingerprint
+from workloads.data.schema import FEATURES, lineage_text, offered, table_fingerprint
 from workloads.data.shards import Recipe, Shard, ShardReport, make_shard, plan_shards, rows_per_shard
 from workloads.data.specimen_table import SpecimenTable
 from workloads.data.taxon_text import learn_word_pieces, published_tokenizer
@@ -52,7 +52,9 @@ class _Survey:
 
     fingerprint: str
     modalities: tuple[Modality, ...]
-    feature_size: int | None
+    barcodes: bool
+    feature_sizes: Mapping[str, int]
+    """Commonest length of each column of features that is filled."""
 
 
 def prepare(
@@ -87,9 +89,16 @@ def prepare(
     labels, barcodes = _labels_and_barcodes(specimens)
     target.write("tokenizer.json", text_tokenizer(labels, wanted.text_tokenizer).encode())
     facts = replace(facts, frame=consensus(barcodes))
-    size = rows_per_shard(len(table), facts.modalities, facts.image_size, facts.feature_size)
-    shards = plan_shards(facts.num_specimens, size)
-    recipe = Recipe(table.facts.root, facts.image_size, facts.feature_size, facts.modalities, facts.frame)
+    recipe = Recipe(
+        root=table.facts.root,
+        modalities=facts.modalities,
+        image_size=facts.image_size,
+        image_feature_size=facts.image_feature_size,
+        barcodes=facts.barcodes,
+        frame=facts.frame,
+        dna_feature_size=facts.dna_feature_size,
+    )
+    shards = plan_shards(facts.num_specimens, rows_per_shard(len(table), recipe))
     work = _ShardWork(str(target), recipe)
     reports, num_rejected = [], 0
     for report in run(work, shards):
@@ -133,8 +142,10 @@ def first_facts(table: SpecimenTable, wanted: Wanted) -> DatasetFacts:
         image_size=wanted.image_size,
         jpeg_quality=JPEG_QUALITY,
         text_tokenizer=wanted.text_tokenizer or "word pieces learned from the training labels",
+        barcodes=survey.barcodes,
         frame="",
-        feature_size=survey.feature_size,
+        image_feature_size=survey.feature_sizes.get("image_features"),
+        dna_feature_size=survey.feature_sizes.get("dna_features"),
         num_specimens=_checked_counts(table),
         num_labelled={},
         num_rejects=0,
@@ -144,19 +155,21 @@ def first_facts(table: SpecimenTable, wanted: Wanted) -> DatasetFacts:
 
 def _survey(table: SpecimenTable) -> _Survey:
     filled: set[str] = set()
-    sizes: Counter[int] = Counter()
+    sizes: dict[str, Counter[int]] = {name: Counter() for name in FEATURES}
 
     def looked_at() -> Iterator[pa.RecordBatch]:
         for batch in table.batches():
             for name, column in zip(batch.schema.names, batch.columns, strict=True):
                 if column.null_count < len(column):
                     filled.add(name)
-            lengths = pc.list_value_length(batch["image_features"]).drop_null()
-            sizes.update({item["values"]: item["counts"] for item in pc.value_counts(lengths).to_pylist()})
+            for name in FEATURES:
+                lengths = pc.list_value_length(batch[name]).drop_null()
+                sizes[name].update({item["values"]: item["counts"] for item in pc.value_counts(lengths).to_pylist()})
             yield batch
 
     fingerprint = table_fingerprint(looked_at())
-    return _Survey(fingerprint, offered(filled), sizes.most_common(1)[0][0] if sizes else None)
+    commonest = {name: counts.most_common(1)[0][0] for name, counts in sizes.items() if counts}
+    return _Survey(fingerprint, offered(filled), "barcode" in filled, commonest)
 
 
 def _checked_counts(table: SpecimenTable) -> dict[str, int]:

@@ -24,7 +24,7 @@ from workloads.errors import DamagedError, MissingPathError
 from workloads.spec import RANKS, Modality
 from workloads.storage import Folder
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SPECIMENS = "specimens.parquet"
 
 
@@ -53,10 +53,14 @@ class DatasetFacts:
     """Of images that had to be encoded again; those that fitted are as they were."""
     text_tokenizer: str
     """What tokenizer.json is."""
+    barcodes: bool
+    """Whether specimens have barcodes; without them their DNA is features alone."""
     frame: str
     """Consensus of the barcodes, which gives all of them one frame; empty without barcodes."""
-    feature_size: int | None
+    image_feature_size: int | None
     """Length of precomputed image features; None where the images are pixels."""
+    dna_feature_size: int | None
+    """Length of precomputed DNA features; None where there are none."""
     num_specimens: Mapping[str, int]
     """By split."""
     num_labelled: Mapping[str, Mapping[str, int]]
@@ -120,7 +124,7 @@ class PreparedDataset:
         """
         tables = []
         for split in self._filled(splits):
-            tables.append(mapped(self.folder, self.facts.content, split))
+            tables.append(mapped(self.folder, f"{self.facts.fingerprint}-{self.facts.content}", split))
             self._check(split, len(tables[-1]))
         return pa.concat_tables(tables)
 

@@ -20,11 +20,15 @@ SPECIMEN_SCHEMA = pa.schema(
         ("image_features", pa.list_(pa.float32())),
         ("barcode", pa.string()),
         ("barcode_as_given", pa.string()),  # where cleaning changed it: the authors' code takes it so
+        ("dna_features", pa.list_(pa.float32())),
         *[(rank, pa.string()) for rank in RANKS],
         ("bin", pa.string()),
         ("split", pa.string()),
     ]
 )
+
+FEATURES: Mapping[str, str] = {"image_features": "image features", "dna_features": "DNA features"}
+"""Columns of what other models made of an image or a barcode, and what messages call it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +129,7 @@ def offered(filled_columns: Iterable[str]) -> tuple[Modality, ...]:
     found: list[Modality] = []
     if filled & {"image", "image_features"}:
         found.append("image")
-    if "barcode" in filled:
+    if filled & {"barcode", "dna_features"}:
         found.append("dna")
     if filled & set(RANKS):
         found.append("text")
@@ -133,13 +137,19 @@ def offered(filled_columns: Iterable[str]) -> tuple[Modality, ...]:
 
 
 def table_fingerprint(batches: Iterable[pa.RecordBatch]) -> str:
-    """Eight hexadecimal digits over the rows of a specimen table and their order, however they are cut into batches."""
+    """Eight hexadecimal digits over the rows of a specimen table and their order, however they are cut into batches.
+
+    A table without DNA features has the fingerprint that it had before there was a column for them.
+    """
     digest = hashlib.sha256()
     for batch in even_batches(batches, 8192):
         # IPC of a freshly taken batch has no offsets or padding left from the table it was cut from.
         sink = pa.BufferOutputStream()
-        fresh = batch.select(SPECIMEN_SCHEMA.names).take(pa.array(range(len(batch))))
-        with pa.ipc.new_stream(sink, SPECIMEN_SCHEMA) as writer:
+        schema = SPECIMEN_SCHEMA
+        if batch["dna_features"].null_count == len(batch):
+            schema = schema.remove(schema.get_field_index("dna_features"))
+        fresh = batch.select(schema.names).take(pa.array(range(len(batch))))
+        with pa.ipc.new_stream(sink, schema) as writer:
             writer.write_batch(fresh.replace_schema_metadata(None))
         digest.update(sink.getvalue())
     return digest.hexdigest()[:8]

@@ -5,8 +5,9 @@ Which rows form which shard depends on the table alone, so any number of workers
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from workloads.data.barcode import NUM_TOKENS, authors_token_ids, token_ids
 from workloads.data.frame import place
 from workloads.data.image_source import ImageSource
 from workloads.data.images import shrink
-from workloads.data.schema import SPECIMEN_SCHEMA, lineage_text
+from workloads.data.schema import FEATURES, SPECIMEN_SCHEMA, lineage_text
 from workloads.data.specimen_table import SpecimenTable
 from workloads.data.synthetic import SCHEME, Place
 from workloads.data.synthetic_images import draw
@@ -42,6 +43,7 @@ PREPARED_SCHEMA = pa.schema(
         ("barcode", pa.string()),
         ("dna_ids", DNA_IDS),
         ("authors_dna_ids", DNA_IDS),
+        ("dna_features", pa.list_(pa.float32())),
         ("text", pa.string()),
         *[(rank, pa.string()) for rank in RANKS],
         ("bin", pa.string()),
@@ -50,7 +52,7 @@ PREPARED_SCHEMA = pa.schema(
 _COMPRESSION = {
     "image": "none",  # JPEG does not become smaller
     **dict.fromkeys(("specimen_id", "barcode", "text", *RANKS, "bin"), "zstd"),
-    **{f"{name}.list.element": "zstd" for name in ("image_features", "dna_ids", "authors_dna_ids")},
+    **{f"{name}.list.element": "zstd" for name in (*FEATURES, "dna_ids", "authors_dna_ids")},
 }
 
 
@@ -88,30 +90,35 @@ class ShardReport:
     rejects: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """What is done to every row of a data set alike."""
+    """What is done to every row of a data set alike, and what every specimen of it must have."""
 
     root: str
     """Folder that image references are relative to."""
+    modalities: tuple[Modality, ...]
+    """What every specimen has."""
     image_size: int
     """Shorter side that larger images are reduced to, pixels."""
-    feature_size: int | None
+    image_feature_size: int | None
     """Length of every specimen's image features; None where images are pixels."""
-    modalities: tuple[Modality, ...]
-    """What every specimen of the data set must have."""
+    barcodes: bool
+    """Whether every specimen has a barcode."""
     frame: str
     """Consensus that gives barcodes their common frame."""
+    dna_feature_size: int | None
+    """Length of every specimen's DNA features; None without."""
 
 
-def rows_per_shard(num_rows: int, modalities: Sequence[Modality], image_size: int, feature_size: int | None) -> int:
+def rows_per_shard(num_rows: int, recipe: Recipe) -> int:
     """Rows that make about 128 MB, or fewer, so that even a small data set has some 64 shards to share among workers.
 
     A whole number of row groups. Depends on the data set alone, never on the workers.
     """
     size: float = _OTHER_BYTES
-    if "image" in modalities:
-        size += 4 * feature_size if feature_size else _JPEG_BYTES_PER_PIXEL * image_size**2
+    size += 4 * ((recipe.image_feature_size or 0) + (recipe.dna_feature_size or 0))
+    if "image" in recipe.modalities and recipe.image_feature_size is None:
+        size += _JPEG_BYTES_PER_PIXEL * recipe.image_size**2
     wanted = min(SHARD_BYTES / size, num_rows / _LEAST_SHARDS)
     return max(1, math.ceil(wanted / ROWS_PER_GROUP)) * ROWS_PER_GROUP
 
@@ -171,19 +178,22 @@ def make_shard(table: SpecimenTable, shard: Shard, recipe: Recipe, target: Folde
 def prepare_rows(rows: pa.Table, recipe: Recipe, images: ImageSource) -> tuple[pa.Table, list[tuple[str, str]]]:
     """Specimens as the towers take them, and those that cannot be taken with the reason."""
     rejects, kept, pictures = [], [], []
-    lengths = pc.list_value_length(rows["image_features"]).to_pylist()
-    for number, (row, length) in enumerate(zip(rows.select(_INSPECTED).to_pylist(), lengths, strict=True)):
+    inspected = rows.select(_TEXTS)
+    for name in FEATURES:
+        inspected = inspected.append_column(name, pc.list_value_length(rows[name]))
+    for number, row in enumerate(inspected.to_pylist()):
         try:
-            pictures.append(_picture(row, length, recipe, images))
+            _check(row, recipe)
+            pictures.append(_picture(row["image"], recipe, images))
             kept.append(number)
         except RecordError as error:
             rejects.append((row["specimen_id"], str(error)))
     table = rows.take(pa.array(kept, pa.int64()))
-    columns = {name: table[name] for name in ("specimen_id", "image_features", "barcode", *RANKS, "bin")}
+    columns = {name: table[name] for name in ("specimen_id", *FEATURES, "barcode", *RANKS, "bin")}
     columns["image"] = pa.array(pictures, pa.binary())
     columns["text"] = pa.array([lineage_text(row) for row in table.select(RANKS).to_pylist()], pa.string())
     columns["dna_ids"] = columns["authors_dna_ids"] = pa.nulls(len(table), DNA_IDS)
-    if "dna" in recipe.modalities:
+    if recipe.barcodes:
         barcodes = table["barcode"].to_pylist()
         columns["dna_ids"] = _fixed(token_ids([place(barcode, recipe.frame) for barcode in barcodes]))
         as_given = pc.coalesce(table["barcode_as_given"], table["barcode"]).to_pylist()
@@ -191,29 +201,39 @@ def prepare_rows(rows: pa.Table, recipe: Recipe, images: ImageSource) -> tuple[p
     return pa.table({name: columns[name] for name in PREPARED_SCHEMA.names}, schema=PREPARED_SCHEMA), rejects
 
 
-_INSPECTED = [name for name in SPECIMEN_SCHEMA.names if name != "image_features"]
+_TEXTS = [name for name in SPECIMEN_SCHEMA.names if name not in FEATURES]
 
 
-def _picture(
-    row: Mapping[str, str | None], num_features: int | None, recipe: Recipe, images: ImageSource
-) -> bytes | None:
-    """The image of a specimen, none where the data set has features instead.
+def _check(row: Mapping[str, Any], recipe: Recipe) -> None:
+    """Refuse a specimen that lacks what the others have.
+
+    Args:
+        row: its texts, and the lengths of its features.
+        recipe: what the others have.
 
     Raises:
-        RecordError: the specimen lacks what the others have, or its image does not decode.
+        RecordError: it does.
     """
-    reference = row["image"]
-    if "image" in recipe.modalities and recipe.feature_size is not None and num_features != recipe.feature_size:
-        had = "no" if num_features is None else f"{num_features}"
-        raise RecordError(f"{had} image features, and the other specimens have {recipe.feature_size}")
+    for name, size in (("image_features", recipe.image_feature_size), ("dna_features", recipe.dna_feature_size)):
+        if size is not None and row[name] != size:
+            had = "no" if row[name] is None else f"{row[name]}"
+            raise RecordError(f"{had} {FEATURES[name]}, and the other specimens have {size}")
     has = {
-        "image": recipe.feature_size is not None or reference is not None,
-        "dna": row["barcode"] is not None,
+        "image": recipe.image_feature_size is not None or row["image"] is not None,
+        "dna": not recipe.barcodes or row["barcode"] is not None,
         "text": any(row[rank] for rank in RANKS),
     }
     if lacking := [name for name in recipe.modalities if not has[name]]:
         raise RecordError(f"no {' and no '.join(lacking)}, which the other specimens have")
-    if recipe.feature_size is not None or reference is None or "image" not in recipe.modalities:
+
+
+def _picture(reference: str | None, recipe: Recipe, images: ImageSource) -> bytes | None:
+    """The image of a specimen, none where the data set has features instead.
+
+    Raises:
+        RecordError: it cannot be read, or does not decode.
+    """
+    if recipe.image_feature_size is not None or reference is None or "image" not in recipe.modalities:
         return None
     content = draw(Place.parse(reference)) if reference.startswith(SCHEME) else images.read(reference)
     return shrink(content, recipe.image_size)

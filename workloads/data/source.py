@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 RawRecord = Mapping[str, Any]
-"""Values under the names of the specimen table, as the source has them (text, None, or an array of image features);
+"""Values under the names of the specimen table, as the source has them (text, None, or an array of features);
 `where` says where in the source the record stands, such as `line 17`. Absent names mean missing values."""
 
 

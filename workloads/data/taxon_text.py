@@ -2,7 +2,7 @@
 
 import string
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +14,32 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import WordPieceTrainer
 
 from workloads.errors import WeightsError
+from workloads.storage import cache_folder
 
 VOCABULARY_SIZE = 2000
-MAX_TOKENS = 48
-"""Labels are never cut in practice: the longest of BIOSCAN-1M have some 30 pieces. The authors cut at 20."""
 
 _SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
+
+
+class LabelTokenizer(Protocol):
+    """Turns labels into what a text tower takes."""
+
+    @property
+    def pad_id(self) -> int:
+        """Marks the positions past the end of a label."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        """Ids are below it."""
+
+    def ids(self, labels: Sequence[str], max_tokens: int, whole_length: bool) -> npt.NDArray[np.int64]:
+        """Token ids, (len(labels), tokens), padded with `pad_id`.
+
+        Args:
+            labels: any number.
+            max_tokens: longer labels are cut, their ends kept.
+            whole_length: pad to `max_tokens`, and not only to the longest label.
+        """
 
 
 def learn_word_pieces(labels: Iterable[str]) -> str:
@@ -53,22 +73,18 @@ def published_tokenizer(weights: str) -> str:
     Raises:
         WeightsError: it cannot be had, or is none of the fast ones.
     """
-    fast = _fast_tokenizer(weights)
-    backend = fast.backend_tokenizer
-    if fast.pad_token_id is None:
-        backend.no_padding()
-    else:
-        backend.enable_padding(pad_id=fast.pad_token_id, pad_token=fast.pad_token)
-    return str(backend.to_str())
+    return TextTokenizer.from_weights(weights).to_json()
 
 
 def _fast_tokenizer(weights: str) -> Any:
     from transformers import AutoTokenizer
 
+    kept = cache_folder() / "weights" / weights
     try:
-        tokenizer = AutoTokenizer.from_pretrained(weights, use_fast=True)
+        tokenizer = AutoTokenizer.from_pretrained(str(kept) if kept.is_dir() else weights, use_fast=True)
     except (OSError, ValueError) as error:
-        raise WeightsError("text", weights, f"its tokeniser cannot be loaded ({_first_line(error)})") from error
+        reason = f"its tokeniser cannot be loaded ({_first_line(error)}). Put its tokenizer.json into {kept}"
+        raise WeightsError("text", weights, reason) from error
     if not tokenizer.is_fast:
         raise WeightsError("text", weights, "its tokeniser has no fast form")
     return tokenizer
@@ -84,14 +100,14 @@ def _bert_like(model: WordPiece) -> Tokenizer:
 class TextTokenizer:
     """Turns labels into padded token ids; `pad_id` marks what the tower must not look at."""
 
-    def __init__(self, tokenizer: Any, pad_id: int) -> None:
+    def __init__(self, tokenizer: Tokenizer, pad_id: int) -> None:
         self._tokenizer = tokenizer
         self.pad_id = pad_id
         self.vocabulary_size: int = tokenizer.get_vocab_size()
 
     @staticmethod
     def from_json(content: str) -> "TextTokenizer":
-        """The tokeniser that a data set keeps."""
+        """The tokeniser that a data set or a run keeps."""
         tokenizer = Tokenizer.from_str(content)
         padding = tokenizer.padding  # None for learned word pieces, whose [PAD] is the first of the special tokens
         return TextTokenizer(tokenizer, pad_id=int(padding["pad_id"]) if padding else 0)
@@ -106,12 +122,26 @@ class TextTokenizer:
         fast = _fast_tokenizer(weights)
         return TextTokenizer(fast.backend_tokenizer, pad_id=int(fast.pad_token_id or 0))
 
-    def ids(self, labels: Sequence[str]) -> npt.NDArray[np.int64]:
-        """Token ids, (len(labels), longest label), padded with `pad_id`."""
+    def to_json(self) -> str:
+        """What `from_json` reads back, the padding token included."""
+        kept = Tokenizer.from_str(self._tokenizer.to_str())
+        kept.no_truncation()
+        kept.enable_padding(pad_id=self.pad_id, pad_token=kept.id_to_token(self.pad_id))
+        return str(kept.to_str())
+
+    def ids(self, labels: Sequence[str], max_tokens: int, whole_length: bool) -> npt.NDArray[np.int64]:
+        """Token ids, (len(labels), tokens), padded with `pad_id`.
+
+        Args:
+            labels: any number.
+            max_tokens: longer labels are cut before their end token, as the authors do at 20.
+            whole_length: pad to `max_tokens`, and not only to the longest label.
+        """
         self._tokenizer.no_padding()
-        self._tokenizer.enable_truncation(MAX_TOKENS)
+        self._tokenizer.enable_truncation(max_tokens)
         encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(list(labels))]
-        padded = np.full((len(encoded), max(map(len, encoded), default=1)), self.pad_id, dtype=np.int64)
+        width = max_tokens if whole_length else max(map(len, encoded), default=1)
+        padded = np.full((len(encoded), width), self.pad_id, dtype=np.int64)
         for row, ids in enumerate(encoded):
             padded[row, : len(ids)] = ids
         return padded

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from workloads.data.batches import Specimens, View
-from workloads.models.clibd import Clibd
+from workloads.models.clibd import Classifier, Clibd
 from workloads.spec import Modality
 from workloads.training.placement import Placement, kernels
 
@@ -18,7 +18,7 @@ Embeddings = npt.NDArray[np.float32]
 
 
 def embed(
-    model: Clibd, specimens: Specimens, modality: Modality, placement: Placement, batch_size: int = 256
+    model: Clibd | Classifier, specimens: Specimens, modality: Modality, placement: Placement, batch_size: int = 256
 ) -> Embeddings:
     """Unit embeddings of every specimen in one modality, in fp32; every worker gets all of them.
 

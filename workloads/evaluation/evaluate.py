@@ -12,14 +12,14 @@ import pyarrow as pa
 
 from workloads.data.batches import Specimens
 from workloads.data.prepared import PreparedDataset
-from workloads.data.taxon_text import TextTokenizer
 from workloads.errors import MissingPathError
 from workloads.evaluation.accuracy import Place, accuracies, random_key_accuracies
 from workloads.evaluation.embed import embed
 from workloads.evaluation.retrieval import nearest_keys
-from workloads.models.clibd import Clibd
+from workloads.experiment import Experiment
+from workloads.models.clibd import Classifier, Clibd
 from workloads.record import Measurement, RunFolder, measurements_to_table
-from workloads.spec import ExperimentSpec, Modality
+from workloads.spec import Modality
 from workloads.training.placement import Placement
 
 RETRIEVALS: tuple[tuple[Modality, Modality], ...] = (
@@ -45,36 +45,32 @@ class Evaluation:
 
 
 def evaluate(
-    spec: ExperimentSpec,
-    model: Clibd,
+    experiment: Experiment,
     dataset: PreparedDataset,
-    tokenizer: TextTokenizer | None,
     placement: Placement,
     modalities: Sequence[Modality] | None = None,
 ) -> Evaluation:
     """Measure a model on the query splits that the data set has; called on every worker of a group alike.
 
     Args:
-        spec: the experiment the model was built from.
-        model: trained, on `placement.device`.
+        experiment: with the trained model, on `placement.device`.
         dataset: with key and query splits.
-        tokenizer: of the text tower.
         placement: this worker's.
         modalities: which to embed; None for all of the spec.
 
     Raises:
         MissingPathError: the data set has no keys, or no queries in either partition.
     """
-    keys = Specimens(dataset, dataset.facts.splits.keys, spec, tokenizer, modalities)
-    embedded_keys = _embed_all(model, keys, placement)
+    keys = experiment.specimens(dataset, dataset.facts.splits.keys, modalities)
+    embedded_keys = _embed_all(experiment.model, keys, placement)
     found = Evaluation([], pa.table({}), {"keys": _embedding_table(keys, embedded_keys)})
     predictions = []
     for part, splits in dataset.facts.splits.queries.items():
         try:
-            queries = Specimens(dataset, list(splits.values()), spec, tokenizer, modalities)
+            queries = experiment.specimens(dataset, list(splits.values()), modalities)
         except MissingPathError:
             continue  # a small data set may have no queries in one of the two partitions
-        embedded = _embed_all(model, queries, placement)
+        embedded = _embed_all(experiment.model, queries, placement)
         found.embeddings[part] = _embedding_table(queries, embedded)
         predictions += _retrieve(part, queries, embedded, keys, embedded_keys, found.measurements)
     if not predictions:
@@ -82,7 +78,7 @@ def evaluate(
     return Evaluation(found.measurements, pa.concat_tables(predictions), found.embeddings)
 
 
-def _embed_all(model: Clibd, specimens: Specimens, placement: Placement) -> Embeddings:
+def _embed_all(model: Clibd | Classifier, specimens: Specimens, placement: Placement) -> Embeddings:
     return {name: embed(model, specimens, name, placement) for name in specimens.modalities}
 
 

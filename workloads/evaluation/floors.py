@@ -68,7 +68,7 @@ def compute_floors(dataset: PreparedDataset) -> list[Measurement]:
 
     Data sets without barcodes have no floors; without query splits there is nothing to measure either.
     """
-    if "dna" not in dataset.facts.modalities:
+    if not dataset.facts.barcodes:
         return []
     splits = dataset.facts.splits
     try:
@@ -103,7 +103,7 @@ def compute_floors(dataset: PreparedDataset) -> list[Measurement]:
 def _image_columns(dataset: PreparedDataset) -> list[str]:
     if "image" not in dataset.facts.modalities:
         return []
-    return ["image" if dataset.facts.feature_size is None else "image_features"]
+    return ["image" if dataset.facts.image_feature_size is None else "image_features"]
 
 
 def _counts(table: pa.Table) -> Matrix:

@@ -1,82 +1,290 @@
-"""Checkpoints of training: weights and optimiser state as safetensors, progress as JSON; no pickles."""
+"""Checkpoints of training: tensors as safetensors, progress as JSON, hashes in a manifest; no pickles.
+
+    checkpoints/
+        step-00000123/        everything that the next step depends on
+            progress.json
+            state.safetensors
+            manifest.json     written last
+        best-00000012/        the weights of the best epoch so far, laid out alike
+
+Random states are not part of it: every step seeds its own from (seed, step, rank).
+"""
 
 import json
-from pathlib import Path
-from typing import Any
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
 
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from workloads.errors import DamagedError
+from workloads.storage import Folder
+from workloads.training.host_copy import HostCopy
+from workloads.training.sealed_folder import (
+    Content,
+    is_sealed,
+    json_content,
+    read_file,
+    read_sealed,
+    remove_sealed,
+    write_sealed,
+)
 
-MODEL, OPTIMIZER, PROGRESS = "model.safetensors", "optimizer.safetensors", "progress.json"
+MODEL = "model.safetensors"
+STATE, PROGRESS = "state.safetensors", "progress.json"
+
+Tensors = Mapping[str, Tensor]
+Warn = Callable[[str], None]
+Kind = Literal["step", "best"]
 
 
-def save_weights(folder: Path, model: nn.Module) -> None:
-    """Write the model's weights."""
-    save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, folder / MODEL)
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """What was given to `CheckpointStore.save`."""
+
+    address: str
+    """Where it lies."""
+    tensors: dict[str, Tensor]
+    """On the host."""
+    progress: dict[str, Any]
 
 
-def load_weights(folder: Path, model: nn.Module) -> None:
+class _Place(NamedTuple):
+    """A checkpoint's folder; places sort by age."""
+
+    number: int
+    """Steps done, or the epoch of best weights."""
+    attempt: int
+    """Above 1 where one of this number was there already: what is sealed is never written over."""
+    name: str
+
+
+_NAME = re.compile(r"(?P<kind>step|best)-(?P<number>\d{8,})(?:-(?P<attempt>\d+))?")
+
+
+class CheckpointStore:
+    """The checkpoints of one run, on a disk or in an object store. One process writes, any may read."""
+
+    def __init__(self, folder: Folder, keep: int = 2) -> None:
+        """Take a folder, which need not exist.
+
+        Args:
+            folder: `checkpoints/` of a run.
+            keep: how many checkpoints stay, the newest included; and of best weights as many.
+        """
+        if keep < 1:
+            raise ValueError(f"at least one checkpoint has to stay, not {keep}")
+        self.folder, self._keep = folder, keep
+        self._memory = HostCopy()
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
+        self._damaged: set[str] = set()
+
+    def save(self, tensors: Tensors, progress: Mapping[str, Any]) -> None:
+        """Copy tensors to the host now and write them in the background. Waits for an earlier save to end.
+
+        Args:
+            tensors: on any device; they may change as soon as this returns.
+            progress: what JSON can hold; its `step`, the number of steps done, names the checkpoint.
+
+        Raises:
+            OSError: the earlier save failed; it names the file. This one is not begun.
+        """
+        self._begin("step", int(progress["step"]), tensors, progress)
+
+    def save_best(self, tensors: Tensors, score: float, epoch: int) -> None:
+        """The same for the weights of the best epoch so far."""
+        self._begin("best", epoch, tensors, {"score": score, "epoch": epoch})
+
+    def wait(self) -> None:
+        """Wait until nothing is being written.
+
+        Raises:
+            OSError: the last save failed; it names the file. What was saved before is still there.
+        """
+        writing, self._writing = self._writing, None
+        if writing:
+            writing.result()
+
+    def newest(self, warn: Warn) -> Checkpoint | None:
+        """The newest whole checkpoint, or None.
+
+        Args:
+            warn: told of each damaged checkpoint that is skipped, and why.
+
+        Raises:
+            OSError: the store cannot be read now, which says nothing about what it holds.
+        """
+        return self._newest("step", warn)
+
+    def best(self, warn: Warn = warnings.warn) -> tuple[dict[str, Tensor], float, int] | None:
+        """Weights, score and epoch of the best epoch, or None; damaged ones are skipped as by `newest`."""
+        found = self._newest("best", warn)
+        return (found.tensors, float(found.progress["score"]), int(found.progress["epoch"])) if found else None
+
+    def clear(self) -> None:
+        """Remove every checkpoint, once the run is finished."""
+        with suppress(OSError):  # whether the last one was written no longer matters
+            self.wait()
+        for name in self._names("step") + self._names("best"):
+            remove_sealed(self.folder, name)
+
+    def _begin(self, kind: Kind, number: int, tensors: Tensors, progress: Mapping[str, Any]) -> None:
+        self.wait()
+        files: dict[str, Content] = {PROGRESS: json_content(progress), STATE: self._memory.take(tensors)}
+        self._writing = self._writer.submit(self._write, kind, number, files)
+
+    def _write(self, kind: Kind, number: int, files: Mapping[str, Content]) -> None:
+        """Write a checkpoint, and only when it is whole remove those that it makes superfluous."""
+        whole = self._whole(kind)
+        for name in set(self._names(kind)) - {place.name for place in whole}:
+            remove_sealed(self.folder, name)  # its writing was interrupted
+        attempt = 1 + max((place.attempt for place in whole if place.number == number), default=0)
+        name = f"{kind}-{number:08d}" + (f"-{attempt}" if attempt > 1 else "")
+        write_sealed(self.folder / name, files)
+        # Later ones than this are of a course that was left for an older checkpoint, as they are damaged.
+        earlier = [place for place in whole if place.number < number and place.name not in self._damaged]
+        for place in set(whole) - set(earlier[max(0, len(earlier) - self._keep + 1) :]):
+            remove_sealed(self.folder, place.name)
+
+    def _names(self, kind: Kind) -> list[str]:
+        return [n for n in self.folder.folders() if (match := _NAME.fullmatch(n)) and match["kind"] == kind]
+
+    def _whole(self, kind: Kind) -> list[_Place]:
+        """Those that were written to their end, the oldest first."""
+        found = []
+        for name in self._names(kind):
+            match = _NAME.fullmatch(name)
+            if match and is_sealed(self.folder / name):
+                found.append(_Place(int(match["number"]), int(match["attempt"] or 1), name))
+        return sorted(found)
+
+    def _newest(self, kind: Kind, warn: Warn) -> Checkpoint | None:
+        self.wait()
+        for place in reversed(self._whole(kind)):
+            try:
+                return _read(self.folder / place.name)
+            except DamagedError as error:
+                path, reason = error.args
+                self._damaged.add(place.name)
+                warn(f"{path}: {reason}. This checkpoint is damaged and is skipped.")
+        return None
+
+
+def _read(folder: Folder) -> Checkpoint:
+    files = read_sealed(folder, (PROGRESS, STATE))
+    try:
+        return Checkpoint(str(folder), load(files[STATE]), json.loads(files[PROGRESS]))
+    except (SafetensorError, ValueError) as error:
+        raise DamagedError(str(folder), f"of another version ({error})") from error
+
+
+def training_tensors(
+    model: nn.Module, optimizer: Optimizer, schedule: LRScheduler
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What the next step depends on, as tensors and as values that JSON can hold.
+
+    Args:
+        model: not wrapped for distribution.
+        optimizer: Adam or AdamW over some of the model's parameters; its state goes by their names.
+        schedule: of its learning rates.
+    """
+    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
+    states = {name: optimizer.state.get(parameter, {}) for name, parameter in _trained(model, optimizer).items()}
+    for name, state in states.items():
+        tensors |= {f"optimizer/{key}/{name}": value for key, value in state.items()}
+    return tensors, {
+        "learning_rates": [group["lr"] for group in optimizer.param_groups],
+        "optimizer_keys": sorted({key for state in states.values() for key in state}),
+        "without_state": sorted(name for name, state in states.items() if not state),  # no gradient has reached them
+        "schedule": schedule.state_dict(),
+    }
+
+
+def restore_training(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler) -> None:
+    """Put back what `training_tensors` gave.
+
+    Raises:
+        DamagedError: a tensor is missing, of no use, or of another shape or type; nothing is changed then.
+    """
+    tensors, trained, weights = checkpoint.tensors, _trained(model, optimizer), model.state_dict()
+    groups = optimizer.state_dict()["param_groups"]
+    keys, plan = _recall(checkpoint, groups)
+    moved = trained.keys() - set(checkpoint.progress["without_state"])
+    expected = {f"model/{name}": tensor for name, tensor in weights.items()}
+    for name in moved:
+        expected |= {f"optimizer/{key}/{name}": torch.zeros(()) if key == "step" else trained[name] for key in keys}
+    _compare(f"{checkpoint.address}/{STATE}", tensors, expected)
+    model.load_state_dict({name: tensors[f"model/{name}"] for name in weights})
+    states = {
+        index: {key: tensors[f"optimizer/{key}/{name}"].clone() for key in keys}
+        for index, name in enumerate(trained)
+        if name in moved
+    }
+    optimizer.load_state_dict({"state": states, "param_groups": groups})
+    schedule.load_state_dict(plan)
+
+
+def _trained(model: nn.Module, optimizer: Optimizer) -> dict[str, nn.Parameter]:
+    """The optimiser's parameters by name, in its own order."""
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    return {names[parameter]: parameter for group in optimizer.param_groups for parameter in group["params"]}
+
+
+def _recall(checkpoint: Checkpoint, groups: list[dict[str, Any]]) -> tuple[list[str], dict[str, Any]]:
+    """The optimiser's kinds of state and the schedule; puts the learning rates into the groups."""
+    path, progress = f"{checkpoint.address}/{PROGRESS}", checkpoint.progress
+    wanted = ("learning_rates", "optimizer_keys", "without_state", "schedule")
+    if missing := [name for name in wanted if name not in progress]:
+        raise DamagedError(path, f"it lacks {', '.join(missing)}")
+    if len(progress["learning_rates"]) != len(groups):
+        raise DamagedError(path, f"{len(progress['learning_rates'])} learning rates where {len(groups)} are wanted")
+    for group, rate in zip(groups, progress["learning_rates"], strict=True):
+        group["lr"] = rate
+    return progress["optimizer_keys"], dict(progress["schedule"])
+
+
+def _compare(path: str, found: Tensors, expected: Tensors) -> None:
+    """Refuse tensors that are not those expected, naming the first."""
+    _complain(path, expected.keys() - found.keys(), "missing")
+    _complain(path, found.keys() - expected.keys(), "of no use to this model")
+    for name, wanted in expected.items():
+        given = found[name]
+        if (given.dtype, given.shape) != (wanted.dtype, wanted.shape):
+            given_as, wanted_as = (f"{t.dtype} {tuple(t.shape)}" for t in (given, wanted))
+            raise DamagedError(path, f"'{name}' is {given_as} where {wanted_as} is wanted")
+
+
+def _complain(path: str, names: Iterable[str], what: str) -> None:
+    if listed := sorted(names):
+        more = f", and {len(listed) - 1} more" if len(listed) > 1 else ""
+        raise DamagedError(path, f"'{listed[0]}' is {what}{more}")
+
+
+def save_weights(folder: Folder, model: nn.Module) -> None:
+    """Write the model's weights, whole or not at all."""
+    folder.write(MODEL, HostCopy().take(model.state_dict()))
+
+
+def load_weights(folder: Folder, model: nn.Module) -> None:
     """Read weights that `save_weights` wrote for the same spec.
 
     Raises:
         DamagedError: the file is not there, damaged, or of another model.
     """
+    content = read_file(folder, MODEL)
     try:
-        model.load_state_dict(load_file(folder / MODEL))
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise DamagedError(str(folder / MODEL), str(error).strip().splitlines()[0]) from error
-
-
-def save_checkpoint(
-    folder: Path, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler, next_epoch: int
-) -> None:
-    """Write everything that the next epoch depends on.
-
-    Random states are not part of it: every epoch seeds its own from (seed, epoch, rank).
-    """
-    save_weights(folder, model)
-    state = optimizer.state_dict()
-    tensors = {f"{index}.{name}": value for index, values in state["state"].items() for name, value in values.items()}
-    save_file(tensors, folder / OPTIMIZER)
-    progress = {
-        "next_epoch": next_epoch,
-        "learning_rates": [group["lr"] for group in state["param_groups"]],
-        "schedule": schedule.state_dict(),
-    }
-    (folder / PROGRESS).write_text(json.dumps(progress))
-
-
-def load_checkpoint(folder: Path, model: nn.Module, optimizer: Optimizer, schedule: LRScheduler) -> int:
-    """Restore what `save_checkpoint` wrote; returns the epoch to go on with.
-
-    Raises:
-        DamagedError: the checkpoint cannot be read.
-    """
-    load_weights(folder, model)
-    try:
-        progress: dict[str, Any] = json.loads((folder / PROGRESS).read_text())
-        tensors = load_file(folder / OPTIMIZER)
-    except (SafetensorError, ValueError, OSError) as error:
-        raise DamagedError(str(folder), str(error).strip().splitlines()[0]) from error
-    if missing := {"next_epoch", "learning_rates", "schedule"} - progress.keys():
-        raise DamagedError(str(folder / PROGRESS), f"it lacks {', '.join(sorted(missing))}")
-    state = optimizer.state_dict()
-    state["state"] = _by_parameter(tensors)
-    for group, rate in zip(state["param_groups"], progress["learning_rates"], strict=True):
-        group["lr"] = rate
-    optimizer.load_state_dict(state)
-    schedule.load_state_dict(progress["schedule"])
-    return int(progress["next_epoch"])
-
-
-def _by_parameter(tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    nested: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        index, key = name.split(".", 1)
-        nested.setdefault(int(index), {})[key] = tensor
-    return nested
+        tensors = load(content)
+    except SafetensorError as error:
+        raise DamagedError(f"{folder}/{MODEL}", str(error)) from error
+    _compare(f"{folder}/{MODEL}", tensors, model.state_dict())
+    model.load_state_dict(tensors)

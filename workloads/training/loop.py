@@ -1,192 +1,274 @@
 """The training loop: one process, or any process group; no Ray.
 
-for every epoch: seed, batches of this epoch, step by step, then report and offer a checkpoint
+Every step is a pure function of the state before it, the spec and the step's number: its batch is drawn from (seed,
+epoch), its random numbers from (seed, step, rank). So a run can be taken up after any step.
 """
 
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import OneCycleLR
 from torch.utils.data import DataLoader
 
 from workloads.data.batches import EpochBatches, Specimens, check_batch
 from workloads.errors import NonFiniteLossError
-from workloads.models.clibd import Clibd
+from workloads.execution import Execution
+from workloads.models.clibd import Classifier, Clibd, checkpoint_blocks
 from workloads.spec import ExperimentSpec
-from workloads.training.checkpoint import load_checkpoint, save_checkpoint
-from workloads.training.loss import contrastive_loss
-from workloads.training.placement import Placement, kernels
+from workloads.training.checkpoint import CheckpointStore, restore_training, training_tensors
+from workloads.training.gradient_cache import Kernels, LossFunction, accumulate_gradients
+from workloads.training.loss import classification_loss, contrastive_loss, two_view_loss
+from workloads.training.micro_batch import largest_micro_batch
+from workloads.training.optimization import build_optimizer, build_schedule
+from workloads.training.placement import Placement, kernels, matrix_products
+from workloads.training.report import EpochReport, Listener, StepReport
 
 _LOGGED_STEPS = 20
 """Points of the loss curve per epoch, at most."""
 
-Event = dict[str, Any]
-Save = Callable[[Path], None]
+Model = Clibd | Classifier
 
 
-@dataclass(frozen=True, slots=True)
-class EpochReport:
-    """What one epoch came to."""
+@dataclass(slots=True)
+class Tally:
+    """What the present epoch has come to; part of every checkpoint, so that a resumed epoch reports all of it."""
 
-    epoch: int
-    loss: float
-    """Mean over the epoch's steps."""
-    learning_rate: float
-    """After the last step."""
-    temperature: float
-    gradient_norm: float
-    """Of the last step."""
-    seconds: float
-    specimens_per_second: float
-    """Of all workers together."""
-    waited: float
-    """Share of the time that was spent waiting for batches."""
-    allocated_gb: float
-    """torch.cuda.max_memory_allocated, GB; 0 without a GPU."""
-    reserved_gb: float
-    """torch.cuda.max_memory_reserved, GB; 0 without a GPU."""
+    losses: list[float] = field(default_factory=list)
+    gradient_norm: float = 0.0
+    """Of the last step, as is the learning rate."""
+    learning_rate: float = 0.0
+    seconds: float = 0.0
+    waited: float = 0.0
 
-    def event(self) -> Event:
-        """The report as a line of events.jsonl."""
-        return {"event": "epoch", **asdict(self)}
+
+class Training:
+    """A model in training, with everything that a step changes."""
+
+    def __init__(
+        self, spec: ExperimentSpec, model: Model, num_specimens: int, placement: Placement, execution: Execution
+    ) -> None:
+        check_batch(spec, num_specimens, placement.num_workers)
+        self.spec, self.placement, self.execution = spec, placement, execution
+        self.model = model.to(placement.device)
+        self.steps_per_epoch = num_specimens // spec.batch_size
+        self.optimizer = build_optimizer(spec, model)
+        self.schedule = build_schedule(spec, self.optimizer, spec.epochs * self.steps_per_epoch)
+        self.step = 0
+        self.best: tuple[float, int] | None = None
+        """Score and number of the best epoch so far."""
+        self.tally = Tally()
+        self.micro_batch = execution.micro_batch
+        self._compiled = False
+        if execution.checkpoint_blocks:
+            checkpoint_blocks(model)
+        self._wrapped: nn.Module = DistributedDataParallel(model) if placement.num_workers > 1 else model
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next step belongs to."""
+        return self.step // self.steps_per_epoch
+
+    def take_step(self, batch: dict[str, Tensor]) -> float:
+        """One optimiser step on this worker's share of a global batch; returns the loss.
+
+        Raises:
+            NonFiniteLossError: loss or gradient is not finite; the weights are as before the step.
+        """
+        _seed(self.spec.seed, self.step, self.placement.rank)
+        inputs = {name: values.to(self.placement.device, non_blocking=True) for name, values in batch.items()}
+        loss_function = loss_of(self.spec, inputs.pop("label", None))
+        context = partial(kernels, self.placement.device, self.spec.precision)
+        self.optimizer.zero_grad(set_to_none=True)
+        # Blocks that are computed again in the backward pass have to meet the attention of the forward pass there.
+        with matrix_products(self.spec.precision), kernels(self.placement.device, "fp32"):
+            size = self._fitting(inputs, loss_function, context)
+            loss = accumulate_gradients(self._wrapped, inputs, loss_function, micro_batch=size, kernels=context)
+        norm = nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
+        # The one place where the processor waits for the device: what is not finite must not reach the weights.
+        value, self.tally.gradient_norm = torch.stack([loss.float(), norm.float()]).tolist()
+        if not (math.isfinite(value) and math.isfinite(self.tally.gradient_norm)):
+            raise NonFiniteLossError(self.step, value, _culprit(self.model))
+        self.tally.learning_rate = float(self.optimizer.param_groups[0]["lr"])
+        self.optimizer.step()
+        self.schedule.step()
+        self.tally.losses.append(value)
+        self.step += 1
+        return float(value)
+
+    def _fitting(self, inputs: dict[str, Tensor], loss: LossFunction, context: Kernels) -> int:
+        """The micro-batch, found before the first step; only then are towers compiled, for one size."""
+        if self.micro_batch is None:
+            share = self.spec.batch_size // self.placement.num_workers
+            self.micro_batch = largest_micro_batch(self._wrapped, inputs, loss, context, share=share)
+        if self.execution.compile and not self._compiled:
+            for tower in self.model.towers.values():
+                tower.compile()
+            self._compiled = True
+        return self.micro_batch
+
+    def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and progress from which `resume` goes on to the bit."""
+        tensors, progress = training_tensors(self.model, self.optimizer, self.schedule)
+        return tensors, {
+            **progress,
+            "step": self.step,
+            "best": self.best,
+            "micro_batch": self.micro_batch,
+            "tally": asdict(self.tally),
+        }
+
+    def resume(self, store: CheckpointStore, warn: Callable[[str], None]) -> None:
+        """Go on from the newest good checkpoint, if there is one.
+
+        Raises:
+            DamagedError: the checkpoint is of another model.
+        """
+        if found := store.newest(warn):
+            restore_training(found, self.model, self.optimizer, self.schedule)
+            self.step = int(found.progress["step"])
+            best = found.progress["best"]
+            self.best = (float(best[0]), int(best[1])) if best else None
+            self.tally = Tally(**found.progress["tally"])
+            # It decides which random numbers a specimen's dropout gets, so what was found once is kept.
+            self.micro_batch = self.execution.micro_batch or found.progress["micro_batch"]
 
 
 def fit(
-    spec: ExperimentSpec,
-    model: Clibd,
+    training: Training,
     specimens: Specimens,
-    placement: Placement,
-    *,
-    resume: Path | None,
-    on_epoch: Callable[[EpochReport, Sequence[Event], Save], None],
+    listeners: Sequence[Listener] = (),
+    store: CheckpointStore | None = None,
+    score: Callable[[], float] | None = None,
 ) -> None:
-    """Train a model in place.
+    """Train to the last epoch.
 
     Args:
-        spec: the experiment.
-        model: built from the spec, on any device; it ends on `placement.device`.
+        training: new, or resumed.
         specimens: those that train.
-        placement: this worker's.
-        resume: folder of a checkpoint to go on from, or None.
-        on_epoch: called on every worker after each epoch with its report, the logged steps, and a function that
-            writes a checkpoint into a folder.
+        listeners: told of logged steps and epochs, on every worker alike.
+        store: where the first worker keeps checkpoints; None keeps none.
+        score: of the model as it is, on validation, by the spec's rule of selection; called on every worker. None: the
+            last epoch's weights are kept.
 
     Raises:
-        TooFewSpecimensError: fewer specimens than a batch.
-        NonFiniteLossError: the loss became NaN or infinite.
+        NonFiniteLossError: training diverged; the newest checkpoint is of before.
+        OSError: a checkpoint could not be written.
     """
-    check_batch(spec, len(specimens), placement.num_workers)
-    model.to(placement.device)
-    steps_per_epoch = len(specimens) // spec.batch_size
-    optimizer = build_optimizer(spec, model)
-    schedule = build_schedule(spec, optimizer, spec.epochs * steps_per_epoch)
-    first_epoch = load_checkpoint(resume, model, optimizer, schedule) if resume else 0
-    wrapped: nn.Module = DistributedDataParallel(model) if placement.num_workers > 1 else model
-    for epoch in range(first_epoch, spec.epochs):
-        batches = EpochBatches(specimens, spec, epoch, placement.rank, placement.num_workers)
-        report, steps = _train_epoch(spec, model, wrapped, optimizer, schedule, batches, epoch, placement)
-        save = partial(_save, model, optimizer, schedule, epoch + 1)
-        on_epoch(report, steps, save)
-
-
-def _save(model: Clibd, optimizer: AdamW, schedule: OneCycleLR, next_epoch: int, folder: Path) -> None:
-    save_checkpoint(folder, model, optimizer, schedule, next_epoch)
-
-
-def build_optimizer(spec: ExperimentSpec, model: nn.Module) -> AdamW:
-    """AdamW over what is not frozen; temperature, biases and norms do not decay."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": spec.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return AdamW([group for group in groups if group["params"]], lr=spec.max_learning_rate, fused=True)
-
-
-def build_schedule(spec: ExperimentSpec, optimizer: AdamW, total_steps: int) -> OneCycleLR:
-    """One cycle from the initial to the maximal learning rate and down again (paper, section 4.1)."""
-    return OneCycleLR(
-        optimizer,
-        max_lr=spec.max_learning_rate,
-        total_steps=max(total_steps, 2),
-        pct_start=0.3,
-        div_factor=spec.max_learning_rate / spec.initial_learning_rate,
-        cycle_momentum=False,
-    )
+    writes = store if training.placement.rank == 0 else None
+    try:
+        while training.epoch < training.spec.epochs:
+            epoch = training.epoch
+            _train_epoch(training, specimens, listeners, writes)
+            result = _select(training, epoch, score, writes)
+            for listener in listeners:
+                listener.on_epoch(_epoch_report(training, epoch, result))
+            training.tally = Tally()
+            if writes:
+                writes.save(*training.checkpoint())
+    finally:
+        if writes:
+            writes.wait()
+    if training.placement.num_workers > 1:
+        dist.barrier()  # what the first worker wrote may now be read by all
 
 
 def _train_epoch(
-    spec: ExperimentSpec,
-    model: Clibd,
-    wrapped: nn.Module,
-    optimizer: AdamW,
-    schedule: OneCycleLR,
-    batches: EpochBatches,
-    epoch: int,
-    placement: Placement,
-) -> tuple[EpochReport, list[Event]]:
-    """One pass over the specimens."""
-    _seed(spec.seed, epoch, placement.rank)
-    wrapped.train()
-    started, waited = time.perf_counter(), 0.0
-    losses: list[Tensor] = []
-    events: list[Event] = []
-    norm = torch.zeros(())
-    every = math.ceil(len(batches) / _LOGGED_STEPS)
-    asked = time.perf_counter()
-    for step, batch in enumerate(_loader(batches, placement)):
-        waited += time.perf_counter() - asked
-        inputs = {name: values.to(placement.device, non_blocking=True) for name, values in batch.items()}
-        with kernels(placement.device, spec.precision):
-            embedded, scale = wrapped(inputs)
-        loss = contrastive_loss(embedded, scale)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.detach())
-        if step % every == 0 or step == len(batches) - 1:  # reading the loss waits for the device, so not at each step
-            number = epoch * len(batches) + step
-            events.append({"event": "step", "epoch": epoch, "step": number, "loss": _finite(loss.item(), number)})
-        asked = time.perf_counter()
-    seconds = time.perf_counter() - started
-    return _report(epoch, losses, norm, schedule, model, seconds, waited, spec.batch_size, placement), events
+    training: Training, specimens: Specimens, listeners: Sequence[Listener], store: CheckpointStore | None
+) -> None:
+    """The epoch's steps that are left."""
+    spec, placement, tally = training.spec, training.placement, training.tally
+    done = training.step % training.steps_per_epoch
+    batches = EpochBatches(specimens, spec, training.epoch, placement.rank, placement.num_workers, first_step=done)
+    every = math.ceil(training.steps_per_epoch / _LOGGED_STEPS)
+    training.model.train()
+    saved = logged = now = time.perf_counter()
+    unlogged = 0
+    for batch in _loader(batches, placement):
+        arrived = time.perf_counter()
+        epoch, number = training.epoch, training.step
+        loss = training.take_step(batch)
+        tally.waited += arrived - now
+        before, now = now, time.perf_counter()
+        tally.seconds += now - before
+        unlogged += 1
+        last = training.step % training.steps_per_epoch == 0
+        if number % training.steps_per_epoch % every == 0 or last:
+            rate = unlogged * spec.batch_size / (now - logged)
+            for listener in listeners:
+                listener.on_step(_step_report(training, epoch, number, loss, rate))
+            logged, unlogged = now, 0
+        if store and not last and now - saved >= training.execution.checkpoint_seconds:
+            store.save(*training.checkpoint())
+            saved = now = time.perf_counter()
 
 
-def _report(
-    epoch: int,
-    losses: list[Tensor],
-    norm: Tensor,
-    schedule: OneCycleLR,
-    model: Clibd,
-    seconds: float,
-    waited: float,
-    batch_size: int,
-    placement: Placement,
-) -> EpochReport:
-    on_gpu = placement.device.type == "cuda"
+def _select(
+    training: Training, epoch: int, score: Callable[[], float] | None, store: CheckpointStore | None
+) -> float | None:
+    """The epoch's score; its weights are kept if no earlier one is as good."""
+    if score is None or epoch < training.spec.first_selected_epoch:
+        return None
+    result = score()
+    if training.best is None or result > training.best[0]:
+        training.best = (result, epoch)
+        if store:
+            store.save_best(training.model.state_dict(), result, epoch)
+    return result
+
+
+def loss_of(spec: ExperimentSpec, labels: Tensor | None) -> LossFunction:
+    """The loss of a spec's objective for one batch."""
+    if spec.objective == "simclr":
+        return two_view_loss
+    if spec.objective == "classify":
+        assert labels is not None
+        return partial(classification_loss, labels=labels)
+    return partial(contrastive_loss, bind_to=spec.bind_to)
+
+
+def _temperature(model: Model) -> float:
+    return math.exp(-model.log_scale.item())
+
+
+def _step_report(training: Training, epoch: int, number: int, loss: float, rate: float) -> StepReport:
+    return StepReport(
+        epoch=epoch,
+        step=number,
+        loss=loss,
+        temperature=_temperature(training.model),
+        learning_rate=training.tally.learning_rate,
+        gradient_norm=training.tally.gradient_norm,
+        specimens_per_second=rate,
+    )
+
+
+def _epoch_report(training: Training, epoch: int, score: float | None) -> EpochReport:
+    device, tally = training.placement.device, training.tally
+    on_gpu = device.type == "cuda"
     return EpochReport(
         epoch=epoch,
-        loss=torch.stack(losses).mean().item(),
-        learning_rate=float(schedule.get_last_lr()[0]),
-        temperature=math.exp(-model.log_scale.item()),
-        gradient_norm=norm.item(),
-        seconds=seconds,
-        specimens_per_second=len(losses) * batch_size / seconds,
-        waited=waited / seconds,
-        allocated_gb=torch.cuda.max_memory_allocated(placement.device) / 1e9 if on_gpu else 0.0,
-        reserved_gb=torch.cuda.max_memory_reserved(placement.device) / 1e9 if on_gpu else 0.0,
+        step=training.step - 1,
+        loss=sum(tally.losses) / len(tally.losses),
+        learning_rate=tally.learning_rate,
+        temperature=_temperature(training.model),
+        gradient_norm=tally.gradient_norm,
+        seconds=tally.seconds,
+        specimens_per_second=len(tally.losses) * training.spec.batch_size / tally.seconds,
+        waited=tally.waited / tally.seconds,
+        allocated_gb=torch.cuda.max_memory_allocated(device) / 1e9 if on_gpu else 0.0,
+        reserved_gb=torch.cuda.max_memory_reserved(device) / 1e9 if on_gpu else 0.0,
+        papers_memory_gb=(torch.cuda.memory_allocated(device) + torch.cuda.memory_reserved(device)) / 1e9
+        if on_gpu
+        else 0.0,
+        score=score,
     )
 
 
@@ -201,12 +283,16 @@ def _loader(batches: EpochBatches, placement: Placement) -> DataLoader[dict[str,
     )
 
 
-def _seed(seed: int, epoch: int, rank: int) -> None:
-    """Seed dropout for one epoch of one worker, so that a resumed epoch is the same epoch."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1)[0]))
+def _seed(seed: int, step: int, rank: int) -> None:
+    """Seed dropout for one step of one worker, so that a resumed step is the same step."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, step, rank]).generate_state(1)[0]))
 
 
-def _finite(loss: float, step: int) -> float:
-    if not math.isfinite(loss):
-        raise NonFiniteLossError(step, loss)
-    return loss
+def _culprit(model: nn.Module) -> str:
+    """Which parameter is not finite, and of which tower: its weights if they are not, else its gradient."""
+    for what in ("weights", "gradient"):
+        for name, parameter in model.named_parameters():
+            values = parameter if what == "weights" else parameter.grad
+            if values is not None and not values.isfinite().all():
+                return f"the {what} of {name}"
+    return "no parameter, only the loss"

@@ -1,6 +1,11 @@
-"""The contrastive loss over all pairs of modalities, and the gather that lets it see every worker's specimens."""
+"""What training minimises: alignment of modalities, agreement of two views, or classification.
+
+Each loss takes this worker's embeddings and gives the mean over the global batch, the same on every worker. Its
+gradients are those of which DistributedDataParallel's mean over workers is the gradient of the whole.
+"""
 
 from collections.abc import Mapping
+from functools import reduce
 from itertools import combinations
 from typing import Any
 
@@ -9,71 +14,86 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
-
-class _GatherWithGradient(torch.autograd.Function):
-    """Concatenates every worker's rows; the gradient of a row flows back to the worker that made it."""
-
-    @staticmethod
-    def forward(ctx: Any, rows: Tensor) -> Tensor:
-        ctx.num_rows = len(rows)
-        gathered = [torch.empty_like(rows) for _ in range(dist.get_world_size())]
-        dist.all_gather(gathered, rows.contiguous())
-        return torch.cat(gathered)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        # Each of W workers computes the same whole loss, so the sum is W times the gradient of a row; the mean that
-        # DistributedDataParallel takes over workers brings it back to one.
-        gradient = gradients[0].contiguous()
-        dist.all_reduce(gradient)
-        start = dist.get_rank() * ctx.num_rows
-        return gradient[start : start + ctx.num_rows]
+from workloads.training.tiled_loss import pairs_loss, views_loss
 
 
-def gather(rows: Tensor) -> Tensor:
-    """The rows of all workers, in order of rank; without a process group the rows themselves.
-
-    Args:
-        rows: (batch / workers, size), the same number on every worker.
-
-    Returns:
-        (batch, size).
-    """
-    if not dist.is_initialized() or dist.get_world_size() == 1:
-        return rows
-    gathered: Tensor = _GatherWithGradient.apply(rows)
-    return gathered
-
-
-def pair_loss(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
-    """Symmetric NT-Xent between two modalities.
+def contrastive_loss(
+    embedded: Mapping[str, Tensor], scale: Tensor, bind_to: str | None = None, *, tile: int | None = None
+) -> Tensor:
+    """Mean of the symmetric NT-Xent losses over pairs of modalities, each specimen against the whole global batch.
 
         L(a, b) = 1/2 [ CE(s A B', I) + CE(s B A', I) ]
 
-    Only the specimen itself is a positive, as in the paper's equation 1 and the authors' default.
+    Only the specimen itself is a positive, as in the paper's equation 1 and the authors' default. The paper writes a
+    sum over pairs (section 3); the mean is the authors' code's, and differs by a constant factor. Computed in fp32, or
+    fp64 if the embeddings are.
 
     Args:
-        a: unit embeddings of one modality, (batch, size).
-        b: unit embeddings of the other, (batch, size); row i is the same specimen as in `a`.
+        embedded: unit embeddings by modality, this worker's part of the batch, (batch / workers, size); row i is the
+            same specimen in all.
         scale: inverse temperature, positive scalar.
-
-    Returns:
-        Mean over the batch, scalar.
+        bind_to: only pairs with this modality count, as in ImageBind (Table 12); None: all pairs.
+        tile: side of the tiles in which similarities are computed; None: what suits the device.
     """
-    logits = scale * a @ b.T  # (batch, batch)
-    targets = torch.arange(len(a), device=a.device)
-    return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
+    names = list(embedded)
+    if bind_to is None:
+        pairs = list(combinations(range(len(names)), 2))
+    else:
+        pairs = [(number, names.index(bind_to)) for number, name in enumerate(names) if name != bind_to]
+    shares, scale = _in_one_precision(list(embedded.values()), scale)
+    return pairs_loss(shares, pairs, scale, tile)
 
 
-def contrastive_loss(embedded: Mapping[str, Tensor], scale: Tensor) -> Tensor:
-    """Mean of the pair losses over all pairs of modalities, each specimen against the whole global batch.
+def pair_loss(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
+    """`contrastive_loss` of one pair of modalities."""
+    return contrastive_loss({"a": a, "b": b}, scale)
 
-    The paper writes a sum over pairs (section 3); the mean is the authors' code's, and differs by a constant factor.
+
+def two_view_loss(embedded: Mapping[str, Tensor], scale: Tensor, *, tile: int | None = None) -> Tensor:
+    """SimCLR's NT-Xent: each of 2 batch views against its other view and the 2 batch - 2 of other specimens.
+
+    The negatives are those of the global batch; the authors' code compares with those on the same GPU only.
 
     Args:
-        embedded: unit embeddings by modality, this worker's part of the batch, (batch / workers, size).
+        embedded: unit embeddings of the two views, this worker's part of the batch, (batch / workers, size) each.
         scale: inverse temperature, positive scalar.
+        tile: side of the tiles in which similarities are computed; None: what suits the device.
     """
-    whole = [gather(rows) for rows in embedded.values()]
-    losses = [pair_loss(a, b, scale) for a, b in combinations(whole, 2)]
-    return torch.stack(losses).mean()
+    (one, other), scale = _in_one_precision(list(embedded.values()), scale)
+    return views_loss(one, other, scale, tile)
+
+
+def classification_loss(embedded: Mapping[str, Tensor], scale: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross entropy of the one entry's logits.
+
+    Args:
+        embedded: logits by modality, of one modality, this worker's part of the batch, (batch / workers, classes).
+        scale: factor of the logits, scalar; 1 for a classifier.
+        labels: class of each specimen, (batch / workers,).
+    """
+    (logits,), scale = _in_one_precision(list(embedded.values()), scale)
+    with torch.autocast(logits.device.type, enabled=False):
+        loss: Tensor = _MeanOverWorkers.apply(F.cross_entropy(scale * logits, labels))
+    return loss
+
+
+def _in_one_precision(tensors: list[Tensor], scale: Tensor) -> tuple[list[Tensor], Tensor]:
+    """All in the widest of their types, at least fp32."""
+    dtype = reduce(torch.promote_types, (tensor.dtype for tensor in tensors), torch.float32)
+    return [tensor.to(dtype) for tensor in tensors], scale.to(dtype)
+
+
+class _MeanOverWorkers(torch.autograd.Function):
+    """Mean of what each worker found; the gradient of its own part, since gradients are averaged later."""
+
+    @staticmethod
+    def forward(ctx: Any, value: Tensor) -> Tensor:
+        mean = value.clone()
+        if dist.is_initialized():
+            dist.all_reduce(mean)
+            mean /= dist.get_world_size()
+        return mean
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> Tensor:
+        return upstream[0]

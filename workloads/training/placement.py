@@ -29,7 +29,7 @@ class Placement:
 
 @contextmanager
 def kernels(device: torch.device, precision: str) -> Iterator[None]:
-    """Autocast, and the attention kernel that is fast on this device.
+    """Autocast, and the attention kernel that is fast on this device, for forward passes.
 
     On a CPU the fused attention's backward pass in bf16 takes 70 % of a small tower's step (docs/log.md); the plain
     form is 2.5 to 4 times faster there and gives the same numbers up to rounding.
@@ -40,3 +40,14 @@ def kernels(device: torch.device, precision: str) -> Iterator[None]:
                 yield
         else:
             yield
+
+
+@contextmanager
+def matrix_products(precision: str) -> Iterator[None]:
+    """fp32 matrix products in TF32 where the precision says so, forward and backward; the loss keeps to fp32 itself."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

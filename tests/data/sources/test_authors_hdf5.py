@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 
 from workloads.data.collect import collect
@@ -13,8 +14,9 @@ from workloads.data.schema import PROTOCOLS, SPECIMEN_SCHEMA
 from workloads.data.source import RawRecord, Refused, Source
 from workloads.data.sources import authors_hdf5
 from workloads.data.sources.authors_hdf5 import authors_hdf5_source
+from workloads.data.sources.opening import SourceOptions, open_source
 from workloads.data.specimen_table import SpecimenTable
-from workloads.errors import SourceError
+from workloads.errors import SourceError, UsageError
 
 BARCODE = "AACATTATATTTTATTTTTGGAGCTTGATCAGG" * 20
 GROUPS_1M = PROTOCOLS["clibd"].splits
@@ -167,3 +169,54 @@ def test_slices_of_any_size_give_the_same_records_again_and_again(
     source = authors_hdf5_source(path)
     assert list(source.records) == list(source.records) == whole
     assert len(source.notes) == len(set(source.notes)) == 1
+
+
+def with_features(path: Path, length: int = 3) -> Path:
+    """The file with `dna_features` in every group: row r of the g-th group has length times 100 g + r."""
+    with h5py.File(path, "a") as file:
+        for number, group in enumerate(sorted(file)):
+            values = 100 * number + np.arange(len(file[group]["barcode"]), dtype=np.float64)
+            file[group]["dna_features"] = np.repeat(values[:, None], length, axis=1)
+    return path
+
+
+def test_features_of_the_authors_are_read_only_where_they_are_asked_for(
+    tmp_path: Path, write_authors_1m: Write, records_of: RecordsOf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(authors_hdf5, "_ROWS", 3)
+    path = with_features(write_authors_1m(tmp_path / "a.hdf5"))
+    assert all("dna_features" not in row for row in records_of(authors_hdf5_source(path)))
+    source = open_source(str(path), "auto", SourceOptions(columns={"dna_features": "dna_features"}))
+    rows = records_of(source)
+    assert len(rows) == source.total == 40
+    with h5py.File(path) as file:
+        groups = sorted(file)
+    for row in rows:
+        group, _, number = row["where"].partition(" row ")
+        assert row["dna_features"].dtype == np.float32
+        assert row["dna_features"].tolist() == [100.0 * groups.index(group) + int(number)] * 3
+        assert "image_features" not in row
+
+
+def test_features_that_are_not_there_or_are_no_matrix_of_numbers_are_an_error(
+    tmp_path: Path, write_authors_1m: Write
+) -> None:
+    path = write_authors_1m(tmp_path / "a.hdf5")
+    for name, reason in (
+        ("none", "no_split/none: it is not there"),
+        ("image_mask", "do not have the authors' shapes"),
+        ("barcode", "its values are no numbers"),
+    ):
+        with pytest.raises(SourceError, match=reason):
+            authors_hdf5_source(path, {"dna_features": name})
+    with h5py.File(path, "a") as file:
+        for group in file.values():
+            group["short"] = np.ones((2, 3))
+    with pytest.raises(SourceError, match="do not have equally many rows"):
+        authors_hdf5_source(path, {"dna_features": "short"})
+
+
+def test_only_features_have_names_in_the_authors_files(tmp_path: Path, write_authors_1m: Write) -> None:
+    path = write_authors_1m(tmp_path / "a.hdf5")
+    with pytest.raises(UsageError, match="only for image_features and dna_features"):
+        open_source(str(path), "authors", SourceOptions(columns={"barcode": "dna"}))

@@ -8,7 +8,7 @@ from workloads.data.source import Refused
 from workloads.data.sources.columns import COLUMN_NAMES, choose_columns, parse_map
 from workloads.errors import UsageError
 
-OURS = "specimen_id image image_features barcode order family genus species bin"
+OURS = "specimen_id image image_features dna_features barcode order family genus species bin"
 BOLD = "processid sampleid bin_uri phylum_name order_name family_name genus_name species_name nucleotides"
 BCDM = "processid sampleid bin_uri kingdom phylum class order family genus species identification nuc"
 BIOSCAN_1M = "sampleid processid uri name phylum class order family genus species nucraw image_file"

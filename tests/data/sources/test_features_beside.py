@@ -1,4 +1,4 @@
-"""Image features that a table holds or that lie beside it."""
+"""Features of images and of DNA that a table holds or that lie beside it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_features_of_another_length_or_with_a_gap_refuse_their_specimen(
     assert dict(report.rejects) == {
         "b": "row 2: 1 image features, and the first specimen has 2",
         "c": "row 3: the image features are not finite",
-        "d": "row 4: neither an image, nor image features, nor a barcode",
+        "d": "row 4: neither an image nor a barcode, nor features of one",
         "e": "row 5: the image features are not finite",
     }
 
@@ -129,7 +129,7 @@ def test_mutated_feature_files_give_a_matrix_or_a_source_error(
     content[place : place + len(value)] = value
     (folder / "image_features.npy").write_bytes(content[: len(content) - size])
     try:
-        beside = features_beside(folder)
+        beside = features_beside(folder, "image_features")
     except SourceError as error:
         assert "image_features.npy" in str(error)  # noqa: PT017
     else:
@@ -150,5 +150,58 @@ def test_features_in_the_table_and_beside_it_are_an_error(
 ) -> None:
     write_parquet(tmp_path / "s.parquet", {"id": ["a"], "order": ["Diptera"], "image_features": [[1.0]]})
     np.save(tmp_path / "image_features.npy", np.ones((1, 2)))
-    with pytest.raises(SourceError, match=r"s\.parquet holds features as well"):
+    with pytest.raises(SourceError, match=r"s\.parquet holds image features as well"):
         imported(tmp_path)
+
+
+def test_a_specimen_may_have_features_of_both_its_image_and_its_dna(
+    tmp_path: Path, imported: Import, write_specimens: Write
+) -> None:
+    write_specimens(tmp_path / "specimens.tsv")
+    np.save(tmp_path / "image_features_vit.npy", np.array([[1, 2], [3, 4]], dtype=np.float16))
+    np.save(tmp_path / "dna_features_nt.npy", np.array([[5], [6]], dtype=np.float32))
+    rows, report, source = imported(tmp_path)
+    assert [(row["image_features"], row["dna_features"]) for row in rows] == [([1.0, 2.0], [5.0]), ([3.0, 4.0], [6.0])]
+    assert "dna" in report.modalities
+    assert {"image features: image_features_vit.npy, 2 x 2", "DNA features: dna_features_nt.npy, 2 x 1"} <= {
+        *source.notes
+    }
+
+
+def test_features_of_dna_alone_make_a_specimen(tmp_path: Path, imported: Import, write_parquet: Write) -> None:
+    columns = {"id": list("abcd"), "order": ["Diptera"] * 4, "DNA features": [[1.0, 2.0], [3.0], None, [1.0, np.nan]]}
+    rows, report, _ = imported(write_parquet(tmp_path / "s.parquet", columns))
+    assert [(row["specimen_id"], row["dna_features"], row.get("barcode")) for row in rows] == [("a", [1.0, 2.0], None)]
+    assert report.modalities == ("dna", "text")
+    assert dict(report.rejects) == {
+        "b": "row 2: 1 DNA features, and the first specimen has 2",
+        "c": "row 3: neither an image nor a barcode, nor features of one",
+        "d": "row 4: the DNA features are not finite",
+    }
+
+
+def test_each_kind_of_features_has_a_length_of_its_own(tmp_path: Path, imported: Import, write_parquet: Write) -> None:
+    columns = {
+        "id": ["a", "b"],
+        "order": ["Diptera"] * 2,
+        "image_features": [[1.0, 2.0], [3.0, 4.0]],
+        "dna_features": [[1.0], [2.0]],
+    }
+    rows, report, _ = imported(write_parquet(tmp_path / "s.parquet", columns))
+    assert [row["dna_features"] for row in rows] == [[1.0], [2.0]]
+    assert report.rejects == ()
+
+
+@pytest.mark.parametrize("field", ["image_features", "dna_features"])
+def test_features_are_not_read_from_text(field: str, tmp_path: Path) -> None:
+    (tmp_path / "s.tsv").write_text(f"id\torder\t{field}\na\tDiptera\t1 2\n")
+    with pytest.raises(SourceError, match=rf"column '{field}': .* features are read from Parquet"):
+        table_source(tmp_path / "s.tsv", {})
+
+
+def test_two_files_of_dna_features_are_an_error(tmp_path: Path, write_specimens: Write) -> None:
+    write_specimens(tmp_path / "specimens.tsv")
+    for name in ("dna_features_a.npy", "dna_features_b.npy"):
+        np.save(tmp_path / name, np.ones((2, 2)))
+    with pytest.raises(SourceError, match="several feature files"):
+        table_source(tmp_path, {})

@@ -94,6 +94,7 @@ def test_a_missing_place_is_said_for_every_kind(tmp_path: Path, kind: SourceKind
     [
         (SourceOptions(columns={"barcode": "COI"}), "bioscan-1m", "--map names columns of a table"),
         (SourceOptions(columns={"barcode": "COI"}), "synthetic", "--map names columns of a table"),
+        (SourceOptions(columns={"dna_features": "x"}), "insect", "--map names columns of a table"),
         (SourceOptions(taxonomy=Path("t.tsv")), "table", "--taxonomy is for INSECT"),
         (SourceOptions(taxonomy=Path("t.tsv")), "synthetic", "--taxonomy is for INSECT"),
         (SourceOptions(one_fifth=True), "bioscan-1m", "--one-fifth is for BIOSCAN-5M"),

@@ -161,10 +161,12 @@ def test_real_pairs_come_with_their_features(real: Callable[[str], Path], import
     folder = real("insect_bold_pairs")
     records = list(table_source(folder, {}).records)
     features = np.load(folder / "image_features_vit768_f16.npy", mmap_mode="r")
+    of_dna = np.load(folder / "dna_features_nt512_f16.npy", mmap_mode="r")
     assert len(records) == 9300
     for row in (0, 4095, 4096, 9299):
         record: Any = records[row]
         assert (record["image_features"] == features[row].astype(np.float32)).all()
+        assert (record["dna_features"] == of_dna[row].astype(np.float32)).all()
         assert record["where"] == f"row {row + 1}"
     assert len({record["species"] for record in records if isinstance(record, dict)}) == 800
 

@@ -2,7 +2,8 @@
 
 A file has one group a split, with a row a specimen in each of its datasets: `image` (JPEG bytes, zero-padded to the
 longest), `image_mask` (their lengths), `barcode`, the four ranks, `sampleid`, `image_file` and, in 5M, `processid`.
-Tokens and features of the authors' towers lie there as well and are not read.
+Tokens lie there as well and are not read. Features of the authors' towers (`image_features`, `dna_features`) are read
+where they are asked for: a data set with image features takes them in place of the images.
 
 Two groups repeat others. `all_keys` holds the keys, and `no_split_and_seen_train` holds what is trained on; the latter
 is the only place of the unlabelled records of BIOSCAN-5M, and the only group of the authors' fifth of it. A group that
@@ -12,7 +13,9 @@ repeats others is left out where those are there, and otherwise gives the rows t
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from workloads.data.hdf5_files import MAX_ROWS, dataset, datasets_of, groups_of, open_hdf5, read_slice, rows_at_once
 from workloads.data.image_source import hdf5_reference
@@ -71,7 +74,7 @@ _BIOSCAN_5M = _Layout(
 _TRAINING = "no_split_and_seen_train"
 
 
-def authors_hdf5_source(path: Path) -> Source:
+def authors_hdf5_source(path: Path, features: Mapping[str, str] | None = None) -> Source:
     """The specimens of one of the authors' HDF5 files, with their published splits.
 
     A file is taken for BIOSCAN-5M if it has a group that only 5M has (`unseen_keys`, `other_heldout`), or, where all of
@@ -80,6 +83,7 @@ def authors_hdf5_source(path: Path) -> Source:
 
     Args:
         path: an HDF5 file.
+        features: field of a specimen, `image_features` or `dna_features`, and the dataset of every group that holds it.
 
     Returns:
         A source whose records may be read more than once.
@@ -93,12 +97,13 @@ def authors_hdf5_source(path: Path) -> Source:
         groups = groups_of(file)
         layout = _layout_of(file, groups)
         plan = _plan(path, layout, groups)
-        total = sum(_num_rows(file, group) for group in plan.whole)
+        wanted = {field: name for field, name in (features or {}).items() if name}
+        total = sum(_num_rows(file, group, wanted) for group in plan.whole)
         for group in plan.rest:
-            _num_rows(file, group)
+            _num_rows(file, group, wanted)
     return Source(
         name=str(path),
-        records=_Records(path, layout, plan),
+        records=_Records(path, layout, plan, wanted),
         root=str(path.parent),
         total=None if plan.rest else total,
         protocol=layout.protocol,
@@ -143,6 +148,7 @@ class _Records:
     path: Path
     layout: _Layout
     plan: _Plan
+    features: Mapping[str, str]
     _known: dict[str, set[str]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[RawRecord | Refused]:
@@ -191,30 +197,33 @@ class _Records:
         if note not in self.plan.notes:
             self.plan.notes.append(note)
 
-    def _group(self, file: "h5py.File", group: str) -> Iterator[dict[str, str | None] | Refused]:
+    def _group(self, file: "h5py.File", group: str) -> Iterator[dict[str, Any] | Refused]:
         """Rows of one group, a few thousand at a time."""
-        num_rows = _num_rows(file, group)
+        num_rows = _num_rows(file, group, self.features)
         names = _columns(file, group, self.layout)
         columns = {ours: dataset(file, f"{group}/{theirs}") for ours, theirs in names.items()}
         has_images = "image" in datasets_of(file, group)
         mask = dataset(file, f"{group}/image_mask") if has_images else None
         width = dataset(file, f"{group}/image").shape[1] if has_images else 0
-        step = min(rows_at_once(column, _ROWS) for column in columns.values())
+        features = {ours: dataset(file, f"{group}/{theirs}", floats=True) for ours, theirs in self.features.items()}
+        step = min(rows_at_once(column, _ROWS) for column in (*columns.values(), *features.values()))
         for start in range(0, num_rows, step):
             stop = min(start + step, num_rows)
             values = {name: read_slice(column, start, stop).tolist() for name, column in columns.items()}
+            own = {name: read_slice(column, start, stop).astype(np.float32) for name, column in features.items()}
             sizes = [0] * (stop - start) if mask is None else read_slice(mask, start, stop).tolist()
             for row, size, *texts in zip(range(start, stop), sizes, *values.values(), strict=True):
                 if 0 <= size <= width:
-                    yield self._record(group, row, dict(zip(values, texts, strict=True)), has_image=size > 0)
+                    record = self._record(group, row, dict(zip(values, texts, strict=True)), has_image=size > 0)
+                    if isinstance(record, dict):
+                        record |= {name: rows[row - start] for name, rows in own.items()}
+                    yield record
                 else:
                     yield Refused(f"{group} row {row}", f"a row of {width:,} bytes cannot hold an image of {size:,}")
 
-    def _record(
-        self, group: str, row: int, texts: Mapping[str, object], has_image: bool
-    ) -> dict[str, str | None] | Refused:
+    def _record(self, group: str, row: int, texts: Mapping[str, object], has_image: bool) -> dict[str, Any] | Refused:
         where = f"{group} row {row}"
-        record: dict[str, str | None] = {"where": where}
+        record: dict[str, Any] = {"where": where}
         try:
             for name, value in texts.items():
                 record[name] = value.decode() if isinstance(value, bytes) else str(value)
@@ -247,13 +256,19 @@ def _columns(file: "h5py.File", group: str, layout: _Layout) -> dict[str, str]:
     return {ours: theirs for ours, theirs in wanted.items() if theirs in there}
 
 
-def _num_rows(file: "h5py.File", group: str) -> int:
+def _num_rows(file: "h5py.File", group: str, features: Mapping[str, str] | None = None) -> int:
     """Rows of a group, in all of whose datasets that are read they are equally many."""
     there = datasets_of(file, group)
     texts = [name for name in ("sampleid", "processid", "barcode", "dna_bin", *RANKS) if name in there]
     images = ["image", "image_mask"] if "image" in there else []
     shapes = {name: dataset(file, f"{group}/{name}").shape for name in (*texts, *images)}
-    if any(len(shape) != (2 if name == "image" else 1) for name, shape in shapes.items()):
+    matrices = {"image", *(features or {}).values()}
+    for name in sorted(matrices - {"image"}):
+        found = dataset(file, f"{group}/{name}", floats=True)
+        if found.dtype.kind not in "fiu":
+            raise SourceError(file.filename, f"{group}/{name}", "its values are no numbers")
+        shapes[name] = found.shape
+    if any(len(shape) != (2 if name in matrices else 1) for name, shape in shapes.items()):
         raise SourceError(file.filename, group, "its datasets do not have the authors' shapes")
     lengths: set[int] = {shape[0] for shape in shapes.values()}
     if len(lengths) != 1:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from workloads.data.schema import FEATURES
 from workloads.data.source import RawRecord, Refused
 from workloads.errors import SourceError
 
@@ -93,13 +94,17 @@ def _is_there(root: str, image: str) -> bool:
     return path.startswith(f"{root.rstrip('/')}/") and os.path.isfile(path)
 
 
-def features_beside(folder: Path) -> tuple[Path, npt.NDArray[np.generic]] | None:
-    """Precomputed image features, (specimens, dim), as they lie on the disk, or None where there are none.
+def features_beside(folder: Path, field: str) -> tuple[Path, npt.NDArray[np.generic]] | None:
+    """Precomputed features, (specimens, dim), as they lie on the disk, or None where there are none.
+
+    Args:
+        folder: where the table lies.
+        field: what they are of, `image_features` or `dna_features`; the file's name begins with it.
 
     Raises:
         SourceError: several such files, or one that is no matrix of numbers.
     """
-    found = sorted(folder.glob("image_features*.npy"))
+    found = sorted(folder.glob(f"{field}*.npy"))
     if not found:
         return None
     if len(found) > 1:
@@ -118,7 +123,7 @@ def features_beside(folder: Path) -> tuple[Path, npt.NDArray[np.generic]] | None
 
 
 def with_features(
-    records: Records, file: Path, features: npt.NDArray[np.generic], table: str
+    records: Records, field: str, file: Path, features: npt.NDArray[np.generic], table: str
 ) -> Iterator[RawRecord | Refused]:
     """Records with the features of their row; refused ones have a row too.
 
@@ -135,10 +140,10 @@ def with_features(
         if isinstance(record, Refused):
             yield record
             continue
-        if record.get("image_features") is not None:
-            raise SourceError(str(file), "", f"{table} holds features as well; keep one of them")
+        if record.get(field) is not None:
+            raise SourceError(str(file), "", f"{table} holds {FEATURES[field]} as well; keep one of them")
         with np.errstate(over="ignore"):  # infinite ones are refused when the record is cleaned
-            yield {**record, "image_features": np.asarray(row, dtype=np.float32)}
+            yield {**record, field: np.asarray(row, dtype=np.float32)}
     if num_records != len(features):
         raise SourceError(str(file), "", f"{misfit} {num_records} rows of {table}")
 

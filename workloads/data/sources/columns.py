@@ -18,6 +18,7 @@ COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
     "barcode": ("barcode", "dnabarcode", "nucraw", "nuc", "nucleotides", "dnasequence", "sequence"),
     "image": ("image", "imagefile", "imagepath", "filename", "file"),
     "image_features": ("imagefeatures",),
+    "dna_features": ("dnafeatures",),
     "bin": ("bin", "binuri", "dnabin", "uri"),
     **{rank: (rank, f"{rank}name") for rank in RANKS},
 }

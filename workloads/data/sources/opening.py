@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+from workloads.data.schema import FEATURES
 from workloads.data.source import Source
 from workloads.data.sources.authors_hdf5 import authors_hdf5_source
 from workloads.data.sources.bioscan import bioscan1m_source, bioscan5m_source
@@ -27,7 +28,7 @@ class SourceOptions:
     """What can be said about a source."""
 
     columns: Mapping[str, str] = field(default_factory=dict)
-    """Field of a specimen and the column of the table that holds it."""
+    """Field of a specimen and the column of the table that holds it; in the authors' files only features have one."""
     taxonomy: Path | None = None
     """Lineages of INSECT's species."""
     one_fifth: bool = False
@@ -66,7 +67,7 @@ def open_source(place: str, kind: SourceKind, options: SourceOptions) -> Source:
         "table": lambda: table_source(path, options.columns),
         "bioscan-1m": lambda: bioscan1m_source(path),
         "bioscan-5m": lambda: bioscan5m_source(path),
-        "authors": lambda: authors_hdf5_source(path),
+        "authors": lambda: authors_hdf5_source(path, options.columns),
         "insect": lambda: insect_source(path, options.taxonomy),
     }
     source = readers[kind]()
@@ -99,7 +100,9 @@ def _check_options(kind: SourceKind, options: SourceOptions) -> None:
     Raises:
         UsageError: one of them does.
     """
-    if options.columns and kind != "table":
+    if kind == "authors" and options.columns and not set(options.columns) <= set(FEATURES):
+        raise UsageError(f"--map names datasets of the authors' files only for {' and '.join(FEATURES)}")
+    if options.columns and kind not in ("table", "authors"):
         raise UsageError(f"--map names columns of a table, and this source is read as {kind}; add --kind table")
     if options.taxonomy and kind != "insect":
         raise UsageError(f"--taxonomy is for INSECT, and this source is read as {kind}; add --kind insect")

@@ -7,20 +7,22 @@ such a type may unpickle what the file says of it.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
+from workloads.data.schema import FEATURES
 from workloads.data.source import RawRecord, Refused
 from workloads.data.sources.columns import Columns, choose_columns
 from workloads.errors import SourceError
 from workloads.parquet_footer import REFUSAL, has_extension_types
 
 _ROWS = 4096
+_Features = npt.NDArray[np.float32]
 _BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
@@ -77,43 +79,48 @@ def _unreadable(path: Path, where: str, error: Exception) -> SourceError:
 def _check_type(path: Path, field: str, column: pa.Field) -> None:
     """Refuse what cannot be read as this field."""
     kind = column.type.value_type if pat.is_dictionary(column.type) else column.type
-    if field == "image_features":
+    if field in FEATURES:
         is_list = pat.is_list(kind) or pat.is_large_list(kind) or pat.is_fixed_size_list(kind)
         fits = is_list and (pat.is_floating(kind.value_type) or pat.is_integer(kind.value_type))
     else:
         texts = (pat.is_string, pat.is_large_string, pat.is_string_view, pat.is_integer, pat.is_floating, pat.is_null)
         fits = any(is_text(kind) for is_text in texts)
     if not fits:
-        wanted = "lists of numbers" if field == "image_features" else "text"
+        wanted = "lists of numbers" if field in FEATURES else "text"
         raise SourceError(str(path), f"column '{column.name}'", f"{column.type}, not {wanted}, as {field} needs")
 
 
 def _records(path: Path, file: pq.ParquetFile, header: list[str], columns: Columns) -> Iterator[RawRecord | Refused]:
     names = {field: header[place] for field, place in columns.places.items()}
-    number, dim = 0, 0
+    number, sizes = 0, dict[str, int]()
     with file:
         try:
             for batch in file.iter_batches(_ROWS, columns=list(dict.fromkeys(names.values()))):
-                texts = {f: _text(batch.column(n)) for f, n in names.items() if f != "image_features"}
+                texts = {f: _text(batch.column(n)) for f, n in names.items() if f not in FEATURES}
                 rows = pa.table(texts).to_pylist() if texts else [{} for _ in range(len(batch))]
-                features = _features(batch.column(names["image_features"])) if "image_features" in names else None
+                features = {f: _features(batch.column(n)) for f, n in names.items() if f in FEATURES}
                 for offset, row in enumerate(rows):
                     number += 1
                     finished = columns.finished(row, f"row {number}")
                     if isinstance(finished, Refused):
                         yield finished
                         continue
-                    record = dict(finished)
-                    if features is not None:
-                        record["image_features"] = own = features[offset]
-                        dim = dim or (0 if own is None else len(own))
-                        if own is not None and len(own) != dim:
-                            reason = f"{len(own)} image features, and the first specimen has {dim}"
-                            yield Refused(record.get("specimen_id") or f"row {number}", f"row {number}: {reason}")
-                            continue
-                    yield record
+                    own = {field: values[offset] for field, values in features.items()}
+                    if misfit := _misfit(own, sizes):
+                        identifier = finished.get("specimen_id") or f"row {number}"
+                        yield Refused(identifier, f"row {number}: {misfit}")
+                        continue
+                    yield {**finished, **own}
         except _BROKEN as error:
             raise _unreadable(path, f"after row {number}", error) from error
+
+
+def _misfit(features: Mapping[str, _Features | None], sizes: dict[str, int]) -> str | None:
+    """Why the features of a row do not fit those of the first one, whose lengths are noted; None where they do."""
+    for field, own in features.items():
+        if own is not None and len(own) != sizes.setdefault(field, len(own)):
+            return f"{len(own)} {FEATURES[field]}, and the first specimen has {sizes[field]}"
+    return None
 
 
 def _text(column: pa.Array) -> pa.Array:
@@ -125,7 +132,7 @@ def _text(column: pa.Array) -> pa.Array:
     return column.cast(pa.string())
 
 
-def _features(column: pa.Array) -> list[np.ndarray[Any, np.dtype[np.float32]] | None]:
-    """Image features of each row; null and empty lists are missing ones."""
+def _features(column: pa.Array) -> list[_Features | None]:
+    """Features of each row; null and empty lists are missing ones."""
     lists = column.cast(pa.list_(pa.float32()))
     return [row.values.to_numpy(zero_copy_only=False) if row.is_valid and len(row.values) else None for row in lists]

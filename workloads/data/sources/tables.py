@@ -2,13 +2,15 @@
 
 A folder's table is `specimens`, `pairs`, `labels` or `metadata` (.parquet, .tsv, .csv, also .gz), or else the only one.
 A table without barcodes gets those of the FASTA file beside it, by the specimens' ids. Images are found by the ids if
-no column says where they are. Features of the specimens, row by row, may lie there as one `image_features*.npy`.
+no column says where they are. Features, row by row, may lie there as one `image_features*.npy` and one
+`dna_features*.npy`.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from workloads.data.schema import FEATURES
 from workloads.data.source import RawRecord, Refused, Source
 from workloads.data.sources.beside import features_beside, with_barcodes, with_features, with_images
 from workloads.data.sources.columns import Columns, choose_columns
@@ -59,14 +61,16 @@ def table_source(path: Path, given: Mapping[str, str]) -> Source:
     """
     found = _of_folder(path, given) if path.is_dir() else _opened(_file(path), given)
     records, root, total = found.records, found.path.absolute().parent, found.total
-    beside = features_beside(root)
-    if beside is not None:
+    for field_name, what in FEATURES.items():
+        beside = features_beside(root, field_name)
+        if beside is None:
+            continue
         file, features = beside
         if total is not None and total != len(features):
             reason = f"shape {features.shape} does not fit the {total} rows of {found.path.name}"
             raise SourceError(str(file), "", reason)
-        records, total = with_features(records, file, features, found.path.name), len(features)
-        found.notes.append(f"image features: {file.name}, {len(features):,} x {features.shape[1]}")
+        records, total = with_features(records, field_name, file, features, found.path.name), len(features)
+        found.notes.append(f"{what}: {file.name}, {len(features):,} x {features.shape[1]}")
     return Source(
         name=str(path),
         records=with_images(records, root, found.notes),
@@ -145,9 +149,10 @@ def _opened(path: Path, given: Mapping[str, str]) -> _Found:
         header, lines = read_delimited(path, delimiters)
         columns = choose_columns(header, given)
         found = _Found(path, columns, _of_lines(lines, columns))
-        if "image_features" in columns:
-            reason = "image features are read from Parquet or from an .npy file beside the table, not from text"
-            raise SourceError(str(path), f"column '{header[columns.places['image_features']]}'", reason)
+        for field_name, what in FEATURES.items():
+            if field_name in columns:
+                reason = f"{what} are read from Parquet or from an .npy file beside the table, not from text"
+                raise SourceError(str(path), f"column '{header[columns.places[field_name]]}'", reason)
     if "specimen_id" not in found.columns:
         if "image" not in found.columns:
             reason = "no column is known to hold the specimens' ids; say which with --map specimen_id=COLUMN"

@@ -1,0 +1,149 @@
+"""`python -m workloads.training`: one process, several under torchrun, one that is killed, and W&B."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from workloads.data.prepared import PreparedDataset
+from workloads.errors import TooFewSpecimensError, UsageError
+from workloads.execution import Execution
+from workloads.record import RunFolder, find_runs
+from workloads.storage import Folder
+from workloads.training.command import Asked, spec_of, train_here
+
+ROOT = Path(__file__).parents[2]
+
+
+def asked(dataset: PreparedDataset, runs: Path, **changes: Any) -> Asked:
+    plain: dict[str, Any] = {"experiment": "image-dna", "scale": "small", "recipe": "corrected", "seed": 3}
+    return Asked(data=str(dataset.folder), runs=str(runs), **{**plain, "batch_size": 32, "epochs": 2, **changes})
+
+
+def command(dataset: PreparedDataset, runs: Path, *, processes: int = 1, epochs: int = 2) -> list[str]:
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
+    return [
+        sys.executable,
+        *(launcher if processes > 1 else []),
+        *("-m", "workloads.training", "image-dna", "--data", str(dataset.folder), "--runs", str(runs)),
+        *("--scale", "small", "--batch-size", "32", "--epochs", str(epochs), "--seed", "3", "--cpu"),
+    ]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def only_run(runs: Path) -> RunFolder:
+    (run,) = find_runs(Folder(runs), "train")
+    return run
+
+
+def weights(run: RunFolder) -> dict[str, torch.Tensor]:
+    return load_file(f"{run.folder.path}/model.safetensors")
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run in this process."""
+    return train_here(asked(tiny_dataset, tmp_path_factory.mktemp("runs")), Execution(), "off", cpu_only=True)
+
+
+def test_a_run_is_finished_once(
+    trained: RunFolder, tiny_dataset: PreparedDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = trained.folder.read("status.json")
+    runs = Path(trained.folder.path).parents[1]
+    again = train_here(asked(tiny_dataset, runs), Execution(), "off", cpu_only=True)
+    assert "finished already" in capsys.readouterr().err
+    assert again.folder.read("status.json") == before
+    assert not (trained.folder / "checkpoints").folders()
+
+
+def test_two_processes_under_torchrun_train_as_one_does(
+    trained: RunFolder, tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        command(tiny_dataset, tmp_path, processes=2), env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    both = only_run(tmp_path)
+    assert both.status()["num_workers"] == 2
+    alone = [event["loss"] for event in trained.events() if event["event"] == "step"]
+    # bf16 towers round by the size of a batch, and token dropout is drawn by each worker.
+    assert [e["loss"] for e in both.events() if e["event"] == "step"] == pytest.approx(alone, rel=0.05)
+    assert [(m.query, m.key, m.level) for m in both.measurements()] == [
+        (m.query, m.key, m.level) for m in trained.measurements()
+    ]
+
+
+def test_a_killed_process_started_again_ends_with_the_weights_of_an_undisturbed_one(
+    tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    whole = train_here(asked(tiny_dataset, tmp_path / "whole", epochs=15), Execution(), "off", cpu_only=True)
+    killed = subprocess.Popen(
+        command(tiny_dataset, tmp_path / "killed", epochs=15), env=environment(), stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "killed").glob("train/*/checkpoints/*/manifest.json")):
+        assert time.monotonic() < deadline
+        assert killed.poll() is None, killed.communicate()[1]
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.communicate()
+    assert only_run(tmp_path / "killed").state() == "missing"
+
+    again = train_here(asked(tiny_dataset, tmp_path / "killed", epochs=15), Execution(), "off", cpu_only=True)
+
+    one, other = weights(whole), weights(again)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    logged, expected = ([(e["step"], e["loss"]) for e in run.events()] for run in (again, whole))
+    assert logged == expected
+
+
+def test_wandb_offline_keeps_the_curves_on_this_machine(
+    tiny_dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    monkeypatch.setenv("WANDB_API_KEY", "c0ffee" * 6 + "cafe")
+    run = train_here(asked(tiny_dataset, tmp_path, epochs=1), Execution(), "offline", cpu_only=True)
+    (file,) = Path(run.folder.path).glob("wandb/offline-run-*/*.wandb")
+    kept = file.read_bytes()
+    assert b"train/loss" in kept
+    assert b"epoch/specimens_per_second" in kept
+    assert b"c0ffee" * 6 not in kept
+
+
+def test_a_run_that_fails_says_why_in_its_status(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
+    with pytest.raises(TooFewSpecimensError):
+        train_here(asked(tiny_dataset, tmp_path, batch_size=5000), Execution(), "off", cpu_only=True)
+    assert only_run(tmp_path).state() == "failed"
+    assert "cannot fill one batch of 5000" in only_run(tmp_path).status()["reason"]
+
+
+def test_a_folder_without_a_run_cannot_be_begun_with(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no run there to start from"):
+        spec_of(asked(tiny_dataset, tmp_path, start_from=str(tmp_path)), tiny_dataset)
+
+
+def test_misuse_is_one_sentence(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "workloads.training", "align", "--data", str(tmp_path), "--scale", "small"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "clibd data prepare" in done.stderr
+    assert json.dumps(done.stdout) == '""'

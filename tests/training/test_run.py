@@ -1,0 +1,152 @@
+"""A run from its spec to a finished folder, in one process: what it leaves, and how it goes on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from workloads.data.prepared import PreparedDataset
+from workloads.errors import DamagedError, SpecError
+from workloads.execution import Execution
+from workloads.experiment import open_experiment, open_run
+from workloads.recipes import with_recipe
+from workloads.record import RunFolder
+from workloads.spec import ExperimentSpec
+from workloads.storage import Folder
+from workloads.training.checkpoint import MODEL, CheckpointStore
+from workloads.training.loop import Training
+from workloads.training.placement import Placement
+from workloads.training.report import EpochReport, StepReport
+from workloads.training.run import take_the_selected, train_run
+
+
+def run_of(
+    spec: ExperimentSpec, dataset: PreparedDataset, folder: Path, listeners: tuple[object, ...] = ()
+) -> RunFolder:
+    run = RunFolder(Folder(folder))
+    run.begin(spec, {}, {})
+    details = train_run(
+        spec,
+        run,
+        dataset,
+        Placement(),
+        Execution(checkpoint_seconds=0.0),
+        listeners,  # type: ignore[arg-type] # listeners of these tests
+    )
+    run.finish("finished", **details)
+    return run
+
+
+class StopHereError(Exception):
+    """An interruption."""
+
+
+class Interruption:
+    """Ends the run at a step, as a lost machine would."""
+
+    def __init__(self, at: int) -> None:
+        self.at = at
+
+    def on_step(self, report: StepReport) -> None:
+        if report.step == self.at:
+            raise StopHereError
+
+    def on_epoch(self, report: EpochReport) -> None:
+        pass
+
+
+@pytest.fixture
+def two(tiny_spec: ExperimentSpec) -> ExperimentSpec:
+    return replace(tiny_spec, modalities=("image", "dna"), epochs=2)
+
+
+def test_an_interrupted_run_leaves_the_log_and_the_weights_of_an_undisturbed_one(
+    two: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    spec = replace(two, selection="image_to_dna")
+    whole = run_of(spec, tiny_dataset, tmp_path / "whole")
+    steps = [event["step"] for event in whole.events() if event["event"] == "step"]
+    for stop in (0, steps[-1] // 2, steps[-1] // 2 + 1, steps[-1]):
+        folder = tmp_path / f"stopped-{stop}"
+        with pytest.raises(StopHereError):
+            run_of(spec, tiny_dataset, folder, (Interruption(stop),))
+        again = run_of(spec, tiny_dataset, folder)
+        one, other = (load_file(str(Path(run.folder.path) / MODEL)) for run in (whole, again))
+        assert all(torch.equal(one[name], other[name]) for name in one)
+        logged = [(e["event"], e["step"], e["loss"], e.get("score")) for e in again.events()]
+        assert logged == [(e["event"], e["step"], e["loss"], e.get("score")) for e in whole.events()]
+        assert again.measurements() == whole.measurements()
+
+
+def test_the_authors_recipe_keeps_its_best_epoch_and_says_the_rate_it_really_used(
+    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    plain = replace(tiny_spec, epochs=3, dna=replace(tiny_spec.dna, token_dropout=0.0))
+    run = run_of(with_recipe(plain, "authors"), tiny_dataset, tmp_path)
+    scores = [event["score"] for event in run.events() if event["event"] == "epoch"]
+    status = run.status()
+    assert status["selected_score"] == max(scores)
+    assert status["selected_epoch"] == scores.index(max(scores))
+    assert status["max_learning_rate"] == pytest.approx(3e-3 * 16 / 500)
+    logged = [event["learning_rate"] for event in run.events() if event["event"] == "step"]
+    assert max(logged) == pytest.approx(3e-3 * 16 / 500, rel=0.1)
+
+
+def test_a_finished_run_is_opened_without_any_hub_and_embeds_as_it_did(
+    two: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    run = run_of(two, tiny_dataset, tmp_path)
+    weights = load_file(str(tmp_path / MODEL))
+    opened = open_run(run)
+    assert all(torch.equal(weights[name], value) for name, value in opened.model.state_dict().items())
+
+
+def test_a_run_begins_with_the_towers_of_another(
+    two: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    alone = replace(two, objective="simclr", modalities=("image",), augmentation="simclr", trainable_temperature=False)
+    before = run_of(alone, tiny_dataset, tmp_path / "alone")
+    learned = load_file(str(tmp_path / "alone" / MODEL))
+    spec = replace(two, image=replace(two.image, weights=before.folder.address))
+    name = "towers.image.trunk.patch_embed.proj.weight"
+    assert torch.equal(open_experiment(spec, tiny_dataset).model.get_parameter(name), learned[name])
+    after = run_of(spec, tiny_dataset, tmp_path / "both")
+    assert not torch.equal(load_file(str(tmp_path / "both" / MODEL))[name], learned[name])
+    assert {(row.query, row.key) for row in before.measurements()} == {("image", "image")}
+    assert ("image", "dna") in {(row.query, row.key) for row in after.measurements()}
+
+
+def test_a_classifier_leaves_its_classes_predictions_and_accuracies(
+    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    spec = replace(tiny_spec, objective="classify", modalities=("image",), augmentation="none", batch_size=8, epochs=2)
+    run = run_of(spec, tiny_dataset, tmp_path)
+    classes = json.loads((tmp_path / "inputs.json").read_text())["classes"]
+    assert classes == sorted(classes)
+    predictions = run.folder.read_table("classifier.parquet")
+    assert set(predictions.column_names) >= {"specimen_id", "partition", "subset", "predicted", "probability"}
+    measured = {row.metric for row in run.measurements()}
+    assert "classifier_top1" in measured
+    assert open_run(run).classes == tuple(classes)
+
+
+def test_a_rule_that_cannot_select_is_refused_before_training(
+    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    spec = replace(tiny_spec, objective="simclr", modalities=("image",), selection="mean_of_336")
+    with pytest.raises(SpecError, match="no retrieval to select"):
+        run_of(spec, tiny_dataset, tmp_path)
+    assert not (tmp_path / "events.jsonl").exists()
+
+
+def test_best_weights_that_are_lost_are_named(
+    two: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    experiment = open_experiment(two, tiny_dataset)
+    training = Training(two, experiment.model, 100, Placement(), Execution())
+    training.best = (0.5, 3)
+    with pytest.raises(DamagedError, match="epoch 3, the best, are not there"):
+        take_the_selected(training, CheckpointStore(Folder(tmp_path)))

@@ -1,0 +1,131 @@
+"""How well a trained classifier tells the species apart that it was trained on (CLIBD, section B.2).
+
+The supervised rows of Tables 3, 15 and 16 begin with these predictions. Queries of unseen species are predicted too, as
+the probabilities of their best classes decide how they are routed; only those of seen species can be right.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from workloads.data.batches import Specimens
+from workloads.data.prepared import PreparedDataset
+from workloads.errors import MissingPathError, SpecError
+from workloads.evaluation.accuracy import Labels, Place, accuracies
+from workloads.evaluation.embed import embed
+from workloads.experiment import Experiment
+from workloads.record import Measurement
+from workloads.spec import RANKS
+from workloads.training.placement import Placement
+
+NUM_PREDICTED = 5
+
+Indices = npt.NDArray[np.int64]
+Probabilities = npt.NDArray[np.float64]
+
+
+def evaluate_classifier(
+    experiment: Experiment, dataset: PreparedDataset, placement: Placement
+) -> tuple[list[Measurement], pa.Table]:
+    """Measure a classifier on the query splits that the data set has; called on every worker of a group alike.
+
+    Args:
+        experiment: with the trained classifier, on `placement.device`, and its classes.
+        dataset: with query splits, and the training splits that the ranks above the species are learned from.
+        placement: this worker's.
+
+    Returns:
+        Accuracies over queries of seen species: `classifier_top1` at every rank, `classifier_top5` at the species. And
+        a table with a row for every query: `specimen_id`, `partition`, `subset` (seen or unseen), and the five most
+        probable species, `predicted`, with their softmax `probability`.
+
+    Raises:
+        MissingPathError: the data set has no queries of seen species.
+    """
+    measurements: list[Measurement] = []
+    tables = []
+    lineages = class_lineages(dataset, experiment.classes)
+    for part, splits in dataset.facts.splits.queries.items():
+        for subset, split in splits.items():
+            try:
+                queries = experiment.specimens(dataset, [split])
+            except MissingPathError:
+                continue  # a small data set may lack some
+            best, probability = _predict(experiment, queries, placement)
+            tables.append(_table(queries, part, subset, np.array(experiment.classes, dtype=object)[best], probability))
+            if subset == "seen":
+                where = Place(part, queries.modalities[0], "classes")
+                measurements += class_accuracies(queries.labels, lineages, best, where)
+    if not measurements:
+        raise MissingPathError(str(dataset.folder), "queries of seen species", "Prepare more specimens of each.")
+    return measurements, pa.concat_tables(tables)
+
+
+def class_lineages(dataset: PreparedDataset, classes: Sequence[str]) -> Labels:
+    """The names of each class at every rank, as most of its training specimens have it; None where all lack it."""
+    table = dataset.load(dataset.facts.splits.training, RANKS)
+    return {rank: _commonest(table, rank, classes) for rank in RANKS}
+
+
+def class_accuracies(query_labels: Labels, lineages: Labels, best: Indices, where: Place) -> list[Measurement]:
+    """Accuracies of predicted classes, as if these were the nearest keys.
+
+    Args:
+        query_labels: by rank, (queries,), None where missing.
+        lineages: by rank, (classes,), None where missing.
+        best: the most probable classes of each query, the first the most, (queries, predicted).
+        where: partition, query and key of the measurements.
+    """
+    seen = np.full(len(best), "seen", dtype=object)
+    first = accuracies(query_labels, lineages, best[:, 0], seen, where)
+    right = lineages["species"][best] == query_labels["species"][:, None]
+    # The right one where it is among the best, and a wrong one where it is not.
+    any_of_them = best[np.arange(len(best)), right.argmax(axis=1)]
+    among = accuracies(query_labels, lineages, any_of_them, seen, where)
+    return [
+        *(replace(row, metric="classifier_top1") for row in first if row.species == "seen"),
+        *(
+            replace(row, metric=f"classifier_top{NUM_PREDICTED}")
+            for row in among
+            if row.species == "seen" and row.level == "species"
+        ),
+    ]
+
+
+def _commonest(table: pa.Table, rank: str, classes: Sequence[str]) -> npt.NDArray[np.object_]:
+    named = pa.table({"species": table["species"], "name": table[rank]}).drop_null()
+    counts = named.group_by(["species", "name"]).aggregate([([], "count_all")])
+    # Of names that are equally common the first in the alphabet, on any machine.
+    ordered = counts.sort_by([("count_all", "descending"), ("name", "ascending")])
+    found: dict[str, str] = {}
+    for species, name in zip(ordered["species"].to_pylist(), ordered["name"].to_pylist(), strict=True):
+        found.setdefault(species, name)
+    return np.array([*(found.get(species) for species in classes), None], dtype=object)[:-1]
+
+
+def _predict(experiment: Experiment, queries: Specimens, placement: Placement) -> tuple[Indices, Probabilities]:
+    """The most probable classes of each query and their probabilities, both (queries, predicted)."""
+    logits = embed(experiment.model, queries, queries.modalities[0], placement).astype(np.float64)
+    if logits.shape[1] != len(experiment.classes):
+        raise SpecError(f"the classifier has {logits.shape[1]} outputs for {len(experiment.classes)} species")
+    best = np.argsort(-logits, axis=1, kind="stable")[:, :NUM_PREDICTED]  # ties to the lowest class
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    return best, np.take_along_axis(shares, best, axis=1)
+
+
+def _table(
+    queries: Specimens, part: str, subset: str, predicted: npt.NDArray[np.object_], probability: Probabilities
+) -> pa.Table:
+    return pa.table(
+        {
+            "specimen_id": pa.array(queries.ids.tolist(), pa.string()),
+            "partition": pa.array([part] * len(queries), pa.string()),
+            "subset": pa.array([subset] * len(queries), pa.string()),
+            "predicted": pa.array(predicted.tolist(), pa.list_(pa.string())),
+            "probability": pa.array(probability.tolist(), pa.list_(pa.float64())),
+        }
+    )

@@ -1,0 +1,244 @@
+"""The experiments that can be trained by name, for a prepared data set, at two scales.
+
+`paper` takes the published encoders and hyperparameters, `small` what two CPU cores train in minutes. Imports neither
+torch nor Ray.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, get_args
+
+from workloads.errors import SpecError
+from workloads.recipes import with_recipe
+from workloads.spec import DnaTower, ExperimentSpec, ImageTower, Modality, Recipe, TextTower
+
+if TYPE_CHECKING:
+    from workloads.data.prepared import DatasetFacts
+
+Scale = Literal["paper", "small"]
+"""`paper`: the published encoders and batches. `small`: towers of a million parameters and a tenth of the batch."""
+
+Experiment = Literal[
+    "align", "image-dna", "image-text", "simclr-image", "simclr-dna", "bind-image", "bind-image-text", "classify"
+]
+EXPERIMENTS: tuple[Experiment, ...] = get_args(Experiment)
+
+_BIOCLIP = "hf-hub:imageomics/bioclip"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Data:
+    """What an experiment has to know of a prepared data set."""
+
+    name: str
+    fingerprint: str
+    synthetic: bool
+    modalities: tuple[Modality, ...]
+    image_features: bool = False
+    """Whether its images are features that another model computed."""
+    dna_features: bool = False
+    """Whether its barcodes are such features."""
+
+    @staticmethod
+    def of(facts: "DatasetFacts") -> "Data":
+        """What there is to know of a prepared data set."""
+        return Data(
+            name=facts.name,
+            fingerprint=facts.fingerprint,
+            synthetic=facts.synthetic,
+            modalities=facts.modalities,
+            image_features=facts.image_feature_size is not None,
+            dna_features=facts.dna_feature_size is not None and not facts.barcodes,
+        )
+
+
+def base_spec(scale: Scale, data: Data, recipe: Recipe = "corrected", seed: int = 42) -> ExperimentSpec:
+    """The alignment of everything that a data set has, which every sweep varies.
+
+    Args:
+        scale: the published encoders, or small ones.
+        data: the data set.
+        recipe: the reading of the paper.
+        seed: of weights, order and dropout.
+    """
+    return with_recipe(_encoders(scale, data, seed), recipe)
+
+
+def experiment_spec(
+    name: Experiment, scale: Scale, data: Data, recipe: Recipe = "corrected", seed: int = 42
+) -> ExperimentSpec:
+    """The spec of a named experiment.
+
+    Raises:
+        SpecError: the data set lacks a modality that it needs.
+    """
+    return with_recipe(_VARIANTS[name](_encoders(scale, data, seed), scale), recipe)
+
+
+def scaled_batch(batch_size: int, scale: Scale) -> int:
+    """A published batch size at a scale."""
+    return batch_size if scale == "paper" else batch_size // 10
+
+
+def starting_from(spec: ExperimentSpec, run: str, trained: ExperimentSpec) -> ExperimentSpec:
+    """The same experiment with the towers of a finished run, where it has them.
+
+    Args:
+        spec: the experiment.
+        run: folder of the finished run.
+        trained: the spec it was made from; its towers' shapes are taken.
+
+    Raises:
+        SpecError: the run has none of the towers.
+    """
+    shared = [name for name in spec.modalities if name in trained.modalities]
+    if not shared:
+        raise SpecError(f"{run} has no tower for {', '.join(spec.modalities)}")
+    image, dna, text = spec.image, spec.dna, spec.text
+    if "image" in shared:
+        image = replace(trained.image, weights=run, fine_tuning=image.fine_tuning, lora=image.lora)
+    if "dna" in shared:
+        dna = replace(trained.dna, weights=run, fine_tuning=dna.fine_tuning, lora=dna.lora)
+    if "text" in shared:
+        text = replace(trained.text, weights=run, fine_tuning=text.fine_tuning, lora=text.lora)
+    return replace(spec, image=image, dna=dna, text=text, embedding_size=trained.embedding_size)
+
+
+def _encoders(scale: Scale, data: Data, seed: int) -> ExperimentSpec:
+    paper = ExperimentSpec(
+        dataset=data.name,
+        data_fingerprint=data.fingerprint,
+        synthetic=data.synthetic,
+        modalities=data.modalities,
+        image=ImageTower(kind="features", dropout=0.5) if data.image_features else ImageTower(weights="timm"),
+        dna=_dna_features() if data.dna_features else DnaTower(weights="barcodebert-5mer"),
+        text=TextTower(weights="prajjwal1/bert-small"),
+        seed=seed,
+    )
+    return paper if scale == "paper" else _small(paper)
+
+
+def _dna_features() -> DnaTower:
+    """Three linear layers with a hidden width of 512, as the authors' code has for features."""
+    return DnaTower(kind="features", width=512, depth=3, dropout=0.5)
+
+
+def _small(spec: ExperimentSpec) -> ExperimentSpec:
+    """Towers of about a million parameters, from scratch, with learning rates that suit them."""
+    has_features = spec.image.kind == "features"
+    if has_features:
+        image = ImageTower(kind="features", width=2048, depth=2, dropout=0.7)
+    else:
+        image = ImageTower(
+            architecture="vit_tiny_patch16_224", image_size=48, patch_size=8, width=96, depth=3, num_heads=3
+        )
+    dna = DnaTower(width=64, depth=1, num_heads=2, hidden_width=128, dropout=0.0, token_dropout=0.1)
+    return replace(
+        spec,
+        image=image,
+        dna=spec.dna if spec.dna.kind == "features" else dna,
+        text=TextTower(width=64, depth=1, num_heads=2, hidden_width=128, dropout=0.0),
+        embedding_size=512 if has_features else 256,
+        # An MLP over features learns a thousand specimens by heart once the temperature falls (docs/log.md).
+        initial_temperature=0.1 if has_features else 0.07,
+        trainable_temperature=not has_features,
+        batch_size=scaled_batch(spec.batch_size, "small"),
+        max_learning_rate=3e-3,
+        initial_learning_rate=6e-5,
+        epochs=14 if spec.synthetic else 25,
+    )
+
+
+def _only(*names: Modality) -> Callable[[ExperimentSpec, Scale], ExperimentSpec]:
+    def variant(spec: ExperimentSpec, scale: Scale) -> ExperimentSpec:
+        return replace(spec, modalities=_present(spec, names))
+
+    return variant
+
+
+def _present(spec: ExperimentSpec, names: tuple[Modality, ...]) -> tuple[Modality, ...]:
+    if missing := [name for name in names if name not in spec.modalities]:
+        raise SpecError(f"{spec.dataset} has no {' and no '.join(missing)}, which this experiment needs")
+    return names
+
+
+def _simclr(modality: Modality) -> Callable[[ExperimentSpec, Scale], ExperimentSpec]:
+    """Section B.1: one tower learns to know two views of a specimen, for 30 epochs at the paper's scale.
+
+    The paper does so for images; for barcodes it is the baseline that its reviewers missed.
+    """
+
+    def variant(spec: ExperimentSpec, scale: Scale) -> ExperimentSpec:
+        return replace(
+            spec,
+            objective="simclr",
+            modalities=_present(spec, (modality,)),
+            augmentation="simclr",
+            trainable_temperature=False,
+            initial_temperature=0.07,
+            epochs=30 if scale == "paper" else spec.epochs,
+        )
+
+    return variant
+
+
+def _bioclip() -> tuple[ImageTower, TextTower]:
+    """BioCLIP's towers, frozen; the sizes are those of its ViT-B/16."""
+    image = ImageTower(kind="openclip", architecture="ViT-B-16", weights=_BIOCLIP, fine_tuning="frozen")
+    text = TextTower(
+        kind="openclip",
+        architecture="ViT-B-16",
+        weights=_BIOCLIP,
+        width=512,
+        depth=12,
+        num_heads=8,
+        hidden_width=2048,
+        fine_tuning="frozen",
+    )
+    return image, text
+
+
+def _bound(centre: Modality) -> Callable[[ExperimentSpec, Scale], ExperimentSpec]:
+    """Table 12: DNA learns to meet frozen images, or frozen images and text, of BioCLIP.
+
+    Bound to the image, DNA meets only images; bound to the DNA, it meets both. At the small scale the frozen towers
+    are those of another run.
+    """
+
+    def variant(spec: ExperimentSpec, scale: Scale) -> ExperimentSpec:
+        names = _present(spec, ("image", "dna", "text") if centre == "dna" else ("image", "dna"))
+        image, text = replace(spec.image, fine_tuning="frozen"), replace(spec.text, fine_tuning="frozen")
+        if scale == "paper":
+            image, text = _bioclip()
+        size = 512 if scale == "paper" else spec.embedding_size
+        return replace(spec, modalities=names, bind_to=centre, image=image, text=text, embedding_size=size)
+
+    return variant
+
+
+def _classify(spec: ExperimentSpec, scale: Scale) -> ExperimentSpec:
+    """The supervised rows of Tables 3, 15 and 16: the image tower and a linear layer learn the seen species.
+
+    The authors' settings: AdamW, one cycle to 1e-4, a batch of 150, 15 epochs, images as they are.
+    """
+    spec = replace(
+        spec,
+        objective="classify",
+        modalities=_present(spec, ("image",)),
+        augmentation="none",
+        trainable_temperature=False,
+        batch_size=scaled_batch(150, scale),
+    )
+    return replace(spec, max_learning_rate=1e-4, initial_learning_rate=4e-6) if scale == "paper" else spec
+
+
+_VARIANTS: dict[Experiment, Callable[[ExperimentSpec, Scale], ExperimentSpec]] = {
+    "align": lambda spec, scale: spec,
+    "image-dna": _only("image", "dna"),
+    "image-text": _only("image", "text"),
+    "simclr-image": _simclr("image"),
+    "simclr-dna": _simclr("dna"),
+    "bind-image": _bound("image"),
+    "bind-image-text": _bound("dna"),
+    "classify": _classify,
+}

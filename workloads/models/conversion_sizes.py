@@ -1,0 +1,166 @@
+"""Reads the sizes of a model off the shapes of its tensors, and states them as a spec.
+
+What shapes do not tell is the number of attention heads. Every head of the vision transformers and BERTs that were
+released is 64 wide, and that is taken for granted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from math import isqrt
+from pathlib import Path
+
+from torch import Tensor
+
+from workloads.data import barcode
+from workloads.errors import ConversionError, WeightsError
+from workloads.models.conversion_names import TOWER_NAMES, Renamed
+from workloads.recipes import with_recipe
+from workloads.spec import DnaTower, ExperimentSpec, ImageTower, Modality, TextTower
+
+HEAD_WIDTH = 64
+AUTHORS_BATCH = 2000
+_PATCH = 16
+_ARCHITECTURES = {(768, 12): "vit_base_patch16_224", (1024, 24): "vit_large_patch16_224"}
+"""By width and depth; other sizes are stated as differences from the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class BertShape:
+    """What the tensors of a BERT say of its sizes."""
+
+    vocabulary_size: int
+    width: int
+    depth: int
+    num_heads: int
+    hidden_width: int
+    num_positions: int
+    num_token_types: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """Reads shapes of the tensors of one transformer."""
+
+    path: Path
+    """Of the checkpoint, for messages."""
+    tower: str
+    tensors: Mapping[str, Tensor]
+
+    def shape(self, name: str, num_sizes: int) -> tuple[int, ...]:
+        """The shape of a tensor.
+
+        Raises:
+            WeightsError: it is not there, or has not so many sizes.
+        """
+        if name not in self.tensors:
+            raise WeightsError(self.tower, str(self.path), f"it lacks {name}")
+        found = tuple(self.tensors[name].shape)
+        if len(found) != num_sizes:
+            raise WeightsError(self.tower, str(self.path), f"{name} is {found}, which should be {num_sizes} sizes")
+        return found
+
+    def num_heads(self, width: int) -> int:
+        """How many heads share a width.
+
+        Raises:
+            WeightsError: heads of 64 do not fill it.
+        """
+        if width < HEAD_WIDTH or width % HEAD_WIDTH:
+            raise WeightsError(
+                self.tower, str(self.path), f"its width is {width}, which no number of heads of {HEAD_WIDTH} fills"
+            )
+        return width // HEAD_WIDTH
+
+    def depth(self, prefix: str) -> int:
+        """Number of blocks, named `<prefix><number>.`."""
+        numbers = {name.removeprefix(prefix).split(".")[0] for name in self.tensors if name.startswith(prefix)}
+        return len(numbers)
+
+
+def bert_shape(reader: Reader, prefix: str) -> BertShape:
+    """Sizes of the BERT whose names start with a prefix."""
+    embeddings = f"{prefix}embeddings."
+    vocabulary_size, width = reader.shape(f"{embeddings}word_embeddings.weight", 2)
+    return BertShape(
+        vocabulary_size=vocabulary_size,
+        width=width,
+        depth=reader.depth(f"{prefix}encoder.layer."),
+        num_heads=reader.num_heads(width),
+        hidden_width=reader.shape(f"{prefix}encoder.layer.0.intermediate.dense.weight", 2)[0],
+        num_positions=reader.shape(f"{embeddings}position_embeddings.weight", 2)[0],
+        num_token_types=reader.shape(f"{embeddings}token_type_embeddings.weight", 2)[0],
+    )
+
+
+def image_tower(reader: Reader, prefix: str) -> ImageTower:
+    """The vision transformer whose names start with a prefix.
+
+    Raises:
+        WeightsError: its images are not square.
+    """
+    width, _, patch, _ = reader.shape(f"{prefix}patch_embed.proj.weight", 4)
+    num_patches = reader.shape(f"{prefix}pos_embed", 3)[1] - 1  # the first position is that of the class token
+    side = isqrt(max(num_patches, 0))
+    if side * side != num_patches or not side:
+        raise WeightsError(reader.tower, str(reader.path), f"{prefix}pos_embed has {num_patches} patches, no square")
+    depth, num_heads = reader.depth(f"{prefix}blocks."), reader.num_heads(width)
+    tower = ImageTower(image_size=side * patch, patch_size=None if patch == _PATCH else patch)
+    if architecture := _ARCHITECTURES.get((width, depth)):
+        return replace(tower, architecture=architecture)
+    return replace(tower, width=width, depth=depth, num_heads=num_heads)
+
+
+def _dna_tower(reader: Reader) -> DnaTower:
+    shape = bert_shape(reader, "trunk.")
+    if shape.vocabulary_size != barcode.VOCABULARY_SIZE:
+        raise WeightsError(
+            reader.tower,
+            str(reader.path),
+            f"its vocabulary has {shape.vocabulary_size} tokens, 5-mers have {barcode.VOCABULARY_SIZE}",
+        )
+    return DnaTower(width=shape.width, depth=shape.depth, num_heads=shape.num_heads, hidden_width=shape.hidden_width)
+
+
+def _text_tower(reader: Reader) -> TextTower:
+    shape = bert_shape(reader, "trunk.")
+    return TextTower(width=shape.width, depth=shape.depth, num_heads=shape.num_heads, hidden_width=shape.hidden_width)
+
+
+def spec_of(path: Path, model: Renamed, dataset: str, epochs: int) -> ExperimentSpec:
+    """The experiment that a converted model stands for, by the recipe of the authors' code.
+
+    Args:
+        path: of the checkpoint, for messages.
+        model: under our names.
+        dataset: what it was trained on.
+        epochs: for how long.
+
+    Raises:
+        WeightsError: fewer than two towers, or shapes that fit no tower of ours.
+    """
+    if len(model.modalities) < 2:
+        raise ConversionError(str(path), f"it has {len(model.modalities)} tower(s), and aligned are two at least")
+    reader: dict[Modality, Reader] = {
+        name: Reader(path, TOWER_NAMES[name], model.tower(name)) for name in model.modalities
+    }
+    spec = ExperimentSpec(
+        dataset=dataset,
+        data_fingerprint="converted",
+        modalities=model.modalities,
+        image=image_tower(reader["image"], "trunk.") if "image" in reader else ImageTower(),
+        dna=_dna_tower(reader["dna"]) if "dna" in reader else DnaTower(),
+        text=_text_tower(reader["text"]) if "text" in reader else TextTower(),
+        embedding_size=_embedding_size(reader),
+        batch_size=AUTHORS_BATCH,
+        epochs=epochs,
+    )
+    spec = with_recipe(spec, "authors")
+    return replace(spec, image=replace(spec.image, fine_tuning="full"))  # the adapters are merged
+
+
+def _embedding_size(readers: Mapping[Modality, Reader]) -> int:
+    sizes = {reader.tower: reader.shape("head.weight", 2)[0] for reader in readers.values()}
+    if len(set(sizes.values())) > 1:
+        path = next(iter(readers.values())).path
+        raise ConversionError(str(path), f"its towers do not share a space: {sizes}")
+    return next(iter(sizes.values()))

@@ -1,0 +1,270 @@
+"""DNABERT-2: a BERT over byte pairs of DNA, in the form called MosaicBERT (arXiv:2306.15006).
+
+It differs from BERT in three points. Tokens have no positions; instead each head h lowers its attention from token i to
+token j by m_h |i - j| (ALiBi, arXiv:2108.12409, made symmetric). Query, key and value are one layer. And the
+feed-forward layers are gated: down(gelu(a) * b), where a and b are the halves of one layer without bias.
+
+The embedding is a linear layer over the mean state of the real tokens. (The comparison in the Bayesian zero-shot
+setting took their maximum instead.)
+"""
+
+import math
+import re
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from workloads.errors import WeightsError
+from workloads.models.bert import masked_mean, published_config
+from workloads.models.weights import fill, fill_from_run, is_run, load_tensors, published_file
+from workloads.spec import DnaTower
+
+PUBLISHED_WEIGHTS = "zhihan1996/DNABERT-2-117M"
+VOCABULARY_SIZE = 4096
+PAD_ID = 3
+"""Of `[PAD]` in the published vocabulary; the 0 of its config.json is left over from BERT and is `[UNK]`."""
+_EPSILON = 1e-12
+_HIDDEN = -1e4
+"""Added to the attention to padding: its weight is then 0 in every precision, yet a row of padding has no NaN."""
+_ALIGNMENT = 8
+"""Tokens; PyTorch's kernels copy a bias with rows of other lengths, in every layer."""
+_DEVIATION = 0.02
+_TOWER = "DNA"
+
+
+class DnaBert2(nn.Module):
+    """Embeds the byte pairs of barcodes."""
+
+    def __init__(self, spec: DnaTower, embedding_size: int) -> None:
+        super().__init__()
+        self.trunk = MosaicBert(spec)
+        self.head = nn.Linear(spec.width, embedding_size)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Embed barcodes.
+
+        Args:
+            ids: ids of `dnabert2_tokenizer`, padded with 3, (batch, tokens).
+
+        Returns:
+            (batch, embedding), not normalised.
+        """
+        ids = F.pad(ids, (0, -ids.shape[1] % _ALIGNMENT), value=PAD_ID)
+        real = ids != PAD_ID
+        embedded: Tensor = self.head(masked_mean(self.trunk(ids, real), real))
+        return embedded
+
+
+class MosaicBert(nn.Module):
+    """The transformer: ids to last states."""
+
+    slopes: Tensor
+
+    def __init__(self, spec: DnaTower) -> None:
+        super().__init__()
+        self.tokens = nn.Embedding(VOCABULARY_SIZE, spec.width)
+        # BERT's two kinds of segments, of which a barcode has the first; kept whole to keep the published shape.
+        self.segments = nn.Embedding(2, spec.width)
+        self.norm = nn.LayerNorm(spec.width, eps=_EPSILON)
+        self.dropout = nn.Dropout(spec.dropout)
+        self.blocks = nn.ModuleList(
+            MosaicBlock(spec.width, spec.num_heads, spec.hidden_width, spec.dropout) for _ in range(spec.depth)
+        )
+        self.register_buffer("slopes", torch.tensor(alibi_slopes(spec.num_heads)), persistent=False)
+        self.recomputes = False
+        self.apply(_draw)
+
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        """Whether blocks keep only their input in training and compute the rest again, as timm's models offer it."""
+        self.recomputes = enable
+
+    def forward(self, ids: Tensor, real: Tensor) -> Tensor:
+        """Read byte pairs.
+
+        Args:
+            ids: (batch, tokens).
+            real: which of them are not padding, (batch, tokens) of bool.
+
+        Returns:
+            Last states, (batch, tokens, width); those of padding mean nothing.
+        """
+        states: Tensor = self.dropout(self.norm(self.tokens(ids) + self.segments.weight[0]))
+        bias = self._bias(real)
+        for block in self.blocks:
+            again = self.recomputes and torch.is_grad_enabled()
+            states = checkpoint(block, states, bias, use_reentrant=False) if again else block(states, bias)
+        return states
+
+    def _bias(self, real: Tensor) -> Tensor:
+        """What is added to the attention, (batch, heads, tokens, tokens), in the precision of the queries."""
+        place = torch.arange(real.shape[1], device=real.device)
+        distance = (place[:, None] - place[None, :]).abs()
+        alibi = -self.slopes[:, None, None] * distance  # (heads, tokens, tokens)
+        hidden = torch.zeros(real.shape, device=real.device).masked_fill(~real, _HIDDEN)
+        device = real.device.type
+        mixed = torch.is_autocast_enabled(device)
+        return (alibi + hidden[:, None, None, :]).to(torch.get_autocast_dtype(device) if mixed else self.slopes.dtype)
+
+
+class MosaicBlock(nn.Module):
+    """Attention with a bias and a gated feed-forward layer, each followed by the norm of its sum with its input."""
+
+    def __init__(self, width: int, num_heads: int, hidden_width: int, dropout: float) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.project = nn.Linear(width, width)
+        self.attention_norm = nn.LayerNorm(width, eps=_EPSILON)
+        self.gated = nn.Linear(width, 2 * hidden_width, bias=False)
+        self.down = nn.Linear(hidden_width, width)
+        self.output_norm = nn.LayerNorm(width, eps=_EPSILON)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, states: Tensor, bias: Tensor) -> Tensor:
+        """(batch, tokens, width) and the bias of the attention to (batch, tokens, width)."""
+        states = self.attention_norm(states + self.dropout(self.project(self._attend(states, bias))))
+        gate, value = self.gated(states).chunk(2, dim=-1)
+        normed: Tensor = self.output_norm(states + self.down(self.dropout(F.gelu(gate) * value)))
+        return normed
+
+    def _attend(self, states: Tensor, bias: Tensor) -> Tensor:
+        # (batch, tokens, 3 * width) to three of (batch, heads, tokens, width / heads)
+        parts = self.qkv(states).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = parts.unbind()
+        # Attention itself has no dropout in the published model.
+        attended = F.scaled_dot_product_attention(query, key, value, attn_mask=bias)
+        return attended.transpose(1, 2).flatten(-2)
+
+
+def alibi_slopes(num_heads: int) -> list[float]:
+    """By how much each head lowers its attention per token of distance.
+
+    For n heads, n a power of two, a geometric series from 2^(-8/n) by itself. For any other number the series of the
+    next smaller power of two, then every second slope of the series of the next larger one, as many as are missing.
+    """
+    power = 2 ** math.floor(math.log2(num_heads))
+    slopes = [2 ** (-8 * (head + 1) / power) for head in range(power)]
+    between = [2 ** (-8 * (head + 1) / (2 * power)) for head in range(0, 2 * power, 2)]
+    return slopes + between[: num_heads - power]
+
+
+def _draw(module: nn.Module) -> None:
+    """First weights as BERT draws them."""
+    if isinstance(module, nn.Linear | nn.Embedding):
+        nn.init.normal_(module.weight, std=_DEVIATION)
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)
+
+
+def build_dnabert2(spec: DnaTower, embedding_size: int, pretrained: bool = True) -> DnaBert2:
+    """The DNABERT-2 of a spec.
+
+    Args:
+        spec: the tower.
+        embedding_size: size of the shared space.
+        pretrained: whether the spec's weights are put in; without them the shapes are the same.
+
+    Raises:
+        WeightsError: the weights cannot be had or do not fit.
+    """
+    tower = DnaBert2(spec, embedding_size)
+    if pretrained and spec.weights is not None:
+        if is_run(spec.weights):
+            fill_from_run(_TOWER, spec.weights, tower, "dna")
+        else:
+            _fill_published(tower.trunk, spec)
+    return tower
+
+
+def _fill_published(trunk: MosaicBert, spec: DnaTower) -> None:
+    weights = str(spec.weights)
+    expected = {
+        "vocab_size": VOCABULARY_SIZE,
+        "hidden_size": spec.width,
+        "num_hidden_layers": spec.depth,
+        "num_attention_heads": spec.num_heads,
+        "intermediate_size": spec.hidden_width,
+        "type_vocab_size": 2,
+        "layer_norm_eps": _EPSILON,
+        "hidden_act": "gelu",
+    }
+    published_config(_TOWER, weights, expected)
+    path = published_file(_TOWER, weights, "model.safetensors", "pytorch_model.bin")
+    fill(_TOWER, weights, trunk, _renamed(load_tensors(_TOWER, path)), ignored=_HEADS)
+
+
+_EMBEDDINGS = {
+    "embeddings.word_embeddings.weight": "tokens.weight",
+    "embeddings.token_type_embeddings.weight": "segments.weight",
+    "embeddings.LayerNorm.weight": "norm.weight",
+    "embeddings.LayerNorm.bias": "norm.bias",
+}
+_LAYERS = {
+    "attention.self.Wqkv": "qkv",
+    "attention.output.dense": "project",
+    "attention.output.LayerNorm": "attention_norm",
+    "mlp.gated_layers": "gated",
+    "mlp.wo": "down",
+    "mlp.layernorm": "output_norm",
+}
+_PLACE = re.compile(r"encoder\.layer\.(?P<block>\d+)\.(?P<layer>.+)\.(?P<kind>weight|bias)")
+_HEADS = (
+    "cls.predictions.bias",
+    "cls.predictions.decoder.weight",
+    "cls.predictions.decoder.bias",
+    "cls.predictions.transform.dense.weight",
+    "cls.predictions.transform.dense.bias",
+    "cls.predictions.transform.LayerNorm.weight",
+    "cls.predictions.transform.LayerNorm.bias",
+    "pooler.dense.weight",
+    "pooler.dense.bias",
+    "classifier.weight",
+    "classifier.bias",
+)
+"""What files of this family hold beside the transformer."""
+
+
+def _renamed(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published tensors under our names; names that are not known stay, so that they can be reported."""
+    return {_our_name(name.removeprefix("bert.")): tensor for name, tensor in published.items()}
+
+
+def _our_name(name: str) -> str:
+    found = _PLACE.fullmatch(name)
+    if found is None or found["layer"] not in _LAYERS:
+        return _EMBEDDINGS.get(name, name)
+    return f"blocks.{found['block']}.{_LAYERS[found['layer']]}.{found['kind']}"
+
+
+def dnabert2_tokenizer(weights: str | None = None) -> Tokenizer:
+    """The published tokeniser: text of A, C, G and T to byte pairs between `[CLS]` and `[SEP]`.
+
+    It neither pads nor cuts; a batch is padded with `PAD_ID`.
+
+    Args:
+        weights: a Hugging Face id or a local folder that has a `tokenizer.json`; for none, and for the folder of a run,
+            the published one.
+
+    Raises:
+        WeightsError: it cannot be had, or its ids are not those that the tower needs.
+    """
+    source = PUBLISHED_WEIGHTS if weights is None or is_run(weights) else weights
+    path = published_file(_TOWER, source, "tokenizer.json")
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises nothing more precise
+        raise WeightsError(_TOWER, source, f"its tokenizer.json cannot be read ({error})") from error
+    if tokenizer.get_vocab_size() != VOCABULARY_SIZE or tokenizer.token_to_id("[PAD]") != PAD_ID:
+        raise WeightsError(
+            _TOWER,
+            source,
+            f"its tokeniser has {tokenizer.get_vocab_size()} tokens and pads with "
+            f"{tokenizer.token_to_id('[PAD]')}, not {VOCABULARY_SIZE} and {PAD_ID}",
+        )
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return tokenizer

@@ -1,0 +1,135 @@
+"""Trains one named experiment in this process, or in those that torchrun started. No Ray."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+import torch.distributed as dist
+
+from workloads.data.batches import num_trained
+from workloads.data.prepared import PreparedDataset
+from workloads.errors import ClibdError, DriftError, UsageError
+from workloads.execution import Execution
+from workloads.experiments import Data, Experiment, Scale, experiment_spec, starting_from
+from workloads.record import RunFolder, provenance
+from workloads.spec import ExperimentSpec, Recipe, first_difference
+from workloads.storage import Folder
+from workloads.training.placement import Placement
+from workloads.training.progress import ProgressBar
+from workloads.training.report import Listener, WandbMode
+from workloads.training.run import train_run
+from workloads.training.wandb_log import WandbLog
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A training run as a command asks for it."""
+
+    experiment: Experiment
+    data: str
+    runs: str
+    scale: Scale
+    recipe: Recipe
+    seed: int
+    batch_size: int | None = None
+    epochs: int | None = None
+    start_from: str | None = None
+    """Finished run whose towers it begins with."""
+
+
+def spec_of(asked: Asked, dataset: PreparedDataset) -> ExperimentSpec:
+    """The spec that is asked for.
+
+    Raises:
+        UsageError: it contradicts itself or the data set.
+    """
+    spec = experiment_spec(asked.experiment, asked.scale, Data.of(dataset.facts), asked.recipe, asked.seed)
+    if asked.start_from:
+        run = RunFolder(Folder(asked.start_from))
+        if not run.folder.has("spec.json"):
+            raise UsageError(f"{asked.start_from}: no run there to start from; name a run folder, RUNS/SWEEP/RUN")
+        spec = starting_from(spec, run.folder.address, run.spec())
+    epochs = asked.epochs or spec.epochs
+    first = min(spec.first_selected_epoch, epochs - 1)
+    return replace(spec, batch_size=asked.batch_size or spec.batch_size, epochs=epochs, first_selected_epoch=first)
+
+
+def run_folder(asked: Asked, spec: ExperimentSpec) -> RunFolder:
+    """Where the run is kept: RUNS/train/ID."""
+    return RunFolder(Folder(asked.runs) / "train" / spec.id)
+
+
+def is_finished(run: RunFolder, spec: ExperimentSpec) -> bool:
+    """Whether the run is finished already.
+
+    Raises:
+        DriftError: a finished run of this id was another experiment.
+    """
+    if run.state() != "finished":
+        return False
+    if difference := first_difference(run.spec(), spec):
+        raise DriftError(run.id, *difference)
+    return True
+
+
+def begin(asked: Asked, run: RunFolder, spec: ExperimentSpec) -> None:
+    """Write what is known before training."""
+    run.folder.remove("status.json")  # of an earlier attempt that failed
+    point = {"sweep": "train", "row": {}, "label": asked.experiment, "scale": asked.scale}
+    run.begin(spec, point, provenance([os.path.basename(sys.argv[0]), *sys.argv[1:]]))
+
+
+def train_here(asked: Asked, execution: Execution, wandb: WandbMode, cpu_only: bool) -> RunFolder:
+    """Train in this process, or in this process group when torchrun started it; returns the finished run.
+
+    Raises:
+        ClibdError: the run failed; its status says so too.
+    """
+    dataset = PreparedDataset(Folder(asked.data))
+    spec = spec_of(asked, dataset)
+    run = run_folder(asked, spec)
+    if is_finished(run, spec):
+        print(f"{run.folder} is finished already", file=sys.stderr)
+        return run
+    with _process_group(cpu_only) as placement, ExitStack() as open_listeners:
+        listeners: list[Listener] = []
+        if placement.rank == 0:
+            begin(asked, run, spec)
+            listeners.append(
+                open_listeners.enter_context(
+                    ProgressBar(spec.epochs * (num_trained(spec, dataset.facts) // spec.batch_size))
+                )
+            )
+            if wandb != "off":
+                listeners.append(open_listeners.enter_context(WandbLog(spec, run, wandb)))
+        try:
+            details = train_run(spec, run, dataset, placement, execution, listeners)
+        except ClibdError as error:
+            if placement.rank == 0:
+                run.finish("failed", reason=str(error))
+            raise
+        if placement.rank == 0:
+            run.finish("finished", **details)
+            run.folder.remove_folder("checkpoints")
+    return run
+
+
+@contextmanager
+def _process_group(cpu_only: bool) -> Iterator[Placement]:
+    """This process's place; joins the others where torchrun started several."""
+    gpu = torch.cuda.is_available() and not cpu_only
+    device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if gpu else "cpu")
+    if gpu:
+        torch.cuda.set_device(device)
+    loaders = max(0, min(6, (os.cpu_count() or 1) // max(1, torch.cuda.device_count()) - 2)) if gpu else 0
+    if "RANK" not in os.environ:
+        yield Placement(device, loader_processes=loaders)
+        return
+    dist.init_process_group("nccl" if gpu else "gloo")
+    try:
+        yield Placement.here(device, loaders)
+    finally:
+        dist.destroy_process_group()

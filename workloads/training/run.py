@@ -1,0 +1,139 @@
+"""One run from a spec to a finished run folder: train, select, measure. One process, or any process group; no Ray."""
+
+import platform
+import sys
+from collections.abc import Sequence
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from workloads.data.prepared import PreparedDataset
+from workloads.errors import DamagedError
+from workloads.evaluation.classification import evaluate_classifier
+from workloads.evaluation.evaluate import evaluate, write_evaluation
+from workloads.evaluation.selection import check_selection, validation_score
+from workloads.execution import Execution
+from workloads.experiment import Experiment, open_experiment, write_inputs
+from workloads.models.clibd import Classifier
+from workloads.record import EventLog, RunFolder, measurements_to_table
+from workloads.spec import ExperimentSpec
+from workloads.training.checkpoint import CheckpointStore, save_weights
+from workloads.training.loop import Training, fit
+from workloads.training.optimization import max_learning_rate
+from workloads.training.placement import Placement
+from workloads.training.report import EpochReport, Event, Listener, StepReport
+
+
+class Log:
+    """Writes events.jsonl at every report, so that no checkpoint is ever ahead of it."""
+
+    def __init__(self, run: RunFolder, first_step: int) -> None:
+        self._log = EventLog(run, first_step)
+
+    def on_step(self, report: StepReport) -> None:
+        """Log the step."""
+        self._write(report.event())
+
+    def on_epoch(self, report: EpochReport) -> None:
+        """Log the epoch."""
+        self._write(report.event())
+
+    def _write(self, event: Event) -> None:
+        self._log.add(event)
+        self._log.flush()
+
+
+def train_run(
+    spec: ExperimentSpec,
+    run: RunFolder,
+    dataset: PreparedDataset,
+    placement: Placement,
+    execution: Execution,
+    listeners: Sequence[Listener] = (),
+) -> dict[str, Any]:
+    """Train a run from its newest good checkpoint on, measure it, and write everything but its status.
+
+    Args:
+        spec: the experiment.
+        run: where it is kept; the first worker writes.
+        dataset: prepared.
+        placement: this worker's.
+        execution: how its share fits the machine.
+        listeners: told of steps and epochs beside the log, on every worker.
+
+    Returns:
+        What the status says about a finished run.
+
+    Raises:
+        ClibdError: as the parts say; every worker meets it alike.
+    """
+    check_selection(spec, dataset.facts)
+    experiment = open_experiment(spec, dataset)
+    specimens = experiment.specimens(dataset, dataset.facts.splits.training)
+    training = Training(spec, experiment.model, len(specimens.trained), placement, execution)
+    store = CheckpointStore(run.folder / "checkpoints")
+    training.resume(store, partial(print, file=sys.stderr))
+    first = placement.rank == 0
+    if first:
+        write_inputs(run, experiment)
+    score = None
+    if spec.selection != "last":
+        score = partial(validation_score, experiment, dataset, placement)
+    fit(training, specimens, [*([Log(run, training.step)] if first else []), *listeners], store, score)
+    take_the_selected(training, store)
+    started = perf_counter()
+    _measure(run, experiment, dataset, placement)
+    if first:
+        save_weights(run.folder, experiment.model)
+    return {
+        **_costs(run, training),
+        "evaluation_seconds": perf_counter() - started,
+        "device": _device_name(placement.device),
+        "num_workers": placement.num_workers,
+        "micro_batch": training.micro_batch,
+        "max_learning_rate": max_learning_rate(spec),
+        "selected_epoch": training.best[1] if training.best else spec.epochs - 1,
+        "selected_score": training.best[0] if training.best else None,
+    }
+
+
+def take_the_selected(training: Training, store: CheckpointStore) -> None:
+    """The weights of the epoch that the spec's rule selects; without a rule the last ones, which are there.
+
+    Raises:
+        DamagedError: they are not what was kept.
+    """
+    if training.best is None:
+        return
+    selected = store.best()
+    if selected is None or (selected[1], selected[2]) != training.best:
+        raise DamagedError(str(store.folder), f"the weights of epoch {training.best[1]}, the best, are not there")
+    training.model.load_state_dict(selected[0])
+
+
+def _measure(run: RunFolder, experiment: Experiment, dataset: PreparedDataset, placement: Placement) -> None:
+    if isinstance(experiment.model, Classifier):
+        measurements, predictions = evaluate_classifier(experiment, dataset, placement)
+        if placement.rank == 0:
+            run.folder.write_table("classifier.parquet", predictions)
+            run.folder.write_table("measurements.parquet", measurements_to_table(measurements))
+        return
+    found = evaluate(experiment, dataset, placement)
+    if placement.rank == 0:
+        write_evaluation(run, found)
+
+
+def _costs(run: RunFolder, training: Training) -> dict[str, Any]:
+    parameters = list(training.model.parameters())
+    epochs = [event for event in run.events() if event["event"] == "epoch"]
+    return {
+        "num_parameters": sum(p.numel() for p in parameters),
+        "num_trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        "training_seconds": sum(event["seconds"] for event in epochs),
+    }
+
+
+def _device_name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
