@@ -10,7 +10,7 @@ from orchestrator.progress import stderr_console
 from results.render import grid, percent
 from workloads.data.prepared import DatasetFacts, PreparedDataset
 from workloads.errors import MissingPathError, ModalitiesError
-from workloads.evaluation.evaluate import evaluate, write_evaluation
+from workloads.evaluation.measure import measure
 from workloads.experiment import Experiment, open_run
 from workloads.record import Measurement, RunFolder
 from workloads.spec import RANKS
@@ -33,14 +33,13 @@ def evaluate_command(run_address: str, data: str, out: str | None, form: str) ->
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     experiment.model.to(device)
     console.print(f"Embedding {facts.name} ({', '.join(shared)}) with {run.id}")
-    result = evaluate(experiment, dataset, Placement.here(device), shared)
     target = Folder(out) if out else run.folder / f"evaluation-{facts.name}"
-    write_evaluation(RunFolder(target), result)
+    measurements = measure(experiment, dataset, Placement.here(device), RunFolder(target), shared)
     if form == "json":
-        print(json.dumps([asdict(row) for row in result.measurements], indent=1))
+        print(json.dumps([asdict(row) for row in measurements], indent=1))
     else:
-        print(_table(result.measurements))
-    console.print(f"Embeddings, predictions and measurements: {target}")
+        print(_table(measurements))
+    console.print(f"Predictions and measurements: {target}")
 
 
 def _fits(modality: str, experiment: Experiment, facts: DatasetFacts) -> bool:
@@ -50,11 +49,12 @@ def _fits(modality: str, experiment: Experiment, facts: DatasetFacts) -> bool:
         return towers.image_feature_size == facts.image_feature_size
     if modality == "dna" and experiment.spec.dna.kind == "features":
         return towers.dna_feature_size == facts.dna_feature_size
-    return True
+    return modality != "dna" or facts.barcodes
 
 
 def _table(measurements: Sequence[Measurement]) -> str:
-    """Top-1 accuracies by rank, with chance beside."""
+    """Top-1 accuracies by rank, with chance beside where there is one."""
+    measurements = [m for m in measurements if m.metric.endswith("top1")]
     places = dict.fromkeys((m.partition, m.query, m.key, m.species, m.average) for m in measurements)
     value = {(m.method, m.partition, m.query, m.key, m.species, m.average, m.level): m.value for m in measurements}
     body = [

@@ -1,4 +1,4 @@
-"""What a run may use. None of it decides a number."""
+"""What a run may use. None of it is part of the spec; of the numbers it decides what `workloads.execution` says."""
 
 from dataclasses import dataclass, field
 

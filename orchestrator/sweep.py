@@ -1,7 +1,7 @@
 """A sweep under Ray Tune: each trial drives one Ray Train run, and only what is missing is run.
 
 What is finished is decided by the run folders alone, so a sweep that is started again needs nothing of Tune's own
-state, and a run that was interrupted goes on from its Ray Train checkpoint.
+state, and a run that was interrupted goes on from its newest checkpoint.
 """
 
 import tempfile

@@ -1,7 +1,9 @@
 """The three readings of the paper: each documented difference is a field, and each recipe sets it."""
 
 import math
+import re
 from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -12,6 +14,7 @@ from workloads.recipes import learning_rate_factor, with_fine_tuning, with_recip
 from workloads.spec import ExperimentSpec, Recipe, spec_from_dict, spec_to_dict
 
 DATA = Data(name="insects", fingerprint="0123abcd-256", synthetic=False, modalities=("image", "dna", "text"))
+ROOT = Path(__file__).parents[1]
 RECIPES: tuple[Recipe, ...] = get_args(Recipe)
 
 DIFFERENCES: dict[str, tuple[Any, Any, Any]] = {
@@ -55,10 +58,14 @@ def test_the_recipes_differ_in_what_is_documented_and_in_nothing_else() -> None:
         assert tuple(spec[name] for spec in specs) == pytest.approx(values), name
 
 
-def test_every_documented_difference_is_in_the_document() -> None:
-    from pathlib import Path
+def test_every_test_that_the_document_names_is_there() -> None:
+    named = re.findall(r"`(tests/[^`]+)`", (ROOT / "docs" / "fidelity.md").read_text())
+    assert len(named) > len(DIFFERENCES)
+    assert [name for name in named if not (ROOT / name).is_file()] == []
 
-    text = (Path(__file__).parents[1] / "docs" / "fidelity.md").read_text()
+
+def test_every_documented_difference_is_in_the_document() -> None:
+    text = (ROOT / "docs" / "fidelity.md").read_text()
     assert [name for name in DIFFERENCES if f"`{name}`" not in text and name != "recipe"] == []
 
 
@@ -115,6 +122,20 @@ def test_a_data_set_without_barcodes_cannot_bind_them() -> None:
         experiment_spec("bind-image", "paper", data)
 
 
+@pytest.mark.parametrize("modality", ["image", "dna"])
+def test_a_data_set_of_one_modality_trains_its_tower_alone_and_aligns_nothing(modality: Any) -> None:
+    data = replace(DATA, modalities=(modality,))
+    alone: tuple[Experiment, ...] = ("simclr-image", "classify") if modality == "image" else ("simclr-dna",)
+    for name in EXPERIMENTS:
+        if name in alone:
+            assert experiment_spec(name, "small", data).modalities == (modality,)
+        else:
+            with pytest.raises(SpecError, match=r"aligning needs two different modalities|insects has no "):
+                experiment_spec(name, "small", data)
+    with pytest.raises(SpecError, match="aligning needs two different modalities"):
+        base_spec("small", data)
+
+
 def test_an_experiment_begins_with_the_towers_of_a_run_and_keeps_its_own_way_with_them() -> None:
     trained = experiment_spec("simclr-image", "small", DATA)
     spec = starting_from(experiment_spec("align", "small", DATA), "runs/train/x", trained)
@@ -122,6 +143,25 @@ def test_an_experiment_begins_with_the_towers_of_a_run_and_keeps_its_own_way_wit
     assert (spec.dna.weights, spec.text.weights) == (None, None)
     frozen = starting_from(with_fine_tuning(experiment_spec("align", "small", DATA), "frozen"), "runs/train/x", trained)
     assert frozen.image.fine_tuning == "frozen"
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_clibd_begins_with_simclr_in_the_shared_space_and_not_in_that_of_the_logits(recipe: Recipe) -> None:
+    trained = experiment_spec("simclr-image", "paper", DATA, recipe)
+    spec = starting_from(experiment_spec("align", "paper", DATA, recipe), "runs/train/x", trained)
+    assert (spec.image.head, spec.image.weights, spec.embedding_size) == ("new", "runs/train/x", 768)
+
+
+def test_a_run_brings_the_size_of_its_shared_space() -> None:
+    trained = experiment_spec("bind-image", "paper", DATA)
+    spec = starting_from(experiment_spec("align", "paper", DATA), "runs/train/x", trained)
+    assert spec.embedding_size == trained.embedding_size == 512
+
+
+@pytest.mark.parametrize("name", ["align", "image-dna", "image-text", "bind-image", "bind-image-text"])
+def test_named_alignments_train_as_long_as_the_paper_says(name: Experiment) -> None:
+    assert experiment_spec(name, "paper", DATA, "paper").epochs == 50
+    assert experiment_spec(name, "small", DATA, "paper").epochs < 50
 
 
 def test_a_run_without_the_needed_towers_cannot_be_begun_with() -> None:

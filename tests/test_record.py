@@ -51,10 +51,10 @@ def run_at(path: Path) -> RunFolder:
     return run
 
 
-def log(run: RunFolder, first_epoch: int, *epochs: int, **more: object) -> EventLog:
-    events = EventLog(run, first_epoch)
-    for epoch in epochs:
-        events.add({"epoch": epoch, **more})
+def log(run: RunFolder, first_step: int, *steps: int, **more: object) -> EventLog:
+    events = EventLog(run, first_step)
+    for step in steps:
+        events.add({"step": step, **more})
     events.flush()
     return events
 
@@ -120,14 +120,14 @@ def test_a_run_that_has_not_begun_has_no_events(tmp_path: Path) -> None:
 def test_events_come_back_in_order(tmp_path: Path) -> None:
     run = run_at(tmp_path)
     log(run, 0, 0, 0, 1, loss=0.5)
-    assert run.events() == [{"epoch": epoch, "loss": 0.5} for epoch in (0, 0, 1)]
+    assert run.events() == [{"step": step, "loss": 0.5} for step in (0, 0, 1)]
 
 
-def test_a_resumed_run_drops_the_events_of_the_epochs_it_repeats(tmp_path: Path) -> None:
+def test_a_resumed_run_drops_the_events_of_the_steps_it_repeats(tmp_path: Path) -> None:
     run = run_at(tmp_path)
     log(run, 0, 0, 1, 2, 2, attempt=1)
     log(run, 2, 2, 3, attempt=2)
-    assert [(event["epoch"], event["attempt"]) for event in run.events()] == [(0, 1), (1, 1), (2, 2), (3, 2)]
+    assert [(event["step"], event["attempt"]) for event in run.events()] == [(0, 1), (1, 1), (2, 2), (3, 2)]
 
 
 def test_a_run_that_starts_anew_drops_all_events(tmp_path: Path) -> None:
@@ -140,12 +140,12 @@ def test_a_run_that_starts_anew_drops_all_events(tmp_path: Path) -> None:
 def test_events_are_not_seen_before_they_are_flushed(tmp_path: Path) -> None:
     run = run_at(tmp_path)
     events = log(run, 0, 0)
-    event = {"epoch": 1, "loss": 0.5}
+    event = {"step": 1, "loss": 0.5}
     events.add(event)
     event["loss"] = 9.0  # a caller may use its mapping again
     assert len(run.events()) == 1
     events.flush()
-    assert run.events()[1] == {"epoch": 1, "loss": 0.5}
+    assert run.events()[1] == {"step": 1, "loss": 0.5}
 
 
 def test_the_runs_of_a_sweep_are_found_by_id(tmp_path: Path) -> None:

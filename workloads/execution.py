@@ -1,4 +1,7 @@
-"""How a worker is to work: none of it decides a number beyond rounding. Imports neither torch nor Ray."""
+"""How a worker is to work. Of the numbers it decides rounding, and which specimen gets which dropout.
+
+Imports neither torch nor Ray.
+"""
 
 from dataclasses import dataclass
 

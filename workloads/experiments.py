@@ -23,6 +23,8 @@ Experiment = Literal[
 ]
 EXPERIMENTS: tuple[Experiment, ...] = get_args(Experiment)
 
+ALIGNED_EPOCHS = 50
+"""Of the paper's main results (section 5, implementation details); its ablations, which are sweeps, have 15."""
 _BIOCLIP = "hf-hub:imageomics/bioclip"
 
 
@@ -61,7 +63,7 @@ def base_spec(scale: Scale, data: Data, recipe: Recipe = "corrected", seed: int 
         recipe: the reading of the paper.
         seed: of weights, order and dropout.
     """
-    return with_recipe(_encoders(scale, data, seed), recipe)
+    return with_recipe(_align(_encoders(scale, data, seed), scale), recipe)
 
 
 def experiment_spec(
@@ -72,7 +74,10 @@ def experiment_spec(
     Raises:
         SpecError: the data set lacks a modality that it needs.
     """
-    return with_recipe(_VARIANTS[name](_encoders(scale, data, seed), scale), recipe)
+    spec = _VARIANTS[name](_encoders(scale, data, seed), scale)
+    if scale == "paper" and spec.objective == "align":
+        spec = replace(spec, epochs=ALIGNED_EPOCHS)
+    return with_recipe(spec, recipe)
 
 
 def scaled_batch(batch_size: int, scale: Scale) -> int:
@@ -86,7 +91,9 @@ def starting_from(spec: ExperimentSpec, run: str, trained: ExperimentSpec) -> Ex
     Args:
         spec: the experiment.
         run: folder of the finished run.
-        trained: the spec it was made from; its towers' shapes are taken.
+        trained: the spec it was made from; its towers' shapes are taken, and the size of its space where its towers
+            have a head into that. An image tower that compared timm's own logits (SimCLR) has none; it gets a new one,
+            as in the authors' start of CLIBD (Table 11).
 
     Raises:
         SpecError: the run has none of the towers.
@@ -96,16 +103,20 @@ def starting_from(spec: ExperimentSpec, run: str, trained: ExperimentSpec) -> Ex
         raise SpecError(f"{run} has no tower for {', '.join(spec.modalities)}")
     image, dna, text = spec.image, spec.dna, spec.text
     if "image" in shared:
-        image = replace(trained.image, weights=run, fine_tuning=image.fine_tuning, lora=image.lora)
+        image = replace(trained.image, weights=run, head=image.head, fine_tuning=image.fine_tuning, lora=image.lora)
     if "dna" in shared:
         dna = replace(trained.dna, weights=run, fine_tuning=dna.fine_tuning, lora=dna.lora)
     if "text" in shared:
         text = replace(trained.text, weights=run, fine_tuning=text.fine_tuning, lora=text.lora)
-    return replace(spec, image=image, dna=dna, text=text, embedding_size=trained.embedding_size)
+    headless = trained.image.head == "pretrained" and trained.modalities == ("image",)
+    size = spec.embedding_size if headless else trained.embedding_size
+    return replace(spec, image=image, dna=dna, text=text, embedding_size=size)
 
 
 def _encoders(scale: Scale, data: Data, seed: int) -> ExperimentSpec:
+    """Towers for everything that a data set has; one that has a single modality can only be trained alone."""
     paper = ExperimentSpec(
+        objective="align" if len(data.modalities) > 1 else "simclr",
         dataset=data.name,
         data_fingerprint=data.fingerprint,
         synthetic=data.synthetic,
@@ -147,6 +158,10 @@ def _small(spec: ExperimentSpec) -> ExperimentSpec:
         initial_learning_rate=6e-5,
         epochs=14 if spec.synthetic else 25,
     )
+
+
+def _align(spec: ExperimentSpec, scale: Scale) -> ExperimentSpec:
+    return replace(spec, objective="align")
 
 
 def _only(*names: Modality) -> Callable[[ExperimentSpec, Scale], ExperimentSpec]:
@@ -233,7 +248,7 @@ def _classify(spec: ExperimentSpec, scale: Scale) -> ExperimentSpec:
 
 
 _VARIANTS: dict[Experiment, Callable[[ExperimentSpec, Scale], ExperimentSpec]] = {
-    "align": lambda spec, scale: spec,
+    "align": _align,
     "image-dna": _only("image", "dna"),
     "image-text": _only("image", "text"),
     "simclr-image": _simclr("image"),

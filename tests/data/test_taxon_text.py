@@ -163,6 +163,31 @@ def test_a_tokenizer_that_cannot_be_had_is_a_weights_error(tmp_path: Path) -> No
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("config", [None, "{}", '{"vocab_size": 6}'])
+def test_a_vocabulary_is_read_as_a_berts_where_the_configuration_does_not_say_so(
+    config: str | None, tmp_path: Path
+) -> None:
+    (tmp_path / "vocab.txt").write_text("\n".join(("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "diptera")))
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    tokenizer = TextTokenizer.from_weights(str(tmp_path))
+    assert tokenizer.pad_id == 0
+    assert tokenizer.ids(["Diptera", "Musca diptera"], 20, whole_length=False).tolist() == [[2, 5, 3, 0], [2, 1, 5, 3]]
+
+
+def test_a_folder_without_a_vocabulary_is_not_taken_for_an_empty_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIBD_CACHE", str(tmp_path))
+    folder = tmp_path / "weights" / "some" / "bert"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(
+        WeightsError, match=r"has no words. Put its tokenizer.json, or vocab.txt, into .*weights/some/bert"
+    ):
+        TextTokenizer.from_weights("some/bert")
+
+
 @pytest.mark.parametrize("max_tokens", [5, 20, 48])
 def test_labels_can_all_be_padded_to_the_whole_length(max_tokens: int) -> None:
     tokenizer = TextTokenizer.from_json(LEARNED)

@@ -1,8 +1,10 @@
 """`clibd evaluate`: a finished run embeds real photographs it was not trained on."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from orchestrator.evaluate_command import evaluate_command
@@ -55,3 +57,39 @@ def test_real_photographs_are_embedded_and_retrieved(
     keys = (written.folder / "embeddings").read_table("keys.parquet")
     assert len(keys) == sum(count for name, count in facts.num_specimens.items() if name.endswith("keys"))
     assert len(keys["image"][0]) == run.spec().embedding_size
+
+
+def test_a_classifier_is_measured_over_its_species_and_not_by_retrieval(
+    tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = replace(tiny_spec, objective="classify", modalities=("image",))
+    folder = RunFolder(Folder(tmp_path / spec.id))
+    experiment = open_experiment(spec, tiny_dataset)
+    folder.begin(spec, {"sweep": "train"}, {})
+    write_inputs(folder, experiment)
+    save_weights(folder.folder, experiment.model)
+    folder.finish("finished")
+
+    evaluate_command(str(folder.folder), str(tiny_dataset.folder), None, "md")
+
+    assert "image to classes" in capsys.readouterr().out
+    written = RunFolder(folder.folder / "evaluation-tiny")
+    assert {row.metric for row in written.measurements()} == {"classifier_top1", "classifier_top5"}
+    assert written.folder.has("classifier.parquet")
+
+
+def test_barcodes_are_left_out_where_the_data_set_has_none(
+    run: RunFolder, tiny_dataset: PreparedDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tiny_dataset.specimens()
+    rows = table.rows(0, len(table))
+    bare = SpecimenTable.at(tmp_path / "bare.parquet")
+    with bare.writer(table.facts) as write:
+        without = rows.set_column(rows.schema.get_field_index("barcode"), "barcode", pa.nulls(len(rows), pa.string()))
+        for batch in without.combine_chunks().to_batches():
+            write(batch)
+    prepare(bare, Folder(tmp_path / "bare"), Wanted(name="bare", image_size=64), map)
+
+    evaluate_command(str(run.folder), str(tmp_path / "bare"), None, "json")
+
+    assert {row["query"] for row in json.loads(capsys.readouterr().out)} == {"image"}

@@ -73,6 +73,12 @@ def test_a_timm_tower_embeds_and_its_gradients_reach_everything(spec: ImageTower
         assert parameter.grad.abs().sum() > 0, name
 
 
+@pytest.mark.parametrize("architecture", ["mobilenetv3_small_050", "efficientvit_b0", "hgnetv2_b0"])
+def test_a_network_whose_output_is_wider_than_its_last_map_embeds(architecture: str) -> None:
+    tower = build_image_tower(ImageTower(architecture=architecture), None, 8).eval()
+    assert tower(pixels(1, 64)).shape == (1, 8)
+
+
 def test_the_papers_image_towers_have_their_published_sizes() -> None:
     with torch.device("meta"):
         towers = {

@@ -230,6 +230,18 @@ def test_a_network_without_attention_layers_is_refused(architecture: str) -> Non
         apply_fine_tuning(tower, "lora", LORA)
 
 
+@pytest.mark.parametrize(
+    "architecture",
+    ["beit_base_patch16_224", "eva02_tiny_patch14_224", "swinv2_tiny_window8_256", "maxvit_rmlp_pico_rw_256"],
+)
+def test_a_fused_layer_that_cannot_be_split_into_thirds_is_refused(architecture: str) -> None:
+    size = 256 if architecture.endswith("256") else 224
+    with torch.device("meta"):
+        tower = build_image_tower(ImageTower(architecture=architecture, image_size=size), None, 8)
+    with pytest.raises(SpecError, match="cannot be adapted by themselves; choose fine-tuning 'full' or 'frozen'"):
+        apply_fine_tuning(tower, "lora", LORA)
+
+
 @pytest.mark.parametrize("fine_tuning", ["lora", "full_and_lora"])
 def test_a_feature_tower_is_trained_whole_instead(fine_tuning: str) -> None:
     tower = FeatureTower(feature_size=5, embedding_size=4, width=6, depth=2, dropout=0.0)

@@ -5,7 +5,7 @@ Two workers against one: test_loss.py.
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 
 import pytest
@@ -242,18 +242,20 @@ def test_kernels_surround_every_forward_pass_and_nothing_else() -> None:
         accumulate_gradients(Watched(), inputs_of(8), watched, micro_batch=micro_batch, kernels=kernels)
 
 
-def test_autocast_towers_give_the_same_gradients_by_chunks() -> None:
+@pytest.mark.parametrize("around", [nullcontext(), torch.autocast("cpu", enabled=False)])
+def test_autocast_towers_give_the_same_gradients_by_chunks(around: AbstractContextManager[object]) -> None:
     found = []
     for micro_batch in (8, 3):
         model = Towers().float().eval()
         inputs = {name: rows.float() for name, rows in inputs_of(8).items()}
-        loss = accumulate_gradients(
-            model,
-            inputs,
-            contrastive_loss,
-            micro_batch=micro_batch,
-            kernels=lambda: torch.autocast("cpu", torch.bfloat16),
-        )
+        with around:  # as in the training loop; autocast then keeps its bf16 weights from one chunk to the next
+            loss = accumulate_gradients(
+                model,
+                inputs,
+                contrastive_loss,
+                micro_batch=micro_batch,
+                kernels=lambda: torch.autocast("cpu", torch.bfloat16),
+            )
         assert loss.dtype == torch.float32
         found.append(gradients_of(model))
     for name, gradient in found[0].items():

@@ -150,3 +150,18 @@ def test_best_weights_that_are_lost_are_named(
     training.best = (0.5, 3)
     with pytest.raises(DamagedError, match="epoch 3, the best, are not there"):
         take_the_selected(training, CheckpointStore(Folder(tmp_path)))
+
+
+def test_best_weights_of_a_course_that_was_left_are_not_taken(
+    two: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    """A process died between writing them and its checkpoint, and on a GPU the epoch came out otherwise again."""
+    experiment, store = open_experiment(two, tiny_dataset), CheckpointStore(Folder(tmp_path))
+    weights = {name: value.clone() for name, value in experiment.model.state_dict().items()}
+    store.save_best(weights, 0.5, 3)
+    store.save_best({name: torch.zeros_like(value) for name, value in weights.items()}, 0.6, 4)
+    store.wait()
+    training = Training(two, experiment.model, 100, Placement(), Execution())
+    training.best = (0.5, 3)
+    take_the_selected(training, store)
+    assert all(value.equal(weights[name]) for name, value in experiment.model.state_dict().items())

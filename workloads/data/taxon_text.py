@@ -77,16 +77,25 @@ def published_tokenizer(weights: str) -> str:
 
 
 def _fast_tokenizer(weights: str) -> Any:
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, BertTokenizerFast
 
     kept = cache_folder() / "weights" / weights
+    place = str(kept) if kept.is_dir() else weights
+    remedy = f"Put its tokenizer.json, or vocab.txt, into {kept}"
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(kept) if kept.is_dir() else weights, use_fast=True)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
+        except ValueError:  # old configurations, such as those of the small BERTs, do not say that they are a BERT's
+            tokenizer = BertTokenizerFast.from_pretrained(place)
     except (OSError, ValueError) as error:
-        reason = f"its tokeniser cannot be loaded ({_first_line(error)}). Put its tokenizer.json into {kept}"
-        raise WeightsError("text", weights, reason) from error
+        raise WeightsError(
+            "text", weights, f"its tokeniser cannot be loaded ({_first_line(error)}). {remedy}"
+        ) from error
     if not tokenizer.is_fast:
         raise WeightsError("text", weights, "its tokeniser has no fast form")
+    if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
+        # transformers takes a folder without a vocabulary for an empty one, and every word would be unknown.
+        raise WeightsError("text", weights, f"its tokeniser has no words. {remedy}")
     return tokenizer
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from workloads.data.batches import Specimens, View
 from workloads.models.clibd import Classifier, Clibd
 from workloads.spec import Modality
-from workloads.training.placement import Placement, kernels
+from workloads.training.placement import Placement, kernels, matrix_products
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -38,7 +38,7 @@ def embed(
         rows_embedded: Tensor = embedded[modality]
         return rows_embedded
 
-    with torch.inference_mode(), kernels(placement.device, "fp32"):
+    with torch.inference_mode(), matrix_products("fp32"), kernels(placement.device, "fp32"):
         own = _in_chunks(run, mine, batch_size)
         size = own.shape[1] if len(mine) else 0
         distinct = _all_rows(own, share, size, placement)[: len(first)]

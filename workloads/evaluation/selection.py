@@ -45,7 +45,10 @@ def check_selection(spec: ExperimentSpec, facts: DatasetFacts) -> None:
     if spec.selection == "last":
         return
     if spec.objective != "align":
-        raise SpecError(f"'{spec.objective}' has no retrieval to select an epoch by; choose selection 'last'")
+        raise SpecError(
+            f"'{spec.objective}' has no retrieval to select an epoch by; "
+            "choose selection 'last', which the recipe 'corrected' has"
+        )
     splits = facts.splits.queries.get(PARTITION, {})
     _check_subsets(name for name in SUBSETS if facts.num_specimens.get(splits.get(name, ""), 0))
 
@@ -120,7 +123,10 @@ def selection_score(
     wanted = ("species", "macro", "harmonic_mean")
     found = [row.value for row in rows if (row.level, row.average, row.species) == wanted]
     if not found:
-        raise SpecError("no validation query has a species to select an epoch by; choose selection 'last'")
+        raise SpecError(
+            "no validation query has a species to select an epoch by; "
+            "choose selection 'last', which the recipe 'corrected' has"
+        )
     return found[0]
 
 
@@ -151,7 +157,7 @@ def _check_subsets(found: Iterable[str]) -> None:
     if missing := set(SUBSETS) - set(found):
         raise SpecError(
             f"no validation queries of {' and '.join(sorted(missing))} species to select an epoch by; "
-            "choose selection 'last', or prepare more specimens"
+            "choose selection 'last', which the recipe 'corrected' has, or prepare more specimens"
         )
 
 

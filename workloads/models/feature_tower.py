@@ -8,7 +8,8 @@ from workloads.errors import SpecError
 class FeatureTower(nn.Module):
     """An MLP over precomputed features; it is trained whole whatever the fine-tuning, unless frozen.
 
-    The authors' code has the same for images and DNA: three linear layers with ReLU between them, 512 wide.
+    The authors' code has three linear layers with ReLU between them, 512 wide, for images and DNA. The norm in front,
+    which makes any scale of features welcome, and the dropout are ours.
 
     Args:
         feature_size: length of a feature vector.

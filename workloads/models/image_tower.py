@@ -42,7 +42,7 @@ class TimmTower(nn.Module):
         # Convolutions run fastest on interleaved colours; a vision transformer has only one, in front.
         self._layout = torch.contiguous_format if _fixed_size(config) else torch.channels_last
         if spec.head == "new":
-            self.head: nn.Module = nn.Linear(trunk.num_features, embedding_size)
+            self.head: nn.Module = nn.Linear(_num_outputs(trunk), embedding_size)
         elif trunk.num_classes == embedding_size:
             self.head = nn.Identity()
         else:
@@ -63,6 +63,11 @@ class TimmTower(nn.Module):
         pixels = self.pixels(image).contiguous(memory_format=self._layout)
         embedded: Tensor = self.head(self.trunk(pixels))
         return embedded
+
+
+def _num_outputs(trunk: Any) -> int:
+    """Numbers that a timm model gives without its classifier: of many networks more than their last feature map has."""
+    return int(getattr(trunk, "head_hidden_size", trunk.num_features))
 
 
 def build_image_tower(

@@ -133,6 +133,20 @@ def _attends(module: nn.Module) -> bool:
     return any(_has_linear(module, name) for name in _FUSED) or any(_has_linear(module, *pair) for pair in _SEPARATE)
 
 
+def _refuse_special(module: nn.Module) -> None:
+    """Refuse attention whose fused layer is not called as such, or has no thirds to split it into.
+
+    Raises:
+        SpecError: it keeps the biases elsewhere and reads the bare weight (BEiT, EVA, Swin V2), or has query, key and
+            value of each head side by side (MaxViT).
+    """
+    if hasattr(module, "q_bias") or getattr(module, "head_first", False):
+        raise SpecError(
+            f"queries and values of this architecture's {type(module).__name__} cannot be adapted by themselves; "
+            "choose fine-tuning 'full' or 'frozen'"
+        )
+
+
 def _has_linear(module: nn.Module, *names: str) -> bool:
     return all(isinstance(getattr(module, name, None), nn.Linear) for name in names)
 
@@ -147,6 +161,7 @@ def _query_and_value(trunk: nn.Module, block: str) -> list[str]:
         return [f"{prefix}in_proj.query", f"{prefix}in_proj.value"]
     for name in _FUSED:
         if isinstance(fused := getattr(module, name, None), nn.Linear):
+            _refuse_special(module)
             setattr(module, name, SplitQkv(fused.weight, fused.bias))
             return [f"{prefix}{name}.query", f"{prefix}{name}.value"]
     pair = next(pair for pair in _SEPARATE if _has_linear(module, *pair))

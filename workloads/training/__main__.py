@@ -36,7 +36,7 @@ def train(
     """Train one experiment on a prepared data set, on this machine and without Ray.
 
     Started again after an interruption, it goes on from the last checkpoint. Under torchrun the batch is shared among
-    its processes, and the numbers stay those of one.
+    its processes; the loss still sees all of it.
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported, which comes next

@@ -13,7 +13,7 @@ Random states are not part of it: every step seeds its own from (seed, step, ran
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -124,12 +124,22 @@ class CheckpointStore:
         Raises:
             OSError: the store cannot be read now, which says nothing about what it holds.
         """
-        return self._newest("step", warn)
+        return next(self._good("step", warn), None)
 
-    def best(self, warn: Warn = warnings.warn) -> tuple[dict[str, Tensor], float, int] | None:
-        """Weights, score and epoch of the best epoch, or None; damaged ones are skipped as by `newest`."""
-        found = self._newest("best", warn)
-        return (found.tensors, float(found.progress["score"]), int(found.progress["epoch"])) if found else None
+    def best(
+        self, warn: Warn = warnings.warn, wanted: tuple[float, int] | None = None
+    ) -> tuple[dict[str, Tensor], float, int] | None:
+        """Weights, score and epoch of the best epoch, or None; damaged ones are skipped as by `newest`.
+
+        Args:
+            warn: as for `newest`.
+            wanted: only those of this score and epoch; later ones may be of a course that was left.
+        """
+        for found in self._good("best", warn):
+            score, epoch = float(found.progress["score"]), int(found.progress["epoch"])
+            if wanted in (None, (score, epoch)):
+                return found.tensors, score, epoch
+        return None
 
     def clear(self) -> None:
         """Remove every checkpoint, once the run is finished."""
@@ -168,16 +178,16 @@ class CheckpointStore:
                 found.append(_Place(int(match["number"]), int(match["attempt"] or 1), name))
         return sorted(found)
 
-    def _newest(self, kind: Kind, warn: Warn) -> Checkpoint | None:
+    def _good(self, kind: Kind, warn: Warn) -> Iterator[Checkpoint]:
+        """Those that are not damaged, the newest first."""
         self.wait()
         for place in reversed(self._whole(kind)):
             try:
-                return _read(self.folder / place.name)
+                yield _read(self.folder / place.name)
             except DamagedError as error:
                 path, reason = error.args
                 self._damaged.add(place.name)
                 warn(f"{path}: {reason}. This checkpoint is damaged and is skipped.")
-        return None
 
 
 def _read(folder: Folder) -> Checkpoint:

@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from workloads.data.batches import EpochBatches, Specimens, check_batch
-from workloads.errors import NonFiniteLossError
+from workloads.errors import NonFiniteLossError, UsageError
 from workloads.execution import Execution
 from workloads.models.clibd import Classifier, Clibd, checkpoint_blocks
 from workloads.spec import ExperimentSpec
@@ -28,11 +28,10 @@ from workloads.training.gradient_cache import Kernels, LossFunction, accumulate_
 from workloads.training.loss import classification_loss, contrastive_loss, two_view_loss
 from workloads.training.micro_batch import largest_micro_batch
 from workloads.training.optimization import build_optimizer, build_schedule
-from workloads.training.placement import Placement, kernels, matrix_products
+from workloads.training.placement import Placement, is_same_for_all, kernels, matrix_products, share_buffers
 from workloads.training.report import EpochReport, Listener, StepReport
 
-_LOGGED_STEPS = 20
-"""Points of the loss curve per epoch, at most."""
+_LOGGED_STEPS = 20  # points of the loss curve per epoch, at most but for the last
 
 Model = Clibd | Classifier
 
@@ -130,6 +129,7 @@ class Training:
 
         Raises:
             DamagedError: the checkpoint is of another model.
+            UsageError: the workers do not find the same one.
         """
         if found := store.newest(warn):
             restore_training(found, self.model, self.optimizer, self.schedule)
@@ -139,6 +139,8 @@ class Training:
             self.tally = Tally(**found.progress["tally"])
             # It decides which random numbers a specimen's dropout gets, so what was found once is kept.
             self.micro_batch = self.execution.micro_batch or found.progress["micro_batch"]
+        if not is_same_for_all(self.step, self.placement):
+            raise UsageError(f"{store.folder} is not the same for all workers; keep runs where all can reach them")
 
 
 def fit(
@@ -167,6 +169,7 @@ def fit(
         while training.epoch < training.spec.epochs:
             epoch = training.epoch
             _train_epoch(training, specimens, listeners, writes)
+            share_buffers(training.model, training.placement)
             result = _select(training, epoch, score, writes)
             for listener in listeners:
                 listener.on_epoch(_epoch_report(training, epoch, result))
@@ -253,6 +256,7 @@ def _step_report(training: Training, epoch: int, number: int, loss: float, rate:
 def _epoch_report(training: Training, epoch: int, score: float | None) -> EpochReport:
     device, tally = training.placement.device, training.tally
     on_gpu = device.type == "cuda"
+    held = torch.cuda.memory_allocated(device) + torch.cuda.memory_reserved(device) if on_gpu else 0
     return EpochReport(
         epoch=epoch,
         step=training.step - 1,
@@ -265,9 +269,7 @@ def _epoch_report(training: Training, epoch: int, score: float | None) -> EpochR
         waited=tally.waited / tally.seconds,
         allocated_gb=torch.cuda.max_memory_allocated(device) / 1e9 if on_gpu else 0.0,
         reserved_gb=torch.cuda.max_memory_reserved(device) / 1e9 if on_gpu else 0.0,
-        papers_memory_gb=(torch.cuda.memory_allocated(device) + torch.cuda.memory_reserved(device)) / 1e9
-        if on_gpu
-        else 0.0,
+        papers_memory_gb=held / 1e9,
         score=score,
     )
 

@@ -30,7 +30,7 @@ StartFrom = Annotated[
 ]
 MicroBatch = Annotated[
     int | None,
-    typer.Option(min=1, help="Specimens embedded at a time; decides memory, not numbers. Default: what fits."),
+    typer.Option(min=1, help="Specimens embedded at a time; the loss still sees the whole batch. Default: what fits."),
 ]
 CheckpointBlocks = Annotated[
     bool, typer.Option("--checkpoint-blocks", help="Compute the inside of each block again: a tenth of the memory.")

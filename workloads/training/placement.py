@@ -1,4 +1,4 @@
-"""Where this process stands: its device, its rank among the workers, and what its kernels need."""
+"""Where this process stands: its device, its rank among the workers, what they share, and what its kernels need."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.distributed as dist
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
@@ -44,10 +45,35 @@ def kernels(device: torch.device, precision: str) -> Iterator[None]:
 
 @contextmanager
 def matrix_products(precision: str) -> Iterator[None]:
-    """fp32 matrix products in TF32 where the precision says so, forward and backward; the loss keeps to fp32 itself."""
-    before = torch.get_float32_matmul_precision()
+    """fp32 products and convolutions in TF32 where the precision says so, forward and backward, and nowhere else.
+
+    Of itself torch takes convolutions, such as the first layer of a vision transformer, in TF32 on a GPU.
+    """
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def share_buffers(model: nn.Module, placement: Placement) -> None:
+    """Give every worker the first one's buffers; running statistics of batch normalisation are else each worker's own.
+
+    Called on every worker alike.
+    """
+    if placement.num_workers > 1:
+        for buffer in model.buffers():
+            dist.broadcast(buffer, 0)
+
+
+def is_same_for_all(number: int, placement: Placement) -> bool:
+    """Whether all workers give the same number; called on every worker alike, and the same on each."""
+    if placement.num_workers == 1:
+        return True
+    most = torch.tensor([number, -number], device=placement.device)
+    dist.all_reduce(most, dist.ReduceOp.MAX)
+    highest, lowest = most.tolist()
+    return bool(highest == -lowest)

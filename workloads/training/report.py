@@ -51,8 +51,8 @@ class EpochReport:
     reserved_gb: float
     """torch.cuda.max_memory_reserved, GB; 0 without a GPU."""
     papers_memory_gb: float
-    """memory_allocated + memory_reserved after the last step, GB: what the paper calls CUDA memory, though the second
-    holds the first already."""
+    """memory_allocated + memory_reserved as the epoch is reported, GB: what the paper calls CUDA memory, though the
+    second holds the first already."""
     score: float | None
     """By the spec's rule of selection, on validation; None where it is not looked at."""
 

@@ -11,13 +11,11 @@ import torch
 
 from workloads.data.prepared import PreparedDataset
 from workloads.errors import DamagedError
-from workloads.evaluation.classification import evaluate_classifier
-from workloads.evaluation.evaluate import evaluate, write_evaluation
+from workloads.evaluation.measure import measure
 from workloads.evaluation.selection import check_selection, validation_score
 from workloads.execution import Execution
-from workloads.experiment import Experiment, open_experiment, write_inputs
-from workloads.models.clibd import Classifier
-from workloads.record import EventLog, RunFolder, measurements_to_table
+from workloads.experiment import open_experiment, write_inputs
+from workloads.record import EventLog, RunFolder
 from workloads.spec import ExperimentSpec
 from workloads.training.checkpoint import CheckpointStore, save_weights
 from workloads.training.loop import Training, fit
@@ -84,7 +82,7 @@ def train_run(
     fit(training, specimens, [*([Log(run, training.step)] if first else []), *listeners], store, score)
     take_the_selected(training, store)
     started = perf_counter()
-    _measure(run, experiment, dataset, placement)
+    measure(experiment, dataset, placement, run)
     if first:
         save_weights(run.folder, experiment.model)
     return {
@@ -107,22 +105,10 @@ def take_the_selected(training: Training, store: CheckpointStore) -> None:
     """
     if training.best is None:
         return
-    selected = store.best()
-    if selected is None or (selected[1], selected[2]) != training.best:
+    selected = store.best(wanted=training.best)
+    if selected is None:
         raise DamagedError(str(store.folder), f"the weights of epoch {training.best[1]}, the best, are not there")
     training.model.load_state_dict(selected[0])
-
-
-def _measure(run: RunFolder, experiment: Experiment, dataset: PreparedDataset, placement: Placement) -> None:
-    if isinstance(experiment.model, Classifier):
-        measurements, predictions = evaluate_classifier(experiment, dataset, placement)
-        if placement.rank == 0:
-            run.folder.write_table("classifier.parquet", predictions)
-            run.folder.write_table("measurements.parquet", measurements_to_table(measurements))
-        return
-    found = evaluate(experiment, dataset, placement)
-    if placement.rank == 0:
-        write_evaluation(run, found)
 
 
 def _costs(run: RunFolder, training: Training) -> dict[str, Any]:

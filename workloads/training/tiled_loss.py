@@ -21,6 +21,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from workloads.training.placement import matrix_products
+
 TILE_ON_CPU, TILE_ON_GPU = 1024, 4096
 """Side of a tile: the fastest of 256 to 2,048 on a CPU; on a GPU large enough to fill it, at 64 MB in fp32."""
 
@@ -226,16 +228,8 @@ def _tile_on(device: torch.device) -> int:
 @contextmanager
 def _full_precision(device: torch.device) -> Iterator[None]:
     """Neither autocast nor TF32, whatever the towers use: a scale of 14 to 100 magnifies what they round."""
-    with torch.autocast(device.type, enabled=False):
-        if device.type != "cuda":
-            yield
-            return
-        products = torch.backends.cuda.matmul
-        before, products.fp32_precision = products.fp32_precision, "ieee"
-        try:
-            yield
-        finally:
-            products.fp32_precision = before
+    with torch.autocast(device.type, enabled=False), matrix_products("fp32"):
+        yield
 
 
 def _place() -> tuple[int, int]:

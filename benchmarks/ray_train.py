@@ -1,0 +1,92 @@
+"""Training under Ray Train against the same loop under torchrun, two workers each; goal: at least 0.95 of its speed.
+
+    python -m benchmarks.ray_train
+
+Both train the small towers on the same synthetic insects in turn, and the specimens per second of their best epoch are
+compared: what Ray costs while training, without what starting it costs.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.measuring import publish
+from orchestrator.session import ray_session, resources_here
+from orchestrator.train_command import train_on_ray
+from workloads.data.collect import collect
+from workloads.data.partition import partition
+from workloads.data.preparation import Wanted, prepare
+from workloads.data.sources.synthetic_source import synthetic_source
+from workloads.data.specimen_table import SpecimenTable
+from workloads.record import RunFolder, find_runs
+from workloads.storage import Folder
+from workloads.training.command import Asked
+
+NUM_SPECIMENS = 3000
+NUM_WORKERS = 2
+EPOCHS = 6
+ROUNDS = 3
+BATCH_SIZE = 200
+GOAL = 0.95
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        data = str(prepared(folder))
+        found: dict[str, list[float]] = {"torchrun": [], "ray_train": []}
+        with ray_session(None):
+            for number in range(ROUNDS):
+                found["torchrun"].append(under_torchrun(data, folder / f"torchrun-{number}"))
+                found["ray_train"].append(under_ray(data, folder / f"ray-{number}"))
+        best = {name: max(rates) for name, rates in found.items()}
+        ratio = best["ray_train"] / best["torchrun"]
+        figures = {"specimens_per_second": found, "best": best, "ray_over_torchrun": ratio, "goal": GOAL}
+        publish("ray_train", {"workers": NUM_WORKERS, "batch_size": BATCH_SIZE, **figures, "met": ratio >= GOAL})
+
+
+def prepared(folder: Path) -> Folder:
+    table = SpecimenTable.at(folder / "specimens.parquet")
+    collect(synthetic_source(NUM_SPECIMENS, seed=1), table)
+    table.with_splits(partition(table.column("species")), "paper, seed 42", table)
+    prepare(table, Folder(folder / "data"), Wanted(name="data", image_size=64), map)
+    return Folder(folder / "data")
+
+
+def under_torchrun(data: str, runs: Path) -> float:
+    """Specimens per second of the best epoch."""
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(NUM_WORKERS)]
+    asked = ["align", "--data", data, "--runs", str(runs), "--scale", "small", "--cpu"]
+    sizes = ["--batch-size", str(BATCH_SIZE), "--epochs", str(EPOCHS)]
+    command = [sys.executable, *launcher, "-m", "workloads.training", *asked, *sizes]
+    threads = resources_here(NUM_WORKERS, None, cpu_only=True).threads
+    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, stdout=sys.stderr)
+    (run,) = find_runs(Folder(runs), "train")
+    return best_rate(run)
+
+
+def under_ray(data: str, runs: Path) -> float:
+    """The same under Ray Train."""
+    asked = Asked(
+        experiment="align",
+        data=data,
+        runs=str(runs),
+        scale="small",
+        recipe="corrected",
+        seed=42,
+        batch_size=BATCH_SIZE,
+        epochs=EPOCHS,
+    )
+    return best_rate(train_on_ray(asked, resources_here(NUM_WORKERS, None, cpu_only=True), None, "off"))
+
+
+def best_rate(run: RunFolder) -> float:
+    rates: Sequence[float] = [e["specimens_per_second"] for e in run.events() if e["event"] == "epoch"]
+    return max(rates)
+
+
+if __name__ == "__main__":
+    main()

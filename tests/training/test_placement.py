@@ -1,0 +1,75 @@
+"""What workers share and what their kernels are told."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from workloads.data.prepared import PreparedDataset
+from workloads.spec import DnaTower, ExperimentSpec, spec_to_dict
+from workloads.training.placement import Placement, is_same_for_all, matrix_products
+from workloads.training.tiled_loss import _full_precision
+
+PROGRAM = Path(__file__).with_name("two_trainers.py")
+
+
+def test_products_and_convolutions_are_in_tf32_only_where_the_precision_says_so() -> None:
+    def told() -> tuple[bool, bool]:
+        return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+    before = told()
+    for precision, expected in (("tf32", True), ("fp32", False), ("bf16", False)):
+        with matrix_products(precision):
+            assert told() == (expected, expected)
+            with _full_precision(torch.device("cpu")):
+                assert told() == (False, False)
+            assert told() == (expected, expected)
+    assert told() == before
+
+
+def test_a_worker_alone_agrees_with_itself() -> None:
+    assert is_same_for_all(3, Placement())
+
+
+@pytest.fixture(scope="module")
+def workers(
+    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
+) -> list[dict[str, Any]]:
+    """What each of two processes found that trained a CNN with batch normalisation."""
+    folder = tmp_path_factory.mktemp("workers")
+    spec = replace(tiny_spec, modalities=("dna", "text"), dna=DnaTower(kind="cnn"), epochs=2, batch_size=32)
+    asked = {"data": str(tiny_dataset.folder), "spec": spec_to_dict(spec)}
+    (folder / "asked.json").write_text(json.dumps(asked))
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(PROGRAM), str(rank), str(folder)],
+            env={**os.environ, "PYTHONPATH": str(PROGRAM.parents[2])},  # this checkout, not an installed one
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        for process in processes:
+            _, complaint = process.communicate(timeout=240)
+            assert process.returncode == 0, complaint
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_workers_score_one_model_running_statistics_included(workers: list[dict[str, Any]]) -> None:
+    assert len(workers[0]["scored"]) == 2
+    assert workers[0]["scored"] == workers[1]["scored"]
+
+
+def test_workers_that_find_different_checkpoints_are_refused(workers: list[dict[str, Any]]) -> None:
+    assert all("keep runs where all can reach them" in worker["refused"] for worker in workers)

@@ -1,0 +1,56 @@
+"""One of two workers that train a tower with batch normalisation, run by test_placement.py once for each rank.
+
+python two_trainers.py RANK FOLDER
+
+FOLDER holds `asked.json`, the address of the data set and the spec, and takes `RANK.json`.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from workloads.data.prepared import PreparedDataset
+from workloads.errors import UsageError
+from workloads.execution import Execution
+from workloads.experiment import open_experiment
+from workloads.spec import spec_from_dict
+from workloads.storage import Folder
+from workloads.training.checkpoint import CheckpointStore
+from workloads.training.loop import Training, fit
+from workloads.training.placement import Placement
+
+
+def main(rank: int, folder: Path) -> None:
+    """Train an epoch, and then find a checkpoint that the other worker does not."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=(folder / "meeting").as_uri(), rank=rank, world_size=2)
+    asked = json.loads((folder / "asked.json").read_text())
+    spec, dataset = spec_from_dict(asked["spec"]), PreparedDataset(Folder(asked["data"]))
+    experiment = open_experiment(spec, dataset)
+    specimens = experiment.specimens(dataset, dataset.facts.splits.training)
+    placement = Placement.here(torch.device("cpu"))
+    training = Training(spec, experiment.model, len(specimens), placement, Execution(micro_batch=8))
+    store = CheckpointStore(Folder(folder / f"of-{rank}"))
+    scored: list[float] = []
+
+    def score() -> float:
+        scored.append(sum(float(value.double().abs().sum()) for value in experiment.model.state_dict().values()))
+        return 0.5
+
+    fit(training, specimens, store=store, score=score)
+    # Only the first worker kept checkpoints, and this folder is its own: the other begins anew.
+    training.step = 0
+    try:
+        training.resume(store, print)
+        refused = ""
+    except UsageError as error:
+        refused = str(error)
+    (folder / f"{rank}.json").write_text(json.dumps({"scored": scored, "refused": refused}))
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))
