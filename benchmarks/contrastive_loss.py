@@ -22,7 +22,7 @@ from workloads.training.loss import contrastive_loss
 
 SIZE = 768
 MODALITIES = ("image", "dna", "text")
-ROUNDS = {2000: 3, 4096: 2, 8192: 1}
+ROUNDS = {2000: 3, 4096: 2, 8192: 2}
 LARGE, HALF = 8192, 4096
 TEMPERATURE = 0.07
 

@@ -116,6 +116,9 @@ def test_wandb_offline_keeps_the_curves_on_this_machine(
     monkeypatch.setenv("WANDB_API_KEY", "c0ffee" * 6 + "cafe")
     run = train_here(asked(tiny_dataset, tmp_path, epochs=1), Execution(), "offline", cpu_only=True)
     (file,) = Path(run.folder.path).glob("wandb/offline-run-*/*.wandb")
+    deadline = time.monotonic() + 60
+    while b"epoch/specimens_per_second" not in file.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.1)  # a process of W&B's own writes it
     kept = file.read_bytes()
     assert b"train/loss" in kept
     assert b"epoch/specimens_per_second" in kept

@@ -95,7 +95,7 @@ def test_the_authors_recipe_keeps_its_best_epoch_and_says_the_rate_it_really_use
     assert max(logged) == pytest.approx(3e-3 * 16 / 500, rel=0.1)
 
 
-def test_a_finished_run_is_opened_without_any_hub_and_embeds_as_it_did(
+def test_a_finished_run_is_opened_without_any_hub_and_has_its_weights(
     two: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     run = run_of(two, tiny_dataset, tmp_path)

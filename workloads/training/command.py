@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
@@ -22,6 +23,9 @@ from workloads.training.progress import ProgressBar
 from workloads.training.report import Listener, WandbMode
 from workloads.training.run import train_run
 from workloads.training.wandb_log import WandbLog
+
+_PATIENCE = timedelta(minutes=30)
+"""For the slowest process, which may be copying the data set to its disk."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +132,7 @@ def _process_group(cpu_only: bool) -> Iterator[Placement]:
     if "RANK" not in os.environ:
         yield Placement(device, loader_processes=loaders)
         return
-    dist.init_process_group("nccl" if gpu else "gloo")
+    dist.init_process_group("nccl" if gpu else "gloo", timeout=_PATIENCE)
     try:
         yield Placement.here(device, loaders)
     finally:
