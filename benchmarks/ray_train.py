@@ -28,7 +28,7 @@ from workloads.training.command import Asked
 NUM_SPECIMENS = 3000
 NUM_WORKERS = 2
 EPOCHS = 6
-ROUNDS = 3
+ROUNDS = 2
 BATCH_SIZE = 200
 GOAL = 0.95
 
