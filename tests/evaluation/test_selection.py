@@ -1,8 +1,5 @@
 """The scores that select an epoch: against their definition in loops, and on validation only."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.processes import run_together
 from workloads.data.prepared import PreparedDataset
 from workloads.data.schema import PROTOCOLS
 from workloads.errors import SpecError
@@ -203,19 +201,9 @@ def test_two_workers_share_the_work_and_have_the_numbers_of_one(tmp_path: Path) 
         stored |= {f"{name}.{rank}": names.astype(str) for rank, names in named.items()}
     np.savez(tmp_path / "case.npz", **stored)  # type: ignore[arg-type]  # its other argument is a flag
     outs = [tmp_path / f"{rank}.npy" for rank in range(2)]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}  # this checkout, not an installed one
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(rank), tmp_path / "meeting", tmp_path / "case.npz", out], env=environment
-        )
-        for rank, out in enumerate(outs)
-    ]
-    try:
-        assert [worker.wait(240) for worker in workers] == [0, 0]
-    finally:
-        for worker in workers:
-            worker.kill()
-            worker.wait()
+    program = tmp_path / "worker.py"
+    program.write_text(WORKER)
+    run_together(program, [(rank, tmp_path / "meeting", tmp_path / "case.npz", out) for rank, out in enumerate(outs)])
     for out in outs:
         assert np.array_equal(np.load(out), case.numbers())
 

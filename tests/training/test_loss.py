@@ -2,10 +2,7 @@
 
 import json
 import math
-import os
 import runpy
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.processes import run_together
 from workloads.training.loss import classification_loss, contrastive_loss, pair_loss, two_view_loss
 
 PROGRAM = Path(__file__).with_name("two_workers.py")
@@ -237,23 +235,7 @@ def workers(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     """What each of two processes found."""
     folder = tmp_path_factory.mktemp("workers")
     outs = [folder / f"{rank}.json" for rank in range(2)]
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(rank), "2", str(folder / "meeting"), str(out)],
-            env={**os.environ, "PYTHONPATH": str(PROGRAM.parents[2])},  # this checkout, not an installed one
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank, out in enumerate(outs)
-    ]
-    try:
-        for process in processes:
-            _, complaint = process.communicate(timeout=240)
-            assert process.returncode == 0, complaint
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    run_together(PROGRAM, [(rank, 2, folder / "meeting", out) for rank, out in enumerate(outs)])
     return [json.loads(out.read_text()) for out in outs]
 
 

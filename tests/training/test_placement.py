@@ -1,9 +1,6 @@
 """What workers share and what their kernels are told."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.processes import run_together
 from workloads.data.prepared import PreparedDataset
 from workloads.spec import DnaTower, ExperimentSpec, spec_to_dict
 from workloads.training.placement import Placement, is_same_for_all, matrix_products
@@ -46,23 +44,7 @@ def workers(
     spec = replace(tiny_spec, modalities=("dna", "text"), dna=DnaTower(kind="cnn"), epochs=2, batch_size=32)
     asked = {"data": str(tiny_dataset.folder), "spec": spec_to_dict(spec)}
     (folder / "asked.json").write_text(json.dumps(asked))
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(rank), str(folder)],
-            env={**os.environ, "PYTHONPATH": str(PROGRAM.parents[2])},  # this checkout, not an installed one
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    try:
-        for process in processes:
-            _, complaint = process.communicate(timeout=240)
-            assert process.returncode == 0, complaint
-    finally:
-        for process in processes:
-            process.kill()
-            process.wait()
+    run_together(PROGRAM, [(rank, folder) for rank in range(2)])
     return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
 
 
