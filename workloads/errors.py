@@ -6,7 +6,8 @@
     │   ├── MissingPathError        a file or folder that is not there, or is empty
     │   ├── TooFewSpecimensError    fewer specimens than a batch
     │   ├── ModalitiesError         fewer than two modalities to align
-    │   └── MissingRunsError        a table for which no run is finished
+    │   ├── MissingRunsError        a table for which no run is finished
+    │   └── IncomparableError       two runs that were not asked the same
     ├── SourceError                 a source that cannot be read as what it claims to be
     ├── PartitionError              a partition that would not measure what it claims to
     ├── TooManyRejectsError         more bad records than are allowed
@@ -15,6 +16,8 @@
     ├── DamagedError                a file of ours that is not what was written
     ├── WeightsError                weights that are not there or do not fit
     ├── ConversionError             a released checkpoint that cannot be converted
+    ├── EmbeddingsError             embeddings that cannot be what they are taken for
+    ├── ZeroShotError               features from which no zero-shot model can be made
     ├── NonFiniteLossError          training diverged
     └── FailedRunsError             some runs of a sweep failed
     RecordError                     one bad record: it goes to the reject list and the work goes on
@@ -89,6 +92,20 @@ class MissingRunsError(UsageError):
     def __str__(self) -> str:
         table, sweep, where = self.args
         return f"{table}: no finished run of the sweep '{sweep}' under {where}. Run `clibd-sweep {sweep}` first."
+
+
+class IncomparableError(UsageError):
+    """Two runs that were not asked the same."""
+
+    def __init__(self, first: str, second: str, reason: str) -> None:
+        super().__init__(first, second, reason)
+
+    def __str__(self) -> str:
+        first, second, reason = self.args
+        return (
+            f"{first} and {second} cannot be compared: {reason}. "
+            "Evaluate both on the same prepared data set, with the same recipe and keys."
+        )
 
 
 class SourceError(ClibdError):
@@ -187,6 +204,28 @@ class ConversionError(ClibdError):
     def __str__(self) -> str:
         path, reason = self.args
         return f"{path} cannot be converted: {reason}."
+
+
+class EmbeddingsError(ClibdError):
+    """Embeddings, or predictions from them, that cannot be what they are taken for."""
+
+    def __init__(self, reason: str, where: str = "embeddings") -> None:
+        super().__init__(reason, where)
+
+    def __str__(self) -> str:
+        reason, where = self.args
+        return f"{where}: {reason}. Embed the specimens again: `clibd evaluate RUN --data DIR --again`."
+
+
+class ZeroShotError(ClibdError):
+    """Features, species or settings from which no zero-shot model can be made."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason, remedy)
+
+    def __str__(self) -> str:
+        reason, remedy = self.args
+        return f"zero-shot learning: {reason}. {remedy}"
 
 
 class NonFiniteLossError(ClibdError):

@@ -10,6 +10,7 @@ Imports neither torch nor Ray.
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Literal
 
 from workloads.errors import SpecError
 from workloads.spec import ExperimentSpec, FineTuning, Recipe
@@ -98,6 +99,11 @@ def with_fine_tuning(spec: ExperimentSpec, fine_tuning: FineTuning) -> Experimen
         dna=replace(spec.dna, fine_tuning=fine_tuning),
         text=replace(spec.text, fine_tuning=fine_tuning),
     )
+
+
+def evaluation_precision(spec: ExperimentSpec) -> Literal["bf16", "fp32"]:
+    """How a trained model embeds: as it was trained; under `authors` and `paper` in fp32, as the authors' code does."""
+    return "bf16" if spec.recipe == "corrected" and spec.precision == "bf16" else "fp32"
 
 
 def learning_rate_factor(spec: ExperimentSpec) -> float:

@@ -8,9 +8,11 @@
         checkpoints/          the newest two, and the best epoch's weights, until the run is finished
         tokenizer.json        word pieces of the text tower, and in inputs.json what else its model is built from
         model.safetensors     the trained weights
-        embeddings/           one Parquet file per partition
+        embeddings/           keys, and the queries of each partition; embeddings.json says what they are of
         predictions.parquet   nearest keys of every query; of a classifier classifier.parquet, its species
-        measurements.parquet  every accuracy, in long form
+        specimens.parquet     the names of every query and key
+        measurements.parquet  every accuracy with its interval, in long form
+        evaluation.json       by which rules they were measured
         status.json           written last: its `finished` means that all of the above is whole
 
 Imports neither torch nor Ray: a copied folder is read on any laptop.
@@ -47,6 +49,9 @@ MEASUREMENT_SCHEMA = pa.schema(
         ("metric", pa.string()),
         ("value", pa.float64()),
         ("count", pa.int64()),
+        ("keys", pa.string()),
+        ("low", pa.float64()),
+        ("high", pa.float64()),
     ]
 )
 
@@ -56,7 +61,7 @@ class Measurement:
     """One number, with everything needed to find its place in a table."""
 
     method: str = "clibd"
-    """`clibd`, or the floor it came from: `kmer_nearest_neighbour`, `linear_cca`, `random_key`."""
+    """`clibd`, or the floor it came from: `kmer_nearest_neighbour`, `linear_cca`, `random_key`, `majority`."""
     partition: str
     """`val` or `test`."""
     average: str
@@ -67,10 +72,17 @@ class Measurement:
     species: str
     """`seen`, `unseen`, `harmonic_mean` of the two, or `all` queries together."""
     metric: str = "top1"
+    """`top1`, `top3`, `top5`, or by its own name."""
     value: float
     """In [0, 1]."""
     count: int
     """Queries (micro) or classes (macro) behind the value; for the harmonic mean the smaller of its two."""
+    keys: str = "all"
+    """Which keys were searched: `all`, those of `seen` or `unseen` species, or each query's `own` kind of the two."""
+    low: float | None = None
+    """Lower end of the 95 % interval; None where none was computed."""
+    high: float | None = None
+    """Upper end."""
 
 
 def measurements_to_table(rows: Iterable[Measurement]) -> pa.Table:

@@ -1,0 +1,248 @@
+"""What every query was answered: `predictions.parquet`, and `specimens.parquet` with the names behind its ids.
+
+All accuracies, intervals, comparisons and figures of an evaluation derive from these two files; neither a model nor
+embeddings are needed, nor torch or Ray.
+
+    predictions.parquet   partition, query, key, keys, specimen_id, subset, key_ids, cosines: a row for each query of
+                          each retrieval, with its nearest keys, the nearest first
+    specimens.parquet     specimen_id, split, order, family, genus, species: every query and key once
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from workloads.errors import DamagedError, EmbeddingsError
+from workloads.spec import RANKS, Rank, Recipe
+from workloads.storage import Folder
+
+PREDICTIONS, SPECIMENS = "predictions.parquet", "specimens.parquet"
+
+Indices = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
+Floats = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+Names = npt.NDArray[np.object_]
+Labels = Mapping[str, Names]
+"""Names by rank, None where missing."""
+
+_COLUMNS = {
+    PREDICTIONS: ("partition", "query", "key", "keys", "specimen_id", "subset", "key_ids", "cosines"),
+    SPECIMENS: ("specimen_id", "split", *RANKS),
+}
+
+KeyChoice = Literal["all", "seen", "unseen", "own"]
+"""Which keys a query is searched among: all, as in the paper; those of seen or of unseen species; or, for a query of a
+seen species, those of seen ones, and of unseen ones for the others."""
+KEY_CHOICES: tuple[KeyChoice, ...] = get_args(KeyChoice)
+
+MissingRank = Literal["left_out", "a_class"]
+"""What a query without a name at a rank does to the accuracies there: nothing, or, as in the authors' code, it belongs
+to a class `not_classified` of its own, and a key without a name is the right answer."""
+MISSING_RANK: dict[Recipe, MissingRank] = {"paper": "a_class", "authors": "a_class", "corrected": "left_out"}
+
+PAPERS_PAIRS = (("dna", "dna"), ("image", "image"), ("image", "dna"), ("image", "text"))
+"""Query and key features of the paper's tables: what tables of ours show of an evaluation, which has more."""
+
+MISSING, NO_KEY = -1, -2
+"""Codes of a missing name, and of the name of a neighbour that there is not, as there are fewer keys."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the measurements of one retrieval have in common."""
+
+    partition: str
+    query: str
+    key: str
+    method: str = "clibd"
+    keys: KeyChoice = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """One retrieval: who asked, what was found, and the names of both as numbers."""
+
+    place: Place
+    ids: Names
+    """Specimen ids of the queries, (queries,)."""
+    subset: Names
+    """`seen` or `unseen`, (queries,)."""
+    truth: Mapping[Rank, Codes]
+    """Codes of the queries' names by rank, `MISSING` where there is none, (queries,)."""
+    found: Mapping[Rank, Codes]
+    """Codes of the names of the nearest keys, the nearest first, (queries, neighbours); of the same numbering."""
+    key_ids: Names
+    """Specimen ids of these keys, None beyond the last one, (queries, neighbours)."""
+    cosines: Floats
+    """Their similarities, NaN beyond the last one, (queries, neighbours)."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def counted(self, rank: Rank, missing: MissingRank) -> Mask:
+        """Which queries count at a rank, (queries,)."""
+        if missing == "a_class":
+            return np.ones(len(self), dtype=bool)
+        return np.asarray(self.truth[rank] != MISSING)
+
+    def hits(self, rank: Rank, k: int = 1) -> Mask:
+        """Whether one of the k nearest keys has the query's name, (queries,).
+
+        With fewer keys than k all of them are looked at. Queries that are not `counted` have no meaning here.
+        """
+        return np.asarray((self.found[rank][:, :k] == self.truth[rank][:, None]).any(axis=1))
+
+
+def prediction_table(place: Place, ids: Names, subset: Names, key_ids: Names, cosines: Floats) -> pa.Table:
+    """The rows of one retrieval.
+
+    Args:
+        place: which.
+        ids: of the queries, (queries,).
+        subset: `seen` or `unseen`, (queries,).
+        key_ids: of their nearest keys, the nearest first, None beyond the last one, (queries, neighbours).
+        cosines: of these, (queries, neighbours).
+    """
+    count = len(ids)
+    there = np.asarray(key_ids != None)  # noqa: E711  # each of them is asked
+    offsets = pa.array(np.append(0, np.cumsum(there.sum(axis=1))).astype(np.int32))
+    same = {"partition": place.partition, "query": place.query, "key": place.key, "keys": place.keys}
+    return pa.table(
+        {
+            **{name: pa.array([value] * count, pa.string()) for name, value in same.items()},
+            "specimen_id": pa.array(ids, pa.string()),
+            "subset": pa.array(subset, pa.string()),
+            "key_ids": pa.ListArray.from_arrays(offsets, pa.array(key_ids[there], pa.string())),
+            "cosines": pa.ListArray.from_arrays(offsets, pa.array(cosines[there], pa.float32())),
+        }
+    )
+
+
+class Predictions:
+    """The answers of one evaluation, by retrieval."""
+
+    def __init__(self, predictions: pa.Table, specimens: pa.Table, where: str = "predictions") -> None:
+        """Take the two tables; `where` is what errors call them."""
+        self._table, self._specimens, self._where = predictions, specimens, where
+
+    @staticmethod
+    def read(folder: Folder) -> "Predictions":
+        """The predictions of a run folder, or of an evaluation in it.
+
+        Raises:
+            DamagedError: a file is not there, or is not what was written.
+        """
+        tables = {}
+        for name, columns in _COLUMNS.items():
+            if not folder.has(name):
+                raise DamagedError(f"{folder}/{name}", "it is not there")
+            tables[name] = folder.read_table(name)
+            if missing := [column for column in columns if column not in tables[name].column_names]:
+                raise DamagedError(f"{folder}/{name}", f"there is no column {', '.join(missing)}")
+        _check_lists(tables[PREDICTIONS], f"{folder}/{PREDICTIONS}")
+        if (ids := tables[SPECIMENS]["specimen_id"]).null_count or len(ids.unique()) < len(ids):
+            raise DamagedError(f"{folder}/{SPECIMENS}", "a specimen is there twice, or has no id")
+        return Predictions(tables[PREDICTIONS], tables[SPECIMENS], str(folder))
+
+    def write(self, folder: Folder) -> None:
+        """Put both files into a folder."""
+        folder.write_table(SPECIMENS, self._specimens)
+        folder.write_table(PREDICTIONS, self._table)
+
+    @cached_property
+    def places(self) -> list[Place]:
+        """The retrievals that there are, in the order of the file."""
+        columns = ["partition", "query", "key", "keys"]
+        groups = self._table.select(columns).group_by(columns, use_threads=False).aggregate([])
+        return [Place(row["partition"], row["query"], row["key"], keys=row["keys"]) for row in groups.to_pylist()]
+
+    def answers(self, place: Place) -> Answers:
+        """One retrieval, queries in the order of the file.
+
+        Raises:
+            EmbeddingsError: there is no such retrieval, or a specimen of it has no labels.
+        """
+        wanted = {"partition": place.partition, "query": place.query, "key": place.key, "keys": place.keys}
+        mask = None
+        for name, value in wanted.items():
+            same = pc.equal(self._table[name], value)
+            mask = same if mask is None else pc.and_(mask, same)
+        rows = self._table.filter(mask).combine_chunks()
+        if not len(rows):
+            have = ", ".join(sorted({f"{p.query} to {p.key}" for p in self.places}))
+            raise EmbeddingsError(
+                f"no {place.partition} queries by {place.query} to {place.key}; there are {have}", self._where
+            )
+        asking = self._rows_of(rows["specimen_id"])
+        there, answering = self._neighbours(rows)
+        cosines = np.full(there.shape, np.nan, dtype=np.float32)
+        cosines[there] = rows["cosines"].combine_chunks().flatten().to_numpy()
+        return Answers(
+            place,
+            np.array(rows["specimen_id"].to_pylist(), dtype=object),
+            np.array(rows["subset"].to_pylist(), dtype=object),
+            {rank: codes[asking] for rank, codes in self._codes.items()},
+            {rank: np.where(there, codes[answering], np.int32(NO_KEY)) for rank, codes in self._codes.items()},
+            np.where(there, self._ids[answering], np.array(None, dtype=object)),
+            cosines,
+        )
+
+    def _neighbours(self, rows: pa.Table) -> tuple[Mask, Indices]:
+        """Which neighbours each query has, and their rows among the specimens, both (queries, neighbours)."""
+        lists = rows["key_ids"].combine_chunks()
+        num = pc.list_value_length(lists).to_numpy()
+        there = np.arange(num.max())[None, :] < num[:, None]
+        answering = np.zeros(there.shape, dtype=np.int64)
+        answering[there] = self._rows_of(lists.flatten())
+        return there, answering
+
+    def names(self, rank: Rank) -> Names:
+        """The name of each code at a rank, (codes,)."""
+        return np.array(pc.unique(self._specimens[rank]).drop_null().to_pylist(), dtype=object)
+
+    @property
+    def specimens(self) -> pa.Table:
+        """Every query and key once: specimen_id, split and its names."""
+        return self._specimens
+
+    @cached_property
+    def _ids(self) -> Names:
+        return np.array(self._specimens["specimen_id"].to_pylist(), dtype=object)
+
+    @cached_property
+    def _codes(self) -> dict[Rank, Codes]:
+        return {rank: name_codes(self._specimens[rank]) for rank in RANKS}
+
+    def _rows_of(self, ids: pa.Array) -> Indices:
+        rows = pc.index_in(ids, value_set=self._specimens["specimen_id"].combine_chunks())
+        if rows.null_count:
+            stranger = pc.filter(ids, pc.is_null(rows))[0]
+            raise EmbeddingsError(f"specimen {stranger} has no labels in {SPECIMENS}", self._where)
+        return np.asarray(rows.to_numpy(), dtype=np.int64)
+
+
+def _check_lists(predictions: pa.Table, where: str) -> None:
+    """Every query has its nearest keys, and a similarity for each."""
+    keys, cosines = (pc.list_value_length(predictions[name]) for name in ("key_ids", "cosines"))
+    if keys.null_count or not keys.equals(cosines) or not pc.all(pc.greater(keys, 0)).as_py():
+        raise DamagedError(where, "a query has no keys, or not a similarity for each")
+
+
+def name_codes(names: pa.ChunkedArray) -> Codes:
+    """Numbers for names, `MISSING` for none; equal names have equal numbers."""
+    codes = pc.index_in(names, value_set=pc.unique(names).drop_null(), skip_nulls=True)
+    return np.asarray(codes.fill_null(MISSING).to_numpy(), dtype=np.int32)
+
+
+def specimen_table(ids: Sequence[str] | Names, split: Sequence[str] | Names, labels: Labels) -> pa.Table:
+    """The rows of `specimens.parquet`; names are None where missing."""
+    columns: dict[str, Sequence[str] | Names] = {"specimen_id": ids, "split": split}
+    columns |= {rank: labels[rank] for rank in RANKS}
+    return pa.table({name: pa.array(column, pa.string()) for name, column in columns.items()})
