@@ -5,6 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from orchestrator.cli_attention import attention
+from orchestrator.cli_bzsl import bzsl
+from orchestrator.cli_costs import costs
+from orchestrator.cli_evaluate import evaluate
+from orchestrator.cli_open_set import open_set
 from orchestrator.cli_train import train
 from workloads.command_line import run_command
 
@@ -136,6 +141,11 @@ def prepare(
 
 
 app.command()(train)
+app.command()(evaluate)
+app.command()(attention)
+app.command()(bzsl)
+app.command()(costs)
+app.command("open-set")(open_set)
 
 
 @app.command()
@@ -155,19 +165,6 @@ def convert(
     from orchestrator.convert_command import convert_command
 
     convert_command(source, to, tokenizer)
-
-
-@app.command()
-def evaluate(
-    run: Annotated[str, typer.Argument(help="Folder of a finished run.")],
-    data: Annotated[str, typer.Option(help="Prepared data set to measure it on.")],
-    out: Annotated[str | None, typer.Option(help="Folder to write. Default: evaluation-NAME in the run.")] = None,
-    form: Annotated[str, typer.Option("--format", help="md or json, on stdout.")] = "md",
-) -> None:
-    """Embed another data set with a trained run, and measure retrieval in every modality that both have."""
-    from orchestrator.evaluate_command import evaluate_command
-
-    evaluate_command(run, data, out, form)
 
 
 def main() -> None:

@@ -1,45 +1,214 @@
-"""Carries out `clibd evaluate`: a trained run on another prepared data set."""
+"""Carries out `clibd evaluate`: a trained run, or an OpenCLIP model, measured on a prepared data set."""
 
-import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
-from orchestrator.progress import stderr_console
-from results.render import grid, percent
+from orchestrator.embedding import Job, embed_here, embed_on_ray
+from orchestrator.evaluation_table import evaluation_notes, evaluation_table
+from orchestrator.progress import counting, stderr_console
+from orchestrator.session import ray_session, resources_here
+from results.render import records_text
 from workloads.data.prepared import DatasetFacts, PreparedDataset
-from workloads.errors import MissingPathError, ModalitiesError
-from workloads.evaluation.measure import measure
+from workloads.errors import EmbeddingsError, MissingPathError, ModalitiesError, UsageError
+from workloads.evaluation.embedded import Embedded
+from workloads.evaluation.evaluate import Questions
+from workloads.evaluation.measure import about, about_data, embedding_facts, measure_classifier, measure_embedded
+from workloads.evaluation.openclip_row import embed_openclip, openclip_row
+from workloads.evaluation.prompts import Prompts
+from workloads.evaluation.stored import REST, EmbeddingFacts, read_embedded, stored_facts, stored_parts, write_embedded
 from workloads.experiment import Experiment, open_run
+from workloads.models.clibd import Classifier
+from workloads.predictions import KeyChoice
 from workloads.record import Measurement, RunFolder
-from workloads.spec import RANKS
+from workloads.spec import Modality, Recipe
 from workloads.storage import Folder
 from workloads.training.placement import Placement
 
 
-def evaluate_command(run_address: str, data: str, out: str | None, form: str) -> None:
-    """Embed, retrieve, measure; print the top-1 accuracies."""
-    console = stderr_console()
-    run, dataset = RunFolder(Folder(run_address)), PreparedDataset(Folder(data))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """An evaluation as the command asks for it."""
+
+    model: str
+    """Run folder, or an OpenCLIP model."""
+    data: str | None
+    """Prepared data set; None measures a run's own embeddings again."""
+    out: str | None = None
+    keys: tuple[KeyChoice, ...] = ()
+    """Choices beside all keys."""
+    recipe: Recipe | None = None
+    """None: the run's."""
+    prompts: Prompts = "openai"
+    untrained: bool = False
+    with_rest: bool = False
+    """Whether named specimens that train are embedded too."""
+    again: bool = False
+    """Whether stored embeddings are of no interest."""
+    workers: int | None = None
+    address: str | None = None
+    cpu_only: bool = False
+
+
+def evaluate_command(asked: Asked, form: str) -> None:
+    """Embed, search, measure; print the top-1 accuracies."""
+    if _is_openclip(asked.model):
+        target, measurements = _evaluate_openclip(asked)
+    else:
+        target, measurements = _evaluate_run(asked)
+    if form == "md":
+        print("\n\n".join([*evaluation_notes(target), evaluation_table(measurements)]))
+    else:
+        print(records_text([asdict(row) for row in measurements], "csv" if form == "csv" else "json"))
+    stderr_console().print(f"Predictions and measurements: {target}")
+
+
+def _is_openclip(model: str) -> bool:
+    """Whether a name is that of an OpenCLIP model: hf-hub:…, NAME:TAG, or a folder in its layout."""
+    if "://" in model or (Path(model) / "spec.json").is_file():
+        return False
+    return ":" in model or (Path(model) / "open_clip_config.json").is_file()
+
+
+def _evaluate_openclip(asked: Asked) -> tuple[Folder, list[Measurement]]:
+    if asked.data is None or asked.untrained or asked.with_rest:
+        raise UsageError("an OpenCLIP model needs --data, and is measured as it is, on keys and queries alone")
+    dataset = PreparedDataset(Folder(asked.data))
+    device = _device(asked)
+    recipe = asked.recipe or "corrected"
+    row = openclip_row(asked.model, recipe, asked.prompts, device)
+    name = row.model.replace("/", "-").replace(":", "-")
+    target = _target(asked, Folder(f"evaluation-{dataset.facts.name}-{name}"))
+    name = f"{row.model}, {asked.prompts} prompts, {row.label}"
+    facts = _facts_of(dataset.facts, name, row.weights_digest, row.aligned, row.precision)
+
+    def embed() -> dict[str, Embedded]:
+        stderr_console().print(f"Embedding {dataset.facts.name} with {name}; on a CPU many prompts take long")
+        return embed_openclip(asked.model, dataset, Placement(device), recipe, asked.prompts)
+
+    parts = _embedded(target, facts, embed, asked.again)
+    model = {**about_data(dataset.facts), **asdict(row)}
+    return target, measure_embedded(target, parts, _questions(asked, recipe), model)
+
+
+def _evaluate_run(asked: Asked) -> tuple[Folder, list[Measurement]]:
+    run = RunFolder(Folder(asked.model))
     if run.state() != "finished":
-        raise MissingPathError(run_address, "finished run", "Name a run folder of a sweep, RUNS/SWEEP/RUN.")
-    experiment, facts = open_run(run), dataset.facts
-    shared = [
-        name for name in experiment.spec.modalities if name in facts.modalities and _fits(name, experiment, facts)
-    ]
+        raise MissingPathError(asked.model, "finished run", "Name a run folder, RUNS/SWEEP/RUN, or an OpenCLIP model.")
+    if asked.data is None:
+        return _measure_again(asked, run)
+    dataset, experiment = PreparedDataset(Folder(asked.data)), open_run(run)
+    kind = "untrained" if asked.untrained else "evaluation"
+    target = _target(asked, run.folder / f"{kind}-{dataset.facts.name}")
+    if isinstance(experiment.model, Classifier):
+        if asked.untrained or asked.keys or asked.with_rest:
+            raise UsageError(f"{run.id} is a classifier, which has no keys, and is measured as it was trained")
+        device = _device(asked)
+        experiment.model.to(device)
+        return target, measure_classifier(experiment, dataset, Placement(device), target)
+    modalities = _shared(experiment, dataset.facts)
+    facts = embedding_facts(run, experiment, dataset.facts, modalities, asked.untrained)
+    parts = _embedded(target, facts, lambda: _embed(asked, modalities, run.id), asked.again, asked.with_rest)
+    model = about(facts, dataset.facts.synthetic, asked.untrained)
+    return target, measure_embedded(target, parts, _questions(asked, experiment.spec.recipe), model)
+
+
+def _measure_again(asked: Asked, run: RunFolder) -> tuple[Folder, list[Measurement]]:
+    """A run's own embeddings with other questions; nothing is embedded."""
+    facts = stored_facts(run.folder)
+    if facts is None or asked.untrained or asked.again or asked.with_rest:
+        raise UsageError("without --data a finished run's own embeddings are measured; name a data set to embed it")
+    parts = {part: read_embedded(run.folder, part) for part in stored_parts(run.folder)}
+    spec = run.spec()
+    target = _target(asked, run.folder)
+    return target, measure_embedded(target, parts, _questions(asked, spec.recipe), about(facts, spec.synthetic))
+
+
+def _target(asked: Asked, usual: Folder) -> Folder:
+    """Where to write.
+
+    Raises:
+        UsageError: another run's folder, whose own measurements would be lost.
+    """
+    if asked.out is None:
+        return usual
+    target = Folder(asked.out)
+    if target.has("spec.json"):
+        raise UsageError(f"--out {asked.out} is the folder of a run, whose own measurements would be lost")
+    return target
+
+
+def _questions(asked: Asked, recipe: Recipe) -> Questions:
+    return Questions(recipe=asked.recipe or recipe, keys=tuple(dict.fromkeys(("all", *asked.keys))))
+
+
+def _embedded(
+    target: Folder,
+    facts: EmbeddingFacts,
+    embed: Callable[[], dict[str, Embedded]],
+    again: bool,
+    with_rest: bool = False,
+) -> dict[str, Embedded]:
+    """Stored embeddings where they are of the same, else new ones, which are kept.
+
+    Raises:
+        EmbeddingsError: those in the folder are of something else, and it was not said that they may go.
+    """
+    stored = None if again else stored_facts(target)
+    if stored == facts and (REST in stored_parts(target) or not with_rest):
+        stderr_console().print(f"Embeddings of {target} are used again")
+        return {part: read_embedded(target, part) for part in stored_parts(target)}
+    if stored is not None and stored != facts:
+        old, new = asdict(stored), asdict(facts)
+        names = ", ".join(f"{name} {old[name]} instead of {new[name]}" for name in old if old[name] != new[name])
+        raise EmbeddingsError(f"they are of something else ({names})", f"{target}/embeddings")
+    parts = embed()
+    write_embedded(target, facts, parts)
+    return parts
+
+
+def _embed(asked: Asked, modalities: Sequence[Modality], name: str) -> dict[str, Embedded]:
+    assert asked.data is not None
+    job = Job(
+        run=asked.model,
+        data=asked.data,
+        modalities=tuple(modalities),
+        untrained=asked.untrained,
+        with_rest=asked.with_rest,
+    )
+    what = f"Embedding {asked.data} ({', '.join(modalities)}) with {name}"
+    with counting(stderr_console(), what, "chunks") as tell:
+        if asked.workers is None and asked.address is None:
+            return embed_here(job, _device(asked).type == "cuda", tell)
+        with ray_session(asked.address):
+            return embed_on_ray(job, resources_here(asked.workers, asked.address, asked.cpu_only), tell)
+
+
+def _device(asked: Asked) -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() and not asked.cpu_only else "cpu")
+
+
+def _facts_of(
+    facts: DatasetFacts, model: str, weights: str, modalities: Sequence[Modality], precision: str
+) -> EmbeddingFacts:
+    data: dict[str, Any] = {"dataset": facts.name, "data_fingerprint": facts.fingerprint, "data_content": facts.content}
+    return EmbeddingFacts(model=model, weights=weights, modalities=tuple(modalities), precision=precision, **data)
+
+
+def _shared(experiment: Experiment, facts: DatasetFacts) -> list[Modality]:
+    """The modalities that the run and the data set have in common.
+
+    Raises:
+        ModalitiesError: there is none.
+    """
+    spec = experiment.spec
+    shared = [name for name in spec.modalities if name in facts.modalities and _fits(name, experiment, facts)]
     if not shared:
         raise ModalitiesError(facts.name, ())
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    experiment.model.to(device)
-    console.print(f"Embedding {facts.name} ({', '.join(shared)}) with {run.id}")
-    target = Folder(out) if out else run.folder / f"evaluation-{facts.name}"
-    measurements = measure(experiment, dataset, Placement.here(device), RunFolder(target), shared)
-    if form == "json":
-        print(json.dumps([asdict(row) for row in measurements], indent=1))
-    else:
-        print(_table(measurements))
-    console.print(f"Predictions and measurements: {target}")
+    return shared
 
 
 def _fits(modality: str, experiment: Experiment, facts: DatasetFacts) -> bool:
@@ -50,22 +219,3 @@ def _fits(modality: str, experiment: Experiment, facts: DatasetFacts) -> bool:
     if modality == "dna" and experiment.spec.dna.kind == "features":
         return towers.dna_feature_size == facts.dna_feature_size
     return modality != "dna" or facts.barcodes
-
-
-def _table(measurements: Sequence[Measurement]) -> str:
-    """Top-1 accuracies by rank, with chance beside where there is one."""
-    measurements = [m for m in measurements if m.metric.endswith("top1")]
-    places = dict.fromkeys((m.partition, m.query, m.key, m.species, m.average) for m in measurements)
-    value = {(m.method, m.partition, m.query, m.key, m.species, m.average, m.level): m.value for m in measurements}
-    body = [
-        [
-            place[0],
-            f"{place[1]} to {place[2]}",
-            *place[3:],
-            *(percent(value.get(("clibd", *place, rank))) for rank in RANKS),
-            percent(value.get(("random_key", *place, "species"))),
-        ]
-        for place in places
-    ]
-    headers = ["Partition", "Retrieval", "Species", "Average", *RANKS, "chance (species)"]
-    return f"Top-1 accuracy, percent\n\n{grid(headers, body)}"

@@ -23,15 +23,21 @@ SEED = 3
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread() -> None:
+def _one_thread_of_libraries() -> None:
     """Tiny arrays are slower on several threads than on one, much so beside other work."""
     import faiss
-    import torch
     from threadpoolctl import threadpool_limits
 
-    torch.set_num_threads(1)
     faiss.omp_set_num_threads(1)
     threadpool_limits(1)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_of_torch() -> None:
+    """Before each test: numba, which UMAP runs on, sets the threads of all of OpenMP anew, and sums then differ."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 def plain_run(work: Work, shards: Sequence[Shard]) -> Iterable[ShardReport]:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from workloads.evaluation.accuracy import Place, accuracies, harmonic_mean, random_key_accuracies
+from workloads.evaluation.accuracy import Place, accuracies, harmonic_mean
+from workloads.evaluation.baselines import random_key_accuracies
 from workloads.record import Measurement
 from workloads.spec import RANKS
 

@@ -7,18 +7,23 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from orchestrator.evaluate_command import evaluate_command
+from orchestrator.evaluate_command import Asked, evaluate_command
 from workloads.data.collect import collect
 from workloads.data.partition import partition
 from workloads.data.preparation import Wanted, prepare
 from workloads.data.prepared import PreparedDataset
 from workloads.data.sources.tables import table_source
 from workloads.data.specimen_table import SpecimenTable
+from workloads.errors import EmbeddingsError, UsageError
+from workloads.evaluation.evaluate import Questions
+from workloads.evaluation.measure import measure, measure_embedded
+from workloads.evaluation.stored import read_embedded, stored_facts, stored_parts
 from workloads.experiment import open_experiment, write_inputs
 from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
 from workloads.training.checkpoint import save_weights
+from workloads.training.placement import Placement
 
 PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "real" / "bioscan1m_species_images"
 
@@ -46,11 +51,12 @@ def test_real_photographs_are_embedded_and_retrieved(
     facts = prepare(table, target, Wanted(name="photographs", image_size=64), map)
     assert sum(facts.num_specimens.values()) == 136
 
-    evaluate_command(str(run.folder), str(target), None, "json")
+    evaluate_command(Asked(model=str(run.folder), data=str(target)), "json")
 
     rows = json.loads(capsys.readouterr().out)
     own = [row for row in rows if row["method"] == "clibd"]
-    assert {(row["query"], row["key"]) for row in own} == {("image", "image"), ("image", "text")}
+    assert {row["query"] for row in own} == {"image", "text"}
+    assert {row["key"] for row in own} == {"image", "text", "species_text"}
     assert {row["partition"] for row in own} == {"val", "test"}
     written = RunFolder(run.folder / "evaluation-photographs")
     assert len(written.measurements()) == len(rows)
@@ -70,12 +76,16 @@ def test_a_classifier_is_measured_over_its_species_and_not_by_retrieval(
     save_weights(folder.folder, experiment.model)
     folder.finish("finished")
 
-    evaluate_command(str(folder.folder), str(tiny_dataset.folder), None, "md")
+    evaluate_command(Asked(model=str(folder.folder), data=str(tiny_dataset.folder)), "md")
 
     assert "image to classes" in capsys.readouterr().out
     written = RunFolder(folder.folder / "evaluation-tiny")
     assert {row.metric for row in written.measurements()} == {"classifier_top1", "classifier_top5"}
     assert written.folder.has("classifier.parquet")
+    asked = Asked(model=str(folder.folder), data=str(tiny_dataset.folder))
+    for more in (replace(asked, untrained=True), replace(asked, keys=("own",)), replace(asked, with_rest=True)):
+        with pytest.raises(UsageError, match="is a classifier, which has no keys"):
+            evaluate_command(more, "md")
 
 
 def test_barcodes_are_left_out_where_the_data_set_has_none(
@@ -90,6 +100,101 @@ def test_barcodes_are_left_out_where_the_data_set_has_none(
             write(batch)
     prepare(bare, Folder(tmp_path / "bare"), Wanted(name="bare", image_size=64), map)
 
-    evaluate_command(str(run.folder), str(tmp_path / "bare"), None, "json")
+    evaluate_command(Asked(model=str(run.folder), data=str(tmp_path / "bare")), "json")
 
-    assert {row["query"] for row in json.loads(capsys.readouterr().out)} == {"image"}
+    assert {row["query"] for row in json.loads(capsys.readouterr().out)} == {"image", "text"}
+
+
+def test_embeddings_are_made_once_and_those_of_another_model_are_never_taken_for_them(
+    run: RunFolder, tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = Asked(model=str(run.folder), data=str(tiny_dataset.folder))
+    evaluate_command(asked, "md")
+    first = capsys.readouterr()
+    evaluate_command(replace(asked, keys=("own",)), "md")
+    second = capsys.readouterr()
+    assert "used again" in second.err
+    assert "used again" not in first.err
+    assert "SYNTHETIC" in first.out
+    assert "left out there" in first.out
+    assert "Keys" in second.out
+
+    other = open_experiment(replace(tiny_spec, seed=tiny_spec.seed + 1), tiny_dataset)
+    save_weights(run.folder, other.model)
+    with pytest.raises(EmbeddingsError, match=r"weights \w+ instead of \w+.*--again"):
+        evaluate_command(asked, "md")
+    evaluate_command(replace(asked, again=True), "csv")
+    assert capsys.readouterr().out.splitlines()[0].startswith("method,partition,")
+
+
+def test_the_untrained_form_of_a_run_has_a_folder_of_its_own(
+    run: RunFolder, tiny_dataset: PreparedDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate_command(Asked(model=str(run.folder), data=str(tiny_dataset.folder), untrained=True), "md")
+    assert "before training" in capsys.readouterr().out
+    assert (run.folder / "untrained-tiny").read_json("evaluation.json")["untrained"] is True
+
+
+def test_a_run_s_own_embeddings_are_measured_again_without_its_data(
+    run: RunFolder, tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UsageError, match="name a data set"):
+        evaluate_command(Asked(model=str(run.folder), data=None), "md")
+    measure(open_experiment(tiny_spec, tiny_dataset), tiny_dataset, Placement(), run)
+    before = run.measurements()
+    evaluate_command(Asked(model=str(run.folder), data=None, keys=("seen",), recipe="authors"), "json")
+    again = json.loads(capsys.readouterr().out)
+    assert {row["keys"] for row in again} == {"all", "seen"}
+    same = {(r.partition, r.query, r.key, r.level, r.average, r.species, r.metric, r.method): r.value for r in before}
+    assert [
+        row for row in again if row["keys"] == "all" and row["method"] == "clibd" and row["level"] == "species"
+    ] != []
+    for row in again:
+        if row["keys"] == "all" and row["level"] == "species":
+            at = tuple(row[name] for name in ("partition", "query", "key", "level", "average", "species", "metric"))
+            assert row["value"] == pytest.approx(same[(*at, row["method"])], abs=1e-12)
+    about = run.folder.read_json("evaluation.json")
+    assert about["missing_rank"] == "a_class"
+
+    evaluate_command(Asked(model=str(run.folder), data=None, out=f"{run.folder}/beside"), "md")
+    beside = (run.folder / "beside").read_json("evaluation.json")
+    assert beside == {**about, "recipe": "corrected", "missing_rank": "left_out", "keys": ["all"]}
+    assert run.folder.read_json("evaluation.json") == about
+    with pytest.raises(UsageError, match="name a data set"):
+        evaluate_command(Asked(model=str(run.folder), data=None, with_rest=True), "md")
+
+
+def test_rules_that_were_not_written_are_made_anew(
+    run: RunFolder, tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    measure(open_experiment(tiny_spec, tiny_dataset), tiny_dataset, Placement(), run)
+    before = run.folder.read_json("evaluation.json")
+    run.folder.remove("evaluation.json")  # as if measuring had been interrupted
+    evaluate_command(Asked(model=str(run.folder), data=None), "md")
+    assert run.folder.read_json("evaluation.json") == before
+
+
+def test_a_question_that_cannot_be_asked_costs_no_answers(
+    run: RunFolder, tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec
+) -> None:
+    measure(open_experiment(tiny_spec, tiny_dataset), tiny_dataset, Placement(), run)
+    files = {name: run.folder.read(name) for name in ("evaluation.json", "predictions.parquet")}
+    facts = stored_facts(run.folder)
+    assert facts is not None
+    parts = {part: read_embedded(run.folder, part) for part in stored_parts(run.folder)}
+    parts["keys"] = parts["keys"].take(parts["keys"].subset == "seen")
+    with pytest.raises(UsageError, match="no keys of unseen species"):
+        measure_embedded(run.folder, parts, Questions(keys=("unseen",)), {})
+    assert {name: run.folder.read(name) for name in files} == files
+
+
+def test_the_measurements_of_a_run_are_not_overwritten_by_those_of_another(
+    run: RunFolder, tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, tmp_path: Path
+) -> None:
+    other = RunFolder(Folder(tmp_path / "other"))
+    other.begin(replace(tiny_spec, seed=tiny_spec.seed + 1), {}, {})
+    for data in (str(tiny_dataset.folder), None):
+        measure(open_experiment(tiny_spec, tiny_dataset), tiny_dataset, Placement(), run)
+        with pytest.raises(UsageError, match="folder of a run"):
+            evaluate_command(Asked(model=str(run.folder), data=data, out=str(other.folder)), "md")
+    assert not other.folder.has("measurements.parquet")

@@ -9,8 +9,10 @@ import pytest
 from workloads.data.preparation import Wanted, prepare
 from workloads.data.prepared import PreparedDataset
 from workloads.data.specimen_table import SpecimenTable
-from workloads.evaluation.evaluate import Evaluation, evaluate
+from workloads.evaluation.embed import all_splits, embed_parts, parts_of
+from workloads.evaluation.evaluate import Questions, evaluate_embedded
 from workloads.evaluation.floors import compute_floors
+from workloads.evaluation.stored import queries_of
 from workloads.experiment import open_experiment
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
@@ -60,11 +62,28 @@ def test_a_data_set_is_measured_on_the_keys_and_queries_of_its_protocol(
     tmp_path: Path,
 ) -> None:
     dataset = prepared_under(protocol, synthetic_table(tmp_path / "specimens.parquet", 150, 3), tmp_path)
-    found: Evaluation = evaluate(open_experiment(tiny_spec, dataset), dataset, Placement())
-    assert set(found.embeddings["keys"]["split"].to_pylist()) == keys
+    parts = embed_parts(open_experiment(tiny_spec, dataset), dataset, Placement())
+    assert set(parts["keys"].split) == keys
+    found = evaluate_embedded(parts["keys"], queries_of(parts), Questions(pairs=[("image", "dna")]))
     measured = {(row.partition, row.species) for row in found.measurements}
     assert places <= measured
     assert {(row.partition, row.species) for row in compute_floors(dataset)} == measured
     if protocol == "insect":
         assert {partition for partition, _ in measured} == {"test"}
         assert "unseen" not in {species for _, species in measured}
+
+
+@pytest.mark.parametrize(("protocol", "rest"), [("clibd", {"train_seen"}), ("insect", {"test_unseen"})])
+def test_zero_shot_learning_gets_what_neither_answers_nor_asks(
+    protocol: str, rest: set[str], synthetic_table: Callable[[Path, int, int], SpecimenTable], tmp_path: Path
+) -> None:
+    table = synthetic_table(tmp_path / "specimens.parquet", 150, 3)
+    if protocol == "insect":
+        dataset = prepared_under(protocol, table, tmp_path)
+    else:
+        prepare(table, Folder(tmp_path / "data"), Wanted(name="own", image_size=32), map)
+        dataset = PreparedDataset(Folder(tmp_path / "data"))
+    parts = parts_of(dataset, with_rest=True)
+    assert set(parts["rest"]) == rest
+    assert "rest" not in parts_of(dataset)
+    assert len(all_splits(parts)) == sum(map(len, parts.values()))

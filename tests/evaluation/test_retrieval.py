@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from workloads.errors import UsageError
+from workloads.errors import EmbeddingsError, UsageError
 from workloads.evaluation.retrieval import nearest_keys
 
 Rows = npt.NDArray[np.float32]
@@ -93,5 +93,5 @@ def test_without_keys_there_is_nothing_to_search() -> None:
 def test_embeddings_that_are_not_finite_are_refused(value: float, among: str) -> None:
     good, bad = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)
     bad[1, 2] = value
-    with pytest.raises(UsageError, match="not finite"):
+    with pytest.raises(EmbeddingsError, match="not finite"):
         nearest_keys(*((bad, good) if among == "queries" else (good, bad)))

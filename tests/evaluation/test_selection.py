@@ -16,9 +16,10 @@ from workloads.data.prepared import PreparedDataset
 from workloads.data.schema import PROTOCOLS
 from workloads.errors import SpecError
 from workloads.evaluation.accuracy import Labels, harmonic_mean
-from workloads.evaluation.evaluate import evaluate
+from workloads.evaluation.embed import embed_parts
+from workloads.evaluation.embedded import PAIRS
+from workloads.evaluation.evaluate import Questions, evaluate_embedded
 from workloads.evaluation.selection import (
-    PAIRS,
     Rule,
     all_accuracies,
     check_selection,
@@ -242,11 +243,13 @@ def with_rule(experiment: Experiment, rule: Rule | Literal["last"]) -> Experimen
 def test_the_score_is_what_the_evaluation_measures_on_validation(
     experiment: Experiment, tiny_dataset: PreparedDataset
 ) -> None:
+    parts = embed_parts(experiment, tiny_dataset, Placement())
+    queries = {part: parts[part] for part in ("val", "test")}
     [expected] = [
         row.value
-        for row in evaluate(experiment, tiny_dataset, Placement()).measurements
+        for row in evaluate_embedded(parts["keys"], queries, Questions(pairs=[("image", "dna")])).measurements
         if (row.method, row.partition, row.query, row.key) == ("clibd", "val", "image", "dna")
-        and (row.level, row.average, row.species) == ("species", "macro", "harmonic_mean")
+        and (row.level, row.average, row.species, row.metric) == ("species", "macro", "harmonic_mean", "top1")
     ]
     assert validation_score(with_rule(experiment, "image_to_dna"), tiny_dataset, Placement()) == expected
 

@@ -1,36 +1,67 @@
-"""From a trained model to its measurements: embed, retrieve, compare labels.
+"""From embeddings to predictions and measurements: search, compare labels, and say what was asked.
 
-Every query is searched among all keys, those of seen and of unseen species together (paper, section 4.2).
+Every query is searched among all keys, those of seen and of unseen species together (paper, section 4.2), unless other
+keys are asked for. Embeddings may come from a run or from any other model (`workloads.evaluation.openclip_row`).
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
-from workloads.data.batches import Specimens
-from workloads.data.prepared import PreparedDataset
-from workloads.errors import MissingPathError
-from workloads.evaluation.accuracy import Place, accuracies, random_key_accuracies
-from workloads.evaluation.embed import embed
-from workloads.evaluation.retrieval import nearest_keys
-from workloads.experiment import Experiment
-from workloads.models.clibd import Classifier, Clibd
-from workloads.record import Measurement, RunFolder, measurements_to_table
-from workloads.spec import Modality
-from workloads.training.placement import Placement
-
-RETRIEVALS: tuple[tuple[Modality, Modality], ...] = (
-    ("dna", "dna"),
-    ("image", "image"),
-    ("image", "dna"),
-    ("image", "text"),
+from workloads.errors import EmbeddingsError, ModalitiesError, UsageError
+from workloads.evaluation.accuracy import KS, Values, accuracies_of
+from workloads.evaluation.baselines import BASELINES, baseline_measurements, baseline_scores
+from workloads.evaluation.embedded import (
+    PAIRS,
+    SPECIES_TEXT_PAIRS,
+    Embedded,
+    Indices,
+    Keys,
+    has_feature,
+    key_features,
+    key_specimens,
+    query_features,
 )
-"""Query and key modalities of the paper's retrieval tables. Text never asks: it holds the answer."""
+from workloads.evaluation.retrieval import nearest_keys
+from workloads.intervals import interval_ends, with_ends, with_intervals
+from workloads.predictions import (
+    MISSING_RANK,
+    Answers,
+    Floats,
+    KeyChoice,
+    MissingRank,
+    Names,
+    Place,
+    Predictions,
+    prediction_table,
+    specimen_table,
+)
+from workloads.record import Measurement
+from workloads.spec import RANKS, Rank, Recipe
 
-Embeddings = dict[Modality, npt.NDArray[np.float32]]
+NUM_NEIGHBOURS = max(KS)
+
+Pair = tuple[str, str]
+ALL_PAIRS: tuple[Pair, ...] = (*PAIRS, *SPECIES_TEXT_PAIRS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Questions:
+    """What an evaluation asks."""
+
+    recipe: Recipe = "corrected"
+    """Decides what a missing label does (`workloads.predictions.MISSING_RANK`)."""
+    pairs: Sequence[Pair] = ALL_PAIRS
+    """Query and key features; those that the embeddings do not have are left out."""
+    keys: tuple[KeyChoice, ...] = ("all",)
+    """Which keys each query is searched among, one evaluation for each."""
+
+    @property
+    def missing(self) -> MissingRank:
+        """What a query without a label at a rank does there."""
+        return MISSING_RANK[self.recipe]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,106 +69,129 @@ class Evaluation:
     """What an evaluation leaves."""
 
     measurements: list[Measurement]
-    predictions: pa.Table
-    """One row per query, partition and retrieval: ids and cosines of the nearest keys."""
-    embeddings: dict[str, pa.Table]
-    """By `keys`, `val` and `test`."""
+    predictions: Predictions
 
 
-def evaluate(
-    experiment: Experiment,
-    dataset: PreparedDataset,
-    placement: Placement,
-    modalities: Sequence[Modality] | None = None,
-) -> Evaluation:
-    """Measure a model on the query splits that the data set has; called on every worker of a group alike.
+def evaluate_embedded(keys: Embedded, queries: Mapping[str, Embedded], questions: Questions) -> Evaluation:
+    """Measure embeddings.
 
     Args:
-        experiment: with the trained model, on `placement.device`.
-        dataset: with key and query splits.
-        placement: this worker's.
-        modalities: which to embed; None for all of the spec.
+        keys: everything that answers.
+        queries: by partition.
+        questions: what is asked of them.
 
     Raises:
-        MissingPathError: the data set has no keys, or no queries in either partition.
+        EmbeddingsError: queries and keys share no space, or one id stands for two specimens.
+        ModalitiesError: not one of the pairs can be asked.
+        UsageError: there are no queries, or no keys of the kind that is asked for.
     """
-    keys = experiment.specimens(dataset, dataset.facts.splits.keys, modalities)
-    embedded_keys = _embed_all(experiment.model, keys, placement)
-    found = Evaluation([], pa.table({}), {"keys": _embedding_table(keys, embedded_keys)})
-    predictions = []
-    for part, splits in dataset.facts.splits.queries.items():
-        try:
-            queries = experiment.specimens(dataset, list(splits.values()), modalities)
-        except MissingPathError:
-            continue  # a small data set may have no queries in one of the two partitions
-        embedded = _embed_all(experiment.model, queries, placement)
-        found.embeddings[part] = _embedding_table(queries, embedded)
-        predictions += _retrieve(part, queries, embedded, keys, embedded_keys, found.measurements)
-    if not predictions:
-        raise MissingPathError(str(dataset.folder), "queries", "Prepare more specimens of each species.")
-    return Evaluation(found.measurements, pa.concat_tables(predictions), found.embeddings)
+    predictions = find_answers(keys, queries, questions)
+    return Evaluation(measure_predictions(predictions, keys, queries, questions), predictions)
 
 
-def _embed_all(model: Clibd | Classifier, specimens: Specimens, placement: Placement) -> Embeddings:
-    return {name: embed(model, specimens, name, placement) for name in specimens.modalities}
-
-
-def _retrieve(
-    part: str,
-    queries: Specimens,
-    query_embeddings: Embeddings,
-    keys: Specimens,
-    key_embeddings: Embeddings,
-    measurements: list[Measurement],
-) -> list[pa.Table]:
-    """Every retrieval of one partition; adds to the measurements."""
-    subset = np.array([name.split("_")[1] for name in queries.split], dtype=object)
+def find_answers(keys: Embedded, queries: Mapping[str, Embedded], questions: Questions) -> Predictions:
+    """Search everything that is asked; arguments and errors as for `evaluate_embedded`."""
+    if not queries:
+        raise UsageError("there are no queries in these embeddings; prepare more specimens of each species")
     tables = []
-    for query, key in RETRIEVALS:
-        if query not in query_embeddings or key not in key_embeddings:
-            continue
-        indices, cosines = nearest_keys(query_embeddings[query], key_embeddings[key])
-        where = Place(part, query, key)
-        measurements += accuracies(queries.labels, keys.labels, indices[:, 0], subset, where)
-        measurements += random_key_accuracies(queries.labels, keys.labels, subset, where)
-        tables.append(_prediction_table(queries, subset, keys.ids[indices], cosines, where))
-    return tables
+    for part, asking in queries.items():
+        for place, found, cosines in _retrievals(part, asking, keys, questions):
+            tables.append(prediction_table(place, asking.ids, asking.subset, found, cosines))
+    if not tables:
+        modalities = set(keys.rows).union(*(asking.rows for asking in queries.values()))
+        raise ModalitiesError("the embeddings", sorted(modalities))
+    return Predictions(pa.concat_tables(tables), _specimens(keys, queries))
 
 
-def _prediction_table(
-    queries: Specimens,
-    subset: npt.NDArray[np.object_],
-    key_ids: npt.NDArray[np.object_],
-    cosines: npt.NDArray[np.float32],
-    where: Place,
-) -> pa.Table:
-    constant = {
-        name: pa.array([value] * len(queries), pa.string())
-        for name, value in (("partition", where.partition), ("query", where.query), ("key", where.key))
-    }
-    return pa.table(
-        {
-            "specimen_id": pa.array(queries.ids.tolist(), pa.string()),
-            "species": pa.array(subset.tolist(), pa.string()),
-            **constant,
-            "key_ids": pa.array(key_ids.tolist(), pa.list_(pa.string())),
-            "cosines": pa.array(list(cosines), pa.list_(pa.float32())),
-        }
-    )
+def measure_predictions(
+    predictions: Predictions, keys: Embedded, queries: Mapping[str, Embedded], questions: Questions
+) -> list[Measurement]:
+    """Every number that follows from predictions, with its 95 % interval, and the baselines of each retrieval."""
+    missing = questions.missing
+    answers = [predictions.answers(place) for place in predictions.places]
+    rows = [row for one in answers for row in accuracies_of(one, missing)]
+    return [*with_intervals(rows, answers, missing), *_baselines(answers, keys, queries, missing)]
 
 
-def _embedding_table(specimens: Specimens, embedded: Embeddings) -> pa.Table:
-    columns: dict[str, pa.Array] = {}
-    for name, rows in embedded.items():
-        columns[name] = pa.array(list(rows), pa.list_(pa.float32()))
-    ids = pa.array(specimens.ids.tolist(), pa.string())
-    splits = pa.array(specimens.split.tolist(), pa.string())
-    return pa.table({"specimen_id": ids, "split": splits, **columns})
+def _retrievals(
+    part: str, queries: Embedded, keys: Embedded, questions: Questions
+) -> Iterator[tuple[Place, Names, Floats]]:
+    """Every search of one partition: key ids and cosines, (queries, neighbours)."""
+    for choice in questions.keys:
+        for query, key in questions.pairs:
+            if not (has_feature(queries, query) and has_feature(keys, key)):
+                continue
+            asked, offered = query_features(queries, query), key_features(keys, key)
+            yield Place(part, query, key, keys=choice), *_search(asked, offered, queries.subset, keys, choice)
 
 
-def write_evaluation(run: RunFolder, evaluation: Evaluation) -> None:
-    """Put an evaluation into a run folder."""
-    for name, table in evaluation.embeddings.items():
-        (run.folder / "embeddings").write_table(f"{name}.parquet", table)
-    run.folder.write_table("predictions.parquet", evaluation.predictions)
-    run.folder.write_table("measurements.parquet", measurements_to_table(evaluation.measurements))
+def _search(asked: Floats, offered: Keys, subset: Names, keys: Embedded, choice: KeyChoice) -> tuple[Names, Floats]:
+    """Ids and cosines of the nearest keys among those of the choice; None and NaN where there are fewer."""
+    ids = np.full((len(asked), NUM_NEIGHBOURS), None, dtype=object)
+    cosines = np.full((len(asked), NUM_NEIGHBOURS), np.nan, dtype=np.float32)
+    for rows, members in _groups(subset, keys.subset[offered.specimen], choice):
+        indices, found = nearest_keys(asked[rows], offered.rows[members], NUM_NEIGHBOURS)
+        width = indices.shape[1]
+        ids[rows[:, None], np.arange(width)] = keys.ids[offered.specimen[members[indices]]]
+        cosines[rows[:, None], np.arange(width)] = found
+    return ids, cosines
+
+
+def _groups(asking: Names, answering: Names, choice: KeyChoice) -> Iterator[tuple[Indices, Indices]]:
+    """Rows of queries, and the keys that they are searched among."""
+    everyone = np.arange(len(asking))
+    kinds = {"all": (None,), "seen": ("seen",), "unseen": ("unseen",), "own": ("seen", "unseen")}[choice]
+    for kind in kinds:
+        members = np.arange(len(answering)) if kind is None else np.flatnonzero(answering == kind)
+        rows = everyone if choice != "own" else np.flatnonzero(asking == kind)
+        if len(rows) and not len(members):
+            raise UsageError(f"there are no keys of {kind} species, so `--keys {choice}` has nothing to search among")
+        if len(rows):
+            yield rows, members
+
+
+def _baselines(
+    answers: Sequence[Answers], keys: Embedded, queries: Mapping[str, Embedded], missing: MissingRank
+) -> list[Measurement]:
+    """Chance and majority of every retrieval; those that offer the same specimens as keys have the same."""
+    known: dict[tuple[str, KeyChoice, bytes], list[Measurement]] = {}
+    rows: list[Measurement] = []
+    for one in answers:
+        place, asking = one.place, queries[one.place.partition]
+        offered = key_specimens(keys, place.key)
+        same = (place.partition, place.keys, offered.tobytes())
+        if same not in known:
+            scores = _baseline_scores(asking, keys, offered, place.keys, missing)
+            measured = baseline_measurements(asking.labels, scores, asking.subset, place, missing)
+            numbers = [(replace(place, method=method), metric) for method, metric in BASELINES]
+            known[same] = with_ends(measured, interval_ends(one, numbers, scores, missing))
+        rows += [replace(row, query=place.query, key=place.key) for row in known[same]]
+    return rows
+
+
+def _baseline_scores(
+    queries: Embedded, keys: Embedded, specimen: Indices, choice: KeyChoice, missing: MissingRank
+) -> dict[Rank, Values]:
+    """By rank what each query scores, (queries, baselines)."""
+    found = {rank: np.zeros((len(queries), len(BASELINES))) for rank in RANKS}
+    for asking, members in _groups(queries.subset, keys.subset[specimen], choice):
+        offered = {str(rank): keys.labels[rank][specimen[members]] for rank in RANKS}
+        asked = {str(rank): queries.labels[rank][asking] for rank in RANKS}
+        for rank, scores in baseline_scores(asked, offered, missing).items():
+            found[rank][asking] = scores
+    return found
+
+
+def _specimens(keys: Embedded, queries: Mapping[str, Embedded]) -> pa.Table:
+    """Every specimen once.
+
+    Raises:
+        EmbeddingsError: one id stands for two.
+    """
+    parts = [keys, *queries.values()]
+    ids = np.concatenate([part.ids for part in parts])
+    names, count = np.unique(ids.astype(str), return_counts=True)
+    if (count > 1).any():
+        raise EmbeddingsError(f"the id {names[count.argmax()]} stands for {count.max()} specimens")
+    labels = {str(rank): np.concatenate([part.labels[rank] for part in parts]) for rank in RANKS}
+    return specimen_table(ids, np.concatenate([part.split for part in parts]), labels)

@@ -16,7 +16,8 @@ from PIL import Image
 from workloads.data.barcode import kmer_counts
 from workloads.data.prepared import PreparedDataset, labels_of
 from workloads.errors import MissingPathError
-from workloads.evaluation.accuracy import Place, accuracies, random_key_accuracies
+from workloads.evaluation.accuracy import Place, accuracies
+from workloads.evaluation.baselines import random_key_accuracies
 from workloads.evaluation.retrieval import nearest_keys
 from workloads.record import Measurement
 from workloads.spec import RANKS

@@ -1,43 +1,132 @@
 """Measures a trained model by its objective, and puts what comes out into a run folder."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from workloads.data.prepared import PreparedDataset
+import numpy as np
+
+from workloads.data.prepared import DatasetFacts, PreparedDataset
+from workloads.evaluation.accuracy import KS
 from workloads.evaluation.classification import evaluate_classifier
-from workloads.evaluation.evaluate import evaluate, write_evaluation
+from workloads.evaluation.embed import embed_parts
+from workloads.evaluation.embedded import Embedded
+from workloads.evaluation.evaluate import Questions, evaluate_embedded
+from workloads.evaluation.stored import KEYS, EmbeddingFacts, queries_of, write_embedded
 from workloads.experiment import Experiment
 from workloads.models.clibd import Classifier
+from workloads.recipes import evaluation_precision
 from workloads.record import Measurement, RunFolder, measurements_to_table
-from workloads.spec import Modality
+from workloads.spec import RANKS, Modality
+from workloads.storage import Folder
+from workloads.training.checkpoint import MODEL
 from workloads.training.placement import Placement
 
+EVALUATION = "evaluation.json"
 
-def measure(
-    experiment: Experiment,
-    dataset: PreparedDataset,
-    placement: Placement,
-    target: RunFolder,
-    modalities: Sequence[Modality] | None = None,
-) -> list[Measurement]:
-    """Accuracies of a classifier over its species, or of retrieval for any other model.
+
+def measure(experiment: Experiment, dataset: PreparedDataset, placement: Placement, run: RunFolder) -> None:
+    """Measure a run on its own data set; the first worker writes, with the weights already in the folder.
 
     Args:
         experiment: with the trained model, on `placement.device`.
         dataset: with query splits.
-        placement: this worker's; the first one writes.
-        target: where predictions and measurements go.
-        modalities: which to embed; None for all of the spec.
+        placement: this worker's.
+        run: where embeddings, predictions and measurements go.
 
     Raises:
         MissingPathError: the data set has no queries to measure with.
     """
     if isinstance(experiment.model, Classifier):
-        measurements, predictions = evaluate_classifier(experiment, dataset, placement)
-        if placement.rank == 0:
-            target.folder.write_table("classifier.parquet", predictions)
-            target.folder.write_table("measurements.parquet", measurements_to_table(measurements))
-        return measurements
-    found = evaluate(experiment, dataset, placement, modalities)
+        measure_classifier(experiment, dataset, placement, run.folder)
+        return
+    parts = embed_parts(experiment, dataset, placement)
     if placement.rank == 0:
-        write_evaluation(target, found)
+        facts = embedding_facts(run, experiment, dataset.facts, experiment.spec.modalities)
+        write_embedded(run.folder, facts, parts)
+        questions = Questions(recipe=experiment.spec.recipe)
+        measure_embedded(run.folder, parts, questions, about(facts, dataset.facts.synthetic))
+
+
+def measure_classifier(
+    experiment: Experiment, dataset: PreparedDataset, placement: Placement, folder: Folder
+) -> list[Measurement]:
+    """Measure a classifier over its species; the first worker writes."""
+    measurements, predictions = evaluate_classifier(experiment, dataset, placement)
+    if placement.rank == 0:
+        folder.write_table("classifier.parquet", predictions)
+        folder.write_table("measurements.parquet", measurements_to_table(measurements))
+    return measurements
+
+
+def measure_embedded(
+    folder: Folder, parts: Mapping[str, Embedded], questions: Questions, model: Mapping[str, Any]
+) -> list[Measurement]:
+    """Measure embeddings and write predictions, measurements and evaluation.json.
+
+    Args:
+        folder: of the evaluation.
+        parts: `keys`, and the queries by partition.
+        questions: what is asked.
+        model: what evaluation.json says of the model and its data beside.
+    """
+    queries = queries_of(parts)
+    found = evaluate_embedded(parts[KEYS], queries, questions)
+    folder.remove(EVALUATION)  # written last, so that it stands for files that belong together
+    found.predictions.write(folder)
+    folder.write_table("measurements.parquet", measurements_to_table(found.measurements))
+    asked = {
+        "recipe": questions.recipe,
+        "missing_rank": questions.missing,
+        "keys": list(questions.keys),
+        "ks": list(KS),
+        "num_specimens": {part: len(embedded) for part, embedded in parts.items()},
+        "num_without_name": {part: _without_name(embedded) for part, embedded in queries.items()},
+    }
+    folder.write_json(EVALUATION, {**model, **asked})
     return found.measurements
+
+
+def embedding_facts(
+    run: RunFolder,
+    experiment: Experiment,
+    facts: DatasetFacts,
+    modalities: Sequence[Modality],
+    untrained: bool = False,
+) -> EmbeddingFacts:
+    """What the embeddings of a run are of; of an untrained one there are no stored weights."""
+    weights = "untrained" if untrained else hashlib.sha256(run.folder.read(MODEL)).hexdigest()
+    return EmbeddingFacts(
+        model=run.id,
+        weights=weights,
+        dataset=facts.name,
+        data_fingerprint=facts.fingerprint,
+        data_content=facts.content,
+        modalities=tuple(modalities),
+        precision=evaluation_precision(experiment.spec),
+    )
+
+
+def about(facts: EmbeddingFacts, synthetic: bool, untrained: bool = False) -> dict[str, Any]:
+    """What evaluation.json says of a CLIBD model."""
+    return {
+        "model": "CLIBD",
+        "run": facts.model,
+        "weights_digest": facts.weights,
+        "aligned": list(facts.modalities),
+        "untrained": untrained,
+        "precision": facts.precision,
+        "dataset": facts.dataset,
+        "data_fingerprint": facts.data_fingerprint,
+        "synthetic": synthetic,
+    }
+
+
+def about_data(dataset: DatasetFacts) -> dict[str, Any]:
+    """What evaluation.json says of the specimens."""
+    return {"dataset": dataset.name, "data_fingerprint": dataset.fingerprint, "synthetic": dataset.synthetic}
+
+
+def _without_name(embedded: Embedded) -> dict[str, int]:
+    """Queries without a name, by rank."""
+    return {rank: int(np.count_nonzero([name is None for name in embedded.labels[rank]])) for rank in RANKS}

@@ -1,69 +1,207 @@
-"""The nearest keys of every query by cosine, exactly, ties to the lowest index."""
+"""The nearest keys of every query by cosine, exactly, ties to the lowest index.
 
-import faiss
+The similarity of two rows is their inner product, summed in fp64 and rounded to fp32: a number of these two alone, in
+whatever order a matrix product adds, so that ties are ties with any search. A fast search proposes candidates, and a
+bound on its error proves that no other key can be among the nearest; where it proves nothing, a slower one looks again:
+
+    bf16 products of all pairs  ─unproved─▶  faiss, fp32  ─unproved─▶  fp64 products of all pairs
+"""
+
 import numpy as np
 import numpy.typing as npt
 
-from workloads.errors import UsageError
+from workloads.errors import EmbeddingsError, UsageError
+from workloads.evaluation.candidates import (
+    Proposal,
+    around_their_mean,
+    by_faiss,
+    coarse_search,
+    fp64_error,
+    in_fp64,
+    longest,
+    pieces,
+)
 
 Indices = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
 
 NUM_NEIGHBOURS = 5
+_CHUNK = 1024
+"""Queries at a time, at most."""
+_MOST_PAIRS = 2**25
+"""Pairs at a time: their products take 64 MB in bf16 and 256 MB in fp64, however many keys there are."""
+_FEW_PAIRS = 20_000_000
+"""Below this many pairs faiss is done before a bf16 copy of the keys is made."""
+_WORTH_IT = 0.5
+"""Share of proved queries below which the coarse search is given up for the remaining ones."""
+_ROUNDING = 2.0**-23
+"""Largest relative difference that rounding two similarities to fp32 can hide."""
+_UNDERFLOW = 2.0**-126
+"""What a product in fp32 or bf16 loses at most by being too small; rows of unit length never notice."""
 
 
-def nearest_keys(queries: Floats, keys: Floats, num_neighbours: int = NUM_NEIGHBOURS) -> tuple[Indices, Floats]:
+def nearest_keys(
+    queries: Floats, keys: Floats, num_neighbours: int = NUM_NEIGHBOURS, coarse: bool | None = None
+) -> tuple[Indices, Floats]:
     """Exact search.
 
-    Identical keys are searched once and then listed from the lowest index up, and so are different keys of equal
-    similarity; faiss alone lists ties in no promised order.
+    Identical queries ask once. Identical keys are searched once and then listed from the lowest index up, and so are
+    different keys of equal similarity.
 
     Args:
         queries: unit rows, (queries, size).
         keys: unit rows, (keys, size).
         num_neighbours: how many keys to find; all of them when there are fewer.
+        coarse: whether to begin with bf16 products; None where this processor multiplies bf16 and it pays.
 
     Returns:
-        Indices of the keys, nearest first, and their cosines, both (queries, neighbours).
+        Indices of the keys, nearest first, and their cosines, both (queries, neighbours). The same with either search.
 
     Raises:
-        UsageError: there are no keys, or embeddings are not finite.
+        UsageError: there are no keys, or no number of them is wanted.
+        EmbeddingsError: embeddings are not finite, or of different sizes.
     """
+    _check(queries, keys, num_neighbours)
+    wanted = min(num_neighbours, len(keys))
+    groups = _Groups(keys)
+    queries = np.ascontiguousarray(queries, dtype=np.float32)
+    first, which = _equal_rows(queries)
+    distinct = queries[first] if len(first) < len(queries) else queries
+    if coarse is None:
+        coarse = len(distinct) * len(groups.rows) > _FEW_PAIRS and _multiplies_bf16()
+    search = _Search(distinct, groups.rows, wanted, coarse)
+    indices = np.empty((len(distinct), wanted), dtype=np.int64)
+    cosines = np.empty((len(distinct), wanted), dtype=np.float32)
+    step = max(1, min(_CHUNK, _MOST_PAIRS // len(groups.rows)))
+    for start in range(0, len(distinct), step):
+        chunk = slice(start, start + step)
+        indices[chunk], cosines[chunk] = groups.expand(*search.run(np.arange(len(distinct))[chunk]), wanted)
+    return (indices[which], cosines[which]) if len(first) < len(queries) else (indices, cosines)
+
+
+def _check(queries: Floats, keys: Floats, num_neighbours: int) -> None:
+    if num_neighbours < 1:
+        raise UsageError(f"{num_neighbours} neighbours cannot be found; ask for 1 at least")
     if not len(keys):
         raise UsageError("there are no keys to search among")
+    if queries.shape[1] != keys.shape[1]:
+        raise EmbeddingsError(
+            f"queries have {queries.shape[1]} numbers and keys {keys.shape[1]}, so they share no space"
+        )
     if not (np.isfinite(queries).all() and np.isfinite(keys).all()):
-        raise UsageError("an embedding is not finite, so nothing can be near it")
-    wanted = min(num_neighbours, len(keys))
-    distinct, members = _distinct_rows(keys)
-    index = faiss.IndexFlatIP(distinct.shape[1])
-    index.add(distinct)
-    similarity, found = _search(index, np.ascontiguousarray(queries, dtype=np.float32), wanted)
-    indices = np.empty((len(queries), wanted), dtype=np.int64)
-    cosines = np.empty((len(queries), wanted), dtype=np.float32)
-    for row in range(len(queries)):
-        listed = [(-s, key) for s, group in zip(similarity[row], found[row], strict=True) for key in members[group]]
-        listed.sort()
-        indices[row] = [key for _, key in listed[:wanted]]
-        cosines[row] = [-s for s, _ in listed[:wanted]]
-    return indices, cosines
+        raise EmbeddingsError("an embedding is not finite, so nothing can be near it")
 
 
-def _distinct_rows(keys: Floats) -> tuple[Floats, list[Indices]]:
-    """The different rows, and the indices that each stands for."""
-    contiguous = np.ascontiguousarray(keys, dtype=np.float32) + np.float32(0)  # -0 becomes 0, so bytes decide
-    as_bytes = contiguous.view(np.dtype((np.void, contiguous.dtype.itemsize * contiguous.shape[1]))).ravel()
-    _, first, inverse = np.unique(as_bytes, return_index=True, return_inverse=True)
-    order = np.argsort(inverse, kind="stable")
-    members = np.split(order, np.cumsum(np.bincount(inverse))[:-1])
-    return contiguous[first], members
+def _multiplies_bf16() -> bool:
+    """Whether this processor has instructions for it; without them torch takes far longer than for fp32."""
+    import torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
-def _search(index: faiss.IndexFlatIP, queries: Floats, wanted: int) -> tuple[Floats, Indices]:
-    """faiss, asked again for more as long as the last one listed ties with one that may not be."""
-    depth = min(wanted + 3, index.ntotal)
-    while True:
-        similarity, found = index.search(queries, depth)
-        last = similarity[:, -1]
-        if depth == index.ntotal or not (last == similarity[:, min(wanted, depth) - 1]).any():
-            return similarity, found
-        depth = min(2 * depth, index.ntotal)
+class _Search:
+    """Nearest distinct keys of some queries: candidates, similarities, proof."""
+
+    def __init__(self, queries: Floats, keys: Floats, wanted: int, coarse: bool) -> None:
+        self._queries, self._keys, self._wanted = queries, keys, min(wanted, len(keys))
+        self._longest = longest(keys)
+        searches = [coarse_search, by_faiss] if coarse else [by_faiss]
+        self._propose = [*around_their_mean(searches, keys, self._wanted), in_fp64(keys, self._wanted)]
+
+    def run(self, rows: Indices) -> tuple[Indices, Indices, Floats]:
+        """Every distinct key that may be among the nearest ones, with its similarity.
+
+        Returns:
+            Pairs of a query's place in `rows` and a key, with their similarity; for every query all keys at least as
+            similar as the last one wanted, and perhaps more.
+        """
+        found, waiting = [], np.arange(len(rows))
+        for number, propose in enumerate(list(self._propose)):
+            if not len(waiting):
+                break
+            asking = self._queries[rows[waiting]]
+            proposal = propose(asking)
+            exact = self._similarities(rows[waiting][proposal.query], proposal.key)
+            proved = self._proved(asking, proposal, exact)
+            if number == 0 and len(self._propose) == 3 and proved.mean() < _WORTH_IT:
+                del self._propose[0]  # these keys lie too close together for bf16
+            kept = proved[proposal.query]
+            found.append((waiting[proposal.query[kept]], proposal.key[kept], exact[kept].astype(np.float32)))
+            waiting = waiting[~proved]
+        query, key, similarity = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return query, key, similarity
+
+    def _similarities(self, query: Indices, key: Indices) -> Doubles:
+        """Inner products of pairs of rows in fp64, (pairs,)."""
+        exact = np.empty(len(query))
+        for start in range(0, len(query), _CHUNK):
+            part = slice(start, start + _CHUNK)
+            left, right = self._queries[query[part]], self._keys[key[part]]
+            exact[part] = np.einsum("ij,ij->i", left, right, dtype=np.float64)
+        return exact
+
+    def _proved(self, queries: Floats, proposal: Proposal, exact: Doubles) -> npt.NDArray[np.bool_]:
+        """For which queries no key outside the proposal can be as similar as the last one wanted, (queries,)."""
+        enough = np.bincount(proposal.query, minlength=len(queries)) >= self._wanted
+        order = np.lexsort((-exact, proposal.query))
+        first = np.searchsorted(proposal.query, np.flatnonzero(enough))
+        last_wanted = exact[order][first + self._wanted - 1]
+        # A key outside may be summed to more than its product, and so may q·m, of which the bound is made.
+        error = 2 * fp64_error(queries, self._longest) + queries.shape[1] * _UNDERFLOW
+        proved = np.zeros(len(queries), dtype=bool)
+        proved[enough] = last_wanted - np.abs(last_wanted) * _ROUNDING > (proposal.rest + error)[enough]
+        return proved
+
+
+class _Groups:
+    """The distinct rows among keys, and which keys each stands for."""
+
+    def __init__(self, keys: Floats) -> None:
+        contiguous = np.ascontiguousarray(keys, dtype=np.float32)
+        first, group = _equal_rows(contiguous)
+        self.rows: Floats = contiguous[first] if len(first) < len(keys) else contiguous
+        if len(first) == len(keys):
+            group = np.arange(len(keys))
+        self._members = np.argsort(group, kind="stable")
+        self._size = np.bincount(group)
+        self._start = np.cumsum(self._size) - self._size
+
+    def expand(self, query: Indices, group: Indices, similarity: Floats, wanted: int) -> tuple[Indices, Floats]:
+        """The nearest keys from the nearest groups.
+
+        Args:
+            query: counted from 0 without a gap, (pairs,).
+            group: distinct key, (pairs,).
+            similarity: of the two, (pairs,).
+            wanted: keys a query.
+
+        Returns:
+            Keys and similarities, nearest first and ties from the lowest index up, both (queries, wanted).
+        """
+        members = np.minimum(self._size[group], wanted)  # of more, only the lowest can be listed
+        pair = np.repeat(np.arange(len(group)), members)
+        place = np.arange(len(pair)) - np.repeat(np.cumsum(members) - members, members)
+        key = self._members[self._start[group[pair]] + place]
+        order = np.lexsort((key, -similarity[pair], query[pair]))
+        asking = query[pair][order]
+        first = np.flatnonzero(np.r_[True, asking[1:] != asking[:-1]])
+        chosen = order[first[:, None] + np.arange(wanted)]
+        return key[chosen], similarity[pair][chosen]
+
+
+def _equal_rows(rows: Floats) -> tuple[Indices, Indices]:
+    """First row of each group of equal ones, and the group of each row."""
+    words = rows.view(np.uint32)
+    factors = np.random.default_rng(0).integers(0, 2**63, words.shape[1], dtype=np.uint64)
+    cuts = pieces(len(rows))
+    numbers = np.concatenate([words[start:stop] @ factors for start, stop in cuts]) if cuts else words @ factors
+    _, first, group = np.unique(numbers, return_index=True, return_inverse=True)
+    if len(first) == len(rows) or all(
+        np.array_equal(rows[start:stop], rows[first[group[start:stop]]]) for start, stop in cuts
+    ):
+        return first, group
+    # Different rows of one number, which chance alone makes once in 10^10 searches.
+    as_bytes = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
+    _, first, group = np.unique(as_bytes, return_index=True, return_inverse=True)
+    return first, group

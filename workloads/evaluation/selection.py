@@ -3,7 +3,7 @@
 Both rules search all keys, those of seen and of unseen species together, as every evaluation does.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -13,27 +13,22 @@ import torch.distributed as dist
 
 from workloads.data.prepared import DatasetFacts, PreparedDataset
 from workloads.errors import SpecError
-from workloads.evaluation.accuracy import Labels, Place, accuracies
+from workloads.evaluation.accuracy import Labels, Place, accuracies, accuracies_of, coded_answers, label_codes
 from workloads.evaluation.embed import embed
+from workloads.evaluation.embedded import PAIRS, Embedded, has_feature, key_features, query_features
 from workloads.evaluation.retrieval import nearest_keys
 from workloads.experiment import Experiment
+from workloads.recipes import evaluation_precision
 from workloads.spec import RANKS, ExperimentSpec, Modality
 from workloads.training.placement import Placement
 
 Rule = Literal["image_to_dna", "mean_of_336"]
 Floats = npt.NDArray[np.float32]
 Embeddings = Mapping[Modality, Floats]
-Features = dict[str, Floats]
 Names = npt.NDArray[np.object_]
-Codes = npt.NDArray[np.int64]
 
 PARTITION = "val"
 SUBSETS = ("seen", "unseen")
-
-_QUERIES = ("image", "dna", "text", "averaged", "concatenated")
-_KEYS = (*_QUERIES, "all")
-PAIRS = tuple((q, k) for q in _QUERIES for k in _KEYS if (q == "concatenated") == (k == "concatenated"))
-"""The authors' 21 pairs of query and key features; concatenated ones, twice as long, are only searched among such."""
 
 
 def check_selection(spec: ExperimentSpec, facts: DatasetFacts) -> None:
@@ -71,8 +66,9 @@ def validation_score(experiment: Experiment, dataset: PreparedDataset, placement
     direct = rule == "image_to_dna"
     keys = experiment.specimens(dataset, splits.keys, ["dna"] if direct else None)
     queries = experiment.specimens(dataset, list(kinds), ["image"] if direct else None)
+    precision = evaluation_precision(experiment.spec)
     key_embeddings, query_embeddings = (
-        {name: embed(experiment.model, specimens, name, placement) for name in specimens.modalities}
+        {name: embed(experiment.model, specimens, name, placement, precision) for name in specimens.modalities}
         for specimens in (keys, queries)
     )
     subset = np.array([kinds[split] for split in queries.split], dtype=object)
@@ -139,18 +135,25 @@ def all_accuracies(
     placement: Placement,
 ) -> npt.NDArray[np.float64]:
     """The numbers that `mean_of_336` is the mean of, (pairs, 16); arguments as for `selection_score`."""
-    asked, answering = _features(queries), _features(keys)
-    if {"image", "dna", "text"} <= keys.keys():
-        answering["all"] = np.concatenate([answering[name] for name in ("image", "dna", "text")])
-    pairs = [(query, key) for query, key in PAIRS if query in asked and key in answering]
-    codes = [_codes(key_labels[rank], query_labels[rank]) for rank in RANKS]
+    asking = _embedded(queries, query_labels, subset)
+    answering = _embedded(keys, key_labels, np.full(len(key_labels["species"]), "seen", dtype=object))
+    codes = label_codes(query_labels, key_labels)
+    pairs = [(query, key) for query, key in PAIRS if has_feature(asking, query) and has_feature(answering, key)]
     found = np.zeros((len(pairs), len(RANKS) * len(SUBSETS) * 2))
     for row in range(placement.rank, len(pairs), placement.num_workers):
         query, key = pairs[row]
-        nearest, _ = nearest_keys(asked[query], answering[key], 1)
-        # Each key record stands among `all` once a modality, one modality below the other.
-        found[row] = _accuracies(nearest[:, 0] % len(key_labels["species"]), codes, subset)
+        rows, offered = query_features(asking, query), key_features(answering, key)
+        nearest, _ = nearest_keys(rows, offered.rows, 1)
+        answers = coded_answers(codes, offered.specimen[nearest], subset, Place(PARTITION, query, key))
+        value = {(one.level, one.species, one.average): one.value for one in accuracies_of(answers, "a_class", (1,))}
+        found[row] = [value[rank, kind, mean] for rank in RANKS for kind in SUBSETS for mean in ("micro", "macro")]
     return _of_all_workers(found, placement)
+
+
+def _embedded(rows: Embeddings, labels: Labels, subset: Names) -> Embedded:
+    return Embedded(
+        np.arange(len(subset)).astype(object), subset, labels, {str(name): own for name, own in rows.items()}
+    )
 
 
 def _check_subsets(found: Iterable[str]) -> None:
@@ -159,40 +162,6 @@ def _check_subsets(found: Iterable[str]) -> None:
             f"no validation queries of {' and '.join(sorted(missing))} species to select an epoch by; "
             "choose selection 'last', which the recipe 'corrected' has, or prepare more specimens"
         )
-
-
-def _features(embeddings: Embeddings) -> Features:
-    """The modalities, and what can be made of image and DNA, in unit length."""
-    found: Features = {str(name): rows for name, rows in embeddings.items()}
-    if "image" in found and "dna" in found:
-        found["averaged"] = (found["image"] + found["dna"]) / np.float32(2)
-        found["concatenated"] = np.concatenate([found["image"], found["dna"]], axis=1)
-    return {name: _unit(rows) for name, rows in found.items()}
-
-
-def _unit(rows: Floats) -> Floats:
-    lengths: Floats = np.linalg.norm(rows, axis=1, keepdims=True)
-    lengths[lengths == 0] = 1
-    return rows / lengths
-
-
-def _codes(key_names: Names, query_names: Names) -> tuple[Codes, Codes]:
-    """Numbers for the names at one rank, those of keys and of queries; a missing name has a number too."""
-    every = np.array([name or "not_classified" for name in (*key_names, *query_names)])
-    _, codes = np.unique(every, return_inverse=True)
-    return codes[: len(key_names)], codes[len(key_names) :]
-
-
-def _accuracies(nearest: Codes, codes: Sequence[tuple[Codes, Codes]], subset: Names) -> list[float]:
-    """Micro and macro top-1 of seen and of unseen queries at every rank."""
-    found = []
-    for key_codes, query_codes in codes:
-        for kind in SUBSETS:
-            truth = query_codes[subset == kind]
-            hits = key_codes[nearest[subset == kind]] == truth
-            _, group = np.unique(truth, return_inverse=True)
-            found += [float(hits.mean()), float((np.bincount(group, weights=hits) / np.bincount(group)).mean())]
-    return found
 
 
 def _of_all_workers(rows: npt.NDArray[np.float64], placement: Placement) -> npt.NDArray[np.float64]:

@@ -82,9 +82,9 @@ def train_run(
     fit(training, specimens, [*([Log(run, training.step)] if first else []), *listeners], store, score)
     take_the_selected(training, store)
     started = perf_counter()
-    measure(experiment, dataset, placement, run)
     if first:
         save_weights(run.folder, experiment.model)
+    measure(experiment, dataset, placement, run)
     return {
         **_costs(run, training),
         "evaluation_seconds": perf_counter() - started,

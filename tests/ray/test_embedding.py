@@ -1,0 +1,146 @@
+"""Embedding on Ray's actors: the same bits as in one process, through a worker's death, and errors as they were."""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from torch import Tensor, nn
+
+from orchestrator import embedding
+from orchestrator.embedding import Job, embed_here, embed_on_ray
+from orchestrator.resources import Resources
+from workloads.data.prepared import PreparedDataset
+from workloads.errors import DamagedError, WeightsError
+from workloads.evaluation.embedded import Embedded
+from workloads.experiment import Experiment, open_experiment, write_inputs
+from workloads.record import RunFolder
+from workloads.spec import MODALITIES, RANKS, ExperimentSpec
+from workloads.storage import Folder
+from workloads.training.checkpoint import save_weights
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
+
+TWO_WORKERS = Resources(num_workers=2, threads=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched(Job):
+    """A job whose actors do something before each chunk, unlike this process."""
+
+    here: int
+    """Process that asks."""
+    folder: str
+    """Where the actors leave word."""
+
+    def experiment(self, dataset: PreparedDataset) -> Experiment:
+        found = super().experiment(dataset)
+        if os.getpid() != self.here:
+            for tower in found.model.towers.values():
+                tower.register_forward_pre_hook(self.before)
+        return found
+
+    def before(self, _: nn.Module, __: tuple[Tensor, ...]) -> None:
+        chunks = Path(self.folder) / str(os.getpid())
+        chunks.write_text(chunks.read_text() + "." if chunks.exists() else ".")
+
+
+class DiesOnce(Watched):
+    """One actor is killed on its second chunk."""
+
+    def before(self, tower: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        super().before(tower, inputs)
+        if len((Path(self.folder) / str(os.getpid())).read_text()) == 2:
+            try:
+                os.mkdir(Path(self.folder) / "killed")
+            except FileExistsError:
+                return
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class FindsDamage(Watched):
+    """Actors meet a shard that this process has not looked at."""
+
+    def before(self, tower: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+        raise DamagedError("shard-3.parquet", "its second page is broken")
+
+
+class LacksWeights(Watched):
+    """Actors are on machines that lack a file."""
+
+    def experiment(self, dataset: PreparedDataset) -> Experiment:
+        if os.getpid() != self.here:
+            raise WeightsError("image tower", "somewhere/weights", "they are not on this machine")
+        return super().experiment(dataset)
+
+
+@pytest.fixture(autouse=True)
+def _actors_know_this_file() -> Iterator[None]:
+    from ray import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    yield
+    cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+
+
+@pytest.fixture
+def asked(
+    tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, object]:
+    """A job's fields, of a run with first weights; a dozen chunks."""
+    monkeypatch.setattr(embedding, "BATCH_SIZE", 16)
+    run = RunFolder(Folder(tmp_path / "run"))
+    experiment = open_experiment(tiny_spec, tiny_dataset)
+    run.begin(tiny_spec, {}, {})
+    write_inputs(run, experiment)
+    save_weights(run.folder, experiment.model)
+    run.finish("finished")
+    (tmp_path / "word").mkdir()
+    job = {"run": str(run.folder), "data": str(tiny_dataset.folder), "modalities": MODALITIES}
+    return {**job, "here": os.getpid(), "folder": str(tmp_path / "word")}
+
+
+def nobody(done: int, of: int | None) -> None:
+    """Is told, and says nothing."""
+
+
+def check_same(found: Mapping[str, Embedded], expected: Mapping[str, Embedded]) -> None:
+    assert list(found) == list(expected)
+    for name, part in expected.items():
+        assert found[name].ids.tolist() == part.ids.tolist()
+        assert all(found[name].labels[rank].tolist() == part.labels[rank].tolist() for rank in RANKS)
+        assert found[name].rows.keys() == part.rows.keys()
+        for modality, rows in part.rows.items():
+            assert np.array_equal(found[name].rows[modality], rows), (name, modality)
+
+
+def test_two_actors_embed_what_one_process_does_to_the_bit(asked: dict[str, object], tmp_path: Path) -> None:
+    job = Watched(**asked)  # type: ignore[arg-type]  # by the names of its fields
+    told: list[tuple[int, int | None]] = []
+    on_ray = embed_on_ray(job, TWO_WORKERS, lambda done, of: told.append((done, of)))
+    check_same(on_ray, embed_here(job, False, nobody))
+    assert told == [(done, len(told)) for done in range(1, len(told) + 1)]
+    shares = [len(file.read_text()) for file in (tmp_path / "word").iterdir()]
+    assert len(shares) == 2
+    assert sum(shares) == len(told) > 6
+
+
+def test_an_actor_that_is_killed_is_replaced_and_its_chunk_embedded(asked: dict[str, object], tmp_path: Path) -> None:
+    job = DiesOnce(**asked)  # type: ignore[arg-type]  # by the names of its fields
+    on_ray = embed_on_ray(job, TWO_WORKERS, nobody)
+    assert (tmp_path / "word" / "killed").is_dir()
+    check_same(on_ray, embed_here(job, False, nobody))
+
+
+def test_an_error_of_ours_comes_out_of_an_actor_as_it_was(asked: dict[str, object]) -> None:
+    with pytest.raises(DamagedError, match=r"shard-3.parquet: its second page is broken"):
+        embed_on_ray(FindsDamage(**asked), TWO_WORKERS, nobody)  # type: ignore[arg-type]  # by the names of its fields
+
+
+def test_so_does_one_that_an_actor_meets_when_it_opens_the_run(asked: dict[str, object]) -> None:
+    with pytest.raises(WeightsError, match="they are not on this machine"):
+        embed_on_ray(LacksWeights(**asked), TWO_WORKERS, nobody)  # type: ignore[arg-type]  # by the names of its fields

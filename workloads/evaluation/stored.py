@@ -1,0 +1,157 @@
+"""Embeddings of an evaluation on a disk, with what they are of, so that they are computed once.
+
+embeddings/keys.parquet, val.parquet, test.parquet   specimen_id, split, names by rank, a column a modality
+embeddings/embeddings.json                           written last: model, data set, precision, and what is in them
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from workloads.errors import DamagedError, EmbeddingsError
+from workloads.evaluation.embedded import Embedded, Floats
+from workloads.spec import MODALITIES, RANKS
+from workloads.storage import Folder
+
+KEYS, REST = "keys", "rest"
+PARTS = (KEYS, "val", "test", REST)
+"""Keys, queries by partition, and named specimens that neither answer nor ask."""
+_FOLDER, _FACTS = "embeddings", "embeddings.json"
+_DERIVED = ("evaluation.json", "open_set.json", "attention-val.json", "attention-test.json", "bzsl/bzsl.json")
+"""Files that say what was made of the embeddings; without it nobody takes what lies beside for whole."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbeddingFacts:
+    """What stored embeddings are of; equal facts mean equal embeddings."""
+
+    model: str
+    """Id of the run, or name of the model."""
+    weights: str
+    """SHA-256 of its weights."""
+    dataset: str
+    data_fingerprint: str
+    data_content: str
+    """Digest over the ids and images of the prepared data set."""
+    modalities: tuple[str, ...]
+    precision: str
+    """`fp32`, or `bf16` where the towers ran under autocast."""
+
+
+def write_embedded(folder: Folder, facts: EmbeddingFacts, parts: Mapping[str, Embedded]) -> None:
+    """Keep embeddings; the facts come last, so that they stand for whole files.
+
+    What was measured of other embeddings in the folder no longer counts.
+
+    Args:
+        folder: of the evaluation.
+        facts: what they are of.
+        parts: by `keys`, `val` and `test`.
+    """
+    inside = folder / _FOLDER
+    if _stored_facts_if_readable(folder) != facts:
+        for name in _DERIVED:
+            folder.remove(name)
+    inside.remove(_FACTS)
+    for name in set(PARTS) - set(parts):
+        inside.remove(f"{name}.parquet")
+    for name, embedded in parts.items():
+        inside.write_table(f"{name}.parquet", _table(embedded))
+    rows = {name: len(embedded) for name, embedded in parts.items()}
+    inside.write_json(_FACTS, {**asdict(facts), "rows": rows})
+
+
+def stored_facts(folder: Folder) -> EmbeddingFacts | None:
+    """What the stored embeddings are of; None where there are none, or not whole ones."""
+    inside = folder / _FOLDER
+    return _content(inside)[0] if inside.has(_FACTS) else None
+
+
+def _stored_facts_if_readable(folder: Folder) -> EmbeddingFacts | None:
+    try:
+        return stored_facts(folder)
+    except DamagedError:
+        return None
+
+
+def _content(inside: Folder) -> tuple[EmbeddingFacts, dict[str, int]]:
+    """What the embeddings are of, and how many specimens each part has."""
+    content = inside.read_json(_FACTS)
+    try:
+        rows = {str(part): int(count) for part, count in content.pop("rows").items()}
+        return EmbeddingFacts(**{**content, "modalities": tuple(content["modalities"])}), rows
+    except (AttributeError, TypeError, KeyError) as error:
+        raise DamagedError(f"{inside}/{_FACTS}", f"not the fields of this version ({error})") from error
+
+
+def stored_parts(folder: Folder) -> list[str]:
+    """Which parts there are."""
+    return [part for part in PARTS if (folder / _FOLDER).has(f"{part}.parquet")]
+
+
+def queries_of(parts: Mapping[str, Embedded]) -> dict[str, Embedded]:
+    """The parts that ask, by partition."""
+    return {part: embedded for part, embedded in parts.items() if part not in (KEYS, REST)}
+
+
+def read_embedded(folder: Folder, part: str) -> Embedded:
+    """The embeddings of one part.
+
+    Raises:
+        EmbeddingsError: they are not there, not whole, not finite, or out of step with their labels.
+        DamagedError: the file is not what was written.
+    """
+    inside, where = folder / _FOLDER, f"{folder}/{_FOLDER}/{part}.parquet"
+    if not inside.has(_FACTS) or not inside.has(f"{part}.parquet"):
+        raise EmbeddingsError("there are none, or not whole ones", where)
+    table = inside.read_table(f"{part}.parquet")
+    facts, rows = _content(inside)
+    if len(table) != rows.get(part, 0):
+        raise EmbeddingsError(f"{len(table):,} specimens instead of {rows.get(part, 0):,}", where)
+    columns = ("specimen_id", "split", *RANKS, *facts.modalities)
+    if missing := [name for name in columns if name not in table.column_names]:
+        raise DamagedError(where, f"there is no column {', '.join(missing)}")
+    try:
+        return _embedded(table)
+    except EmbeddingsError as error:
+        raise EmbeddingsError(error.args[0], where) from error
+
+
+def _table(embedded: Embedded) -> pa.Table:
+    columns = {"specimen_id": pa.array(embedded.ids, pa.string()), "split": pa.array(embedded.split, pa.string())}
+    columns |= {rank: pa.array(embedded.labels[rank], pa.string()) for rank in RANKS}
+    columns |= {name: _lists(rows) for name, rows in embedded.rows.items()}
+    return pa.table(columns)
+
+
+def _lists(rows: Floats) -> pa.FixedSizeListArray:
+    return pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(rows).ravel()), rows.shape[1])
+
+
+def _embedded(table: pa.Table) -> Embedded:
+    names = {name: np.array(table[name].to_pylist(), dtype=object) for name in ("specimen_id", "split", *RANKS)}
+    return Embedded(
+        names["specimen_id"],
+        names["split"],
+        {rank: names[rank] for rank in RANKS},
+        {name: _rows(table[name]) for name in MODALITIES if name in table.column_names},
+    )
+
+
+def _rows(column: pa.ChunkedArray) -> Floats:
+    """One column, (specimens, size); chunk by chunk, so that no second copy is held."""
+    if column.null_count:
+        raise EmbeddingsError(f"{column.null_count:,} specimens have none")
+    size = column.type.list_size if pa.types.is_fixed_size_list(column.type) else len(column[0])
+    found = np.empty((len(column), size), dtype=np.float32)
+    start = 0
+    for chunk in column.chunks:
+        values = chunk.flatten().to_numpy(zero_copy_only=False)  # an empty number among them becomes NaN
+        if len(values) != len(chunk) * size or (pc.list_value_length(chunk).to_numpy() != size).any():
+            raise EmbeddingsError("its specimens have embeddings of different sizes")
+        found[start : start + len(chunk)] = values.reshape(len(chunk), size)
+        start += len(chunk)
+    return found
