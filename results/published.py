@@ -11,6 +11,9 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+_DETECTION = "seen_unseen_accuracy"
+"""The one statistic that is an accuracy (Table 15)."""
+
 
 @dataclass(frozen=True, slots=True)
 class PublishedNumber:
@@ -30,7 +33,7 @@ def published_table(number: int) -> tuple[PublishedNumber, ...]:
 
 def _number(entry: dict[str, Any]) -> PublishedNumber:
     where = {name: value for name, value in entry.items() if name not in ("value", "note", "table")}
-    scale = 1.0 if "statistic" in entry else 100.0
+    scale = 1.0 if entry.get("statistic", _DETECTION) != _DETECTION else 100.0
     return PublishedNumber(where, entry["value"] / scale, entry.get("note"))
 
 

@@ -1,0 +1,110 @@
+"""`clibd open-set`: from stored embeddings to the tables and the files behind them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from orchestrator.open_set_command import open_set_command
+from tests.evaluation.open_set_cases import Case, classified, specimens
+from workloads.errors import MissingPathError
+from workloads.evaluation.open_set import open_set
+from workloads.evaluation.open_set_outcomes import open_set_measurements
+from workloads.evaluation.stored import EmbeddingFacts, write_embedded
+from workloads.record import measurements_from_table
+from workloads.storage import Folder
+
+
+@pytest.fixture
+def case() -> Case:
+    queries = {"val": specimens("val", 1), "test": specimens("test", 2)}
+    return Case(queries, specimens("key", 3), classified(queries))
+
+
+@pytest.fixture
+def folder(case: Case, tmp_path: Path) -> Folder:
+    """An evaluated folder."""
+    evaluated, parts = Folder(tmp_path / "run"), {**case.queries, "keys": case.keys}
+    facts = EmbeddingFacts(
+        model="run",
+        weights="0",
+        dataset="insects",
+        data_fingerprint="0",
+        data_content="0",
+        modalities=("image", "dna"),
+        precision="fp32",
+    )
+    write_embedded(evaluated, facts, parts)
+    about = {"dataset": "insects", "synthetic": True, "recipe": "corrected", "missing_rank": "left_out"}
+    evaluated.write_json("evaluation.json", about)
+    return evaluated
+
+
+@pytest.fixture
+def classifier(case: Case, tmp_path: Path) -> Folder:
+    run = Folder(tmp_path / "classifier")
+    run.write_table("classifier.parquet", case.classifier)
+    return run
+
+
+def test_the_tables_are_printed_and_everything_behind_them_is_kept(
+    case: Case, folder: Folder, classifier: Folder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_set_command(str(folder), str(classifier), None, "md")
+
+    text = capsys.readouterr().out
+    assert all(f"# Table {number}." in text for number in (3, 15, 16))
+    assert "recipe corrected" in text
+    expected = open_set(case.queries, case.keys, "corrected", case.classifier)
+    measured = measurements_from_table(folder.read_table("open_set_measurements.parquet"))
+    place = {
+        (row.method, row.partition, row.average, row.level, row.species, row.metric): row.value for row in measured
+    }
+    assert place == {
+        (row.method, row.partition, row.average, row.level, row.species, row.metric): row.value
+        for row in expected.measurements
+    }
+    assert all(row.low is not None for row in measured if row.metric == "top1")
+    outcomes, names = folder.read_table("open_set.parquet"), folder.read_table("open_set_specimens.parquet")
+    assert open_set_measurements(outcomes, names, "left_out") == expected.measurements
+    chosen = folder.read_json("open_set.json")["thresholds"]["nn_is_du"]
+    threshold = expected.thresholds["nn_is_du"]
+    value = None if threshold.value == -np.inf else threshold.value
+    assert (chosen["value"], chosen["rule"], chosen["num_tried"]) == (value, "exact", threshold.num_tried)
+
+
+def test_the_recipe_may_be_chosen(folder: Folder, classifier: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    open_set_command(str(folder), str(classifier), "authors", "json")
+
+    assert {record["recipe"] for record in json.loads(capsys.readouterr().out)} == {"authors"}
+    thresholds = folder.read_json("open_set.json")["thresholds"]
+    assert {name: (found["rule"], found["num_tried"]) for name, found in thresholds.items()} == {
+        "nn_is_du": ("grid", 1000),
+        "linear_is_du": ("grid", 1001),
+    }
+
+
+def test_without_a_classifier_its_rows_are_dashes(folder: Folder, capsys: pytest.CaptureFixture[str]) -> None:
+    open_set_command(str(folder), None, None, "json")
+
+    records = json.loads(capsys.readouterr().out)
+    assert {record["ours"] for record in records if record["method"] == "Linear"} == {None}
+    assert None not in {record["ours"] for record in records if record["method"] == "NN"}
+
+
+def test_what_is_no_evaluated_folder_is_refused(folder: Folder, tmp_path: Path) -> None:
+    with pytest.raises(MissingPathError, match="clibd evaluate"):
+        open_set_command(str(tmp_path / "nothing"), None, None, "md")
+    with pytest.raises(MissingPathError, match="clibd train classify"):
+        open_set_command(str(folder), str(folder), None, "md")
+
+
+def test_rules_do_not_stand_beside_tables_of_other_rules(folder: Folder) -> None:
+    open_set_command(str(folder), None, "authors", "csv")
+    folder.remove("open_set_measurements.parquet")
+    Path(f"{folder.path}/open_set_measurements.parquet").mkdir()  # so that the next call ends half way
+    with pytest.raises(OSError, match="open_set_measurements"):
+        open_set_command(str(folder), None, "corrected", "csv")
+    assert folder.has("open_set.parquet")
+    assert not folder.has("open_set.json")
