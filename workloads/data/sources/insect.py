@@ -60,7 +60,7 @@ def insect_source(path: Path, taxonomy: Path | None) -> Source:
     if not (path.is_dir() or path.name in names) or not (TABLE_FILE in names or {FEATURES_FILE, SPLITS_FILE} <= names):
         wanted = f"{FEATURES_FILE} with {SPLITS_FILE}, and no {TABLE_FILE},"
         raise MissingPathError(str(path), wanted, "Name the folder that holds INSECT.")
-    lineages = _lineages(folder, taxonomy)
+    lineages = lineages_for(folder, taxonomy)
     find_image = image_finder(folder)
     notes: list[str] = []
     specimens: Iterable[Specimen | Refused]
@@ -109,7 +109,8 @@ def class_embeddings(path: Path) -> tuple[tuple[str, ...], npt.NDArray[np.float3
     return tuple(str(name) for name in ordered), np.ascontiguousarray(embeddings.T, dtype=np.float32)
 
 
-def _lineages(folder: Path, taxonomy: Path | None) -> Lineages:
+def lineages_for(folder: Path, taxonomy: Path | None) -> Lineages:
+    """Lineages from the table named, else from the one that lies in INSECT's folder, else none."""
     if taxonomy is not None:
         return read_lineages(taxonomy)
     beside = next((folder / name for name in _LINEAGE_FILES if (folder / name).is_file()), None)

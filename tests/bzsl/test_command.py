@@ -1,0 +1,195 @@
+"""`clibd bzsl` from a source to a table, and what it leaves."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import typer
+
+from orchestrator.cli import app as whole
+from orchestrator.cli_bzsl import bzsl
+from workloads.command_line import run_command
+from workloads.record import measurements_from_table
+
+REAL = Path(__file__).parents[3] / "shared" / "real" / "insect_bold_pairs"
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Call:
+    """Runs `clibd bzsl` in a folder of its own; gives exit code, stdout and stderr."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        app = typer.Typer(pretty_exceptions_enable=False)
+        app.command()(bzsl)
+        monkeypatch.setattr("sys.argv", ["clibd-bzsl", *map(str, words)])
+        with pytest.raises(SystemExit) as end:
+            run_command(app)
+        found = capsys.readouterr()
+        return int(end.value.code or 0), found.out, found.err
+
+    return run
+
+
+def lines_of(text: str, level: str = "species", average: str = "macro") -> dict[str, list[str]]:
+    """Cells of the lines at a rank, by method."""
+    found = {}
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[:2] == [level, average]:
+            found[cells[2]] = cells[3:]
+    return found
+
+
+def test_insect_is_tuned_and_measured_with_the_published_row_beside(
+    call: Call, tmp_path: Path, write_insect: Callable[..., Any]
+) -> None:
+    write_insect(tmp_path / "insect")
+    code, out, err = call(tmp_path / "insect", "--recipe", "paper", "--pca", "6")
+    assert code == 0, err
+    assert "recipe paper, published form" in out
+    assert "Chosen among 144 setting(s)" in out
+    lines = lines_of(out)
+    assert list(lines)[:2] == ["BZSL, ours", "published, Table 4: CNN encoder and RN-101"]
+    assert lines["published, Table 4: CNN encoder and RN-101"] == ["38.3", "20.8", "27.0"]
+    assert lines["random species"] == ["8.3", "8.3", "8.3"]  # 9 seen species and 3 unseen ones
+    about = json.loads((tmp_path / "bzsl" / "bzsl.json").read_text())
+    assert (about["num_settings"], about["num_components"], about["num_seen_species"]) == (144, 6, 9)
+    assert about["asked"]["form"] == "published"
+    search = pq.read_table(tmp_path / "bzsl" / "bzsl_search.parquet").to_pylist()
+    best = max(search, key=lambda row: row["harmonic_mean"])  # the first of equals, as max does
+    assert about["chosen"] == {name: best[name] for name in about["chosen"]}
+    assert about["validation"]["harmonic_mean"] == best["harmonic_mean"]
+
+
+def test_accuracies_follow_from_the_predictions_that_are_left(
+    call: Call, tmp_path: Path, write_insect: Callable[..., Any]
+) -> None:
+    write_insect(tmp_path / "insect")
+    code, out, err = call(tmp_path / "insect", "--pca", "6", "--format", "json", "--out", tmp_path / "here")
+    assert code == 0, err
+    shown = json.loads(out)
+    rows = pq.read_table(tmp_path / "here" / "bzsl_predictions.parquet").to_pylist()
+    measured = measurements_from_table(pq.read_table(tmp_path / "here" / "measurements.parquet"))
+    for subset in ("seen", "unseen"):
+        own = [row for row in rows if row["subset"] == subset]
+        by_species: dict[str, list[bool]] = {}
+        for row in own:
+            by_species.setdefault(row["species"], []).append(row["species"] == row["predicted"])
+        macro = np.mean([np.mean(hits) for hits in by_species.values()])
+        micro = np.mean([row["species"] == row["predicted"] for row in own])
+        for average, expected in (("macro", macro), ("micro", micro)):
+            (row,) = (
+                m for m in measured if (m.method, m.level, m.average, m.species) == ("bzsl", "species", average, subset)
+            )
+            assert row.value == pytest.approx(expected)
+            (line,) = (
+                line
+                for line in shown["accuracies"]
+                if (line["method"], line["level"], line["average"]) == ("BZSL, ours", "species", average)
+            )
+            assert line[subset] == row.value
+    assert {m.method for m in measured} == {"bzsl", "nearest_class_mean", "random_key"}
+
+
+def test_insects_images_with_the_dna_of_a_run_and_the_other_way_round(
+    call: Call, tmp_path: Path, write_insect: Callable[..., Any], write_arrays: Callable[..., Path]
+) -> None:
+    content = write_insect(tmp_path / "insect")
+    names = [content["class_names"][row % 12] for row in range(100)]
+    write_arrays(tmp_path / "dna", species=names)
+    code, out, err = call(
+        tmp_path / "insect", "--dna", tmp_path / "dna", "--pca", "6", "--search", "published-defaults"
+    )
+    assert code == 0, err
+    assert "Chosen among 1 setting(s)" in out
+    assert "kappa0 0.1, kappa1 10, m 5 x 6, s 10, K 3" in out
+    assert "published" not in " ".join(lines_of(out))
+    code, out, err = call(
+        tmp_path / "dna", "--dna", tmp_path / "insect", "--pca", "5", "--search", "published-defaults"
+    )
+    assert code == 0, err
+    code, _, err = call(tmp_path / "insect", "--dna", write_arrays(tmp_path / "other"))
+    assert (code, "no DNA of Genus" in err) == (1, True)
+
+
+def test_a_run_stands_beside_tables_3_and_16(call: Call, tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    run = write_run(tmp_path / "run")
+    code, out, err = call(run, "--pca", "5", "--search", "optuna", "--trials", "4", "--format", "csv")
+    assert code == 0, err
+    assert out.splitlines()[0] == "level,average,method,seen,unseen,harmonic_mean"
+    assert 'genus,macro,"published, Tables 3 and 16",0.757,0.144,0.242' in out
+    assert 'order,micro,"published, Tables 3 and 16",0.994,0.982,0.988' in out
+    assert len(pq.read_table(run / "bzsl" / "bzsl_search.parquet")) == 4
+    assert "trial 1: best H" in err
+    assert "images of seen_keys" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "reason"),
+    [
+        (("nowhere",), 2, "nowhere: no features"),
+        (("insect", "--trials", "3"), 2, "--trials and --hours belong to --search optuna"),
+        (("insect", "--pca", "500", "--recipe", "paper", "--format", "yaml"), 2, "yaml"),
+        (("short",), 1, "Ask for fewer components (--pca"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_a_sentence(
+    call: Call, tmp_path: Path, write_insect: Callable[..., Any], words: tuple[str, ...], code: int, reason: str
+) -> None:
+    write_insect(tmp_path / "insect")
+    write_insect(tmp_path / "short", sizes=[1, 1, 1, 1, 2, 2])
+    found, out, err = call(*words)
+    assert (found, out) == (code, "")
+    assert reason in err
+    assert "Traceback" not in err
+
+
+def test_it_is_a_command_of_clibd() -> None:
+    assert bzsl in [command.callback for command in whole.registered_commands]
+
+
+def test_help_says_how_without_loading_what_only_the_work_needs(tmp_path: Path) -> None:
+    program = (
+        "import sys\nfrom orchestrator.cli_bzsl import bzsl\nimport typer\n"
+        "app = typer.Typer()\napp.command()(bzsl)\n"
+        "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'torch', 'ray', 'optuna', 'scipy'} & set(sys.modules)))\n"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=root)
+    assert "clibd bzsl INSECT --recipe paper" in done.stdout
+    assert done.stdout.strip().endswith("[]")
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason=f"no real pairs at {REAL}")
+def test_real_insects_are_told_apart_far_better_than_by_chance(call: Call, tmp_path: Path) -> None:
+    table = pq.read_table(REAL / "pairs.parquet", columns=["processid", "order", "family", "genus", "species"])
+    species = np.array(table["species"].to_pylist())
+    rows = np.flatnonzero(np.isin(species, np.unique(species)[:120]))
+    (tmp_path / "pairs").mkdir()
+    pq.write_table(table.take(rows), tmp_path / "pairs" / "pairs.parquet")
+    for file in REAL.glob("*_features*.npy"):
+        np.save(tmp_path / "pairs" / file.name, np.load(file)[rows])
+    code, out, err = call(tmp_path / "pairs", "--pca", "60")
+    assert code == 0, err
+    ours, chance = ([float(cell) for cell in lines_of(out)[method]] for method in ("BZSL, ours", "random species"))
+    assert ours[0] > 20 * chance[0]
+    assert ours[1] > 3 * chance[1]
+
+
+def test_a_run_s_measurements_are_not_overwritten(call: Call, tmp_path: Path, write_insect: Callable[..., Any]) -> None:
+    write_insect(tmp_path / "insect")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "spec.json").write_text("{}")
+    code, _, err = call(tmp_path / "insect", "--pca", "6", "--out", tmp_path / "run")
+    assert code == 2
+    assert "measurements would be lost" in err
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["spec.json"]

@@ -1,0 +1,213 @@
+"""Where features come from: INSECT's MATLAB files, the embeddings of a run, or a table with arrays beside.
+
+FOLDER/res101.mat, att_splits.mat             INSECT: image features, splits, DNA of each species
+RUN/embeddings/*.parquet                      specimen_id, split, order ... species, image, dna
+FOLDER/NAME.parquet with image_features*.npy  rows of the table and of the arrays belong together;
+       and dna_features*.npy                  a column `split` is kept, else the partition is drawn
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from workloads.bzsl.features import Floats, Indices, Names
+from workloads.bzsl.partitions import drawn_splits
+from workloads.bzsl.pool import Pool, Side, side_of
+from workloads.data.schema import clean_name
+from workloads.data.source import Refused
+from workloads.data.sources.insect import class_embeddings, lineages_for
+from workloads.data.sources.insect_files import FEATURES_FILE, SPLITS_FILE, matlab_specimens, variables
+from workloads.data.sources.matlab import zero_based
+from workloads.errors import EmbeddingsError, MissingPathError, RecordError, SourceError
+from workloads.evaluation.embedded import Embedded
+from workloads.evaluation.stored import read_embedded, stored_facts, stored_parts
+from workloads.spec import RANKS, Recipe
+from workloads.storage import Folder
+
+Kind = Literal["insect", "run", "arrays"]
+
+EVALUATION = "evaluation.json"
+"""Of a run: says whether its specimens are synthetic."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What was read."""
+
+    kind: Kind
+    address: str
+    pool: Pool
+    side: Side | None = None
+    """DNA of species that the source gives as such."""
+    order: tuple[str, ...] | None = None
+    """Of the classes, if the source has one."""
+    dataset: str = ""
+    """That a run was made from, as its spec names it."""
+    synthetic: bool = False
+
+    def side_information(self, recipe: Recipe) -> Side:
+        """DNA of the species: as given, or from that of the specimens.
+
+        Raises:
+            ZeroShotError: the source has none.
+        """
+        return self.side or side_of(self.pool, recipe)
+
+
+def read_source(address: str, seed: int) -> Source:
+    """Read features of any of the three kinds.
+
+    Args:
+        address: folder, or a run's address.
+        seed: of the partition of arrays without splits.
+
+    Raises:
+        MissingPathError: it is none of the three, or a run that was not measured to the end.
+        SourceError: a file is not what its name says.
+        EmbeddingsError: embeddings that are not whole, or not finite.
+        DamagedError: a file of embeddings that is not as we write it.
+    """
+    folder = Path(address)
+    if (folder / FEATURES_FILE).is_file() and (folder / SPLITS_FILE).is_file():
+        return _insect(folder)
+    if stored_parts(Folder(address)):
+        return _run(Folder(address))
+    tables = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
+    if len(tables) == 1 and list(folder.glob("*_features*.npy")):
+        return _arrays(folder, tables[0], seed)
+    wanted = f"features ({FEATURES_FILE} with {SPLITS_FILE}, a run with embeddings, or one table with *_features*.npy)"
+    raise MissingPathError(address, wanted, "For a run, measure it first with `clibd evaluate`.")
+
+
+def _insect(folder: Path) -> Source:
+    classes, rows = class_embeddings(folder)
+    specimens = [found for found in matlab_specimens(folder, with_features=True) if not isinstance(found, Refused)]
+    if any(specimen.features is None for specimen in specimens):
+        raise SourceError(str(folder / FEATURES_FILE), "features", "not there, so there is nothing to tell species by")
+    lineages = lineages_for(folder, None)
+    species = _cleaned(folder, [specimen.species for specimen in specimens])
+    found = [lineages.of(name) if name else {} for name in species]
+    labels: dict[str, Names] = {rank: _names([lineage.get(rank) for lineage in found]) for rank in RANKS}
+    pool = Pool(
+        ids=_names([specimen.identifier for specimen in specimens]),
+        split=_names([_split(specimen.lists) for specimen in specimens]),
+        labels=labels | {"species": _names(species)},
+        images=np.array([specimen.features for specimen in specimens], dtype=np.float32),
+        dna=None,
+    )
+    # In the order of the published list, because the published draw shuffles that.
+    train = zero_based(folder, "train_loc", variables(folder, ("train_loc",))["train_loc"], len(pool))
+    pool = pool.take(np.concatenate([train, np.setdiff1d(np.arange(len(pool)), train)]))
+    order = tuple(str(name) for name in _cleaned(folder, classes))
+    return Source("insect", str(folder), _with_species(pool), Side(order, rows), order)
+
+
+def _split(lists: frozenset[str]) -> str:
+    """Split of a specimen by the lists it is on; one that is on test_seen and on train is only tested."""
+    for name, split in {
+        "test_unseen": "test_unseen",
+        "test_seen": "test_seen",
+        "train": "train_seen",
+        "val": "val_classes",
+    }.items():
+        if name in lists:
+            return split
+    return "no_split"
+
+
+def _run(run: Folder) -> Source:
+    if not run.has(EVALUATION):
+        raise MissingPathError(str(run), EVALUATION, "Measuring was interrupted; run the same `clibd evaluate` again.")
+    parts = [read_embedded(run, part) for part in stored_parts(run)]
+    facts = stored_facts(run)
+    joined = [(np.concatenate([getattr(part, name) for part in parts])) for name in ("ids", "split")]
+    _, first = np.unique(joined[0].astype(str), return_index=True)
+    once = np.sort(first)  # a record may stand in several parts
+    pool = Pool(
+        ids=joined[0][once],
+        split=joined[1][once],
+        labels={rank: np.concatenate([part.labels[rank] for part in parts])[once] for rank in RANKS},
+        images=_rows(parts, "image", once, run),
+        dna=_rows(parts, "dna", once, run),
+    )
+    return Source(
+        "run",
+        str(run),
+        _with_species(pool),
+        dataset=facts.dataset if facts else "",
+        synthetic=bool(run.read_json(EVALUATION)["synthetic"]),
+    )
+
+
+def _rows(parts: Sequence[Embedded], modality: str, chosen: Indices, run: Folder) -> Floats | None:
+    """Embeddings of all parts; None where one of them lacks the modality."""
+    found = [part.rows[modality] for part in parts if modality in part.rows]
+    if len(found) < len(parts):
+        return None
+    if len(sizes := {rows.shape[1] for rows in found}) > 1:
+        raise EmbeddingsError(f"'{modality}' has the sizes {sorted(sizes)} in its parts", f"{run}/embeddings")
+    rows: Floats = np.concatenate(found)[chosen]
+    return rows
+
+
+def _arrays(folder: Path, path: Path, seed: int) -> Source:
+    with pq.ParquetFile(path) as file:
+        columns = [name for name in (*RANKS, "specimen_id", "processid", "split") if name in file.schema_arrow.names]
+        table = file.read(columns=columns)
+    if "species" not in columns:
+        raise SourceError(str(path), "", "no column species")
+    arrays: dict[str, Floats | None] = {name: _array(folder, name, len(table)) for name in ("image", "dna")}
+    identifier = next((name for name in ("specimen_id", "processid") if name in columns), None)
+    missing: list[str | None] = [None] * len(table)
+    labels: dict[str, Names] = {
+        rank: _names(_cleaned(path, table[rank].to_pylist()) if rank in columns else missing) for rank in RANKS
+    }
+    pool = Pool(
+        ids=_names(table[identifier].to_pylist() if identifier else [f"row {n}" for n in range(len(table))]),
+        split=_names(table["split"].to_pylist() if "split" in columns else missing),
+        labels=labels,
+        images=arrays["image"],
+        dna=arrays["dna"],
+    )
+    pool = _with_species(pool)
+    if "split" not in columns:
+        pool = Pool(pool.ids, drawn_splits(pool.species, seed), pool.labels, pool.images, pool.dna)
+    return Source("arrays", str(folder), pool)
+
+
+def _array(folder: Path, what: str, count: int) -> Floats | None:
+    files = sorted(folder.glob(f"{what}_features*.npy"))
+    if not files:
+        return None
+    if len(files) > 1:
+        raise SourceError(str(folder), "", f"{len(files)} files of {what} features; keep one")
+    try:
+        rows = np.load(files[0], allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise SourceError(str(files[0]), "", f"not readable as an array ({error})") from error
+    if rows.ndim != 2 or len(rows) != count or rows.dtype.kind != "f":
+        raise SourceError(
+            str(files[0]), "", f"{rows.dtype} of shape {rows.shape}, not a row for each of {count} records"
+        )
+    return rows.astype(np.float32)  # type: ignore[no-any-return] # numpy.load has no type
+
+
+def _names(values: list[str | None]) -> Names:
+    names = np.empty(len(values), dtype=object)
+    names[:] = values
+    return names
+
+
+def _cleaned(path: Path, names: Iterable[str | None]) -> list[str | None]:
+    try:
+        return [clean_name(name) for name in names]
+    except RecordError as error:
+        raise SourceError(str(path), "", str(error)) from error
+
+
+def _with_species(pool: Pool) -> Pool:
+    return pool.take(np.array([name is not None for name in pool.species], dtype=bool))
