@@ -1,16 +1,19 @@
 """The cells of a table: published, ours over seeds, and the difference, each with the runs behind it."""
 
-import math
-import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
+from scipy import stats
 
 from results.collect import FinishedRun, Group
 from results.published import find_published, published_table
 from results.tables import Column, Table
 
 MISSING = object()
+Value = tuple[float, float | None, float | None]
+"""A value, and the ends of its interval."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +24,10 @@ class Ours:
     standard_error: float | None
     """Over seeds; None for a single run."""
     runs: tuple[str, ...]
+    low: float | None = None
+    """Lower end of a single run's 95 % interval; None for several, and for costs."""
+    high: float | None = None
+    """Upper end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,22 +98,29 @@ def _cell(
         is_accuracy=is_accuracy,
         published=printed.value if printed else None,
         note=printed.note if printed else None,
-        ours=_over_seeds({name: value for name, value in values.items() if value is not None}),
+        ours=over_seeds({name: value for name, value in values.items() if value is not None}),
     )
 
 
-def _value(run: FinishedRun, where: Mapping[str, Any]) -> float | None:
+def _value(run: FinishedRun, where: Mapping[str, Any]) -> Value | None:
+    """A run's value with the ends of its interval."""
     if "statistic" in where:
-        return run.statistic(where["statistic"])
+        cost = run.statistic(where["statistic"])
+        return None if cost is None else (cost, None, None)
+    wanted = {"method": "clibd", "metric": "top1", "keys": "all", **where}
     for row in run.measurements:
-        if row.method == "clibd" and all(getattr(row, name) == value for name, value in where.items()):
-            return row.value
+        if all(getattr(row, name) == value for name, value in wanted.items()):
+            return row.value, row.low, row.high
     return None
 
 
-def _over_seeds(values: Mapping[str, float]) -> Ours | None:
-    """Mean and standard error over runs that differ in their seed."""
+def over_seeds(values: Mapping[str, Value]) -> Ours | None:
+    """Mean and standard error over runs that differ in their seed; of a single run its value and interval."""
     if not values:
         return None
-    error = statistics.stdev(values.values()) / math.sqrt(len(values)) if len(values) > 1 else None
-    return Ours(statistics.fmean(values.values()), error, tuple(sorted(values)))
+    runs = tuple(sorted(values))
+    if len(values) == 1:
+        [(value, low, high)] = values.values()
+        return Ours(value, None, runs, low, high)
+    found = [value for value, _, _ in values.values()]
+    return Ours(float(np.mean(found)), float(stats.sem(found)), runs)

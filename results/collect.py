@@ -29,6 +29,13 @@ class FinishedRun:
     provenance: dict[str, Any]
     events: list[dict[str, Any]]
     measurements: list[Measurement]
+    measured_by: str
+    """The recipe of its measurements: the run's, unless it was measured again by another one."""
+
+    @property
+    def recipe(self) -> str:
+        """By which recipe it was trained and, where that is another one, measured."""
+        return recipe_words(self.spec.recipe, self.measured_by)
 
     def epochs(self) -> list[dict[str, Any]]:
         """The training log, one event per epoch."""
@@ -80,7 +87,19 @@ def read_run(run: RunFolder, sweep: str) -> FinishedRun:
         provenance=run.folder.read_json("provenance.json"),
         events=run.events(),
         measurements=run.measurements(),
+        measured_by=_measured_by(run),
     )
+
+
+def _measured_by(run: RunFolder) -> str:
+    """What evaluation.json says; classifiers and runs of earlier versions have none."""
+    facts = run.folder.read_json("evaluation.json") if run.folder.has("evaluation.json") else {}
+    return str(facts.get("recipe", run.spec().recipe))
+
+
+def recipe_words(trained: str, measured: str) -> str:
+    """A recipe that a model was trained and measured by; numbers that were measured by another one are other numbers."""
+    return trained if trained == measured else f"{trained} measured as {measured}"
 
 
 def collect(runs: Folder, table: Table) -> list[Group]:
@@ -94,7 +113,7 @@ def collect(runs: Folder, table: Table) -> list[Group]:
         raise MissingRunsError(f"Table {table.number}", table.sweep, str(runs))
     groups: dict[tuple[str, str, str, str], list[FinishedRun]] = defaultdict(list)
     for run in finished:
-        groups[run.spec.dataset, run.spec.data_fingerprint, run.scale, run.spec.recipe].append(run)
+        groups[run.spec.dataset, run.spec.data_fingerprint, run.scale, run.recipe].append(run)
     return [_group(runs / table.sweep, table, key, members) for key, members in sorted(groups.items())]
 
 

@@ -59,6 +59,6 @@ def floor_rows(table: Table, group: Group) -> list[FloorRow]:
 def _find(rows: Iterable[Measurement], method: str, place: tuple[str, str, str, str, str, str]) -> float | None:
     for row in rows:
         at = (row.partition, row.query, row.key, row.level, row.species, row.average)
-        if row.method == method and at == place:
+        if (row.method, row.metric, row.keys) == (method, "top1", "all") and at == place:
             return row.value
     return None

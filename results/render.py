@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from results.cells import Cell, Row, table_rows
@@ -23,9 +24,10 @@ _HEADERS = {
     "dna_encoder": "DNA encoder",
     "text_encoder": "Text encoder",
 }
+INTERVALS = "In brackets, for single runs: 95 % bootstrap intervals over queries (micro) or species (macro)."
 _DASH = "–"
-_NUMBER = re.compile(r"[−+]?\d[\d.e−+]*\*?( ± .*)?|–")
-"""What `number_text` and `ours_text` print."""
+_NUMBER = re.compile(r"[−+<]?\d[\d.e−+]*\*?( ± .*| \[.*\])?|–")
+"""What `number_text` and `ours_text` print, and p-values below what is shown."""
 
 
 def render_table(number: int, groups: list[Group], form: Format) -> str:
@@ -33,11 +35,15 @@ def render_table(number: int, groups: list[Group], form: Format) -> str:
     table = TABLES[number]
     if form == "md":
         return "\n\n".join(_markdown(table, group) for group in groups)
-    records = [record for group in groups for record in _records(table, group)]
+    return records_text([record for group in groups for record in _records(table, group)], form)
+
+
+def records_text(records: Sequence[Mapping[str, Any]], form: Literal["csv", "json"]) -> str:
+    """Records of the same fields, as text that ends without a line break; CSV of none is empty."""
     if form == "json":
         return json.dumps(records, indent=1, ensure_ascii=False)
     sink = io.StringIO()
-    writer = csv.DictWriter(sink, fieldnames=list(records[0]), lineterminator="\n")
+    writer = csv.DictWriter(sink, fieldnames=list(records[0]) if records else [], lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _csv_text(value) for name, value in record.items()} for record in records)
     return sink.getvalue().rstrip("\n")
@@ -47,7 +53,7 @@ def _csv_text(value: Any) -> Any:
     """Lists as words; text that a spreadsheet would take for a formula is quoted, numbers are left alone."""
     if isinstance(value, list):
         return " ".join(value)
-    if isinstance(value, str) and value[:1] in "=+-@\t":
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")):
         return f"'{value}"
     return value
 
@@ -70,6 +76,8 @@ def _records(table: Table, group: Group) -> list[dict[str, Any]]:
             "published": _scaled(cell, cell.published),
             "ours": _scaled(cell, cell.ours.mean if cell.ours else None),
             "standard_error": _scaled(cell, cell.ours.standard_error if cell.ours else None),
+            "low": _scaled(cell, cell.ours.low if cell.ours else None),
+            "high": _scaled(cell, cell.ours.high if cell.ours else None),
             "num_runs": len(cell.ours.runs) if cell.ours else 0,
             "difference": _scaled(cell, cell.difference),
             "published_note": cell.note,
@@ -83,7 +91,7 @@ def _records(table: Table, group: Group) -> list[dict[str, Any]]:
 def _scaled(cell: Cell, value: float | None) -> float | None:
     if value is None:
         return None
-    return round(100 * value, 4) if cell.is_accuracy else round(value, 6)
+    return as_percent(value) if cell.is_accuracy else round(value, 6)
 
 
 def number_text(cell: Cell, value: float | None, sign: bool = False) -> str:
@@ -102,12 +110,14 @@ def published_text(cell: Cell) -> str:
 
 
 def ours_text(cell: Cell) -> str:
-    """Our value, with its standard error and the number of runs when there are several."""
+    """Our value: with its standard error and the number of runs when there are several, else with its interval."""
     if cell.ours is None:
         return _DASH
     text = number_text(cell, cell.ours.mean)
     if cell.ours.standard_error is not None:
-        text += f" ± {number_text(cell, cell.ours.standard_error)} (n={len(cell.ours.runs)})"
+        return f"{text} ± {number_text(cell, cell.ours.standard_error)} (n={len(cell.ours.runs)})"
+    if cell.ours.low is not None and cell.ours.high is not None:
+        return f"{text} [{number_text(cell, cell.ours.low)}, {number_text(cell, cell.ours.high)}]"
     return text
 
 
@@ -136,6 +146,13 @@ def caveats(group: Group) -> list[str]:
     return lines
 
 
+def interval_note(rows: Sequence[Row]) -> list[str]:
+    """What is in brackets, if anything is."""
+    if not any(cell.ours and cell.ours.low is not None for row in rows for cell in row.cells):
+        return []
+    return [INTERVALS]
+
+
 def _markdown(table: Table, group: Group) -> str:
     rows = table_rows(table, group)
     parts = [f"# Table {table.number}. {table.caption}", f"Ours: {group.title}", *caveats(group)]
@@ -149,6 +166,7 @@ def _markdown(table: Table, group: Group) -> str:
         body = [[*row_names(table, row), row.label or "not run", *_triples(row.cells[cells])] for row in rows]
         parts.append(f"## {block.title}\n\n{grid(headers, body)}")
     parts.append("Accuracies in percent: published, ours, difference.")
+    parts += interval_note(rows)
     parts += sorted({f"* {cell.note}" for row in rows for cell in row.cells if cell.note})
     if floors := floor_rows(table, group):
         parts.append(f"## Chance and floors, validation set\n\n{_floor_grid(floors)}")
@@ -167,6 +185,16 @@ def percent(value: float | None) -> str:
     if value is None:
         return _DASH
     return f"{100 * value:.2f}" if value < 0.01 else f"{100 * value:.1f}"
+
+
+def percentage_points(share: float) -> str:
+    """A difference of shares as percentage points, with its sign."""
+    return f"{100 * share:+.1f}".replace("-", "−")
+
+
+def as_percent(share: float | None) -> float | None:
+    """A share as a number for CSV and JSON."""
+    return None if share is None else round(100 * share, 4)
 
 
 def floor_headers() -> list[str]:

@@ -1,5 +1,6 @@
 """From finished run folders to the cells of tables, beside the published numbers."""
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,16 +11,29 @@ import pytest
 from results.cells import Cell, Row, table_rows
 from results.collect import Group, collect
 from results.published import find_published, published_table
-from results.render import render_table
+from results.render import ours_text, render_table
 from results.report import write_report
 from results.tables import TABLES
 from sweeps.point import Point
 from workloads.errors import MissingRunsError
-from workloads.record import RunFolder
+from workloads.record import Measurement, RunFolder, measurements_from_table, measurements_to_table
 from workloads.storage import Folder
 
 Write = Callable[..., str]
 Amp = Callable[..., dict[bool, Point]]
+Rewrite = Callable[[str, Callable[[list[Measurement]], list[Measurement]]], None]
+
+
+@pytest.fixture
+def rewrite_measurements(runs: Folder) -> Rewrite:
+    """Changes the measurements that a run left."""
+
+    def rewrite(run: str, change: Callable[[list[Measurement]], list[Measurement]]) -> None:
+        folder, name = runs / "amp" / run, "measurements.parquet"
+        rows = change(measurements_from_table(folder.read_table(name)))
+        folder.write_table(name, measurements_to_table(rows))
+
+    return rewrite
 
 
 def only(groups: list[Group]) -> Group:
@@ -91,6 +105,37 @@ def test_a_single_run_has_no_standard_error(runs: Folder, write_run: Write, amp_
     assert cell.ours.standard_error is None
 
 
+def test_a_single_run_has_its_interval_and_several_do_not(
+    runs: Folder, write_run: Write, amp_points: Amp, rewrite_measurements: Rewrite
+) -> None:
+    rewrite_measurements(write_run(amp_points()[True], 0.5), lambda rows: [replace(rows[0], low=0.45, high=0.5678)])
+    group = only(collect(runs, TABLES[18]))
+    cell = first_cell(group, amp=True)
+    assert cell.ours is not None
+    assert (cell.ours.mean, cell.ours.low, cell.ours.high) == (0.5, 0.45, 0.5678)
+    assert ours_text(cell) == "50.0 [45.0, 56.8]"
+    text = render_table(18, [group], "md")
+    assert text.count("50.0 [45.0, 56.8]") == 1
+    assert "95 % bootstrap intervals over queries (micro) or species (macro)" in text
+    [record] = [record for record in json.loads(render_table(18, [group], "json")) if record["low"] is not None]
+    assert (record["ours"], record["low"], record["high"]) == (50.0, 45.0, 56.78)
+    write_run(amp_points(43)[True], 0.7)
+    cell = first_cell(only(collect(runs, TABLES[18])), amp=True)
+    assert cell.ours is not None
+    assert (cell.ours.mean, cell.ours.low, cell.ours.high) == (pytest.approx(0.6), None, None)
+
+
+def test_a_cell_is_of_the_nearest_key_among_all_keys(
+    runs: Folder, write_run: Write, amp_points: Amp, rewrite_measurements: Rewrite
+) -> None:
+    others = ({"metric": "top5"}, {"keys": "own"}, {"method": "majority"}, {"partition": "test"})
+    run = write_run(amp_points()[True], 0.5)
+    rewrite_measurements(run, lambda rows: [*(replace(rows[0], value=0.9, **other) for other in others), *rows])
+    cell = first_cell(only(collect(runs, TABLES[18])), amp=True)
+    assert cell.ours is not None
+    assert cell.ours.mean == 0.5
+
+
 def test_what_was_not_run_or_not_measured_stays_empty(runs: Folder, write_run: Write, amp_points: Amp) -> None:
     write_run(amp_points()[True], 0.5)
     group = only(collect(runs, TABLES[18]))
@@ -147,3 +192,13 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(
     assert (cell.ours.mean, cell.ours.runs) == (0.9, (kept,))
     assert group.num_left_out == 1
     assert "1 older run(s) with another spec were left out." in render_table(18, [group], "md")
+
+
+def test_a_run_that_was_measured_again_by_another_recipe_has_a_table_of_its_own(
+    runs: Folder, write_run: Write, amp_points: Amp
+) -> None:
+    for seed in (1, 2):
+        name = write_run(amp_points(seed)[True], 0.1 * seed)
+    (runs / "amp" / name).write_json("evaluation.json", {"recipe": "authors"})
+    groups = collect(runs, TABLES[18])
+    assert {group.recipe: len(group.runs) for group in groups} == {"corrected": 1, "corrected measured as authors": 1}
