@@ -20,7 +20,7 @@ from workloads.spec import ImageTower, TextTower, spec_from_dict
 Part = Literal["visual", "text"]
 """What OpenCLIP calls the two towers."""
 
-_CONFIG = "open_clip_config.json"
+CONFIG = "open_clip_config.json"
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 """Of CLIP's pixels (Radford et al., 2021); OpenCLIP assumes them where a model says nothing else."""
 
@@ -86,15 +86,25 @@ def published_plan(architecture: str, weights: str | None, part: Part) -> Plan:
     Raises:
         SpecError: there is no such architecture.
     """
+    config, tag = published_config(architecture, weights)
+    return _plan_of(config, tag, part)
+
+
+def published_config(architecture: str, weights: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """OpenCLIP's configuration of an architecture, and what it knows of the weights where they are one of its tags.
+
+    Raises:
+        SpecError: there is no such architecture.
+    """
     open_clip = open_clip_library()
     if architecture not in open_clip.list_models():
         raise SpecError(f"OpenCLIP has no model '{architecture}'")
-    config = open_clip.get_model_config(architecture)
-    tag = open_clip.get_pretrained_cfg(architecture, weights) if weights else {}
+    config: dict[str, Any] = open_clip.get_model_config(architecture)
+    tag: dict[str, Any] = open_clip.get_pretrained_cfg(architecture, weights) if weights else {}
     if tag.get("quick_gelu"):
         # OpenAI's and some other weights were trained with a cheaper activation, which the plain name does not say.
         config["quick_gelu"] = True
-    return _plan_of(config, tag, part)
+    return config, tag
 
 
 def _plan_of(config: Mapping[str, Any], preprocessing: Mapping[str, Any], part: Part) -> Plan:
@@ -116,12 +126,27 @@ def plan_of_folder(tower: str, weights: str, part: Part) -> Plan:
     Raises:
         WeightsError: it cannot be had or read.
     """
-    file = published_file(tower, weights, _CONFIG)
+    content = folder_config(tower, weights)
+    try:
+        return _plan_of(content["model_cfg"], content.get("preprocess_cfg") or {}, part)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(tower, weights, f"its {CONFIG} cannot be read ({error})") from error
+
+
+def folder_config(tower: str, weights: str) -> dict[str, Any]:
+    """The configuration beside published weights, with `model_cfg` and, in most, `preprocess_cfg`.
+
+    Raises:
+        WeightsError: it cannot be had or read.
+    """
+    file = published_file(tower, weights, CONFIG)
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-        return _plan_of(content["model_cfg"], content.get("preprocess_cfg") or {}, part)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise WeightsError(tower, weights, f"its {_CONFIG} cannot be read ({error})") from error
+    except ValueError as error:
+        raise WeightsError(tower, weights, f"its {CONFIG} cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise WeightsError(tower, weights, f"its {CONFIG} cannot be read (it is no object)")
+    return content
 
 
 def plan_of_run(tower: str, weights: str) -> Plan:
@@ -156,7 +181,7 @@ def refuse_difference(tower: str, weights: str, ours: Plan, theirs: Plan, pixels
     try:
         wanted, found = _described(ours, pixels), _described(theirs, pixels)
     except TypeError as error:
-        raise WeightsError(tower, weights, f"its {_CONFIG} is of another version of OpenCLIP ({error})") from error
+        raise WeightsError(tower, weights, f"its {CONFIG} is of another version of OpenCLIP ({error})") from error
     for name, value in wanted.items():
         if found[name] != value:
             hint = "; the architecture's name ends in -quickgelu where it is meant" if name == "quick_gelu" else ""

@@ -27,7 +27,7 @@ from workloads.models.pixel_values import PixelValues
 from workloads.models.weights import HUB_PREFIX, fill, fill_from_run, is_run, load_tensors, published_file
 from workloads.spec import ImageTower, TextTower
 
-_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 _TEMPERATURE = ("logit_scale", "logit_bias")
 """Tensors of a whole model that belong to neither tower."""
 
@@ -136,10 +136,10 @@ def _load(tower: str, architecture: str, weights: str, plan: Plan, module: nn.Mo
         return
     if open_clip.is_pretrained_cfg(architecture, weights):
         theirs = published_plan(architecture, weights, plan.part)
-        file = _file_of_tag(tower, weights, open_clip.get_pretrained_cfg(architecture, weights))
+        file = file_of_tag(tower, weights, open_clip.get_pretrained_cfg(architecture, weights))
     elif weights.startswith(HUB_PREFIX) or Path(weights).is_dir():
         theirs = plan_of_folder(tower, weights, plan.part)
-        file = published_file(tower, weights, *_WEIGHTS)
+        file = published_file(tower, weights, *WEIGHTS)
     else:
         known = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
         raise WeightsError(
@@ -169,12 +169,12 @@ def _head(plan: Plan, embedding_size: int) -> nn.Module:
     return nn.Linear(plan.embedding_size, embedding_size)
 
 
-def _file_of_tag(tower: str, weights: str, tag: Mapping[str, Any]) -> Path:
+def file_of_tag(tower: str, weights: str, tag: Mapping[str, Any]) -> Path:
     """OpenCLIP writes the place as owner/name/file, or owner/name/ where the file has the usual name."""
     repository, _, name = str(tag.get("hf_hub", "")).rpartition("/")
     if not repository:
         raise WeightsError(tower, weights, "this tag is not on the hub; download it and name a local folder")
-    return published_file(tower, repository, *((name,) if name else _WEIGHTS))
+    return published_file(tower, repository, *((name,) if name else WEIGHTS))
 
 
 def _tensors_of(tower: str, weights: str, tensors: Mapping[str, Tensor], part: Part) -> dict[str, Tensor]:
