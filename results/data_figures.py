@@ -3,11 +3,11 @@
 Pictures are drawn without a window system and are the same bytes for the same numbers.
 """
 
-import io
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from results.figures.picture import INK
 from workloads.data.partition_checks import key_splits
 from workloads.data.schema import Protocol
 from workloads.data.statistics import ROLES, Role, TaxonCounts, records_per_taxon, splits_of_roles
@@ -19,25 +19,7 @@ if TYPE_CHECKING:
 # Okabe and Ito's palette, which colour-blind readers can tell apart: a dark tone for queries, a light one for keys.
 DARK = {"train": "#0072B2", "val": "#C25300", "test": "#007A5A"}
 LIGHT = {"train": "#BFDDF0", "val": "#F8D3B5", "test": "#BDE3D6", "unused": "#E3E3E3", "shared": "#E3DCEB"}
-INK = "#222222"
 _LONGEST_LABEL = 70
-
-
-def png(figure: "Figure") -> bytes:
-    """A figure as PNG, 150 dots an inch."""
-    sink = io.BytesIO()
-    figure.savefig(sink, format="png", dpi=150, metadata={"Software": None})
-    return sink.getvalue()
-
-
-def svg(figure: "Figure") -> bytes:
-    """A figure as SVG, without date and with fixed ids, so that equal figures are equal files."""
-    import matplotlib
-
-    sink = io.BytesIO()
-    with matplotlib.rc_context({"svg.hashsalt": "clibd"}):
-        figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None})
-    return sink.getvalue()
 
 
 def canvas(width: float, height: float, title: str, dataset: str) -> "tuple[Figure, Axes]":

@@ -4,24 +4,21 @@ What `clibd data stats` writes and prints. A number stands beside the published 
 the two can be compared.
 """
 
-import csv
-import io
-import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from results.data_figures import figure_2, figure_8, figure_8_numbers, png, svg
+from results.data_figures import figure_2, figure_8, figure_8_numbers
 from results.data_statistics import StatisticCell, StatisticTable, is_official, statistic_tables
+from results.figures.picture import Record, png, svg
 from results.partition_flow import figure_7, partition_flow
-from results.render import grid
+from results.render import grid, records_text
 from workloads.data.statistics import TaxonCounts
 from workloads.storage import Folder
 
 Format = Literal["md", "csv", "json"]
 FORMATS: tuple[Format, ...] = ("md", "csv", "json")
-Record = Mapping[str, str | int | float | bool | None]
 
 _DASH = "–"
 
@@ -44,7 +41,7 @@ class StatisticsReport:
         if form == "md":
             return "\n\n".join(_markdown(self, table) for table in tables)
         records = [record for table in tables for record in _records(self, table)]
-        return json.dumps(records, indent=1, ensure_ascii=False) if form == "json" else _csv(records)
+        return records_text(records, form)
 
 
 def write_statistics(
@@ -85,7 +82,7 @@ def _figure_files(counts: TaxonCounts, partition: str | None, dataset: str) -> d
     files = {f"{name}.png": png(figure) for name, figure in figures.items()}
     files |= {f"{name}.svg": svg(figure) for name, figure in figures.items()}
     numbers: dict[str, Sequence[Record]] = {"figure7": flow.records(), "figure8": figure_8_numbers(counts)}
-    return files | {f"{name}.csv": f"{_csv(records)}\n".encode() for name, records in numbers.items()}
+    return files | {f"{name}.csv": f"{records_text(records, 'csv')}\n".encode() for name, records in numbers.items()}
 
 
 def _title(report: StatisticsReport) -> str:
@@ -122,20 +119,6 @@ def _scaled(cell: StatisticCell, value: float | None) -> float | None:
     if value is None:
         return None
     return round(100 * value, 4) if cell.unit == "share" else round(value, 4)
-
-
-def _csv(records: Sequence[Record]) -> str:
-    """Records as CSV. Text that a spreadsheet would take for a formula is quoted."""
-    if not records:
-        return ""
-    sink = io.StringIO()
-    writer = csv.DictWriter(sink, fieldnames=list(records[0]), lineterminator="\n")
-    writer.writeheader()
-    for record in records:
-        writer.writerow(
-            {k: f"'{v}" if isinstance(v, str) and v[:1] in ("=", "+", "-", "@", "\t") else v for k, v in record.items()}
-        )
-    return sink.getvalue().rstrip("\n")
 
 
 # --- Markdown -----------------------------------------------------------------------------------------------------

@@ -154,6 +154,18 @@ def test_a_sample_is_evenly_spaced_over_splits_and_shards(tmp_path: Path) -> Non
         dataset.sample(["val_seen"], ["specimen_id"], 10)
 
 
+def test_specimens_are_found_by_their_ids_in_the_asked_splits_alone(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    write_shard(folder, "no_split", 0, "n1", "n2")
+    write_shard(folder, "val_seen", 0, "v1", "v2")
+    write_shard(folder, "val_seen", 1, "v3")
+    dataset = described(folder, no_split=2, val_seen=3)
+    found = dataset.find(["val_seen"], ["barcode"], {"v3", "v1", "n1", "stranger"})
+    assert found.column_names == ["specimen_id", "barcode"]
+    assert found["specimen_id"].to_pylist() == ["v1", "v3"]
+    assert len(dataset.find(["val_seen", "no_split"], [], [])) == 0
+
+
 @pytest.mark.parametrize("lost", ["a shard", "all shards"])
 def test_a_lost_shard_is_noticed_however_the_data_set_is_read(
     lost: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -167,6 +179,7 @@ def test_a_lost_shard_is_noticed_however_the_data_set_is_read(
         lambda: dataset.load(["val_seen"], ["specimen_id"]),
         lambda: dataset.sample(["val_seen"], ["specimen_id"], 10),
         lambda: dataset.open(["val_seen"]),
+        lambda: dataset.find(["val_seen"], ["barcode"], {"v1"}),
     ]
     for read in reads:
         with pytest.raises(DamagedError, match=r"split=val_seen: [02] specimens instead of 4"):

@@ -9,13 +9,14 @@ DATA/
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from workloads.data.local_copy import mapped
 from workloads.data.schema import PROTOCOLS, Protocol
@@ -159,6 +160,23 @@ class PreparedDataset:
             table = pa.Table.from_batches(batches)
             tables.append(table.append_column("split", pa.array([split] * len(table), pa.string())))
         return pa.concat_tables(tables)
+
+    def find(self, splits: Sequence[str], columns: Sequence[str], ids: Collection[str]) -> pa.Table:
+        """Some columns of the specimens of these ids, as far as they are in the splits; shards are read in pieces.
+
+        Raises:
+            MissingPathError: the data set has none in these splits.
+            DamagedError: shards are lost.
+        """
+        wanted = pa.array(sorted(ids), pa.string())
+        kept = []
+        for split in self._filled(splits):
+            num_rows = 0
+            for batch in self._batches(split, ["specimen_id", *columns]):
+                num_rows += len(batch)
+                kept.append(batch.filter(pc.is_in(batch["specimen_id"], value_set=wanted)))
+            self._check(split, num_rows)
+        return pa.Table.from_batches(kept)
 
     def _filled(self, splits: Sequence[str]) -> list[str]:
         """Those of the splits that have specimens."""

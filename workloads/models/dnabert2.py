@@ -106,7 +106,7 @@ class MosaicBert(nn.Module):
         alibi = -self.slopes[:, None, None] * distance  # (heads, tokens, tokens)
         hidden = torch.zeros(real.shape, device=real.device).masked_fill(~real, _HIDDEN)
         device = real.device.type
-        mixed = torch.is_autocast_enabled(device)
+        mixed = device != "meta" and torch.is_autocast_enabled(device)  # shapes alone have no precision to choose
         return (alibi + hidden[:, None, None, :]).to(torch.get_autocast_dtype(device) if mixed else self.slopes.dtype)
 
 

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from results.data_figures import figure_2, figure_8, figure_8_numbers, png, svg
+from results.data_figures import figure_2, figure_8, figure_8_numbers
+from results.figures.picture import png, svg
 from results.partition_flow import figure_7, partition_flow
 from workloads.data.schema import PROTOCOLS
 from workloads.data.statistics import TaxonCounts

@@ -1,0 +1,235 @@
+"""Which queries are looked at, by what several models answered; and `clibd attention` from runs to stored maps."""
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from orchestrator.attention_command import attention_command, evaluated_folder, model_names
+from workloads.data.augment import evaluation_view
+from workloads.data.images import decode
+from workloads.data.pictures import find_pictures, square
+from workloads.data.prepared import PreparedDataset
+from workloads.errors import EmbeddingsError, MissingPathError, SpecError, UsageError
+from workloads.evaluation.attention import ROLLOUTS, attention_masks
+from workloads.evaluation.attention_by_outcome import SCHEMA, Verdicts, choose, count_outcomes, outcomes
+from workloads.evaluation.embed import embed
+from workloads.evaluation.image_predictions import image_predictions
+from workloads.experiment import Experiment, open_experiment, open_run, write_inputs
+from workloads.predictions import Answers, Place, Predictions
+from workloads.record import RunFolder
+from workloads.spec import RANKS, ExperimentSpec
+from workloads.storage import Folder
+from workloads.training.checkpoint import save_weights
+from workloads.training.placement import Placement
+
+
+def verdicts(name: str, right: list[bool], ids: list[str] | None = None) -> Verdicts:
+    named = ids or [f"q{number:02}" for number in range(len(right))]
+    subset = ["seen" if number % 2 else "unseen" for number in range(len(right))]
+    keys = [f"k{number}" for number in range(len(right))]
+    return Verdicts(name, *(np.array(each, dtype=object) for each in (named, subset)), np.array(right), np.array(keys))
+
+
+BEFORE = verdicts("before", [True, False, True, False, False, False, True])
+AFTER = verdicts("after", [True, True, False, False, True, True, False])
+
+
+def test_an_outcome_says_of_every_model_whether_it_was_right() -> None:
+    assert outcomes([BEFORE, AFTER])[:4] == ["right right", "wrong right", "right wrong", "wrong wrong"]
+    assert outcomes([AFTER])[:2] == ["right", "right"]
+
+
+def test_every_query_is_counted_once() -> None:
+    assert count_outcomes([BEFORE, AFTER]) == {
+        ("seen", "wrong right"): 2,
+        ("seen", "wrong wrong"): 1,
+        ("unseen", "right right"): 1,
+        ("unseen", "right wrong"): 2,
+        ("unseen", "wrong right"): 1,
+    }
+
+
+def test_so_many_of_each_outcome_are_chosen_and_the_same_for_a_seed() -> None:
+    chance = np.random.default_rng(4)
+    models = [verdicts(str(number), (chance.random(101) < 0.4).tolist()) for number in range(3)]
+    rows = choose(models, 4, seed=1)
+    places = Counter((str(models[0].subset[row]), outcomes(models)[row]) for row in rows)
+    assert len(rows) == len(set(rows))
+    assert places == {place: min(4, count) for place, count in count_outcomes(models).items()}
+    assert rows == choose(models, 4, seed=1)
+    assert rows != choose(models, 4, seed=2)
+    assert sorted(choose(models, 1000, seed=1)) == list(range(101))
+
+
+def test_models_that_were_asked_other_queries_cannot_be_compared() -> None:
+    other = verdicts("other", [True] * 7, ids=[f"p{number}" for number in range(7)])
+    with pytest.raises(UsageError, match="before and other were not asked the same queries"):
+        outcomes([BEFORE, other])
+
+
+def answers(truth: list[int]) -> Answers:
+    codes = np.array(truth, dtype=np.int32)
+    found = np.full((len(truth), 2), 1, dtype=np.int32)
+    ids = np.array([f"q{len(truth) - number}" for number in range(len(truth))], dtype=object)
+    keys = np.array([[f"a{number}", f"b{number}"] for number in range(len(truth))], dtype=object)
+    names = np.array(["seen"] * len(truth), dtype=object)
+    place = Place("val", "image", "image")
+    by_rank = dict.fromkeys(RANKS, codes)
+    return Answers(place, ids, names, by_rank, dict.fromkeys(RANKS, found), keys, np.zeros(found.shape, np.float32))
+
+
+def test_queries_without_a_species_are_left_out_and_the_others_stand_by_id() -> None:
+    found = Verdicts.of("model", answers([1, -1, 0, 1]))
+    assert found.ids.tolist() == ["q1", "q2", "q4"]
+    assert found.right.tolist() == [True, False, True]
+    assert found.key_ids.tolist() == ["a3", "a2", "a0"]
+    with pytest.raises(EmbeddingsError, match="no query of val has a species"):
+        Verdicts.of("model", answers([-1, -1]))
+
+
+def test_models_are_called_by_what_they_align(tiny_spec: ExperimentSpec) -> None:
+    pair = replace(tiny_spec, modalities=("image", "dna"))
+    assert model_names([pair, tiny_spec]) == ["I+D", "I+D+T"]
+    assert model_names([pair, tiny_spec, pair]) == ["I+D (1)", "I+D+T", "I+D (2)"]
+
+
+def finished(spec: ExperimentSpec, dataset: PreparedDataset, path: Path) -> tuple[RunFolder, Experiment]:
+    """A run with first weights, evaluated by image."""
+    run = RunFolder(Folder(path / spec.id))
+    experiment = open_experiment(spec, dataset)
+    run.begin(spec, {}, {})
+    write_inputs(run, experiment)
+    save_weights(run.folder, experiment.model)
+    image_predictions(experiment, dataset, "val", Placement()).write(run.folder)
+    run.finish("finished")
+    return run, experiment
+
+
+@pytest.fixture(scope="module")
+def runs(
+    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
+) -> list[RunFolder]:
+    """Two runs of other seeds; the first has other modalities too."""
+    path = tmp_path_factory.mktemp("runs")
+    specs = (replace(tiny_spec, modalities=("image", "text"), seed=8), tiny_spec)
+    return [finished(spec, tiny_dataset, path)[0] for spec in specs]
+
+
+def test_predictions_by_image_are_the_nearest_images(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
+    experiment = open_experiment(tiny_spec, tiny_dataset)
+    found = image_predictions(experiment, tiny_dataset, "val", Placement()).answers(Place("val", "image", "image"))
+    splits = tiny_dataset.facts.splits
+    queries = experiment.specimens(tiny_dataset, list(splits.queries["val"].values()), ["image"])
+    keys = experiment.specimens(tiny_dataset, splits.keys, ["image"])
+    cosines = (
+        embed(experiment.model, queries, "image", Placement()) @ embed(experiment.model, keys, "image", Placement()).T
+    )
+    assert found.ids.tolist() == queries.ids.tolist()
+    for row, key in enumerate(found.key_ids[:, 0]):
+        assert cosines[row, keys.ids.tolist().index(key)] == pytest.approx(cosines[row].max(), abs=1e-6)
+    species = dict(zip([*queries.ids, *keys.ids], [*queries.labels["species"], *keys.labels["species"]], strict=True))
+    equal = [species[q] == species[k] for q, k in zip(found.ids, found.key_ids[:, 0], strict=True)]
+    assert found.hits("species").tolist() == equal
+
+
+def test_the_command_stores_what_every_model_sees_and_prints_how_many_queries_had_each_outcome(
+    runs: list[RunFolder], tiny_dataset: PreparedDataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = str(tiny_dataset.folder)
+    before, run = (str(each.folder) for each in runs)
+    attention_command(run, data, [before], True, "val", 2, "corrected", 42)
+    printed = capsys.readouterr().out
+    table = runs[1].folder.read_table("attention-val.parquet")
+    facts = runs[1].folder.read_json("attention-val.json")
+    assert table.schema == SCHEMA
+    assert facts["models"] == ["No align", "I+T", "I+D+T"]
+    assert all(word in printed for word in ("No align", "I+T", "I+D+T", "queries", "seen"))
+    queries = tiny_dataset.load(list(tiny_dataset.facts.splits.queries["val"].values()), ["specimen_id", "species"])
+    species = dict(zip(queries["specimen_id"].to_pylist(), queries["species"].to_pylist(), strict=True))
+    assert sum(row["queries"] for row in facts["outcomes"]) == sum(name is not None for name in species.values())
+
+    rows = table.to_pylist()
+    assert {row["model"] for row in rows} == {0, 1, 2}
+    for row in rows:
+        assert row["truth"] == species[row["specimen_id"]]
+        assert row["right"] == (row["found"] == row["truth"])
+        assert row["outcome"].split()[row["model"]] == ("right" if row["right"] else "wrong")
+    # The last model began where this run's weights are, so before and after are one.
+    first, last = ([row["values"] for row in rows if row["model"] == number] for number in (0, 2))
+    np.testing.assert_allclose(first, last, rtol=1e-4, atol=1e-6)
+
+    shown = [row for row in rows if row["model"] == 2]
+    wanted = {row["specimen_id"] for row in shown}
+    contents = find_pictures(tiny_dataset, list(tiny_dataset.facts.splits.queries["val"].values()), wanted)
+    squares = [evaluation_view(contents[row["specimen_id"]], 32) for row in shown]
+    tower = open_run(runs[1]).model.towers["image"]
+    expected = attention_masks(tower, torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2), ROLLOUTS["corrected"])
+    np.testing.assert_allclose([row["values"] for row in shown], expected.flatten(1), rtol=1e-4, atol=1e-6)
+    assert {row["grid_side"] for row in rows} == {2}
+
+
+def test_the_same_call_stores_the_same(runs: list[RunFolder], tiny_dataset: PreparedDataset) -> None:
+    tables = []
+    for _ in range(2):
+        attention_command(str(runs[1].folder), str(tiny_dataset.folder), [], False, "val", 3, "paper", 7)
+        tables.append(runs[1].folder.read_table("attention-val.parquet"))
+    assert tables[0].equals(tables[1])
+    assert set(tables[0]["outcome"].to_pylist()) <= {"right", "wrong"}
+
+
+def test_the_recipe_of_the_run_decides_where_none_is_asked_for(
+    runs: list[RunFolder], tiny_dataset: PreparedDataset
+) -> None:
+    attention_command(str(runs[1].folder), str(tiny_dataset.folder), [], False, "val", 1, None, 7)
+    assert runs[1].folder.read_json("attention-val.json")["recipe"] == "corrected"
+    with pytest.raises(SpecError, match="of 1 blocks none is left"):
+        attention_command(str(runs[1].folder), str(tiny_dataset.folder), [], False, "val", 1, "authors", 7)
+
+
+def test_a_run_must_be_finished_and_evaluated_on_the_data_set(
+    runs: list[RunFolder], tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    facts, spec = tiny_dataset.facts, runs[1].spec()
+    assert str(evaluated_folder(runs[1], spec, facts)) == str(runs[1].folder)
+    other = replace(facts, name="elsewhere")
+    with pytest.raises(MissingPathError, match="clibd evaluate"):
+        evaluated_folder(runs[1], spec, other)
+    evaluation = runs[1].folder / "evaluation-elsewhere"
+    read = Predictions.read(runs[1].folder)
+    try:
+        read.write(evaluation)
+        for about in (None, {"data_fingerprint": "an older version"}):  # interrupted, and of other specimens
+            if about is not None:
+                evaluation.write_json("evaluation.json", about)
+            with pytest.raises(MissingPathError, match="clibd evaluate"):
+                evaluated_folder(runs[1], spec, other)
+        evaluation.write_json("evaluation.json", {"data_fingerprint": other.fingerprint})
+        assert str(evaluated_folder(runs[1], spec, other)) == str(evaluation)
+    finally:
+        runs[1].folder.remove_folder("evaluation-elsewhere")
+    with pytest.raises(MissingPathError, match="finished run"):
+        attention_command(str(tmp_path), str(tiny_dataset.folder), [], False, "val", 1, None, 7)
+    classifier = RunFolder(Folder(tmp_path / "classifier"))
+    classifier.begin(replace(spec, objective="classify", modalities=("image",)), {}, {})
+    classifier.finish("finished")
+    with pytest.raises(UsageError, match="is a classifier"):
+        attention_command(str(classifier.folder), str(tiny_dataset.folder), [], False, "val", 1, None, 7)
+    with pytest.raises(UsageError, match="no partition 'train'"):
+        attention_command(str(runs[1].folder), str(tiny_dataset.folder), [], False, "train", 1, None, 7)
+
+
+def test_pictures_are_the_middle_of_an_image_or_all_of_it(tiny_dataset: PreparedDataset) -> None:
+    splits = tiny_dataset.facts.splits.keys
+    some = tiny_dataset.load(splits, ["specimen_id", "image"]).slice(3, 2).to_pylist()
+    found = find_pictures(tiny_dataset, splits, [row["specimen_id"] for row in some])
+    assert found == {row["specimen_id"]: row["image"] for row in some}
+    content = some[0]["image"]
+    np.testing.assert_array_equal(square(content, 32), evaluation_view(content, 32))
+    whole = decode(content)
+    np.testing.assert_array_equal(square(content, whole.shape[0], "whole")[:, :, :], whole)
+    with pytest.raises(UsageError, match="no specimen stranger"):
+        find_pictures(tiny_dataset, splits, ["stranger"])

@@ -1,0 +1,201 @@
+"""Costs of towers: counts against hand counts and the paper's figures, and what `clibd costs` prints of them."""
+
+import csv
+import io
+import json
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.costs_command import costs_command
+from results.cost_table import QUANTITIES, OwnCost, render_costs
+from results.published_costs import PUBLISHED_COSTS, published_cost
+from workloads.data.prepared import PreparedDataset
+from workloads.errors import MissingPathError
+from workloads.evaluation.costs import (
+    BERT_VOCABULARY,
+    TowerCost,
+    barcode_bytes,
+    drawn_inputs,
+    label_bytes,
+    median_seconds,
+    tower_costs,
+    tower_times,
+)
+from workloads.experiment import open_experiment, write_inputs
+from workloads.experiments import Data, base_spec
+from workloads.models.clibd import TowerInputs, build_model
+from workloads.recipes import with_fine_tuning
+from workloads.record import RunFolder
+from workloads.spec import MODALITIES, DnaTower, ExperimentSpec, ImageTower
+from workloads.storage import Folder
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def papers() -> dict[str, TowerCost]:
+    data = Data(name="none", fingerprint="none", synthetic=False, modalities=MODALITIES)
+    inputs = TowerInputs(vocabulary_size=BERT_VOCABULARY)
+    return {cost.modality: cost for cost in tower_costs(base_spec("paper", data, "paper"), inputs)}
+
+
+def transformer_macs(tokens: int, width: int, hidden: int, depth: int) -> int:
+    """Query, key, value and output; scores and their products with values; the feed-forward layers."""
+    return depth * (4 * tokens * width**2 + 2 * tokens**2 * width + 2 * tokens * width * hidden)
+
+
+def test_operations_of_the_papers_towers_are_those_counted_by_hand(papers: dict[str, TowerCost]) -> None:
+    image = transformer_macs(197, 768, 3072, 12) + 196 * (3 * 16 * 16) * 768 + 768 * 768
+    dna = transformer_macs(133, 768, 3072, 12) + 133 * 768 * (768 + 768)  # every token goes through both layers
+    text = transformer_macs(20, 512, 2048, 4) + 512 * 768
+    assert [papers[name].forward_macs for name in MODALITIES] == [image, dna, text]
+    assert sum(cost.forward_flops for cost in papers.values()) == pytest.approx(59.19e9, rel=1e-3)
+    assert sum(cost.step_flops for cost in papers.values()) == pytest.approx(177.348e9, rel=1e-5)
+
+
+def test_what_the_paper_calls_flops_are_multiply_adds(papers: dict[str, TowerCost]) -> None:
+    for name, printed in (("dna", "5.90"), ("text", "0.13")):
+        assert published_cost(name, "macs_per_500").value == float(printed) * 1e12  # type: ignore[union-attr]  # it is there
+    assert 500 * papers["dna"].forward_macs == pytest.approx(5.90e12, rel=2e-3)
+    assert round(500 * papers["text"].forward_macs / 1e12, 2) == 0.13
+    assert round(500 * papers["text"].forward_flops / 1e12, 2) != 0.13
+
+
+def test_parameters_and_tokens_are_the_papers(papers: dict[str, TowerCost]) -> None:
+    assert [papers[name].tokens for name in MODALITIES] == [197, 133, 20]
+    assert round(papers["dna"].parameters / 1e6, 1) == 87.4
+    assert round((papers["text"].parameters + 512 * 512 + 512) / 1e6, 1) == 29.2  # with the pooler that ours lacks
+
+
+def test_counting_computes_nothing_and_agrees_with_a_real_pass(tiny_spec: ExperimentSpec) -> None:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.flop_counter import FlopCounterMode
+
+    inputs = TowerInputs(vocabulary_size=90)
+    model = build_model(tiny_spec, inputs, pretrained=False)
+    for cost in tower_costs(tiny_spec, inputs):
+        batch = drawn_inputs(tiny_spec, inputs, cost.modality, 3, CPU)
+        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+            model.towers[cost.modality](batch).sum().backward()
+        assert counter.get_total_flops() / 3 == cost.step_flops
+        assert sum(each.numel() for each in model.towers[cost.modality].parameters()) == cost.parameters
+
+
+def test_frozen_trunks_cost_no_backward_pass(tiny_spec: ExperimentSpec) -> None:
+    inputs = TowerInputs(vocabulary_size=90)
+    full, frozen = (tower_costs(with_fine_tuning(tiny_spec, kind), inputs) for kind in ("full", "frozen"))
+    for whole, rest in zip(full, frozen, strict=True):
+        assert rest.forward_flops == whole.forward_flops
+        assert rest.step_flops < 1.2 * rest.forward_flops < whole.step_flops
+
+
+@pytest.mark.parametrize(
+    ("dna", "image"),
+    [
+        (DnaTower(kind="cnn"), ImageTower(architecture="resnet18", image_size=32)),
+        (DnaTower(kind="features", width=8, depth=2), ImageTower(kind="features", width=8, depth=2)),
+        (DnaTower(kind="dnabert2", width=24, depth=1, num_heads=3, hidden_width=48), None),
+        (None, ImageTower(kind="openclip", architecture="ViT-B-32", image_size=64, width=64, depth=1)),
+    ],
+)
+def test_every_kind_of_tower_can_be_counted(
+    dna: DnaTower | None, image: ImageTower | None, tiny_spec: ExperimentSpec
+) -> None:
+    spec = replace(tiny_spec, dna=dna or tiny_spec.dna, image=image or tiny_spec.image)
+    inputs = TowerInputs(image_feature_size=12, dna_feature_size=7, vocabulary_size=90)
+    costs = {cost.modality: cost for cost in tower_costs(spec, inputs)}
+    assert all(cost.step_flops > cost.forward_flops > 0 for cost in costs.values())
+    if dna is not None:
+        assert (costs["dna"].tokens is None) == (dna.kind != "dnabert2")
+    if image is not None:
+        assert costs["image"].tokens == (5 if image.kind == "openclip" else None)
+
+
+def test_every_tower_is_timed_in_every_precision(tiny_spec: ExperimentSpec) -> None:
+    times = tower_times(tiny_spec, TowerInputs(vocabulary_size=90), 2, CPU, ("fp32", "bf16"), repeats=1)
+    assert [(each.modality, each.precision) for each in times] == [
+        (modality, precision) for modality in MODALITIES for precision in ("fp32", "bf16")
+    ]
+    assert all(each.seconds > 0 and each.batch_size == 2 for each in times)
+
+
+def test_the_median_of_the_repeats_is_reported_without_the_first_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 11.0, 20.0, 27.0, 30.0, 32.0])
+    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
+    calls: list[int] = []
+    assert median_seconds(lambda: calls.append(1), CPU, 3) == 2.0
+    assert len(calls) == 4
+
+
+def test_bytes_of_barcodes_and_labels() -> None:
+    assert [barcode_bytes(660, bits) for bits in (8, 2)] == [660, 165]
+    assert barcode_bytes(5, 2) == 2  # no part of a byte can be stored
+    assert label_bytes(["ab", "é"]) == 2
+    assert label_bytes([]) == 0
+
+
+def test_published_storage_is_in_mebibytes_of_whole_barcodes() -> None:
+    for bits, quantity, printed in ((8, "bytes_of_labelled", 53), (2, "bytes_of_labelled_2bit", 13.3)):
+        published = published_cost("dna", quantity)
+        assert published is not None
+        assert published.value / 2**20 == pytest.approx(printed)
+        assert 84_450 * barcode_bytes(660, bits) == pytest.approx(published.value, rel=4e-3)
+
+
+def test_every_published_number_has_a_row_to_stand_in() -> None:
+    assert {cost.quantity for cost in PUBLISHED_COSTS} <= set(QUANTITIES)
+    assert published_cost("image", "tokens") is None
+
+
+OWN = [
+    OwnCost("dna", "macs_per_500", 5.88e12),
+    OwnCost("dna", "seconds_per_500", 0.05, "fp32, a GPU"),
+    OwnCost("text", "macs_per_500", 0.1268e12),
+    OwnCost("text", "bytes_of_labelled", None, "not measured"),
+]
+
+
+def test_published_numbers_stand_beside_ours_with_their_notes_once() -> None:
+    text = render_costs(OWN, "md")
+    lines = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line] for line in lines]
+    assert cells[2][2:] == ["TMAC", "5.9 [1]", "5.88"]
+    assert cells[3][1:] == ["time to embed 500 samples (fp32, a GPU)", "ms", "15 [2]", "50"]
+    assert cells[4][3:] == ["0.13 [1]", "0.1268"]
+    assert cells[5][3:] == ["12 [3]", "–"]
+    assert text.count("printed as FLOPS") == 1
+
+
+def test_costs_as_csv_and_json_are_plain_numbers() -> None:
+    rows = list(csv.DictReader(io.StringIO(render_costs(OWN, "csv"))))
+    assert rows[0]["value"] == "5880000000000.0"
+    assert rows[0]["published"] == "5900000000000.0"
+    assert rows[3]["value"] == ""
+    assert [row["value"] for row in json.loads(render_costs(OWN, "json"))] == [each.value for each in OWN]
+
+
+def test_the_command_counts_and_times_the_towers_of_a_run(
+    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = RunFolder(Folder(tmp_path / tiny_spec.id))
+    run.begin(tiny_spec, {}, {})
+    write_inputs(run, open_experiment(tiny_spec, tiny_dataset))
+    costs_command(str(run.folder), str(tiny_dataset.folder), 2, "json")
+    rows = {(row["modality"], row["quantity"]): row for row in json.loads(capsys.readouterr().out)}
+    assert rows["image", "tokens"]["value"] == 5
+    assert rows["all", "forward_flops"]["value"] == sum(rows[name, "forward_flops"]["value"] for name in MODALITIES)
+    assert rows["dna", "seconds_per_500"]["value"] is None
+    assert rows["dna", "seconds_per_batch"]["value"] > 0
+    labels = tiny_dataset.load(list(tiny_dataset.facts.num_specimens), ["text", "species"]).to_pylist()
+    sizes = [len(row["text"].encode()) for row in labels if row["species"]]
+    assert "SYNTHETIC" in rows["text", "bytes_per_sample"]["how"]
+    assert rows["text", "bytes_per_sample"]["value"] == pytest.approx(sum(sizes) / len(sizes))
+
+
+def test_costs_of_a_folder_that_is_no_run_name_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(MissingPathError, match="Name a run folder"):
+        costs_command(str(tmp_path), None, 2, "md")

@@ -1,0 +1,58 @@
+"""Every command explains itself, and quickly: nothing heavy is imported for it."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import click
+import pytest
+import typer.main
+
+import orchestrator.cli
+import orchestrator.cli_sweep
+import results.cli
+from workloads.command_line import run_command
+
+PROGRAMS = {"clibd": orchestrator.cli.app, "clibd-sweep": orchestrator.cli_sweep.app, "clibd-results": results.cli.app}
+HEAVY = ("torch", "ray", "faiss", "umap", "matplotlib", "plotly", "scipy", "sklearn", "statsmodels", "optuna", "timm")
+
+
+def commands(words: tuple[str, ...], command: click.Command) -> Iterator[tuple[tuple[str, ...], str]]:
+    """A command and those within it, each with what it says of itself."""
+    yield words, command.help or ""
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands((*words, name), inner)
+
+
+COMMANDS = dict(pair for name, app in PROGRAMS.items() for pair in commands((name,), typer.main.get_command(app)))
+
+
+def test_these_are_the_commands() -> None:
+    assert {" ".join(words) for words in COMMANDS} >= {
+        *(f"clibd {name}" for name in ("train", "evaluate", "open-set", "bzsl", "attention", "costs", "convert")),
+        *(f"clibd data {name}" for name in ("download", "import", "partition", "prepare", "stats")),
+        *(f"clibd-results {name}" for name in ("table", "report", "compare", "figure")),
+    }
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_a_command_says_what_it_does_and_what_it_takes(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", [*words, "--help"])
+    with pytest.raises(SystemExit) as end:
+        run_command(PROGRAMS[words[0]])
+    printed = capsys.readouterr()
+    assert not end.value.code
+    assert printed.err == ""
+    assert "Usage:" in printed.out
+    assert "--help" in printed.out
+    assert len(COMMANDS[words].split()) >= 5
+    assert " ".join(COMMANDS[words].split()[:5]) in " ".join(printed.out.split())
+
+
+@pytest.mark.parametrize("module", ["orchestrator.cli", "orchestrator.cli_sweep", "results.cli"])
+def test_help_waits_for_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
