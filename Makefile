@@ -23,7 +23,8 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-BENCHMARKS := tokeniser input_pipeline partition reading preparation contrastive_loss gradient_cache training_step ray_train spine
+BENCHMARKS := tokeniser input_pipeline partition reading preparation contrastive_loss gradient_cache training_step ray_train \
+	evaluation intervals threshold_search bzsl spine
 
 bench: install
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done
