@@ -18,10 +18,9 @@ from workloads.evaluation.attention_by_outcome import (
     store_attention,
 )
 from workloads.evaluation.image_predictions import image_predictions
-from workloads.evaluation.measure import EVALUATION
 from workloads.experiment import Experiment, open_experiment, open_run
 from workloads.predictions import PREDICTIONS, Place, Predictions
-from workloads.record import RunFolder
+from workloads.record import EVALUATION, RunFolder, read_evaluation
 from workloads.spec import ExperimentSpec, Recipe
 from workloads.storage import Folder
 from workloads.training.placement import Placement
@@ -86,10 +85,7 @@ def evaluated_folder(run: RunFolder, spec: ExperimentSpec, facts: DatasetFacts) 
 
 def _was_of(evaluation: Folder) -> str | None:
     """The fingerprint of the data set that was evaluated; None where measuring was interrupted."""
-    if not evaluation.has(EVALUATION):
-        return None
-    fingerprint: str | None = evaluation.read_json(EVALUATION).get("data_fingerprint")
-    return fingerprint
+    return str(read_evaluation(evaluation)["data_fingerprint"]) if evaluation.has(EVALUATION) else None
 
 
 def model_names(specs: Sequence[ExperimentSpec]) -> list[str]:

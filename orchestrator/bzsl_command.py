@@ -94,7 +94,7 @@ def _tune(asked: Asked, source: Source, features: Features, console: Console) ->
 
 
 def _published_default(asked: Asked, source: Source) -> Setting:
-    if source.kind != "insect":
+    if _origin(source) not in ("insect", "run_on_insect"):
         return PUBLISHED_DEFAULTS["bioscan_1m"]
     return PUBLISHED_DEFAULTS["insect_clibd" if asked.recipe == "authors" else "insect"]
 

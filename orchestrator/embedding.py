@@ -15,7 +15,7 @@ import torch
 from orchestrator.resources import Resources
 from workloads.data.batches import Specimens
 from workloads.data.prepared import PreparedDataset
-from workloads.errors import ClibdError
+from workloads.errors import ClibdError, UsageError
 from workloads.evaluation.embed import BATCH_SIZE, all_splits, as_parts, embed_rows, parts_of
 from workloads.evaluation.embedded import Embedded, Floats
 from workloads.experiment import Experiment, open_experiment, open_run
@@ -103,6 +103,22 @@ def embed_here(job: Job, gpu: bool, tell: Tell) -> dict[str, Embedded]:
     """Embed in this process."""
     embedder = Embedder(job, gpu=gpu)
     return _gathered(embedder, map(embedder.run, embedder.chunks()), tell)
+
+
+def check_room(resources: Resources) -> None:
+    """Refuse more workers than fit a session that does not grow: those beyond would be waited for for ever.
+
+    Raises:
+        UsageError: there is no room for all of them.
+    """
+    import ray
+
+    there = ray.cluster_resources()
+    room = there.get("CPU", 0) // resources.cpus_per_worker
+    if resources.gpus_per_worker:
+        room = min(room, there.get("GPU", 0) // resources.gpus_per_worker)
+    if resources.num_workers > room:
+        raise UsageError(f"this machine has room for {int(room)} such workers, not for {resources.num_workers}")
 
 
 def embed_on_ray(job: Job, resources: Resources, tell: Tell) -> dict[str, Embedded]:

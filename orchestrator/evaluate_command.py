@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from orchestrator.embedding import Job, embed_here, embed_on_ray
+from orchestrator.embedding import Job, check_room, embed_here, embed_on_ray
 from orchestrator.evaluation_table import evaluation_notes, evaluation_table
 from orchestrator.progress import counting, stderr_console
 from orchestrator.session import ray_session, resources_here
@@ -23,7 +23,7 @@ from workloads.evaluation.stored import REST, EmbeddingFacts, read_embedded, sto
 from workloads.experiment import Experiment, open_run
 from workloads.models.clibd import Classifier
 from workloads.predictions import KeyChoice
-from workloads.record import Measurement, RunFolder
+from workloads.record import EVALUATION, Measurement, RunFolder
 from workloads.spec import Modality, Recipe
 from workloads.storage import Folder
 from workloads.training.placement import Placement
@@ -106,6 +106,8 @@ def _evaluate_run(asked: Asked) -> tuple[Folder, list[Measurement]]:
     if isinstance(experiment.model, Classifier):
         if asked.untrained or asked.keys or asked.with_rest:
             raise UsageError(f"{run.id} is a classifier, which has no keys, and is measured as it was trained")
+        if target.has(EVALUATION):
+            raise UsageError(f"{target} holds the evaluation of another model; name another folder with --out")
         device = _device(asked)
         experiment.model.to(device)
         return target, measure_classifier(experiment, dataset, Placement(device), target)
@@ -184,7 +186,10 @@ def _embed(asked: Asked, modalities: Sequence[Modality], name: str) -> dict[str,
         if asked.workers is None and asked.address is None:
             return embed_here(job, _device(asked).type == "cuda", tell)
         with ray_session(asked.address):
-            return embed_on_ray(job, resources_here(asked.workers, asked.address, asked.cpu_only), tell)
+            resources = resources_here(asked.workers, asked.address, asked.cpu_only)
+            if asked.address is None:
+                check_room(resources)
+            return embed_on_ray(job, resources, tell)
 
 
 def _device(asked: Asked) -> torch.device:

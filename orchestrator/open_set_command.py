@@ -18,7 +18,7 @@ from workloads.evaluation.stored import KEYS, queries_of, read_embedded, stored_
 from workloads.evaluation.thresholds import Threshold
 from workloads.intervals import with_intervals
 from workloads.predictions import MISSING_RANK
-from workloads.record import measurements_to_table
+from workloads.record import measurements_to_table, read_evaluation
 from workloads.spec import Recipe
 from workloads.storage import Folder
 
@@ -31,8 +31,8 @@ def open_set_command(run: str, classifier: str | None, recipe: Recipe | None, fo
         UsageError: there are not the queries, keys and modalities that it takes (`open_set`).
     """
     console, folder = stderr_console(), Folder(run)
+    settings = read_evaluation(folder)
     queries, keys = _embedded(folder)
-    settings = folder.read_json("evaluation.json")
     chosen: Recipe = recipe or settings["recipe"]
     predicted = None if classifier is None else _classified(Folder(classifier))
     console.print(f"Answering {sum(map(len, queries.values())):,} images of {settings['dataset']}")
@@ -44,7 +44,7 @@ def open_set_command(run: str, classifier: str | None, recipe: Recipe | None, fo
 
 def _embedded(folder: Folder) -> tuple[dict[str, Embedded], Embedded]:
     parts = stored_parts(folder)
-    if KEYS not in parts or not folder.has("evaluation.json"):
+    if KEYS not in parts:
         raise MissingPathError(
             str(folder), "stored embeddings", "Name an evaluated folder: a run, or what `clibd evaluate` wrote."
         )

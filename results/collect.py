@@ -98,7 +98,7 @@ def _measured_by(run: RunFolder) -> str:
 
 
 def recipe_words(trained: str, measured: str) -> str:
-    """A recipe that a model was trained and measured by; numbers that were measured by another one are other numbers."""
+    """What a table calls the recipes that a model was trained and measured by, which are mostly one."""
     return trained if trained == measured else f"{trained} measured as {measured}"
 
 

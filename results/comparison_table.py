@@ -39,7 +39,7 @@ def render_comparison(
     pairing = pair(first, second, partition, every)
     rows = compare(pairing.pairs, pairing.missing, ranks)
     if form != "md":
-        return records_text([_record(first, second, row) for row in rows], form)
+        return records_text([_record(first, second, row, pairing) for row in rows], form)
     parts = [
         f"# B against A, top-1 accuracy\n\nA: {first}\nB: {second}",
         *_caveats(pairing),
@@ -49,13 +49,16 @@ def render_comparison(
     return "\n\n".join(parts)
 
 
-def _record(first: Folder, second: Folder, row: Comparison) -> dict[str, Any]:
+def _record(first: Folder, second: Folder, row: Comparison, pairing: Pairing) -> dict[str, Any]:
     """Long form: one record a row; shares as percent, like every table."""
     place = row.place
     shares = {"a": row.first, "b": row.second, "difference": row.difference, "low": row.low, "high": row.high}
     return {
         "run_a": str(first),
         "run_b": str(second),
+        "dataset": pairing.facts["dataset"],
+        "synthetic": pairing.facts["synthetic"],
+        "missing_rank": pairing.missing,
         "partition": place.partition,
         "query": place.query,
         "key": place.key,

@@ -10,11 +10,10 @@ from pathlib import PurePosixPath
 from typing import Any, Literal
 
 from workloads.errors import DamagedError, MissingPathError
-from workloads.record import Measurement, measurements_from_table
+from workloads.record import EVALUATION, Measurement, measurements_from_table, read_evaluation
 from workloads.spec import MODALITIES, ExperimentSpec, spec_from_dict
 from workloads.storage import Folder
 
-EVALUATION = "evaluation.json"
 _MEASUREMENTS, _SPEC, _POINT = "measurements.parquet", "spec.json", "point.json"
 
 Training = Literal["no_alignment", "simclr", "classifier", "clip"]
@@ -70,12 +69,7 @@ def read_model(folder: Folder) -> EvaluatedModel:
         DamagedError: a file does not say what it should.
         SpecError: the spec is of a newer version.
     """
-    if not (folder.has(EVALUATION) and folder.has(_MEASUREMENTS)):
-        remedy = "Name a folder that `clibd evaluate` has written, or the run folder itself."
-        raise MissingPathError(str(folder), f"evaluation ({EVALUATION} and {_MEASUREMENTS})", remedy)
-    facts = folder.read_json(EVALUATION)
-    if not isinstance(facts, dict):
-        raise DamagedError(f"{folder}/{EVALUATION}", "it is no object")
+    facts = read_evaluation(folder)
     above, _, own = folder.address.rpartition("/")
     parent = Folder(above)
     run = next((place for place in (folder, parent) if place.has(_SPEC)), None)
@@ -84,6 +78,9 @@ def read_model(folder: Folder) -> EvaluatedModel:
         return EvaluatedModel(own, _description(facts), _of_another(folder, facts), facts, None, None, measured)
     if run is None:
         raise MissingPathError(str(folder), f"{_SPEC}, nor above it,", "Leave an evaluation in the folder of its run.")
+    if (owner := run.address.rpartition("/")[2]) != facts.get("run", owner):
+        remedy = f"It was evaluated with {facts['run']}: leave it in that run's folder."
+        raise MissingPathError(str(folder), f"evaluation of {owner}", remedy)
     spec = spec_from_dict(run.read_json(_SPEC))
     name = own if run is folder else f"{above.rpartition('/')[2]}/{own}"
     point = run.read_json(_POINT) if run.has(_POINT) else {}

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from workloads.errors import IncomparableError, MissingPathError
+from workloads.errors import IncomparableError
 from workloads.predictions import PAPERS_PAIRS, Answers, MissingRank, Names, Place, Predictions
+from workloads.record import read_evaluation
 from workloads.spec import RANKS, Rank
 from workloads.storage import Folder
-
-EVALUATION = "evaluation.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +51,7 @@ class Evaluation:
             MissingPathError: nothing was evaluated there.
             DamagedError: a file is not what was written.
         """
-        if not folder.has(EVALUATION):
-            remedy = "Evaluate the run first: `clibd evaluate RUN --data DIR`."
-            raise MissingPathError(str(folder), f"evaluation ({EVALUATION})", remedy)
-        self.name = str(folder)
-        self.facts: dict[str, Any] = folder.read_json(EVALUATION)
+        self.name, self.facts = str(folder), read_evaluation(folder)
         self.predictions = Predictions.read(folder)
 
     def places(self, partition: str | None, every: bool) -> list[Place]:

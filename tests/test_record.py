@@ -6,7 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from workloads.errors import DamagedError, SpecError
+from workloads.errors import DamagedError, MissingPathError, SpecError
 from workloads.record import (
     MEASUREMENT_SCHEMA,
     EventLog,
@@ -16,6 +16,7 @@ from workloads.record import (
     measurements_from_table,
     measurements_to_table,
     provenance,
+    read_evaluation,
 )
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
@@ -163,3 +164,24 @@ def test_provenance_says_with_what_and_how_a_run_was_made() -> None:
     assert source["argv"] == ["clibd-sweep", "batch-size"]
     assert source["packages"]["pyarrow"] == pa.__version__
     assert source["started"].endswith("Z")
+
+
+def test_an_evaluation_is_read_only_where_it_is_whole(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "run")
+    said = {"dataset": "a", "data_fingerprint": "0", "synthetic": True, "recipe": "paper", "missing_rank": "a_class"}
+    with pytest.raises(MissingPathError, match="clibd evaluate RUN --data DIR"):
+        read_evaluation(folder)
+    (folder / "evaluation-a").write_json("evaluation.json", said)
+    with pytest.raises(MissingPathError, match=r"There is one in .*evaluation-a"):
+        read_evaluation(folder)
+    assert read_evaluation(folder / "evaluation-a") == said
+    for content, wrong in (([], "dataset"), ({**said, "synthetic": "no"}, "synthetic"), ({}, "missing_rank")):
+        folder.write_json("evaluation.json", content)
+        with pytest.raises(DamagedError, match=wrong):
+            read_evaluation(folder)
+    folder.write_json("evaluation.json", said)
+    folder.write_json("spec.json", {})
+    with pytest.raises(MissingPathError, match="finished run"):
+        read_evaluation(folder)
+    RunFolder(folder).finish("finished")
+    assert read_evaluation(folder) == said

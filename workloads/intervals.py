@@ -30,7 +30,7 @@ from workloads.spec import Rank
 REPLICATES = 1000
 SEED = 20_250_401
 CONFIDENCE = 0.95
-_BATCH = 100  # resamples at a time: some ten megabytes for the queries of BIOSCAN-1M
+BATCH = 100  # resamples at a time: some ten megabytes for the queries of BIOSCAN-1M
 
 Scores = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
 Where = tuple[str, ...]
@@ -76,7 +76,7 @@ def bootstrap_intervals(
         [np.arange(drawable.num_units[name]) for name in names],
         statistic,
         n_resamples=replicates,
-        batch=_BATCH,
+        batch=BATCH,
         vectorized=True,
         confidence_level=CONFIDENCE,
         method="percentile",

@@ -31,7 +31,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from workloads.errors import DamagedError
+from workloads.errors import DamagedError, MissingPathError
 from workloads.spec import ExperimentSpec, spec_from_dict, spec_to_dict
 from workloads.storage import Folder
 
@@ -201,6 +201,36 @@ class EventLog:
     def flush(self) -> None:
         """Write all events."""
         self._run.folder.write("events.jsonl", "".join(f"{json.dumps(e)}\n" for e in self._lines).encode())
+
+
+EVALUATION = "evaluation.json"
+_RULES = {"dataset": str, "data_fingerprint": str, "synthetic": bool, "recipe": str, "missing_rank": str}
+"""What every evaluation says, and as what; of its model and questions it says more."""
+
+
+def read_evaluation(folder: Folder) -> dict[str, Any]:
+    """By which rules a folder was evaluated: a run's own, an evaluation in one, or that of another model.
+
+    Raises:
+        MissingPathError: nothing was evaluated there, measuring was interrupted, or the run is not finished.
+        DamagedError: the file does not say what it should.
+    """
+    if not folder.has(EVALUATION):
+        inside = [name for name in folder.folders() if (folder / name).has(EVALUATION)]
+        remedy = f"There is one in {', '.join(f'{folder}/{name}' for name in inside)}." if inside else _EVALUATE
+        raise MissingPathError(str(folder), f"evaluation ({EVALUATION})", remedy)
+    if folder.has("spec.json") and RunFolder(folder).state() != "finished":
+        raise MissingPathError(str(folder), "finished run", "Start its training again: it goes on where it stopped.")
+    facts = folder.read_json(EVALUATION)
+    wrong = [] if isinstance(facts, dict) else list(_RULES)
+    wrong = wrong or [name for name, kind in _RULES.items() if not isinstance(facts.get(name), kind)]
+    if wrong:
+        raise DamagedError(f"{folder}/{EVALUATION}", f"it does not say {', '.join(wrong)}")
+    found: dict[str, Any] = facts
+    return found
+
+
+_EVALUATE = "Make one with `clibd evaluate RUN --data DIR`."
 
 
 def find_runs(runs: Folder, sweep: str) -> list[RunFolder]:

@@ -79,11 +79,14 @@ def read_attention(evaluated: Evaluated, partition: str) -> StoredAttention:
     """
     folder, name = evaluated.folder, f"attention-{partition}"
     if not (folder.has(f"{name}.json") and folder.has(f"{name}.parquet")):
-        raise MissingPathError(
-            f"{folder}/{name}.parquet",
-            f"attention of {partition} queries",
-            f"Store it with `clibd attention RUN --data DIR --partition {partition}`.",
+        # It is stored with the evaluation that the queries were answered in, which may be one inside the run.
+        inside = [f"{folder}/{other}" for other in folder.folders() if (folder / other).has(f"{name}.json")]
+        remedy = (
+            f"There is some in {', '.join(inside)}."
+            if inside
+            else f"Store it with `clibd attention RUN --data DIR --partition {partition}`."
         )
+        raise MissingPathError(f"{folder}/{name}.parquet", f"attention of {partition} queries", remedy)
     facts: dict[str, Any] = folder.read_json(f"{name}.json")
     rows = folder.read_table(f"{name}.parquet").to_pylist()
     try:

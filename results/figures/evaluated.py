@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +9,8 @@ import pyarrow as pa
 
 from results.figures.picture import shown
 from workloads.errors import DamagedError, MissingPathError, UsageError
-from workloads.predictions import PREDICTIONS, SPECIMENS, Answers, Place, Predictions
+from workloads.predictions import Answers, Place, Predictions
+from workloads.record import read_evaluation
 from workloads.spec import MODALITIES, RANKS
 from workloads.storage import Folder
 
@@ -102,33 +102,13 @@ def read_evaluated(address: str) -> Evaluated:
 
     Raises:
         MissingPathError: no evaluation is there; it says where there is one, or how to make one.
+        DamagedError: it does not say what it is of.
     """
     folder = Folder(address)
-    if not (folder.has(PREDICTIONS) and folder.has(SPECIMENS)):
-        inside = [name for name in folder.folders() if (folder / name).has(PREDICTIONS)]
-        remedy = (
-            f"There is one in {', '.join(f'{folder}/{name}' for name in inside)}."
-            if inside
-            else "Make one with `clibd evaluate RUN --data DIR`."
-        )
-        raise MissingPathError(str(folder), "evaluation (predictions.parquet and specimens.parquet)", remedy)
+    facts = read_evaluation(folder)
     above, _, name = folder.address.rpartition("/")
-    if folder.has("spec.json"):
-        return _evaluated(folder, name, folder.read_json("spec.json"))
-    parent = Folder(above)
-    spec = parent.read_json("spec.json") if parent.has("spec.json") else {}
-    # The run's own data set is another one, so of its spec nothing but the recipe holds here.
-    recipe = {"recipe": spec["recipe"]} if "recipe" in spec else {}
-    return _evaluated(folder, f"{above.rpartition('/')[2]}/{name}", recipe)
-
-
-def _evaluated(folder: Folder, run: str, spec: dict[str, Any]) -> Evaluated:
-    """What evaluation.json says; the spec, where that file is of an older version or lacks something."""
-    found = {**spec, **(folder.read_json("evaluation.json") if folder.has("evaluation.json") else {})}
-    try:
-        return Evaluated(folder, run, found["dataset"], bool(found["synthetic"]), found["recipe"])
-    except KeyError as error:
-        raise DamagedError(f"{folder}/evaluation.json", f"it does not say {error}") from error
+    run = name if folder.has("spec.json") else f"{above.rpartition('/')[2]}/{name}"
+    return Evaluated(folder, run, facts["dataset"], facts["synthetic"], facts["recipe"])
 
 
 def _what_there_is(places: list[Place]) -> str:

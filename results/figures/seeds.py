@@ -68,7 +68,10 @@ def find_seed_runs(addresses: Sequence[str]) -> list[SeedRun]:
     found = [run for address in addresses for run in _runs_of(address)]
     groups: dict[ExperimentSpec, dict[int, SeedRun]] = defaultdict(dict)
     for run in found:
-        groups[replace(run.spec, seed=0)][run.spec.seed] = run
+        same = groups[replace(run.spec, seed=0)]
+        if (twin := same.get(run.spec.seed)) is not None and twin.address != run.address:
+            raise UsageError(f"{twin.address} and {run.address} are one experiment with one seed; name one of them")
+        same[run.spec.seed] = run
     several = [list(group.values()) for group in groups.values() if len(group) > 1]
     if len(several) == 1:
         return sorted(several[0], key=lambda run: run.spec.seed)

@@ -224,7 +224,16 @@ def write_small_run(
         precision="fp32",
     )
     write_embedded(Folder(folder), facts, embedded)
-    Folder(folder).write_json("evaluation.json", {"synthetic": False})
+    Folder(folder).write_json(
+        "evaluation.json",
+        {
+            "dataset": "b",
+            "data_fingerprint": "0",
+            "synthetic": False,
+            "recipe": "corrected",
+            "missing_rank": "left_out",
+        },
+    )
     return folder
 
 

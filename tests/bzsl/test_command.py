@@ -78,6 +78,8 @@ def test_accuracies_follow_from_the_predictions_that_are_left(
     shown = json.loads(out)
     rows = pq.read_table(tmp_path / "here" / "bzsl_predictions.parquet").to_pylist()
     measured = measurements_from_table(pq.read_table(tmp_path / "here" / "measurements.parquet"))
+    assert {row.method for row in measured if row.low is None} == {"random_key"}  # which is exact
+    assert all(row.low <= row.value <= row.high for row in measured if row.low is not None and row.high is not None)
     for subset in ("seen", "unseen"):
         own = [row for row in rows if row["subset"] == subset]
         by_species: dict[str, list[bool]] = {}

@@ -249,5 +249,5 @@ def test_a_table_without_species_and_two_arrays_of_a_kind_are_refused(
 
 def test_a_run_that_was_not_measured_to_the_end_is_refused(tmp_path: Path, write_run: WriteRun) -> None:
     Folder(write_run(tmp_path)).remove("evaluation.json")  # which says whether its specimens are synthetic
-    with pytest.raises(MissingPathError, match=r"evaluation\.json.*interrupted"):
+    with pytest.raises(MissingPathError, match=r"no evaluation \(evaluation\.json"):
         read_source(str(tmp_path), 0)

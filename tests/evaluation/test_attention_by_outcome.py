@@ -202,12 +202,13 @@ def test_a_run_must_be_finished_and_evaluated_on_the_data_set(
     read = Predictions.read(runs[1].folder)
     try:
         read.write(evaluation)
-        for about in (None, {"data_fingerprint": "an older version"}):  # interrupted, and of other specimens
+        said = {"dataset": "elsewhere", "synthetic": True, "recipe": "corrected", "missing_rank": "left_out"}
+        for about in (None, {**said, "data_fingerprint": "an older version"}):  # interrupted, and of other specimens
             if about is not None:
                 evaluation.write_json("evaluation.json", about)
             with pytest.raises(MissingPathError, match="clibd evaluate"):
                 evaluated_folder(runs[1], spec, other)
-        evaluation.write_json("evaluation.json", {"data_fingerprint": other.fingerprint})
+        evaluation.write_json("evaluation.json", {**said, "data_fingerprint": other.fingerprint})
         assert str(evaluated_folder(runs[1], spec, other)) == str(evaluation)
     finally:
         runs[1].folder.remove_folder("evaluation-elsewhere")

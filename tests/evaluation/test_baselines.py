@@ -138,7 +138,10 @@ def test_chance_stays_exact_for_many_keys() -> None:
     assert random_key_chance(truth, offered, 5) == pytest.approx([5 / 21_118, 1, 0], rel=1e-9)
 
 
-def test_where_nothing_is_stored_queries_without_a_name_are_left_out() -> None:
-    rows = random_key_accuracies(labels(["a", None]), labels(["a", None]), column(["seen", "seen"]), WHERE, (1, 2))
+def test_where_nothing_is_stored_the_rule_for_missing_names_holds_too() -> None:
+    both = labels(["a", None]), labels(["a", None]), column(["seen", "seen"])
+    classes = random_key_accuracies(*both, WHERE, "a_class", (1,))
+    assert {(row.value, row.count) for row in classes} == {(0.5, 2)}
+    rows = random_key_accuracies(*both, WHERE, ks=(1, 2))
     assert {(row.metric, row.value, row.count) for row in rows} == {("top1", 0.5, 1), ("top2", 1.0, 1)}
     assert {row.method for row in rows} == {"random_key"}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.evaluation.detection import auroc, detection_measurements, false_positive_rate
+from workloads.evaluation.detection import auroc, curve_numbers, detection_measurements, false_positive_rate
 from workloads.predictions import Place
 
 PLACE = Place("test", "image", "image+dna", "nn_is_du")
@@ -77,3 +77,37 @@ def test_accuracies_have_the_spread_of_a_share() -> None:
             # The normal interval of a share; 1,000 resamples place an end within a fifth of a standard error.
             assert row.low == pytest.approx(row.value - 1.96 * error, abs=0.2 * error)
             assert row.high == pytest.approx(row.value + 1.96 * error, abs=0.2 * error)
+
+
+@settings(deadline=None)  # scikit-learn is imported in the first one
+@given(queries_of_both_kinds)
+def test_resamples_are_measured_as_the_queries_themselves(queries: list[tuple[float, bool]]) -> None:
+    scores, is_seen = map(np.array, zip(*queries, strict=True))
+    seen, unseen = scores[is_seen], scores[~is_seen]
+    found = curve_numbers(np.stack([seen, seen[::-1]]), np.stack([unseen, unseen[::-1]]))
+    expected = [auroc(scores, is_seen), false_positive_rate(scores, is_seen)]
+    assert found.shape == (2, 2)
+    for resample in found.T:
+        assert resample == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_curve_s_intervals_shrink_as_queries_grow_and_single_queries_have_none() -> None:
+    random = np.random.default_rng(1)
+    widths = {}
+    for count in (200, 3200):
+        is_seen = np.arange(count) < count // 2
+        confidence = random.standard_normal(count) + is_seen
+        rows = detection_measurements(PLACE, is_seen, confidence, is_seen)
+        for row in rows:
+            if row.metric in ("auroc", "fpr_at_95_tpr"):
+                assert row.low is not None
+                assert row.high is not None
+                assert row.low <= row.value <= row.high
+                widths[row.metric, count] = row.high - row.low
+    # Sixteen times the queries, a quarter of the width; drawing makes it vary.
+    assert 0.15 < widths["auroc", 3200] / widths["auroc", 200] < 0.4
+    assert widths["fpr_at_95_tpr", 3200] < widths["fpr_at_95_tpr", 200]
+    alone = detection_measurements(
+        PLACE, np.array([True, False, False]), np.array([0.9, 0.1, 0.2]), np.array([True, False, False])
+    )
+    assert {(row.low, row.high) for row in alone if row.metric == "auroc"} == {(None, None)}

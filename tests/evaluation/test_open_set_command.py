@@ -36,7 +36,8 @@ def folder(case: Case, tmp_path: Path) -> Folder:
         precision="fp32",
     )
     write_embedded(evaluated, facts, parts)
-    about = {"dataset": "insects", "synthetic": True, "recipe": "corrected", "missing_rank": "left_out"}
+    about = {"dataset": "insects", "data_fingerprint": "0", "synthetic": True}
+    about |= {"recipe": "corrected", "missing_rank": "left_out"}
     evaluated.write_json("evaluation.json", about)
     return evaluated
 

@@ -12,10 +12,10 @@ import pytest
 from torch import Tensor, nn
 
 from orchestrator import embedding
-from orchestrator.embedding import Job, embed_here, embed_on_ray
+from orchestrator.embedding import Job, check_room, embed_here, embed_on_ray
 from orchestrator.resources import Resources
 from workloads.data.prepared import PreparedDataset
-from workloads.errors import DamagedError, WeightsError
+from workloads.errors import DamagedError, UsageError, WeightsError
 from workloads.evaluation.embedded import Embedded
 from workloads.experiment import Experiment, open_experiment, write_inputs
 from workloads.record import RunFolder
@@ -144,3 +144,11 @@ def test_an_error_of_ours_comes_out_of_an_actor_as_it_was(asked: dict[str, objec
 def test_so_does_one_that_an_actor_meets_when_it_opens_the_run(asked: dict[str, object]) -> None:
     with pytest.raises(WeightsError, match="they are not on this machine"):
         embed_on_ray(LacksWeights(**asked), TWO_WORKERS, nobody)  # type: ignore[arg-type]  # by the names of its fields
+
+
+def test_more_workers_than_there_is_room_for_are_refused_and_not_waited_for() -> None:
+    check_room(TWO_WORKERS)
+    with pytest.raises(UsageError, match="not for 999"):
+        check_room(Resources(num_workers=999))
+    with pytest.raises(UsageError, match="room for 0 such workers"):
+        check_room(Resources(num_workers=1, gpus_per_worker=64))

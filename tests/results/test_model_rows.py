@@ -22,7 +22,8 @@ from workloads.spec import ExperimentSpec, spec_to_dict
 from workloads.storage import Folder
 
 DATA = Data(name="insects", fingerprint="0123abcd", synthetic=False, modalities=("image", "dna", "text"))
-FACTS = {"dataset": "insects", "synthetic": False, "recipe": "corrected", "missing_rank": "left_out"}
+RULES = {"recipe": "corrected", "missing_rank": "left_out"}
+FACTS = {"dataset": "insects", "data_fingerprint": "0123abcd", "synthetic": False, **RULES}
 PLACE = {"partition": "test", "average": "macro", "level": "species", "query": "image", "species": "seen"}
 BIOCLIP = {
     "model": "BioCLIP",
@@ -53,6 +54,7 @@ def evaluate(tmp_path: Path) -> Evaluate:
         if spec is not None:
             folder.write_json("spec.json", spec_to_dict(spec))
             folder.write_json("point.json", {"label": f"run {name}", "scale": "paper"})
+            folder.write_json("status.json", {"state": "finished"})
         folder.write_json("evaluation.json", {**FACTS, **(facts or {})})
         place = {**PLACE, **where}
         rows = [Measurement(**place, key=key, value=value, count=5) for key, value in values.items()]
@@ -265,6 +267,9 @@ def test_csv_holds_what_json_holds(evaluate: Evaluate) -> None:
 def test_what_is_not_an_evaluation_is_refused(evaluate: Evaluate, tmp_path: Path) -> None:
     with pytest.raises(MissingPathError, match=r"no evaluation \(evaluation\.json"):
         render_model_table(1, [Folder(tmp_path / "nothing")], "md")
+    evaluate("owner", spec_of("align"), {})
+    with pytest.raises(MissingPathError, match="It was evaluated with another: leave it in that run's folder"):
+        read_model(evaluate("owner/evaluation-x", None, {}, {"run": "another"}))
     with pytest.raises(MissingPathError, match=r"no spec\.json"):
         read_model(evaluate("lost", None, {}))
     with pytest.raises(DamagedError, match="which modalities its model aligns"):

@@ -25,13 +25,11 @@ from workloads.data.sources.matlab import zero_based
 from workloads.errors import EmbeddingsError, MissingPathError, RecordError, SourceError
 from workloads.evaluation.embedded import Embedded
 from workloads.evaluation.stored import read_embedded, stored_facts, stored_parts
+from workloads.record import read_evaluation
 from workloads.spec import RANKS, Recipe
 from workloads.storage import Folder
 
 Kind = Literal["insect", "run", "arrays"]
-
-EVALUATION = "evaluation.json"
-"""Of a run: says whether its specimens are synthetic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +118,7 @@ def _split(lists: frozenset[str]) -> str:
 
 
 def _run(run: Folder) -> Source:
-    if not run.has(EVALUATION):
-        raise MissingPathError(str(run), EVALUATION, "Measuring was interrupted; run the same `clibd evaluate` again.")
+    about = read_evaluation(run)
     parts = [read_embedded(run, part) for part in stored_parts(run)]
     facts = stored_facts(run)
     joined = [(np.concatenate([getattr(part, name) for part in parts])) for name in ("ids", "split")]
@@ -139,7 +136,7 @@ def _run(run: Folder) -> Source:
         str(run),
         _with_species(pool),
         dataset=facts.dataset if facts else "",
-        synthetic=bool(run.read_json(EVALUATION)["synthetic"]),
+        synthetic=about["synthetic"],
     )
 
 

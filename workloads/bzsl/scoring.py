@@ -8,8 +8,9 @@ import numpy as np
 from workloads.bzsl.components import Doubles
 from workloads.bzsl.features import Features, Floats, Indices, Names, Partition
 from workloads.bzsl.model import Model
-from workloads.evaluation.accuracy import accuracies, harmonic_mean
+from workloads.evaluation.accuracy import accuracies_of, coded_answers, harmonic_mean, label_codes
 from workloads.evaluation.baselines import random_key_accuracies
+from workloads.intervals import with_intervals
 from workloads.predictions import MissingRank, Place
 from workloads.record import Measurement
 from workloads.spec import RANKS
@@ -59,6 +60,8 @@ def measurements(
 ) -> list[Measurement]:
     """Top-1 accuracies of the test at every rank where names are known, and of a species chosen at random.
 
+    Ours have 95 % intervals; what is chosen at random is exact.
+
     Args:
         features: with the names of all species.
         partition: that was asked.
@@ -72,10 +75,11 @@ def measurements(
     names: dict[str, Names] = {rank: features.names(rank) for rank in RANKS}
     asked: dict[str, Names] = {rank: column[truth] for rank, column in names.items()}
     where = Place("test", "image", "classes", method)
-    found = accuracies(asked, names, predicted, subset, where, missing)
+    answers = coded_answers(label_codes(asked, names), predicted, subset, where)
+    found = with_intervals(accuracies_of(answers, missing, (1,)), [answers], missing, (1,))
     if method == "bzsl":
         found += random_key_accuracies(
-            asked, {rank: column[candidates] for rank, column in names.items()}, subset, where
+            asked, {rank: column[candidates] for rank, column in names.items()}, subset, where, missing
         )
     known = {rank for rank, column in names.items() if any(name is not None for name in column)}
     return [row for row in found if row.level in known]

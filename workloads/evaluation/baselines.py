@@ -11,7 +11,7 @@ import numpy as np
 from scipy.stats import hypergeom
 
 from workloads.evaluation.accuracy import KS, Labels, Values, averages, shared_codes
-from workloads.predictions import MISSING, Codes, MissingRank, Names, Place
+from workloads.predictions import MISSING, Codes, Mask, MissingRank, Names, Place
 from workloads.record import Measurement
 from workloads.spec import RANKS, Rank
 
@@ -48,15 +48,20 @@ def random_key_chance(truth: Codes, keys: Codes, k: int) -> Values:
 
 
 def random_key_accuracies(
-    query_labels: Labels, key_labels: Labels, subset: Names, where: Place, ks: Sequence[int] = (1,)
+    query_labels: Labels,
+    key_labels: Labels,
+    subset: Names,
+    where: Place,
+    missing: MissingRank = "left_out",
+    ks: Sequence[int] = (1,),
 ) -> list[Measurement]:
-    """What keys at random score on average where queries without a label are left out."""
+    """What keys at random score on average."""
     rows: list[Measurement] = []
     place = replace(where, method="random_key")
     for rank in RANKS:
         truth, keys = shared_codes(query_labels[rank], key_labels[rank])
         chance = np.stack([random_key_chance(truth, keys, k) for k in ks], axis=1)
-        rows += averages(rank, truth, truth != MISSING, chance, subset, place, [f"top{k}" for k in ks])
+        rows += averages(rank, truth, _counted(truth, missing), chance, subset, place, [f"top{k}" for k in ks])
     return rows
 
 
@@ -67,11 +72,15 @@ def baseline_measurements(
     rows: list[Measurement] = []
     for rank in RANKS:
         truth, _ = shared_codes(query_labels[rank], query_labels[rank][:0])
-        counted = truth >= MISSING if missing == "a_class" else truth != MISSING
+        counted = _counted(truth, missing)
         for column, (method, metric) in enumerate(BASELINES):
             place = replace(where, method=method)
             rows += averages(rank, truth, counted, scores[rank][:, [column]], subset, place, [metric])
     return rows
+
+
+def _counted(truth: Codes, missing: MissingRank) -> Mask:
+    return np.ones(len(truth), dtype=bool) if missing == "a_class" else np.asarray(truth != MISSING)
 
 
 def _majority(truth: Codes, keys: Codes, missing: MissingRank) -> Values:

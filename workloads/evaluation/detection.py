@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 from workloads.averages import Averages
 from workloads.evaluation.accuracy import harmonic_mean
-from workloads.intervals import bootstrap_intervals
+from workloads.intervals import BATCH, CONFIDENCE, REPLICATES, SEED, bootstrap_intervals
 from workloads.predictions import Place
 from workloads.record import Measurement
 
@@ -26,9 +27,11 @@ def detection_measurements(place: Place, called_seen: Mask, confidence: Values, 
     """Every number on the decision between seen and unseen.
 
     - `seen_unseen_accuracy`: the share of seen queries that were called seen, the share of unseen ones that were not,
-      and the harmonic mean of the two; with 95 % intervals over queries.
+      and the harmonic mean of the two.
     - `auroc`: the chance that a seen query has a higher confidence than an unseen one; ties count a half.
     - `fpr_at_95_tpr`: the share of unseen queries that pass the highest threshold which 95 % of the seen ones pass.
+
+    All have 95 % intervals over queries, seen and unseen ones drawn apart.
 
     Args:
         place: of the measurements.
@@ -52,8 +55,11 @@ def detection_measurements(place: Place, called_seen: Mask, confidence: Values, 
         for low, high in [ends.get(kind, (None, None))]
     ]
     if len(values) > 1:
-        rows.append(_measurement(place, AUROC, "all", auroc(confidence, is_seen), len(is_seen)))
-        rows.append(_measurement(place, FALSE_POSITIVES, "all", false_positive_rate(confidence, is_seen), len(is_seen)))
+        curve = {AUROC: auroc(confidence, is_seen), FALSE_POSITIVES: false_positive_rate(confidence, is_seen)}
+        of_curve = _curve_intervals(confidence, is_seen)
+        for metric, value in curve.items():
+            low, high = of_curve.get(metric, (None, None))
+            rows.append(replace(_measurement(place, metric, "all", value, len(is_seen)), low=low, high=high))
     return rows
 
 
@@ -66,6 +72,47 @@ def _intervals(right: Mask, is_seen: Mask) -> dict[str, tuple[float, float]]:
         kind: (float(interval.low[0]), float(interval.high[0]))
         for kind, interval in bootstrap_intervals(averages).items()
     }
+
+
+def _curve_intervals(confidence: Values, is_seen: Mask) -> dict[str, tuple[float, float]]:
+    """Both ends of AUROC and false positive rate, queries drawn anew within each kind; none for a single query."""
+    seen, unseen = confidence[is_seen], confidence[~is_seen]
+    if min(len(seen), len(unseen)) < 2:
+        return {}
+    ends = stats.bootstrap(
+        (seen, unseen),
+        curve_numbers,
+        n_resamples=REPLICATES,
+        batch=BATCH,
+        vectorized=True,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(SEED),
+    ).confidence_interval
+    pairs = zip(ends.low, ends.high, strict=True)
+    return {name: (float(low), float(high)) for name, (low, high) in zip((AUROC, FALSE_POSITIVES), pairs, strict=True)}
+
+
+def curve_numbers(seen: Values, unseen: Values, axis: int = -1) -> Values:
+    """AUROC and false positive rate of many resamples at once, as `auroc` and `false_positive_rate` define them.
+
+    AUROC from ranks (Mann-Whitney's U): with R the sum of the ranks of n seen among m unseen, (R - n(n+1)/2) / nm.
+
+    Args:
+        seen: confidences of seen queries, (..., seen).
+        unseen: of unseen ones, (..., unseen).
+        axis: the last one, as scipy asks for.
+
+    Returns:
+        (2, ...).
+    """
+    num_seen, num_unseen = seen.shape[axis], unseen.shape[axis]
+    ranks = stats.rankdata(np.concatenate([seen, unseen], axis=axis), axis=axis)[..., :num_seen].sum(axis=axis)
+    area = (ranks - num_seen * (num_seen + 1) / 2) / (num_seen * num_unseen)
+    # The smallest number of seen queries that is a large enough share of them.
+    enough = int(np.argmax(np.arange(1, num_seen + 1) / num_seen >= TRUE_POSITIVE_RATE)) + 1
+    threshold = np.sort(seen, axis=axis)[..., num_seen - enough]
+    return np.stack([area, (unseen >= threshold[..., None]).mean(axis=axis)])
 
 
 def auroc(confidence: Values, is_seen: Mask) -> float:

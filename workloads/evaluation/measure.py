@@ -16,13 +16,11 @@ from workloads.evaluation.stored import KEYS, EmbeddingFacts, queries_of, write_
 from workloads.experiment import Experiment
 from workloads.models.clibd import Classifier
 from workloads.recipes import evaluation_precision
-from workloads.record import Measurement, RunFolder, measurements_to_table
+from workloads.record import EVALUATION, Measurement, RunFolder, measurements_to_table
 from workloads.spec import RANKS, Modality
 from workloads.storage import Folder
 from workloads.training.checkpoint import MODEL
 from workloads.training.placement import Placement
-
-EVALUATION = "evaluation.json"
 
 
 def measure(experiment: Experiment, dataset: PreparedDataset, placement: Placement, run: RunFolder) -> None:

@@ -60,8 +60,11 @@ def _write(
     labels = {rank: np.array([_names(name, everyone)[rank] for name in specimens], dtype=object) for rank in RANKS}
     table = specimen_table(specimens, ["val"] * len(specimens), labels)
     Predictions(pa.concat_tables(tables), table).write(folder)
-    folder.write_json("evaluation.json", {"missing_rank": missing, "synthetic": synthetic, "dataset": "insects"})
+    folder.write_json("evaluation.json", FACTS | {"missing_rank": missing, "synthetic": synthetic})
     return folder
+
+
+FACTS = {"dataset": "insects", "data_fingerprint": "0", "recipe": "corrected"}
 
 
 @pytest.fixture

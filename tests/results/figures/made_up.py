@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from results.figures.evaluated import Evaluated, read_evaluated
 from workloads.experiments import Data, base_spec
 from workloads.predictions import MISSING, Answers, Place, Predictions, prediction_table, specimen_table
-from workloads.record import Measurement, RunFolder, measurements_to_table
+from workloads.record import EVALUATION, Measurement, RunFolder, measurements_to_table
 from workloads.spec import RANKS
 from workloads.storage import Folder
 
@@ -107,6 +107,8 @@ def write_evaluated(
     predictions.write(run.folder)
     measured = [row for place in predictions.places for row in _accuracies(predictions.answers(place))]
     run.folder.write_table("measurements.parquet", measurements_to_table(measured))
+    facts = {"dataset": dataset, "data_fingerprint": "0-64", "synthetic": synthetic}
+    run.folder.write_json(EVALUATION, {**facts, "recipe": "corrected", "missing_rank": "left_out"})
     run.finish("finished")
     return read_evaluated(str(folder))
 

@@ -200,6 +200,10 @@ def test_what_cannot_be_drawn_says_why(store: Store, tiny_dataset: PreparedDatas
     data = str(tiny_dataset.folder)
     with pytest.raises(MissingPathError, match="clibd attention RUN --data DIR --partition test"):
         draw_attention(store(), data, 5, "test")
+    run = store().folder
+    (run / "evaluation-beetles").write_json("attention-test.json", {})
+    with pytest.raises(MissingPathError, match=r"There is some in .*/evaluation-beetles"):
+        draw_attention(read_evaluated(str(run)), data, 5, "test")
     with pytest.raises(UsageError, match="figure 7 does not show attention; 5, 11, 12, 13 do"):
         draw_attention(store(), data, 7)
     with pytest.raises(UsageError, match="compares 3 models at least"):

@@ -34,14 +34,15 @@ def test_an_evaluation_on_other_specimens_is_of_those_and_of_its_runs_recipe(
     inside = run / "evaluation-beetles"
     shutil.copytree(made_up.folder.path, inside)
     (inside / "spec.json").rename(run / "spec.json")
-    Folder(inside).write_json("evaluation.json", {"dataset": "beetles", "synthetic": True})
+    said = {**made_up.folder.read_json("evaluation.json"), "dataset": "beetles", "synthetic": True}
+    Folder(inside).write_json("evaluation.json", said)
     found = read_evaluated(str(inside))
     assert (found.dataset, found.synthetic, found.recipe) == ("beetles", True, "corrected")
     assert found.run == "run/evaluation-beetles"
     Folder(inside).remove("evaluation.json")  # what the run was trained on is not what this is of
-    with pytest.raises(DamagedError, match="does not say 'dataset'"):
+    with pytest.raises(MissingPathError, match="no evaluation"):
         read_evaluated(str(inside))
-    Folder(inside).write_json("evaluation.json", {"dataset": "beetles", "synthetic": True})
+    Folder(inside).write_json("evaluation.json", said)
     with pytest.raises(MissingPathError, match=f"There is one in {inside}"):
         read_evaluated(str(run))
 
@@ -53,8 +54,8 @@ def test_a_run_that_was_not_evaluated_names_the_command(tmp_path: Path) -> None:
 
 def test_an_evaluation_that_does_not_say_of_what_it_is_is_damaged(made_up: Evaluated, tmp_path: Path) -> None:
     shutil.copytree(made_up.folder.path, tmp_path / "run")
-    (tmp_path / "run" / "spec.json").unlink()
-    with pytest.raises(DamagedError, match="does not say 'dataset'"):
+    Folder(tmp_path / "run").write_json("evaluation.json", {"recipe": "corrected"})
+    with pytest.raises(DamagedError, match="does not say dataset, data_fingerprint, synthetic, missing_rank"):
         read_evaluated(str(tmp_path / "run"))
 
 

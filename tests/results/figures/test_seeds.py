@@ -70,8 +70,8 @@ def test_runs_of_two_experiments_are_not_averaged(sweep: Path, tmp_path: Path) -
 
 def test_runs_that_were_measured_by_different_recipes_are_not_averaged(sweep: Path, tmp_path: Path) -> None:
     shutil.copytree(sweep, tmp_path / "sweep")
-    facts = {"dataset": "insects", "synthetic": False, "recipe": "authors"}
-    Folder(tmp_path / "sweep" / "run-s43").write_json("evaluation.json", facts)
+    folder = Folder(tmp_path / "sweep" / "run-s43")
+    folder.write_json("evaluation.json", {**folder.read_json("evaluation.json"), "recipe": "authors"})
     with pytest.raises(UsageError, match=r"different recipes \(authors, corrected\)"):
         accuracies_over_seeds(find_seed_runs([str(tmp_path / "sweep")]), "val")
 
