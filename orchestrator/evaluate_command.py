@@ -175,8 +175,8 @@ def _embedded(
 def _embed(asked: Asked, modalities: Sequence[Modality], name: str) -> dict[str, Embedded]:
     assert asked.data is not None
     job = Job(
-        run=asked.model,
-        data=asked.data,
+        run=Folder(asked.model).address,  # whole, for workers elsewhere
+        data=Folder(asked.data).address,
         modalities=tuple(modalities),
         untrained=asked.untrained,
         with_rest=asked.with_rest,
