@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from results.published import find_published
-from results.render import Format, grid, percent
+from results.render import INTERVALS, Format, grid, percent
 from workloads.record import Measurement
 from workloads.spec import RANKS
 
@@ -26,6 +26,18 @@ class Line:
     seen: float | None
     unseen: float | None
     harmonic_mean: float | None
+    seen_low: float | None = None
+    """Lower end of the 95 % interval; None where there is none, as of published numbers."""
+    seen_high: float | None = None
+    unseen_low: float | None = None
+    unseen_high: float | None = None
+    harmonic_mean_low: float | None = None
+    harmonic_mean_high: float | None = None
+
+    def text(self, part: str) -> str:
+        """A number in percent, with its interval."""
+        value, low, high = (getattr(self, name) for name in (part, f"{part}_low", f"{part}_high"))
+        return percent(value) if low is None or high is None else f"{percent(value)} [{percent(low)}, {percent(high)}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,16 +87,22 @@ def published_rows(images: str, dna: str) -> tuple[PublishedRow, ...]:
 
 def table_lines(measurements: Sequence[Measurement], published: Sequence[PublishedRow]) -> list[Line]:
     """Lines by rank and average: ours, the published ones, and the baselines."""
-    value = {(m.level, m.average, m.method, m.species): m.value for m in measurements if m.metric == "top1"}
+    found = {(m.level, m.average, m.method, m.species): m for m in measurements if m.metric == "top1"}
     lines = []
     for level in RANKS:
         for average in ("micro", "macro"):
             ours = [
-                Line(level, average, label, *(value.get((level, average, method, part)) for part in PARTS))
+                _line(level, average, label, [found.get((level, average, method, part)) for part in PARTS])
                 for method, label in _METHODS.items()
             ]
             lines += [ours[0], *_published_lines(level, average, published), *ours[1:]]
     return [line for line in lines if line.seen is not None or line.unseen is not None]
+
+
+def _line(level: str, average: str, label: str, parts: Sequence[Measurement | None]) -> Line:
+    values = [None if part is None else part.value for part in parts]
+    ends = [end for part in parts for end in ((None, None) if part is None else (part.low, part.high))]
+    return Line(level, average, label, *values, *ends)
 
 
 def _published_lines(level: str, average: str, published: Sequence[PublishedRow]) -> list[Line]:
@@ -116,7 +134,6 @@ def render_lines(lines: Sequence[Line], about: Mapping[str, Any], form: Format) 
         writer.writeheader()
         writer.writerows(asdict(line) for line in lines)
         return sink.getvalue().rstrip("\n")
-    body = [
-        [line.level, line.average, line.method, *(percent(getattr(line, part)) for part in PARTS)] for line in lines
-    ]
-    return grid(["Taxa", "Average", "Method", "Seen", "Unseen", "H.M."], body)
+    body = [[line.level, line.average, line.method, *map(line.text, PARTS)] for line in lines]
+    table = grid(["Taxa", "Average", "Method", "Seen", "Unseen", "H.M."], body)
+    return f"{table}\n\n{INTERVALS}" if any(line.seen_low is not None for line in lines) else table

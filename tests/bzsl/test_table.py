@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -61,6 +62,15 @@ def test_tables_3_and_16_give_all_ranks_and_both_averages() -> None:
     assert len(published) == 8
     assert published["order", "macro"] == 0.744
     assert published["genus", "micro"] == 0.606
+
+
+def test_numbers_with_an_interval_show_it() -> None:
+    lines = table_lines([replace(row, low=row.value / 2, high=2 * row.value) for row in OURS], ())
+    assert "50.0 [25.0, 100.0]" in render_lines(lines, {}, "md")
+    assert "bootstrap intervals" in render_lines(lines, {}, "md")
+    assert "bootstrap intervals" not in render_lines(table_lines(OURS, ()), {}, "md")
+    row = next(csv.DictReader(io.StringIO(render_lines(lines, {}, "csv"))))
+    assert (row["seen_low"], row["seen_high"]) == ("0.25", "1.0")
 
 
 def test_a_table_renders_as_markdown_csv_and_json() -> None:
