@@ -62,7 +62,7 @@ def attention_command(
     wanted = Wanted(partition=partition, number=number, recipe=recipe or specs[-1].recipe, seed=seed)
     about = {"runs": [run.id for run in runs], **_about(dataset.facts)}
     table = store_attention(models, dataset, species, wanted, evaluated[-1], about, device)
-    print(_counts([model.verdicts for model in models], partition))
+    print(_counts([model.verdicts for model in models], partition, dataset.facts.synthetic))
     console.print(f"{len(table):,} maps (recipe {wanted.recipe}): {evaluated[-1]}/attention-{partition}.parquet")
 
 
@@ -129,8 +129,8 @@ def _about(facts: DatasetFacts) -> dict[str, Any]:
     return {"dataset": facts.name, "data_fingerprint": facts.fingerprint, "synthetic": facts.synthetic}
 
 
-def _counts(models: Sequence[Verdicts], partition: str) -> str:
+def _counts(models: Sequence[Verdicts], partition: str, synthetic: bool) -> str:
     """A line for each subset and outcome."""
     body = [[subset, *outcome.split(), f"{count}"] for (subset, outcome), count in count_outcomes(models).items()]
-    title = f"Species named by the nearest image, {partition} queries"
+    title = f"Species named by the nearest image, {partition} queries{' (SYNTHETIC specimens)' if synthetic else ''}"
     return f"{title}\n\n{grid(['Species', *(model.name for model in models), 'queries'], body)}"

@@ -65,11 +65,11 @@ def bzsl_command(asked: Asked, output: Format) -> None:
     found = measurements(features, features.test, model.candidates, predicted, missing)
     baseline = nearest_mean(features, features.test, model, min(3, len(model.species.numbers)))
     found += measurements(features, features.test, model.candidates, baseline, missing, "nearest_class_mean")
-    about = _about(asked, features, model, tuned, notes)
+    about = {"synthetic": source.synthetic or beside.synthetic, **_about(asked, features, model, tuned, notes)}
     _write(target, features, tuned, predicted, found, about)
     lines = table_lines(found, published_rows(_origin(source), _origin(beside)))
     if output == "md":
-        print(_heading(asked, features, model, tuned), end="\n\n")
+        print(_heading(asked, features, model, tuned, about["synthetic"]), end="\n\n")
     print(render_lines(lines, about, output))
     console.print(f"Settings, predictions and measurements: {target}")
 
@@ -135,10 +135,11 @@ def _about(asked: Asked, features: Features, model: Model, tuned: Tuned, notes: 
     }
 
 
-def _heading(asked: Asked, features: Features, model: Model, tuned: Tuned) -> str:
+def _heading(asked: Asked, features: Features, model: Model, tuned: Tuned, synthetic: bool) -> str:
     setting, best = tuned.settings[tuned.best], tuned.scores[tuned.best]
     return (
         f"Bayesian zero-shot learning, top-1 accuracy in percent; recipe {asked.recipe}, {asked.form} form\n\n"
+        f"{'SYNTHETIC specimens. ' if synthetic else ''}"
         f"{len(features.test.train):,} training images of {len(model.species.numbers):,} seen species, "
         f"{len(features.test.unseen_classes):,} unseen species, "
         f"{len(features.test.seen) + len(features.test.unseen):,} queries, {model.species.size} components\n"

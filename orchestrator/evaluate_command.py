@@ -1,6 +1,6 @@
 """Carries out `clibd evaluate`: a trained run, or an OpenCLIP model, measured on a prepared data set."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from workloads.evaluation.stored import REST, EmbeddingFacts, read_embedded, sto
 from workloads.experiment import Experiment, open_run
 from workloads.models.clibd import Classifier
 from workloads.predictions import KeyChoice
-from workloads.record import EVALUATION, Measurement, RunFolder
+from workloads.record import EVALUATION, Measurement, RunFolder, read_evaluation
 from workloads.spec import Modality, Recipe
 from workloads.storage import Folder
 from workloads.training.placement import Placement
@@ -55,15 +55,23 @@ class Asked:
 
 def evaluate_command(asked: Asked, form: str) -> None:
     """Embed, search, measure; print the top-1 accuracies."""
-    if _is_openclip(asked.model):
-        target, measurements = _evaluate_openclip(asked)
-    else:
-        target, measurements = _evaluate_run(asked)
+    found = _evaluate_openclip(asked) if _is_openclip(asked.model) else _evaluate_run(asked)
     if form == "md":
-        print("\n\n".join([*evaluation_notes(target), evaluation_table(measurements)]))
+        print(f"{evaluation_notes(found.about)}\n\n{evaluation_table(found.measurements)}")
     else:
-        print(records_text([asdict(row) for row in measurements], "csv" if form == "csv" else "json"))
-    stderr_console().print(f"Predictions and measurements: {target}")
+        own = {name: found.about[name] for name in ("dataset", "synthetic", "recipe")}
+        print(records_text([{**asdict(row), **own} for row in found.measurements], "csv" if form == "csv" else "json"))
+    stderr_console().print(f"Predictions and measurements: {found.target}")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What came out, and where it lies."""
+
+    target: Folder
+    measurements: list[Measurement]
+    about: Mapping[str, Any]
+    """evaluation.json; of a classifier, which has none, the model, its data and its recipe."""
 
 
 def _is_openclip(model: str) -> bool:
@@ -73,7 +81,7 @@ def _is_openclip(model: str) -> bool:
     return ":" in model or (Path(model) / "open_clip_config.json").is_file()
 
 
-def _evaluate_openclip(asked: Asked) -> tuple[Folder, list[Measurement]]:
+def _evaluate_openclip(asked: Asked) -> Found:
     if asked.data is None or asked.untrained or asked.with_rest:
         raise UsageError("an OpenCLIP model needs --data, and is measured as it is, on keys and queries alone")
     dataset = PreparedDataset(Folder(asked.data))
@@ -86,15 +94,16 @@ def _evaluate_openclip(asked: Asked) -> tuple[Folder, list[Measurement]]:
     facts = _facts_of(dataset.facts, name, row.weights_digest, row.aligned, row.precision)
 
     def embed() -> dict[str, Embedded]:
-        stderr_console().print(f"Embedding {dataset.facts.name} with {name}; on a CPU many prompts take long")
-        return embed_openclip(asked.model, dataset, Placement(device), recipe, asked.prompts)
+        what = f"Embedding {dataset.facts.name} with {name}"
+        with counting(stderr_console(), what, "labels and pictures") as tell:
+            return embed_openclip(asked.model, dataset, Placement(device), recipe, asked.prompts, tell)
 
     parts = _embedded(target, facts, embed, asked.again)
-    model = {**about_data(dataset.facts), **asdict(row)}
-    return target, measure_embedded(target, parts, _questions(asked, recipe), model)
+    model = {**about_data(facts, dataset.facts.synthetic), **asdict(row)}
+    return _measured(target, parts, _questions(asked, recipe), model)
 
 
-def _evaluate_run(asked: Asked) -> tuple[Folder, list[Measurement]]:
+def _evaluate_run(asked: Asked) -> Found:
     run = RunFolder(Folder(asked.model))
     if run.state() != "finished":
         raise MissingPathError(asked.model, "finished run", "Name a run folder, RUNS/SWEEP/RUN, or an OpenCLIP model.")
@@ -110,15 +119,21 @@ def _evaluate_run(asked: Asked) -> tuple[Folder, list[Measurement]]:
             raise UsageError(f"{target} holds the evaluation of another model; name another folder with --out")
         device = _device(asked)
         experiment.model.to(device)
-        return target, measure_classifier(experiment, dataset, Placement(device), target)
+        about_it = {
+            "run": run.id,
+            "dataset": dataset.facts.name,
+            "synthetic": dataset.facts.synthetic,
+            "recipe": experiment.spec.recipe,
+        }
+        return Found(target, measure_classifier(experiment, dataset, Placement(device), target), about_it)
     modalities = _shared(experiment, dataset.facts)
     facts = embedding_facts(run, experiment, dataset.facts, modalities, asked.untrained)
     parts = _embedded(target, facts, lambda: _embed(asked, modalities, run.id), asked.again, asked.with_rest)
     model = about(facts, dataset.facts.synthetic, asked.untrained)
-    return target, measure_embedded(target, parts, _questions(asked, experiment.spec.recipe), model)
+    return _measured(target, parts, _questions(asked, experiment.spec.recipe), model)
 
 
-def _measure_again(asked: Asked, run: RunFolder) -> tuple[Folder, list[Measurement]]:
+def _measure_again(asked: Asked, run: RunFolder) -> Found:
     """A run's own embeddings with other questions; nothing is embedded."""
     facts = stored_facts(run.folder)
     if facts is None or asked.untrained or asked.again or asked.with_rest:
@@ -126,7 +141,13 @@ def _measure_again(asked: Asked, run: RunFolder) -> tuple[Folder, list[Measureme
     parts = {part: read_embedded(run.folder, part) for part in stored_parts(run.folder)}
     spec = run.spec()
     target = _target(asked, run.folder)
-    return target, measure_embedded(target, parts, _questions(asked, spec.recipe), about(facts, spec.synthetic))
+    return _measured(target, parts, _questions(asked, spec.recipe), about(facts, spec.synthetic))
+
+
+def _measured(target: Folder, parts: Mapping[str, Embedded], questions: Questions, model: Mapping[str, Any]) -> Found:
+    with counting(stderr_console(), "Searching", "retrievals") as tell:
+        measurements = measure_embedded(target, parts, questions, model, tell)
+    return Found(target, measurements, read_evaluation(target))
 
 
 def _target(asked: Asked, usual: Folder) -> Folder:

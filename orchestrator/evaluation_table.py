@@ -1,12 +1,12 @@
 """What `clibd evaluate` shows: the rules of an evaluation, and its accuracies with chance and majority beside."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from results.render import grid, percent
 from workloads.predictions import PAPERS_PAIRS
 from workloads.record import Measurement
 from workloads.spec import RANKS
-from workloads.storage import Folder
 
 _RULES = {
     "left_out": "is left out there, and a key without one is never right",
@@ -18,19 +18,17 @@ _SHOWN = {*PAPERS_PAIRS, ("image", "classes")}
 Place = tuple[str, str, str, str, str, str]
 
 
-def evaluation_notes(folder: Folder) -> list[str]:
-    """What was evaluated and by which rules; none for a classifier, which has no such file."""
-    if not folder.has("evaluation.json"):
-        return []
-    facts = folder.read_json("evaluation.json")
-    kind = "SYNTHETIC specimens" if facts["synthetic"] else "specimens"
-    untrained = ", before training" if facts.get("untrained") else ""
-    model = facts.get("run", facts["model"])
-    lines = [f"{model}{untrained} on {facts['dataset']} ({kind}), recipe {facts['recipe']}, {facts['precision']}."]
-    lines.append(
-        f"A query without a name at a rank {_RULES[facts['missing_rank']]}: {_counts(facts['num_without_name'])}."
-    )
-    return ["\n".join(lines)]
+def evaluation_notes(about: Mapping[str, Any]) -> str:
+    """What was evaluated and by which rules."""
+    kind = "SYNTHETIC specimens" if about["synthetic"] else "specimens"
+    untrained = ", before training" if about.get("untrained") else ""
+    model = about.get("run") or about["model"]
+    precision = f", {about['precision']}" if "precision" in about else ""
+    line = f"{model}{untrained} on {about['dataset']} ({kind}), recipe {about['recipe']}{precision}."
+    if "missing_rank" not in about:  # a classifier, whose queries all have a species
+        return line
+    rule = f"A query without a name at a rank {_RULES[about['missing_rank']]}: {_counts(about['num_without_name'])}."
+    return f"{line}\n{rule}"
 
 
 def _counts(without: Mapping[str, Mapping[str, int]]) -> str:

@@ -123,16 +123,17 @@ def render_lines(lines: Sequence[Line], about: Mapping[str, Any], form: Format) 
 
     Args:
         lines: of the table.
-        about: what else is known, for JSON.
+        about: what else is known, for JSON; CSV has whether specimens are synthetic.
         form: md with percent, csv and json with shares.
     """
     if form == "json":
         return json.dumps({**about, "accuracies": [asdict(line) for line in lines]}, indent=1, ensure_ascii=False)
     if form == "csv":
         sink = io.StringIO()
-        writer = csv.DictWriter(sink, fieldnames=list(Line.__dataclass_fields__), lineterminator="\n")
+        own = {"synthetic": about.get("synthetic", False)}
+        writer = csv.DictWriter(sink, fieldnames=[*Line.__dataclass_fields__, *own], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(asdict(line) for line in lines)
+        writer.writerows({**asdict(line), **own} for line in lines)
         return sink.getvalue().rstrip("\n")
     body = [[line.level, line.average, line.method, *map(line.text, PARTS)] for line in lines]
     table = grid(["Taxa", "Average", "Method", "Seen", "Unseen", "H.M."], body)

@@ -77,7 +77,7 @@ def draw_attention(evaluated: Evaluated, data: str, figure: int = 5, partition: 
                 left = _LEFT + _LABELS + side * (columns * _STEP + _GAP)
                 _row(drawn, (left, top + number * height_of_row), case, pictures, stored.recipe, with_keys)
         top += length * height_of_row
-    return Picture(drawn, attention_records(groups, stored, partition))
+    return Picture(drawn, attention_records(groups, stored, partition), evaluated.synthetic)
 
 
 def _pictures(

@@ -141,7 +141,7 @@ def draw_confusion(
         _heat_map(heat, found, taxa)
     else:
         figure.text(0.5, 0.5, "Every answer is right: nothing is confused.", ha="center", fontsize=11)
-    return Picture(figure, _records(found, partition, query, key, rank, subset))
+    return Picture(figure, _records(found, partition, query, key, rank, subset), evaluated.synthetic)
 
 
 def _bars(axes: "Axes", found: Confusions, at_most: int) -> None:

@@ -172,7 +172,7 @@ def draw_embedding_map(
         axes = figure.add_axes(((0.2 + 4.55 * number) / width, 0.5 / 5.6, 4.4 / width, 4.4 / 5.6))
         _panel(axes, points, chosen)
     _legends(figure, (0.3 + 4.55 * len(maps)) / width, maps[-1], chosen)
-    return Picture(figure, [record for points in maps for record in _records(points, rank)])
+    return Picture(figure, [record for points in maps for record in _records(points, rank)], evaluated.synthetic)
 
 
 def _panel(axes: "Axes", points: Map, chosen: Chosen) -> None:

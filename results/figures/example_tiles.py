@@ -100,7 +100,7 @@ def draw_retrieval_examples(
     for number, example in enumerate(examples):
         _row(figure, _TOP + number * _LINE, example, query, portraits)
     _key_to_frames(figure)
-    return Picture(figure, example_records(examples, partition, query))
+    return Picture(figure, example_records(examples, partition, query), evaluated.synthetic)
 
 
 def key_features(evaluated: Evaluated, partition: str, query: str) -> list[str]:

@@ -120,7 +120,7 @@ def draw_key_counts(evaluated: Evaluated, partition: str = "val", rank: Rank = "
     for axes in panels[:, 0]:
         axes.set_ylabel("Mean accuracy, %")
     _legends(figure, largest, taxa, any(found.num_keys == 0 for found in bins))
-    return Picture(figure, [_record(found, partition, rank) for found in bins])
+    return Picture(figure, [_record(found, partition, rank) for found in bins], evaluated.synthetic)
 
 
 def _panel(axes: "Axes", bins: list[KeyCountBin], largest: int) -> None:

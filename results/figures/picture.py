@@ -35,6 +35,8 @@ class Picture:
     figure: "Figure"
     records: Sequence[Record]
     """All numbers behind it, in long form; every record has the same fields."""
+    synthetic: bool
+    """Whether they are of drawn specimens."""
 
 
 @contextmanager
@@ -78,10 +80,11 @@ def save(picture: Picture, folder: Folder, stem: str) -> list[str]:
     Returns:
         Where they are.
     """
+    records = [{**record, "synthetic": picture.synthetic} for record in picture.records]
     contents = {
         "png": png(picture.figure),
         "svg": svg(picture.figure),
-        "csv": f"{records_text(picture.records, 'csv')}\n".encode(),
+        "csv": f"{records_text(records, 'csv')}\n".encode(),
     }
     for ending, content in contents.items():
         folder.write(f"{stem}.{ending}", content)

@@ -162,7 +162,7 @@ def draw_seeds(addresses: Sequence[str], partition: str = "val") -> Picture:
     figure.legend(handles, labels, loc="upper left", bbox_to_anchor=(0.81, 0.885), frameon=False, labelspacing=0.8)
     note = f"Filled: mean of n = {len(runs)};\nbar: standard error.\nHollow: each run."
     figure.text(0.825, 0.72, note, fontsize=8.5, va="top", linespacing=1.5)
-    return Picture(figure, [record for one in found for record in _records(one, partition)])
+    return Picture(figure, [record for one in found for record in _records(one, partition)], first.synthetic)
 
 
 def _panel(axes: "Axes", found: Sequence[OverSeeds]) -> None:

@@ -16,6 +16,7 @@ from orchestrator.cli import app as whole
 from orchestrator.cli_bzsl import bzsl
 from workloads.command_line import run_command
 from workloads.record import measurements_from_table
+from workloads.storage import Folder
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "insect_bold_pairs"
 Call = Callable[..., tuple[int, str, str]]
@@ -196,3 +197,13 @@ def test_a_run_s_measurements_are_not_overwritten(call: Call, tmp_path: Path, wr
     assert code == 2
     assert "measurements would be lost" in err
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["spec.json"]
+
+
+def test_numbers_of_drawn_specimens_say_so(call: Call, tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    run = Folder(write_run(tmp_path / "run"))
+    for synthetic in (False, True):
+        run.write_json("evaluation.json", {**run.read_json("evaluation.json"), "synthetic": synthetic})
+        code, out, err = call(run, "--pca", "5")
+        assert code == 0, err
+        assert ("SYNTHETIC" in out) == synthetic
+        assert (run / "bzsl").read_json("bzsl.json")["synthetic"] is synthetic

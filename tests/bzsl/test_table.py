@@ -83,6 +83,9 @@ def test_a_table_renders_as_markdown_csv_and_json() -> None:
     assert [row["method"] for row in rows] == [line.method for line in lines]
     assert float(rows[0]["harmonic_mean"]) == 1 / 3
     assert rows[-1]["unseen"] == ""
+    assert rows[0]["synthetic"] == "False"
+    drawn = next(csv.DictReader(io.StringIO(render_lines(lines, {"synthetic": True}, "csv"))))
+    assert drawn["synthetic"] == "True"
     shown = json.loads(render_lines(lines, {"num_settings": 144}, "json"))
     assert shown["num_settings"] == 144
     assert shown["accuracies"][0]["seen"] == 0.5

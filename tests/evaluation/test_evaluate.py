@@ -213,3 +213,11 @@ def test_a_data_set_without_keys_is_named(
     write_facts(Folder(tmp_path / "no-keys"), replace(tiny_dataset.facts, num_specimens={"no_split": 46}), [])
     with pytest.raises(MissingPathError, match="seen_keys"):
         embed_parts(experiment, PreparedDataset(Folder(tmp_path / "no-keys")), Placement())
+
+
+def test_progress_counts_every_search(parts: dict[str, Embedded]) -> None:
+    told: list[tuple[int, int]] = []
+    pairs = [("image", "dna"), ("dna", "dna")]
+    queries = {part: parts[part] for part in PARTITIONS}
+    evaluate_embedded(parts["keys"], queries, Questions(pairs=pairs), lambda *done: told.append(done))
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]

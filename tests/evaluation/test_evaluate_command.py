@@ -78,7 +78,9 @@ def test_a_classifier_is_measured_over_its_species_and_not_by_retrieval(
 
     evaluate_command(Asked(model=str(folder.folder), data=str(tiny_dataset.folder)), "md")
 
-    assert "image to classes" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "image to classes" in printed
+    assert "tiny (SYNTHETIC specimens), recipe corrected" in printed
     written = RunFolder(folder.folder / "evaluation-tiny")
     assert {row.metric for row in written.measurements()} == {"classifier_top1", "classifier_top5"}
     assert written.folder.has("classifier.parquet")
@@ -124,7 +126,10 @@ def test_embeddings_are_made_once_and_those_of_another_model_are_never_taken_for
     with pytest.raises(EmbeddingsError, match=r"weights \w+ instead of \w+.*--again"):
         evaluate_command(asked, "md")
     evaluate_command(replace(asked, again=True), "csv")
-    assert capsys.readouterr().out.splitlines()[0].startswith("method,partition,")
+    header, first, *_ = capsys.readouterr().out.splitlines()
+    assert header.startswith("method,partition,")
+    assert header.endswith(",dataset,synthetic,recipe")
+    assert first.endswith(",tiny,True,corrected")
 
 
 def test_the_untrained_form_of_a_run_has_a_folder_of_its_own(

@@ -167,7 +167,10 @@ def test_identical_pictures_and_labels_are_embedded_once(
 
         monkeypatch.setattr(open_clip.CustomTextCLIP, f"encode_{name}", count)
     monkeypatch.setattr(PreparedDataset, "open", alike)
-    found = embed_openclip(folder, tiny_dataset, Placement(), "authors", "plain")
+    told: list[tuple[int, int]] = []
+    found = embed_openclip(folder, tiny_dataset, Placement(), "authors", "plain", lambda *done: told.append(done))
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert told[-1][0] <= told[-1][1]  # equal pictures are embedded once
     assert seen["image"] == 3  # one a part
     assert seen["text"] == len({name for part in found.values() for name in part.labels["species"]})
     assert len(np.unique(found["keys"].rows["image"], axis=0)) == 1

@@ -84,7 +84,10 @@ def _counted(truth: Codes, missing: MissingRank) -> Mask:
 
 
 def _majority(truth: Codes, keys: Codes, missing: MissingRank) -> Values:
-    """Whether a query has the label that most keys have; of equally common ones the first in the alphabet counts."""
+    """Whether a query has the label that most keys have.
+
+    Of equally common ones it is the first in the alphabet, and a missing one, where it counts, before all.
+    """
     named = keys if missing == "a_class" else keys[keys != MISSING]
     if not len(named):
         return np.zeros(len(truth))

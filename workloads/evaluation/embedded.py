@@ -29,8 +29,6 @@ __all__ = [
 
 Floats = npt.NDArray[np.float32]
 
-SUBSETS = ("seen", "unseen")
-
 
 @dataclass(frozen=True, slots=True)
 class Embedded:
@@ -61,7 +59,8 @@ class Embedded:
                 raise EmbeddingsError(
                     f"'{name}' is not finite for {len(bad):,} specimen(s), the first of them {bad[0]}"
                 )
-        if len(sizes := {name: rows.shape[1] for name, rows in self.rows.items()}) and len(set(sizes.values())) > 1:
+        sizes = {name: rows.shape[1] for name, rows in self.rows.items()}
+        if len(set(sizes.values())) > 1:
             raise EmbeddingsError(f"the modalities have different sizes ({sizes}), so they share no space")
 
     def __len__(self) -> int:

@@ -4,7 +4,7 @@ Every query is searched among all keys, those of seen and of unseen species toge
 keys are asked for. Embeddings may come from a run or from any other model (`workloads.evaluation.openclip_row`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +18,6 @@ from workloads.evaluation.embedded import (
     SPECIES_TEXT_PAIRS,
     Embedded,
     Indices,
-    Keys,
     has_feature,
     key_features,
     key_specimens,
@@ -44,6 +43,8 @@ from workloads.spec import RANKS, Rank, Recipe
 NUM_NEIGHBOURS = max(KS)
 
 Pair = tuple[str, str]
+Tell = Callable[[int, int], None]
+"""Is told how many searches of how many are done."""
 ALL_PAIRS: tuple[Pair, ...] = (*PAIRS, *SPECIES_TEXT_PAIRS)
 
 
@@ -72,31 +73,39 @@ class Evaluation:
     predictions: Predictions
 
 
-def evaluate_embedded(keys: Embedded, queries: Mapping[str, Embedded], questions: Questions) -> Evaluation:
+def evaluate_embedded(
+    keys: Embedded, queries: Mapping[str, Embedded], questions: Questions, tell: Tell | None = None
+) -> Evaluation:
     """Measure embeddings.
 
     Args:
         keys: everything that answers.
         queries: by partition.
         questions: what is asked of them.
+        tell: told of the searches.
 
     Raises:
         EmbeddingsError: queries and keys share no space, or one id stands for two specimens.
         ModalitiesError: not one of the pairs can be asked.
         UsageError: there are no queries, or no keys of the kind that is asked for.
     """
-    predictions = find_answers(keys, queries, questions)
+    predictions = find_answers(keys, queries, questions, tell)
     return Evaluation(measure_predictions(predictions, keys, queries, questions), predictions)
 
 
-def find_answers(keys: Embedded, queries: Mapping[str, Embedded], questions: Questions) -> Predictions:
+def find_answers(
+    keys: Embedded, queries: Mapping[str, Embedded], questions: Questions, tell: Tell | None = None
+) -> Predictions:
     """Search everything that is asked; arguments and errors as for `evaluate_embedded`."""
     if not queries:
         raise UsageError("there are no queries in these embeddings; prepare more specimens of each species")
+    places = [place for part, asking in queries.items() for place in _places(part, asking, keys, questions)]
     tables = []
-    for part, asking in queries.items():
-        for place, found, cosines in _retrievals(part, asking, keys, questions):
-            tables.append(prediction_table(place, asking.ids, asking.subset, found, cosines))
+    for place in places:
+        asking = queries[place.partition]
+        tables.append(prediction_table(place, asking.ids, asking.subset, *_search(place, asking, keys)))
+        if tell:
+            tell(len(tables), len(places))
     if not tables:
         modalities = set(keys.rows).union(*(asking.rows for asking in queries.values()))
         raise ModalitiesError("the embeddings", sorted(modalities))
@@ -113,23 +122,22 @@ def measure_predictions(
     return [*with_intervals(rows, answers, missing), *_baselines(answers, keys, queries, missing)]
 
 
-def _retrievals(
-    part: str, queries: Embedded, keys: Embedded, questions: Questions
-) -> Iterator[tuple[Place, Names, Floats]]:
-    """Every search of one partition: key ids and cosines, (queries, neighbours)."""
-    for choice in questions.keys:
-        for query, key in questions.pairs:
-            if not (has_feature(queries, query) and has_feature(keys, key)):
-                continue
-            asked, offered = query_features(queries, query), key_features(keys, key)
-            yield Place(part, query, key, keys=choice), *_search(asked, offered, queries.subset, keys, choice)
+def _places(part: str, queries: Embedded, keys: Embedded, questions: Questions) -> list[Place]:
+    """What is asked of one partition and can be answered."""
+    return [
+        Place(part, query, key, keys=choice)
+        for choice in questions.keys
+        for query, key in questions.pairs
+        if has_feature(queries, query) and has_feature(keys, key)
+    ]
 
 
-def _search(asked: Floats, offered: Keys, subset: Names, keys: Embedded, choice: KeyChoice) -> tuple[Names, Floats]:
-    """Ids and cosines of the nearest keys among those of the choice; None and NaN where there are fewer."""
+def _search(place: Place, queries: Embedded, keys: Embedded) -> tuple[Names, Floats]:
+    """Ids and cosines of the nearest keys, (queries, neighbours); None and NaN where there are fewer."""
+    asked, offered = query_features(queries, place.query), key_features(keys, place.key)
     ids = np.full((len(asked), NUM_NEIGHBOURS), None, dtype=object)
     cosines = np.full((len(asked), NUM_NEIGHBOURS), np.nan, dtype=np.float32)
-    for rows, members in _groups(subset, keys.subset[offered.specimen], choice):
+    for rows, members in _groups(queries.subset, keys.subset[offered.specimen], place.keys):
         indices, found = nearest_keys(asked[rows], offered.rows[members], NUM_NEIGHBOURS)
         width = indices.shape[1]
         ids[rows[:, None], np.arange(width)] = keys.ids[offered.specimen[members[indices]]]

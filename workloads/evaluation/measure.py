@@ -11,7 +11,7 @@ from workloads.evaluation.accuracy import KS
 from workloads.evaluation.classification import evaluate_classifier
 from workloads.evaluation.embed import embed_parts
 from workloads.evaluation.embedded import Embedded
-from workloads.evaluation.evaluate import Questions, evaluate_embedded
+from workloads.evaluation.evaluate import Questions, Tell, evaluate_embedded
 from workloads.evaluation.stored import KEYS, EmbeddingFacts, queries_of, write_embedded
 from workloads.experiment import Experiment
 from workloads.models.clibd import Classifier
@@ -58,7 +58,11 @@ def measure_classifier(
 
 
 def measure_embedded(
-    folder: Folder, parts: Mapping[str, Embedded], questions: Questions, model: Mapping[str, Any]
+    folder: Folder,
+    parts: Mapping[str, Embedded],
+    questions: Questions,
+    model: Mapping[str, Any],
+    tell: Tell | None = None,
 ) -> list[Measurement]:
     """Measure embeddings and write predictions, measurements and evaluation.json.
 
@@ -67,9 +71,10 @@ def measure_embedded(
         parts: `keys`, and the queries by partition.
         questions: what is asked.
         model: what evaluation.json says of the model and its data beside.
+        tell: told how many searches of how many are done.
     """
     queries = queries_of(parts)
-    found = evaluate_embedded(parts[KEYS], queries, questions)
+    found = evaluate_embedded(parts[KEYS], queries, questions, tell)
     folder.remove(EVALUATION)  # written last, so that it stands for files that belong together
     found.predictions.write(folder)
     folder.write_table("measurements.parquet", measurements_to_table(found.measurements))
@@ -114,15 +119,13 @@ def about(facts: EmbeddingFacts, synthetic: bool, untrained: bool = False) -> di
         "aligned": list(facts.modalities),
         "untrained": untrained,
         "precision": facts.precision,
-        "dataset": facts.dataset,
-        "data_fingerprint": facts.data_fingerprint,
-        "synthetic": synthetic,
+        **about_data(facts, synthetic),
     }
 
 
-def about_data(dataset: DatasetFacts) -> dict[str, Any]:
+def about_data(facts: EmbeddingFacts, synthetic: bool) -> dict[str, Any]:
     """What evaluation.json says of the specimens."""
-    return {"dataset": dataset.name, "data_fingerprint": dataset.fingerprint, "synthetic": dataset.synthetic}
+    return {"dataset": facts.dataset, "data_fingerprint": facts.data_fingerprint, "synthetic": synthetic}
 
 
 def _without_name(embedded: Embedded) -> dict[str, int]:

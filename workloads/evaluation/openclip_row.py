@@ -23,7 +23,8 @@ from torch import Tensor
 from workloads.data.images import open_image
 from workloads.data.prepared import PreparedDataset, labels_of
 from workloads.data.tower_inputs import Groups, filled, groups_of
-from workloads.errors import MissingPathError, SpecError
+from workloads.errors import SpecError
+from workloads.evaluation.embed import parts_of
 from workloads.evaluation.embedded import Embedded, Floats, Names
 from workloads.evaluation.prompts import WORDING, Prompts, Wording, label_texts, templates
 from workloads.models.openclip_plan import open_clip_library
@@ -34,6 +35,7 @@ from workloads.training.placement import Placement, kernels, matrix_products
 _BATCH_SIZE = 256
 """Pictures, or sentences, of one forward pass."""
 _DIGEST_SIZE = 16
+Tell = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,7 +80,12 @@ def openclip_row(weights: str, recipe: Recipe, prompts: Prompts, device: torch.d
 
 
 def embed_openclip(
-    weights: str, dataset: PreparedDataset, placement: Placement, recipe: Recipe, prompts: Prompts = "openai"
+    weights: str,
+    dataset: PreparedDataset,
+    placement: Placement,
+    recipe: Recipe,
+    prompts: Prompts = "openai",
+    tell: Tell = lambda done, total: None,
 ) -> dict[str, Embedded]:
     """Unit embeddings of pictures and labels; called on every worker of a group alike, and the same on each.
 
@@ -94,6 +101,7 @@ def embed_openclip(
         placement: this worker's; its `loader_processes` decode pictures beside it.
         recipe: `authors` says the species alone, the others four ranks.
         prompts: the sentences around a label.
+        tell: told how many labels and pictures of this worker's, at most, are done.
 
     Returns:
         `keys`, and `val` and `test` where the data set has their queries, each with rows of `image` and `text`.
@@ -105,15 +113,16 @@ def embed_openclip(
     """
     if dataset.facts.image_feature_size is not None or "image" not in dataset.facts.modalities:
         raise SpecError(f"{dataset.facts.name} has no pictures, which an OpenCLIP model needs")
-    parts = _parts(dataset)
+    parts = parts_of(dataset)
     tables = {part: dataset.load(splits, ["specimen_id", *RANKS]) for part, splits in parts.items()}
     labels = {part: labels_of(table) for part, table in tables.items()}
     texts = {part: label_texts(names, WORDING[recipe]) for part, names in labels.items()}
     clip = load_openclip(find_openclip(weights), placement.device)
     with _exactly(placement.device, _precision(recipe, placement.device)):
         distinct, which = np.unique(np.concatenate(list(texts.values())).astype(str), return_inverse=True)
-        of_texts = np.split(_embed_texts(clip, distinct.tolist(), prompts, placement)[which], _ends(texts))
-        of_images = {part: _embed_images(clip, dataset, splits, placement) for part, splits in parts.items()}
+        count = _Count(tell, len(distinct) + sum(map(len, tables.values())))
+        of_texts = np.split(_embed_texts(clip, distinct.tolist(), prompts, placement, count)[which], _ends(texts))
+        of_images = {part: _embed_images(clip, dataset, splits, placement, count) for part, splits in parts.items()}
     return {
         part: Embedded(
             np.array(tables[part]["specimen_id"].to_pylist(), dtype=object),
@@ -123,16 +132,6 @@ def embed_openclip(
         )
         for part, rows in zip(parts, of_texts, strict=True)
     }
-
-
-def _parts(dataset: PreparedDataset) -> dict[str, tuple[str, ...]]:
-    """The splits of the keys and of each partition's queries; a small data set may lack one of the partitions."""
-    protocol, count = dataset.facts.splits, dataset.facts.num_specimens
-    asking = {part: tuple(splits.values()) for part, splits in protocol.queries.items()}
-    there = {part: splits for part, splits in asking.items() if any(count.get(split) for split in splits)}
-    if not there:
-        raise MissingPathError(str(dataset.folder), "queries", "Prepare more specimens of each species.")
-    return {"keys": protocol.keys, **there}
 
 
 def _ends(texts: Mapping[str, Names]) -> npt.NDArray[np.int64]:
@@ -152,9 +151,23 @@ def _exactly(device: torch.device, precision: str) -> Iterator[None]:
         yield
 
 
-def _embed_texts(clip: WholeClip, texts: Sequence[str], prompts: Prompts, placement: Placement) -> Floats:
+class _Count:
+    """How much of the work is done; equal pictures, which are embedded once, make it less than its total."""
+
+    def __init__(self, tell: Tell, total: int) -> None:
+        self._tell, self._total, self._done = tell, total, 0
+
+    def add(self, more: int) -> None:
+        self._done += more
+        self._tell(self._done, self._total)
+
+
+def _embed_texts(
+    clip: WholeClip, texts: Sequence[str], prompts: Prompts, placement: Placement, count: _Count
+) -> Floats:
     """Unit rows of labels, (labels, size)."""
     sentences = templates(prompts)
+    at_once = max(1, _BATCH_SIZE // len(sentences))
 
     def run(mine: npt.NDArray[np.int64]) -> Tensor:
         columns: Tensor = open_clip_library().build_zero_shot_classifier(
@@ -162,12 +175,12 @@ def _embed_texts(clip: WholeClip, texts: Sequence[str], prompts: Prompts, placem
             clip.tokenizer,
             [texts[label] for label in mine],
             sentences,
-            num_classes_per_batch=max(1, _BATCH_SIZE // len(sentences)),
+            num_classes_per_batch=at_once,
             device=placement.device,
         )
         return columns.T
 
-    return _of_all_workers(run, len(texts), placement)
+    return _of_all_workers(run, len(texts), placement, at_once, count)
 
 
 class _Pictures(torch.utils.data.Dataset[Tensor]):
@@ -184,7 +197,9 @@ class _Pictures(torch.utils.data.Dataset[Tensor]):
         return self._transform(open_image(content))
 
 
-def _embed_images(clip: WholeClip, dataset: PreparedDataset, splits: Sequence[str], placement: Placement) -> Floats:
+def _embed_images(
+    clip: WholeClip, dataset: PreparedDataset, splits: Sequence[str], placement: Placement, count: _Count
+) -> Floats:
     """Unit rows of the pictures of some splits, (specimens, size)."""
     column = filled(dataset.open(splits), "image", "images")
     first, which = _identical(column)
@@ -194,7 +209,9 @@ def _embed_images(clip: WholeClip, dataset: PreparedDataset, splits: Sequence[st
         loader = torch.utils.data.DataLoader(pictures, _BATCH_SIZE, num_workers=placement.loader_processes)
         return torch.cat([clip.model.encode_image(batch.to(placement.device), normalize=True) for batch in loader])
 
-    return _of_all_workers(run, len(first), placement)[which]
+    # Processes that decode are started for each piece, so with them pieces are larger.
+    at_once = _BATCH_SIZE * (16 if placement.loader_processes else 1)
+    return _of_all_workers(run, len(first), placement, at_once, count)[which]
 
 
 def _identical(column: pa.ChunkedArray) -> Groups:
@@ -203,11 +220,17 @@ def _identical(column: pa.ChunkedArray) -> Groups:
     return groups_of(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, _DIGEST_SIZE))
 
 
-def _of_all_workers(run: Callable[[npt.NDArray[np.int64]], Tensor], count: int, placement: Placement) -> Floats:
-    """The rows that `run` makes, of which each worker makes a share, in order and in fp32."""
-    share = math.ceil(count / placement.num_workers)
-    mine = np.arange(count)[placement.rank * share : (placement.rank + 1) * share]
-    own = run(mine).float().cpu().numpy() if len(mine) else None
+def _of_all_workers(
+    run: Callable[[npt.NDArray[np.int64]], Tensor], total: int, placement: Placement, at_once: int, count: _Count
+) -> Floats:
+    """The rows that `run` makes, of which each worker makes a share, some at a time, in order and in fp32."""
+    share = math.ceil(total / placement.num_workers)
+    mine = np.arange(total)[placement.rank * share : (placement.rank + 1) * share]
+    made = []
+    for start in range(0, len(mine), at_once):
+        made.append(run(mine[start : start + at_once]).float().cpu().numpy())
+        count.add(len(made[-1]))
+    own = np.concatenate(made) if made else None
     shares: list[Floats | None] = [own]
     if placement.num_workers > 1:
         shares = [None] * placement.num_workers

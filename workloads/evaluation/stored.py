@@ -1,6 +1,7 @@
 """Embeddings of an evaluation on a disk, with what they are of, so that they are computed once.
 
 embeddings/keys.parquet, val.parquet, test.parquet   specimen_id, split, names by rank, a column a modality
+embeddings/rest.parquet                              where asked for: named specimens that train (`clibd bzsl`)
 embeddings/embeddings.json                           written last: model, data set, precision, and what is in them
 """
 

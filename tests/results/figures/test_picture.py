@@ -23,7 +23,7 @@ def _drawn(title: str = "A title", small_print: str = "insects") -> Picture:
     axes.set_xticks([1, 2], [MARKUP, "b"])
     axes.set_title(MARKUP)
     axes.legend()
-    return Picture(figure, [{"name": MARKUP, "value": 0.5}, {"name": "=1+1", "value": None}])
+    return Picture(figure, [{"name": MARKUP, "value": 0.5}, {"name": "=1+1", "value": None}], True)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_figure_is_saved_as_picture_as_drawing_whose_labels_are_text_and_as_nu
     drawing = ElementTree.fromstring(Path(files[1]).read_text(encoding="utf-8"))
     texts = [element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")]
     assert {"A title", "insects", MARKUP, "b"} <= set(texts)
-    assert Path(files[2]).read_text(encoding="utf-8") == f"name,value\n{MARKUP},0.5\n'=1+1,\n"
+    assert Path(files[2]).read_text(encoding="utf-8") == f"name,value,synthetic\n{MARKUP},0.5,True\n'=1+1,,True\n"
 
 
 def test_equal_figures_are_equal_files_whatever_the_users_style_and_nothing_tells_the_time() -> None:
