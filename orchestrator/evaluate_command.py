@@ -22,7 +22,7 @@ from workloads.evaluation.prompts import Prompts
 from workloads.evaluation.stored import REST, EmbeddingFacts, read_embedded, stored_facts, stored_parts, write_embedded
 from workloads.experiment import Experiment, open_run
 from workloads.models.clibd import Classifier
-from workloads.predictions import KeyChoice
+from workloads.predictions import MISSING_RANK, KeyChoice
 from workloads.record import EVALUATION, Measurement, RunFolder, read_evaluation
 from workloads.spec import Modality, Recipe
 from workloads.storage import Folder
@@ -124,6 +124,7 @@ def _evaluate_run(asked: Asked) -> Found:
             "dataset": dataset.facts.name,
             "synthetic": dataset.facts.synthetic,
             "recipe": experiment.spec.recipe,
+            "missing_rank": MISSING_RANK[experiment.spec.recipe],
         }
         return Found(target, measure_classifier(experiment, dataset, Placement(device), target), about_it)
     modalities = _shared(experiment, dataset.facts)

@@ -25,10 +25,8 @@ def evaluation_notes(about: Mapping[str, Any]) -> str:
     model = about.get("run") or about["model"]
     precision = f", {about['precision']}" if "precision" in about else ""
     line = f"{model}{untrained} on {about['dataset']} ({kind}), recipe {about['recipe']}{precision}."
-    if "missing_rank" not in about:  # a classifier, whose queries all have a species
-        return line
-    rule = f"A query without a name at a rank {_RULES[about['missing_rank']]}: {_counts(about['num_without_name'])}."
-    return f"{line}\n{rule}"
+    counts = f": {_counts(about['num_without_name'])}" if "num_without_name" in about else ""  # classifiers keep none
+    return f"{line}\nA query without a name at a rank {_RULES[about['missing_rank']]}{counts}."
 
 
 def _counts(without: Mapping[str, Mapping[str, int]]) -> str:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workloads.data.prepared import PreparedDataset
@@ -143,6 +143,7 @@ def fit_to_the_labels(known: Experiment, dataset: PreparedDataset) -> None:
 name = st.sampled_from(["a", "b", "c", "d", "e", "f", "g"])
 
 
+@settings(deadline=None)  # intervals are drawn for each
 @given(st.lists(st.one_of(name, st.none()), min_size=1, max_size=12), st.integers(0, 1000))
 def test_class_accuracies_are_their_definition(truth: list[str | None], seed: int) -> None:
     classes = ["a", "b", "c", "d", "e", "f"]
@@ -214,3 +215,19 @@ def test_a_data_set_without_queries_is_named(
     )
     with pytest.raises(MissingPathError, match="queries of seen species"):
         evaluate_classifier(experiment, without, Placement())
+
+
+def test_accuracies_have_intervals_and_the_rule_for_missing_names(
+    evaluated: tuple[list[Measurement], pa.Table],
+) -> None:
+    for row in evaluated[0]:
+        assert row.low is not None
+        assert row.high is not None
+        assert row.low <= row.value + 1e-12
+        assert row.value <= row.high + 1e-12
+    labels: dict[str, Column] = {rank: column(["a", None]) for rank in RANKS}
+    lineages: dict[str, Column] = {rank: column(["a", "b", "c", "d", None]) for rank in RANKS}
+    best, where = np.array([[0, 1, 2, 3, 4], [4, 1, 2, 3, 0]]), Place("val", "image", "classes")
+    for missing, count in (("left_out", 1), ("a_class", 2)):
+        rows = class_accuracies(labels, lineages, best, where, missing)
+        assert {(row.value, row.count) for row in rows if row.average == "micro"} == {(1.0, count)}

@@ -14,9 +14,11 @@ import pyarrow as pa
 from workloads.data.batches import Specimens
 from workloads.data.prepared import PreparedDataset
 from workloads.errors import MissingPathError, SpecError
-from workloads.evaluation.accuracy import Labels, Place, accuracies
+from workloads.evaluation.accuracy import Labels, Place, accuracies_of, coded_answers, label_codes
 from workloads.evaluation.embed import embed
 from workloads.experiment import Experiment
+from workloads.intervals import with_intervals
+from workloads.predictions import MISSING_RANK, MissingRank
 from workloads.record import Measurement
 from workloads.spec import RANKS
 from workloads.training.placement import Placement
@@ -47,7 +49,7 @@ def evaluate_classifier(
     """
     measurements: list[Measurement] = []
     tables = []
-    lineages = class_lineages(dataset, experiment.classes)
+    lineages, missing = class_lineages(dataset, experiment.classes), MISSING_RANK[experiment.spec.recipe]
     for part, splits in dataset.facts.splits.queries.items():
         for subset, split in splits.items():
             try:
@@ -58,7 +60,7 @@ def evaluate_classifier(
             tables.append(_table(queries, part, subset, np.array(experiment.classes, dtype=object)[best], probability))
             if subset == "seen":
                 where = Place(part, queries.modalities[0], "classes")
-                measurements += class_accuracies(queries.labels, lineages, best, where)
+                measurements += class_accuracies(queries.labels, lineages, best, where, missing)
     if not measurements:
         raise MissingPathError(str(dataset.folder), "queries of seen species", "Prepare more specimens of each.")
     return measurements, pa.concat_tables(tables)
@@ -70,21 +72,29 @@ def class_lineages(dataset: PreparedDataset, classes: Sequence[str]) -> Labels:
     return {rank: _commonest(table, rank, classes) for rank in RANKS}
 
 
-def class_accuracies(query_labels: Labels, lineages: Labels, best: Indices, where: Place) -> list[Measurement]:
-    """Accuracies of predicted classes, as if these were the nearest keys.
+def class_accuracies(
+    query_labels: Labels, lineages: Labels, best: Indices, where: Place, missing: MissingRank = "left_out"
+) -> list[Measurement]:
+    """Accuracies of predicted classes, as if these were the nearest keys, with their 95 % intervals.
 
     Args:
         query_labels: by rank, (queries,), None where missing.
         lineages: by rank, (classes,), None where missing.
         best: the most probable classes of each query, the first the most, (queries, predicted).
         where: partition, query and key of the measurements.
+        missing: what a query without a name at a rank does there.
     """
-    seen = np.full(len(best), "seen", dtype=object)
-    first = accuracies(query_labels, lineages, best[:, 0], seen, where)
+    codes, seen = label_codes(query_labels, lineages), np.full(len(best), "seen", dtype=object)
+
+    def measured(nearest: Indices) -> list[Measurement]:
+        answers = coded_answers(codes, nearest, seen, where)
+        return with_intervals(accuracies_of(answers, missing, (1,)), [answers], missing, (1,))
+
+    first = measured(best[:, 0])
     right = lineages["species"][best] == query_labels["species"][:, None]
     # The right one where it is among the best, and a wrong one where it is not.
     any_of_them = best[np.arange(len(best)), right.argmax(axis=1)]
-    among = accuracies(query_labels, lineages, any_of_them, seen, where)
+    among = measured(any_of_them)
     return [
         *(replace(row, metric="classifier_top1") for row in first if row.species == "seen"),
         *(
