@@ -125,7 +125,9 @@ def test_a_data_set_without_barcodes_cannot_bind_them() -> None:
 @pytest.mark.parametrize("modality", ["image", "dna"])
 def test_a_data_set_of_one_modality_trains_its_tower_alone_and_aligns_nothing(modality: Any) -> None:
     data = replace(DATA, modalities=(modality,))
-    alone: tuple[Experiment, ...] = ("simclr-image", "classify") if modality == "image" else ("simclr-dna",)
+    alone: tuple[Experiment, ...] = (
+        ("simclr-image", "classify") if modality == "image" else ("simclr-dna", "classify-dna")
+    )
     for name in EXPERIMENTS:
         if name in alone:
             assert experiment_spec(name, "small", data).modalities == (modality,)
@@ -138,23 +140,23 @@ def test_a_data_set_of_one_modality_trains_its_tower_alone_and_aligns_nothing(mo
 
 def test_an_experiment_begins_with_the_towers_of_a_run_and_keeps_its_own_way_with_them() -> None:
     trained = experiment_spec("simclr-image", "small", DATA)
-    spec = starting_from(experiment_spec("align", "small", DATA), "runs/train/x", trained)
-    assert spec.image == replace(trained.image, weights="runs/train/x")
+    spec = starting_from(experiment_spec("align", "small", DATA), "run:x", trained)
+    assert spec.image == replace(trained.image, weights="run:x")
     assert (spec.dna.weights, spec.text.weights) == (None, None)
-    frozen = starting_from(with_fine_tuning(experiment_spec("align", "small", DATA), "frozen"), "runs/train/x", trained)
+    frozen = starting_from(with_fine_tuning(experiment_spec("align", "small", DATA), "frozen"), "run:x", trained)
     assert frozen.image.fine_tuning == "frozen"
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_clibd_begins_with_simclr_in_the_shared_space_and_not_in_that_of_the_logits(recipe: Recipe) -> None:
     trained = experiment_spec("simclr-image", "paper", DATA, recipe)
-    spec = starting_from(experiment_spec("align", "paper", DATA, recipe), "runs/train/x", trained)
-    assert (spec.image.head, spec.image.weights, spec.embedding_size) == ("new", "runs/train/x", 768)
+    spec = starting_from(experiment_spec("align", "paper", DATA, recipe), "run:x", trained)
+    assert (spec.image.head, spec.image.weights, spec.embedding_size) == ("new", "run:x", 768)
 
 
 def test_a_run_brings_the_size_of_its_shared_space() -> None:
     trained = experiment_spec("bind-image", "paper", DATA)
-    spec = starting_from(experiment_spec("align", "paper", DATA), "runs/train/x", trained)
+    spec = starting_from(experiment_spec("align", "paper", DATA), "run:x", trained)
     assert spec.embedding_size == trained.embedding_size == 512
 
 
@@ -167,4 +169,11 @@ def test_named_alignments_train_as_long_as_the_paper_says(name: Experiment) -> N
 def test_a_run_without_the_needed_towers_cannot_be_begun_with() -> None:
     trained: ExperimentSpec = experiment_spec("simclr-dna", "small", DATA)
     with pytest.raises(SpecError, match="no tower for image"):
-        starting_from(experiment_spec("classify", "small", DATA), "runs/train/x", trained)
+        starting_from(experiment_spec("classify", "small", DATA), "run:x", trained)
+
+
+@pytest.mark.parametrize(("recipe", "pooling"), [("paper", "mean"), ("authors", "mean"), ("corrected", "masked_mean")])
+def test_a_supervised_barcodebert_has_no_softmax_in_front_of_its_classifier(recipe: Recipe, pooling: str) -> None:
+    assert experiment_spec("classify-dna", "paper", DATA, recipe).dna.pooling == pooling
+    aligned = experiment_spec("align", "paper", DATA, recipe).dna.pooling
+    assert (aligned == pooling) == (recipe == "corrected")

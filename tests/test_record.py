@@ -1,17 +1,18 @@
 """What a run leaves behind, and how it is found again."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from workloads.errors import DamagedError, MissingPathError, SpecError
+from workloads.errors import DamagedError, MissingPathError, NewerVersionError, SpecError
 from workloads.record import (
     MEASUREMENT_SCHEMA,
-    EventLog,
     Measurement,
     RunFolder,
+    find_run,
     find_runs,
     measurements_from_table,
     measurements_to_table,
@@ -20,6 +21,8 @@ from workloads.record import (
 )
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
+from workloads.training.report import StepReport
+from workloads.training.run import Log
 
 SPEC = ExperimentSpec(dataset="beetles", data_fingerprint="0123abcd-64", batch_size=20)
 POINT = {"row": {"batch_size": 500}, "scale": "small"}
@@ -52,11 +55,10 @@ def run_at(path: Path) -> RunFolder:
     return run
 
 
-def log(run: RunFolder, first_step: int, *steps: int, **more: object) -> EventLog:
-    events = EventLog(run, first_step)
+def log(run: RunFolder, first_step: int, *steps: int, loss: float = 0.5) -> Log:
+    events = Log(run, first_step)
     for step in steps:
-        events.add({"step": step, **more})
-    events.flush()
+        events.on_step(StepReport(0, step, loss, 0.07, 1e-4, 1.0, 100.0))
     return events
 
 
@@ -87,7 +89,7 @@ def test_a_run_is_missing_until_its_status_is_written(tmp_path: Path) -> None:
     assert run.state() == "missing"  # everything is there, but nothing says that it is whole
     run.finish("finished", seconds=12.5)
     assert run.state() == "finished"
-    assert run.status() == {"state": "finished", "seconds": 12.5}
+    assert run.status() == {"schema": 2, "state": "finished", "seconds": 12.5}
 
 
 def test_a_failed_run_keeps_its_reason_until_it_is_finished(tmp_path: Path) -> None:
@@ -95,8 +97,62 @@ def test_a_failed_run_keeps_its_reason_until_it_is_finished(tmp_path: Path) -> N
     run.finish("failed", reason="out of memory")
     assert run.state() == "failed"
     assert run.status()["reason"] == "out of memory"
+    assert run.manifest() == {}
     run.finish("finished")
-    assert run.status() == {"state": "finished"}
+    assert run.status() == {"schema": 2, "state": "finished"}
+
+
+def test_a_finished_run_has_a_manifest_of_everything_but_what_passes(tmp_path: Path) -> None:
+    run = run_at(tmp_path)
+    for name in ("model.safetensors", "embeddings/keys.parquet", "evaluation-a/evaluation.json"):
+        run.folder.write(name, name.encode())
+    for name in ("checkpoints/step-00000001/state.safetensors", "ray/x.json", "wandb/x.log", "keys.parquet.0.tmp"):
+        run.folder.write(name, b"passing")
+    run.finish("finished")
+    assert sorted(run.manifest()) == [
+        "embeddings/keys.parquet",
+        "evaluation-a/evaluation.json",
+        "model.safetensors",
+        "point.json",
+        "provenance.json",
+        "spec.json",
+    ]
+    assert run.manifest()["model.safetensors"] == hashlib.sha256(b"model.safetensors").hexdigest()
+
+
+def test_a_later_measurement_is_sealed_and_damage_to_the_model_is_not(tmp_path: Path) -> None:
+    run = run_at(tmp_path)
+    run.folder.write("model.safetensors", b"whole")
+    run.folder.write("measurements.parquet", b"old")
+    run.finish("finished")
+    run.folder.write("model.safetensors", b"whale")
+    run.folder.write("measurements.parquet", b"new")
+    run.folder.write("predictions.parquet", b"more")
+    run.seal()
+    later = {"model.safetensors": b"whole", "measurements.parquet": b"new", "predictions.parquet": b"more"}
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in later.items()}
+    assert digests.items() <= run.manifest().items()
+
+
+def test_an_attempt_anew_forgets_how_the_last_one_ended_and_keeps_what_it_began_with(tmp_path: Path) -> None:
+    run = run_at(tmp_path)
+    run.keep_weights({"image": {"name": "run:a", "digest": "0", "address": "runs/train/a"}})
+    run.finish("finished")
+    run.begin(SPEC, POINT, {"python": "4"})
+    assert run.state() == "missing"
+    assert run.manifest() == {}
+    assert run.folder.read_json("provenance.json")["python"] == "4"
+    assert run.weights()["image"]["name"] == "run:a"
+
+
+def test_a_folder_of_an_earlier_version_is_read_and_one_of_a_newer_is_refused(tmp_path: Path) -> None:
+    run = run_at(tmp_path)
+    run.folder.write_json("status.json", {"state": "finished"})
+    assert (run.state(), run.manifest(), run.weights()) == ("finished", {}, {})
+    for name in ("manifest.json", "status.json"):
+        run.folder.write_json(name, {"schema": 3, "state": "finished", "files": {}})
+        with pytest.raises(NewerVersionError, match=rf"{name}: written by a newer version \(schema 3; .* up to 2"):
+            run.manifest() if name == "manifest.json" else run.state()
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"state": "done"}', '"finished"'])
@@ -121,32 +177,31 @@ def test_a_run_that_has_not_begun_has_no_events(tmp_path: Path) -> None:
 def test_events_come_back_in_order(tmp_path: Path) -> None:
     run = run_at(tmp_path)
     log(run, 0, 0, 0, 1, loss=0.5)
-    assert run.events() == [{"step": step, "loss": 0.5} for step in (0, 0, 1)]
+    assert [(event["event"], event["step"], event["loss"]) for event in run.events()] == [
+        ("step", step, 0.5) for step in (0, 0, 1)
+    ]
 
 
 def test_a_resumed_run_drops_the_events_of_the_steps_it_repeats(tmp_path: Path) -> None:
     run = run_at(tmp_path)
-    log(run, 0, 0, 1, 2, 2, attempt=1)
-    log(run, 2, 2, 3, attempt=2)
-    assert [(event["step"], event["attempt"]) for event in run.events()] == [(0, 1), (1, 1), (2, 2), (3, 2)]
+    log(run, 0, 0, 1, 2, 2, loss=1)
+    log(run, 2, 2, 3, loss=2)
+    assert [(event["step"], event["loss"]) for event in run.events()] == [(0, 1), (1, 1), (2, 2), (3, 2)]
 
 
 def test_a_run_that_starts_anew_drops_all_events(tmp_path: Path) -> None:
     run = run_at(tmp_path)
-    log(run, 0, 0, 1)
-    log(run, 0)
-    assert run.events() == []
+    log(run, 0, 0, 1, loss=1)
+    log(run, 0, 0, loss=2)
+    assert [(event["step"], event["loss"]) for event in run.events()] == [(0, 2)]
 
 
-def test_events_are_not_seen_before_they_are_flushed(tmp_path: Path) -> None:
+def test_an_event_is_seen_as_soon_as_it_is_reported(tmp_path: Path) -> None:
     run = run_at(tmp_path)
     events = log(run, 0, 0)
-    event = {"step": 1, "loss": 0.5}
-    events.add(event)
-    event["loss"] = 9.0  # a caller may use its mapping again
-    assert len(run.events()) == 1
-    events.flush()
-    assert run.events()[1] == {"step": 1, "loss": 0.5}
+    assert [event["step"] for event in run.events()] == [0]
+    events.on_step(StepReport(0, 1, 0.5, 0.07, 1e-4, 1.0, 100.0))
+    assert [event["step"] for event in run.events()] == [0, 1]
 
 
 def test_the_runs_of_a_sweep_are_found_by_id(tmp_path: Path) -> None:
@@ -157,6 +212,20 @@ def test_the_runs_of_a_sweep_are_found_by_id(tmp_path: Path) -> None:
     (sweep / "notes.txt").write_text("nothing")
     assert [run.id for run in find_runs(Folder(tmp_path), "batch-size")] == ["a", "b"]
     assert find_runs(Folder(tmp_path), "none") == []
+
+
+def test_a_run_is_found_under_any_sweep_and_a_finished_one_first(tmp_path: Path) -> None:
+    for sweep in ("amp", "lora", "temperature"):
+        RunFolder(Folder(tmp_path / sweep / "a")).begin(SPEC, POINT, {})
+    RunFolder(Folder(tmp_path / "lora" / "a")).finish("finished")
+    Folder(tmp_path / "lora" / "point").write_json("point.json", {})
+    runs = Folder(tmp_path)
+    found = find_run(runs, "a")
+    assert found is not None
+    assert str(found.folder) == str(tmp_path / "lora" / "a")
+    assert find_run(runs, "point") is not None
+    assert find_run(runs, "b") is None
+    assert find_run(Folder(tmp_path / "nowhere"), "a") is None
 
 
 def test_provenance_says_with_what_and_how_a_run_was_made() -> None:

@@ -223,6 +223,8 @@ def test_a_modality_that_does_not_exist_is_named() -> None:
         ({"selection": "image_to_dna", "modalities": ("image", "text")}, "needs both"),
         ({"first_selected_epoch": 15}, "none is selected"),
         ({"dna": DnaTower(tokens="authors")}, "no padding to mask"),
+        ({"dna": DnaTower(pooling="cls_token", width=64)}, "set embedding_size to 64, not 768"),
+        ({"dna": DnaTower(pooling="hidden_mean"), "embedding_size": 64}, "set embedding_size to 768, not 64"),
     ],
 )
 def test_a_spec_that_contradicts_itself_is_refused(change: dict[str, Any], message: str) -> None:

@@ -1,5 +1,7 @@
 """Folders in which nothing is ever seen half-written."""
 
+import gzip
+import hashlib
 import os
 from pathlib import Path
 
@@ -146,3 +148,21 @@ def test_a_missing_file_is_missing_and_not_damaged(tmp_path: Path) -> None:
     for read in (Folder(tmp_path).read, Folder(tmp_path).read_json, Folder(tmp_path).read_table):
         with pytest.raises(FileNotFoundError):
             read("none")
+
+
+def test_a_digest_is_that_of_the_bytes_as_they_lie_there(tmp_path: Path) -> None:
+    content = gzip.compress(b"insects" * 100_000)
+    Folder(tmp_path).write("a.gz", content)  # which a reader of the storage would unpack
+    assert Folder(tmp_path).digest("a.gz") == hashlib.sha256(content).hexdigest()
+
+
+def test_a_folder_is_walked_but_for_what_is_skipped_at_its_top(tmp_path: Path) -> None:
+    for name in ("a.json", "parts/b.json", "parts/skipped/c.json", "skipped/d.json"):
+        Folder(tmp_path).write(name, b"")
+    assert Folder(f"file://{tmp_path}/").walk(["skipped"]) == ["a.json", "parts/b.json", "parts/skipped/c.json"]
+    assert Folder(tmp_path / "nowhere").walk() == []
+
+
+def test_a_folder_may_be_given_from_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert str(Folder("~/runs/")) == str(tmp_path / "runs")

@@ -14,7 +14,9 @@
     ├── DownloadError               a package that did not arrive whole
     ├── DriftError                  a finished run that was another experiment
     ├── DamagedError                a file of ours that is not what was written
+    ├── NewerVersionError           a file of ours that a newer version wrote
     ├── WeightsError                weights that are not there or do not fit
+    ├── WeightsDriftError           other weights than the run began with, under the same name
     ├── ConversionError             a released checkpoint that cannot be converted
     ├── EmbeddingsError             embeddings that cannot be what they are taken for
     ├── ZeroShotError               features from which no zero-shot model can be made
@@ -28,10 +30,20 @@ Every class hands its arguments to ``Exception``, so each instance pickles and c
 from collections.abc import Sequence
 
 
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, in one line; its kind where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 class ClibdError(Exception):
     """What a command reports as one sentence instead of a traceback."""
 
     exit_code = 1
+    sentence = "{0}"
+    """In which the arguments stand by their number."""
+
+    def __str__(self) -> str:
+        return self.sentence.format(*self.args)
 
 
 class UsageError(ClibdError):
@@ -47,26 +59,22 @@ class SpecError(UsageError):
 class MissingPathError(UsageError):
     """A path that should hold something and does not."""
 
+    sentence = "{0}: no {1} there. {2}"
+
     def __init__(self, path: str, wanted: str, remedy: str) -> None:
         super().__init__(path, wanted, remedy)
-
-    def __str__(self) -> str:
-        path, wanted, remedy = self.args
-        return f"{path}: no {wanted} there. {remedy}"
 
 
 class TooFewSpecimensError(UsageError):
     """A batch larger than the training split."""
 
+    sentence = (
+        "{0}: {1} training specimen(s) cannot fill one batch of {2}. "
+        "Prepare more specimens, or use `--scale small`, whose batches are a tenth."
+    )
+
     def __init__(self, dataset: str, num_specimens: int, batch_size: int) -> None:
         super().__init__(dataset, num_specimens, batch_size)
-
-    def __str__(self) -> str:
-        dataset, count, batch = self.args
-        return (
-            f"{dataset}: {count} training specimen(s) cannot fill one batch of {batch}. "
-            "Prepare more specimens, or use `--demo`, whose batches are small."
-        )
 
 
 class ModalitiesError(UsageError):
@@ -86,26 +94,22 @@ class ModalitiesError(UsageError):
 class MissingRunsError(UsageError):
     """A table for which no run is finished."""
 
+    sentence = "{0}: no finished run of the sweep '{1}' under {2}. Run `clibd-sweep {1}` first."
+
     def __init__(self, table: str, sweep: str, where: str) -> None:
         super().__init__(table, sweep, where)
-
-    def __str__(self) -> str:
-        table, sweep, where = self.args
-        return f"{table}: no finished run of the sweep '{sweep}' under {where}. Run `clibd-sweep {sweep}` first."
 
 
 class IncomparableError(UsageError):
     """Two runs that were not asked the same."""
 
+    sentence = (
+        "{0} and {1} cannot be compared: {2}. "
+        "Evaluate both on the same prepared data set, with the same recipe and keys."
+    )
+
     def __init__(self, first: str, second: str, reason: str) -> None:
         super().__init__(first, second, reason)
-
-    def __str__(self) -> str:
-        first, second, reason = self.args
-        return (
-            f"{first} and {second} cannot be compared: {reason}. "
-            "Evaluate both on the same prepared data set, with the same recipe and keys."
-        )
 
 
 class SourceError(ClibdError):
@@ -134,112 +138,119 @@ class PartitionError(ClibdError):
 class TooManyRejectsError(ClibdError):
     """More bad records than are allowed, each with its reason in a list."""
 
+    sentence = (
+        "{0:,} of {1:,} records cannot be used, and a share of {2} is allowed; "
+        "the list is {3}. Mend them, or allow more with --max-rejects."
+    )
+
     def __init__(self, num_rejected: int, num_seen: int, allowed: float, where: str) -> None:
         super().__init__(num_rejected, num_seen, allowed, where)
-
-    def __str__(self) -> str:
-        rejected, seen, allowed, where = self.args
-        return (
-            f"{rejected:,} of {seen:,} records cannot be used, and a share of {allowed} is allowed; "
-            f"the list is {where}. Mend them, or allow more with --max-rejects."
-        )
 
 
 class DownloadError(ClibdError):
     """A package that did not arrive whole."""
 
+    sentence = "{0}: {1}. Run the command again: what has arrived intact is kept."
+
     def __init__(self, address: str, reason: str) -> None:
         super().__init__(address, reason)
-
-    def __str__(self) -> str:
-        address, reason = self.args
-        return f"{address}: {reason}. Run the command again: what has arrived intact is kept."
 
 
 class DriftError(ClibdError):
     """A finished run whose spec is not the asked one, although its id is."""
 
+    sentence = (
+        "{0}: the finished run has {1} = {2}, this sweep asks for {3}. "
+        "Move that run folder away, or run the version that made it."
+    )
+
     def __init__(self, run: str, field: str, stored: str, asked: str) -> None:
         super().__init__(run, field, stored, asked)
-
-    def __str__(self) -> str:
-        run, field, stored, asked = self.args
-        return (
-            f"{run}: the finished run has {field} = {stored}, this sweep asks for {asked}. "
-            "Move that run folder away, or run the version that made it."
-        )
 
 
 class DamagedError(ClibdError):
     """A file of ours that is not what was written."""
 
+    sentence = "{0}: {1}. The file is damaged or of another version; remove it and run the command again."
+
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)
 
-    def __str__(self) -> str:
-        path, reason = self.args
-        return f"{path}: {reason}. The file is damaged or of another version; remove it and run the command again."
+
+class NewerVersionError(ClibdError):
+    """A file of ours that a newer version wrote."""
+
+    sentence = (
+        "{0}: written by a newer version (schema {1}; this one knows up to {2}). Install that version to read it."
+    )
+
+    def __init__(self, path: str, schema: int, known: int) -> None:
+        super().__init__(path, schema, known)
+
+
+_ELSEWHERE = "Give a local file or folder, or make the hub reachable once so that its cache is filled."
 
 
 class WeightsError(ClibdError):
     """Weights that are not there, or do not fit the tower."""
 
-    def __init__(self, tower: str, weights: str, reason: str) -> None:
-        super().__init__(tower, weights, reason)
+    def __init__(self, tower: str, weights: str, reason: str, remedy: str = _ELSEWHERE) -> None:
+        super().__init__(tower, weights, reason, remedy)
 
     def __str__(self) -> str:
-        tower, weights, reason = self.args
-        return (
-            f"{tower} tower: the weights '{weights}' cannot be used: {reason}. "
-            "Give a local file or folder, or make the hub reachable once so that its cache is filled."
-        )
+        tower, weights, reason, remedy = self.args
+        return f"{f'{tower} tower: ' if tower else ''}the weights '{weights}' cannot be used: {reason}. {remedy}"
+
+
+class WeightsDriftError(ClibdError):
+    """Other weights than the run began with, under the same name."""
+
+    sentence = (
+        "{0}: it began with weights '{1}' of SHA-256 {2}, and those at {4} have {3}. Bring "
+        "the former back there, or move the folder {0} away, so that the run is trained anew with the latter."
+    )
+
+    def __init__(self, run: str, weights: str, before: str, now: str, address: str) -> None:
+        super().__init__(run, weights, before, now, address)
 
 
 class ConversionError(ClibdError):
     """A released checkpoint that cannot be converted."""
 
+    sentence = "{0} cannot be converted: {1}."
+
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)
-
-    def __str__(self) -> str:
-        path, reason = self.args
-        return f"{path} cannot be converted: {reason}."
 
 
 class EmbeddingsError(ClibdError):
     """Embeddings, or predictions from them, that cannot be what they are taken for."""
 
+    sentence = "{1}: {0}. Embed the specimens again: `clibd evaluate RUN --data DIR --again`."
+
     def __init__(self, reason: str, where: str = "embeddings") -> None:
         super().__init__(reason, where)
-
-    def __str__(self) -> str:
-        reason, where = self.args
-        return f"{where}: {reason}. Embed the specimens again: `clibd evaluate RUN --data DIR --again`."
 
 
 class ZeroShotError(ClibdError):
     """Features, species or settings from which no zero-shot model can be made."""
 
+    sentence = "zero-shot learning: {0}. {1}"
+
     def __init__(self, reason: str, remedy: str) -> None:
         super().__init__(reason, remedy)
-
-    def __str__(self) -> str:
-        reason, remedy = self.args
-        return f"zero-shot learning: {reason}. {remedy}"
 
 
 class NonFiniteLossError(ClibdError):
     """The loss or its gradient became NaN or infinite."""
 
+    sentence = (
+        "step {0}: the loss is {1}, and what is not finite is {2}. The last good checkpoint is kept; "
+        "a lower learning rate or fp32 usually helps."
+    )
+
     def __init__(self, step: int, value: float, where: str) -> None:
         super().__init__(step, value, where)
-
-    def __str__(self) -> str:
-        step, value, where = self.args
-        return (
-            f"step {step}: the loss is {value}, and what is not finite is {where}. The last good checkpoint is kept; "
-            "a lower learning rate or fp32 usually helps."
-        )
 
 
 class FailedRunsError(ClibdError):

@@ -1,7 +1,7 @@
 """A spec made ready to train or to evaluate: its tokenisers and its model, from a data set or from a finished run."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 
 from workloads.data.batches import Specimens, training_classes
 from workloads.data.prepared import PreparedDataset
@@ -9,6 +9,7 @@ from workloads.data.taxon_text import LabelTokenizer, TextTokenizer
 from workloads.models.clibd import Classifier, Clibd, TowerInputs, build_model
 from workloads.models.dnabert2 import PAD_ID, dnabert2_tokenizer
 from workloads.models.openclip_towers import OpenClipTokenizer
+from workloads.models.places import NOWHERE, Found, Places, located, weights_of
 from workloads.models.weights import is_run
 from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec, Modality
@@ -29,23 +30,48 @@ class Experiment:
     """Of barcodes, where the tower takes no 5-mers."""
     classes: tuple[str, ...] = ()
     """Species that a classifier tells apart, in the order of its outputs."""
+    weights: Mapping[Modality, Found] = field(default_factory=dict)
+    """What its towers began with, where that is not published; empty for a trained model."""
+    frame: str | None = None
+    """Consensus that barcodes are laid into before they are read in 5-mers; None: that of whichever data set they are
+    of, as in runs of earlier versions."""
+
+    @property
+    def began_with(self) -> list[RunFolder]:
+        """The folders, of runs mostly, whose towers it began with; unknown of a trained model."""
+        paths = [self.spec.tower(name).weights for name in self.spec.modalities]  # as specs of earlier versions say
+        addresses = [found.address for found in self.weights.values()] + [
+            path for path in paths if path and is_run(path)
+        ]
+        return [RunFolder(Folder(address)) for address in dict.fromkeys(addresses)]
 
     def specimens(
         self, dataset: PreparedDataset, splits: Sequence[str], modalities: Sequence[Modality] | None = None
     ) -> Specimens:
         """The specimens of some splits as this model takes them."""
-        return Specimens(dataset, splits, self.spec, self.tokenizer, modalities, self.dna_tokenizer)
+        return Specimens(dataset, splits, self.spec, self.tokenizer, modalities, self.dna_tokenizer, self.frame)
 
 
-def open_experiment(spec: ExperimentSpec, dataset: PreparedDataset) -> Experiment:
+def open_experiment(
+    spec: ExperimentSpec, dataset: PreparedDataset, places: Places = NOWHERE, near: Folder | None = None
+) -> Experiment:
     """The model of a spec with its first weights.
 
+    Args:
+        spec: the experiment.
+        dataset: prepared.
+        places: where weights lie that the spec names, beside what `near` tells.
+        near: the folder of the run, RUNS/SWEEP/ID.
+
     Raises:
-        WeightsError: published weights that the spec names cannot be had.
+        WeightsError: weights that the spec names cannot be had.
+        WeightsDriftError: the run in that folder began with others of the same name.
         SpecError: there is nothing to classify.
     """
-    tokenizer = _label_tokenizer(spec, dataset)
-    dna_tokenizer = _dna_tokenizer(spec)
+    weights = weights_of(spec, places, near)
+    local = located(spec, weights)
+    tokenizer = _label_tokenizer(local, dataset)
+    dna_tokenizer = _dna_tokenizer(local)
     classes = tuple(training_classes(dataset)) if spec.objective == "classify" else ()
     inputs = TowerInputs(
         image_feature_size=dataset.facts.image_feature_size,
@@ -54,12 +80,14 @@ def open_experiment(spec: ExperimentSpec, dataset: PreparedDataset) -> Experimen
         pad_id=tokenizer.pad_id if tokenizer else 0,
         num_classes=len(classes),
     )
-    return Experiment(spec, build_model(spec, inputs), inputs, tokenizer, dna_tokenizer, classes)
+    model, frame = build_model(local, inputs), _frame(local, dataset)
+    return Experiment(spec, model, inputs, tokenizer, dna_tokenizer, classes, weights, frame)
 
 
 def write_inputs(run: RunFolder, experiment: Experiment) -> None:
     """Keep in a run what `open_run` needs beside the spec and the weights."""
-    run.folder.write_json("inputs.json", {"towers": asdict(experiment.inputs), "classes": list(experiment.classes)})
+    inputs = {"towers": asdict(experiment.inputs), "classes": list(experiment.classes), "frame": experiment.frame}
+    run.folder.write_json("inputs.json", inputs)
     for name, tokenizer in (("tokenizer.json", experiment.tokenizer), ("dna_tokenizer.json", experiment.dna_tokenizer)):
         if isinstance(tokenizer, TextTokenizer):
             run.folder.write(name, tokenizer.to_json().encode())
@@ -80,7 +108,17 @@ def open_run(run: RunFolder) -> Experiment:
     dna_tokenizer = _stored(run, "dna_tokenizer.json") if run.folder.has("dna_tokenizer.json") else None
     model = build_model(spec, inputs, pretrained=False)
     load_weights(run.folder, model)
-    return Experiment(spec, model, inputs, tokenizer, dna_tokenizer, tuple(stored["classes"]))
+    return Experiment(
+        spec, model, inputs, tokenizer, dna_tokenizer, tuple(stored["classes"]), frame=stored.get("frame")
+    )
+
+
+def _frame(spec: ExperimentSpec, dataset: PreparedDataset) -> str | None:
+    """The frame of the run that the DNA tower begins with, which reads no other; else the data set's."""
+    if spec.dna.weights and "dna" in spec.modalities and is_run(spec.dna.weights):
+        before = RunFolder(Folder(spec.dna.weights)).folder.read_json("inputs.json").get("frame")
+        return before or dataset.facts.frame or None
+    return dataset.facts.frame or None
 
 
 def _stored(run: RunFolder, name: str) -> TextTokenizer:

@@ -10,10 +10,10 @@ Imports neither torch nor Ray.
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from workloads.errors import SpecError
-from workloads.spec import ExperimentSpec, FineTuning, Recipe
+from workloads.spec import MODALITIES, ExperimentSpec, FineTuning, Recipe
 
 REFERENCE_BATCH = 500
 """Batch at which scaled learning rates are those of the spec: one GPU of the authors' four."""
@@ -69,6 +69,12 @@ def _knowing_views(spec: ExperimentSpec) -> ExperimentSpec:
     return spec
 
 
+def _telling_species(spec: ExperimentSpec) -> ExperimentSpec:
+    """Supervised BarcodeBERT averages its states over all positions; only the aligned one takes a softmax of each."""
+    is_barcodebert = spec.modalities == ("dna",) and spec.dna.kind == "barcodebert"
+    return replace(spec, dna=replace(spec.dna, pooling="mean")) if is_barcodebert else spec
+
+
 def _as_told(spec: ExperimentSpec) -> ExperimentSpec:
     """Section 4.1: Adam, one cycle from 1e-6 to 5e-5; a label ends at the most specific rank that has a name."""
     return replace(spec, optimizer="adam", weight_decay=0.0) if spec.objective == "align" else spec
@@ -87,18 +93,14 @@ def _as_published(spec: ExperimentSpec) -> ExperimentSpec:
 _SHARED: dict[str, Callable[[ExperimentSpec], ExperimentSpec]] = {
     "align": _aligning,
     "simclr": _knowing_views,
-    "classify": lambda spec: spec,
+    "classify": _telling_species,
 }
 
 
 def with_fine_tuning(spec: ExperimentSpec, fine_tuning: FineTuning) -> ExperimentSpec:
     """The same spec with every tower fine-tuned in one way."""
-    return replace(
-        spec,
-        image=replace(spec.image, fine_tuning=fine_tuning),
-        dna=replace(spec.dna, fine_tuning=fine_tuning),
-        text=replace(spec.text, fine_tuning=fine_tuning),
-    )
+    towers: dict[str, Any] = {name: replace(spec.tower(name), fine_tuning=fine_tuning) for name in MODALITIES}
+    return replace(spec, **towers)
 
 
 def evaluation_precision(spec: ExperimentSpec) -> Literal["bf16", "fp32"]:

@@ -7,12 +7,14 @@
         events.jsonl          one line per logged step and per epoch
         checkpoints/          the newest two, and the best epoch's weights, until the run is finished
         tokenizer.json        word pieces of the text tower, and in inputs.json what else its model is built from
+        trained_on.parquet    digests of the specimens it was trained on, and of those that the runs it began with were
         model.safetensors     the trained weights
         embeddings/           keys, and the queries of each partition; embeddings.json says what they are of
         predictions.parquet   nearest keys of every query; of a classifier classifier.parquet, its species
         specimens.parquet     the names of every query and key
         measurements.parquet  every accuracy with its interval, in long form
         evaluation.json       by which rules they were measured
+        manifest.json         the SHA-256 of every file above but checkpoints, sealed again by later measurements
         status.json           written last: its `finished` means that all of the above is whole
 
 Imports neither torch nor Ray: a copied folder is read on any laptop.
@@ -27,33 +29,23 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import metadata
-from typing import Any, Literal
+from typing import Any, Literal, get_type_hints
 
 import pyarrow as pa
 
-from workloads.errors import DamagedError, MissingPathError
+from workloads.errors import DamagedError, MissingPathError, NewerVersionError
 from workloads.spec import ExperimentSpec, spec_from_dict, spec_to_dict
 from workloads.storage import Folder
 
 State = Literal["finished", "failed", "missing"]
 
-MEASUREMENT_SCHEMA = pa.schema(
-    [
-        ("method", pa.string()),
-        ("partition", pa.string()),
-        ("average", pa.string()),
-        ("level", pa.string()),
-        ("query", pa.string()),
-        ("key", pa.string()),
-        ("species", pa.string()),
-        ("metric", pa.string()),
-        ("value", pa.float64()),
-        ("count", pa.int64()),
-        ("keys", pa.string()),
-        ("low", pa.float64()),
-        ("high", pa.float64()),
-    ]
-)
+SCHEMA = 2
+"""Of a run folder. Folders of the first have no manifest and say no number."""
+STATUS, MANIFEST = "status.json", "manifest.json"
+_PASSING = ("checkpoints", "ray", "wandb")
+"""Folders in a run that others keep, and that no manifest lists."""
+_MADE_BY_TRAINING = ("spec.json", "inputs.json", "tokenizer.json", "dna_tokenizer.json", "model.safetensors")
+"""What no later measurement rewrites: it is sealed once, so that damage is not sealed in."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +75,13 @@ class Measurement:
     """Lower end of the 95 % interval; None where none was computed."""
     high: float | None = None
     """Upper end."""
+    queries: str = "all"
+    """Which queries were counted: `all`, or only those that are `untrained`: neither specimen nor barcode was trained
+    on, nor, of an unseen species, the species."""
+
+
+_ARROW: Mapping[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), float | None: pa.float64()}
+MEASUREMENT_SCHEMA = pa.schema([(name, _ARROW[kind]) for name, kind in get_type_hints(Measurement).items()])
 
 
 def measurements_to_table(rows: Iterable[Measurement]) -> pa.Table:
@@ -142,28 +141,83 @@ class RunFolder:
         """The run's id, which is the folder's name."""
         return self.folder.address.rsplit("/", 1)[-1]
 
-    def begin(self, spec: ExperimentSpec, point: Mapping[str, Any], source: Mapping[str, Any]) -> None:
-        """Write what is known before training."""
-        self.folder.write_json("spec.json", spec_to_dict(spec))
+    def begin(self, spec: ExperimentSpec | None, point: Mapping[str, Any], source: Mapping[str, Any]) -> None:
+        """Write what is known before training, or before a measurement, which has no spec of its own.
+
+        How an earlier attempt ended is no longer true.
+        """
+        for name in (STATUS, MANIFEST):
+            self.folder.remove(name)
+        before = {"weights": kept} if (kept := self.weights()) else {}
+        if spec is not None:
+            self.folder.write_json("spec.json", spec_to_dict(spec))
         self.folder.write_json("point.json", dict(point))
-        self.folder.write_json("provenance.json", dict(source))
+        self.folder.write_json("provenance.json", {**source, **before})
 
     def finish(self, state: State, **details: Any) -> None:
-        """Write the status, last of all files."""
-        self.folder.write_json("status.json", {"state": state, **details})
+        """Write the status, last of all files; of a finished run the manifest before it."""
+        if state == "finished":
+            self._seal({})
+        self.folder.write_json(STATUS, {"schema": SCHEMA, "state": state, **details})
+
+    def seal(self) -> None:
+        """Bring the manifest up to date, after later measurements wrote into the finished run."""
+        self._seal({name: digest for name, digest in self.manifest().items() if name in _MADE_BY_TRAINING})
+
+    def _seal(self, known: Mapping[str, str]) -> None:
+        names = [name for name in self.folder.walk(_PASSING) if name not in (STATUS, MANIFEST)]
+        files = {name: known.get(name) or self.folder.digest(name) for name in names if not name.endswith(".tmp")}
+        self.folder.write_json(MANIFEST, {"schema": SCHEMA, "files": files})
+
+    def manifest(self) -> dict[str, str]:
+        """SHA-256 of the files by name; empty for a folder of an earlier version, and before the run is finished."""
+        if not self.folder.has(MANIFEST):
+            return {}
+        content = self._readable(MANIFEST)
+        if not isinstance(files := content.get("files"), dict):
+            raise DamagedError(f"{self.folder}/{MANIFEST}", "no files in it")
+        return files
+
+    def weights(self) -> dict[str, dict[str, str]]:
+        """Name, digest and address of the weights that each tower began with, where they were not published ones."""
+        if not self.folder.has("provenance.json"):
+            return {}
+        found: dict[str, dict[str, str]] = self.folder.read_json("provenance.json").get("weights", {})
+        return found
+
+    def keep_weights(self, weights: Mapping[str, Mapping[str, str]]) -> None:
+        """Add them to the provenance."""
+        if weights:
+            self.folder.write_json(
+                "provenance.json", {**self.folder.read_json("provenance.json"), "weights": dict(weights)}
+            )
+
+    def _readable(self, name: str) -> dict[str, Any]:
+        """A file with a schema number, of a version that is known.
+
+        Raises:
+            DamagedError: it is no object.
+            NewerVersionError: it is of a newer version.
+        """
+        content = self.folder.read_json(name)
+        if not isinstance(content, dict) or not isinstance(schema := content.get("schema", 1), int):
+            raise DamagedError(f"{self.folder}/{name}", "not what a run folder has under this name")
+        if schema > SCHEMA:
+            raise NewerVersionError(f"{self.folder}/{name}", schema, SCHEMA)
+        return content
 
     def state(self) -> State:
         """`finished`, `failed`, or `missing` when the run never ended."""
-        if not self.folder.has("status.json"):
+        if not self.folder.has(STATUS):
             return "missing"
         state: State = self.status()["state"]
         return state
 
     def status(self) -> dict[str, Any]:
         """The content of status.json."""
-        content = self.folder.read_json("status.json")
-        if not isinstance(content, dict) or content.get("state") not in ("finished", "failed"):
-            raise DamagedError(f"{self.folder}/status.json", "no state in it")
+        content = self._readable(STATUS)
+        if content.get("state") not in ("finished", "failed"):
+            raise DamagedError(f"{self.folder}/{STATUS}", "no state in it")
         return content
 
     def spec(self) -> ExperimentSpec:
@@ -186,21 +240,11 @@ class RunFolder:
         return [json.loads(line) for line in self.folder.read("events.jsonl").splitlines()]
 
 
-class EventLog:
-    """events.jsonl, written whole each time, and before the checkpoint that it has to agree with."""
-
-    def __init__(self, run: RunFolder, first_step: int) -> None:
-        self._run = run
-        # A resumed run repeats the steps since its checkpoint: what those had logged is dropped.
-        self._lines = [event for event in run.events() if event["step"] < first_step]
-
-    def add(self, event: Mapping[str, Any]) -> None:
-        """Remember one event; it has a `step`."""
-        self._lines.append(dict(event))
-
-    def flush(self) -> None:
-        """Write all events."""
-        self._run.folder.write("events.jsonl", "".join(f"{json.dumps(e)}\n" for e in self._lines).encode())
+def seal_run(folder: Folder) -> None:
+    """Bring a finished run's manifest up to date where something was measured: in its folder, or in one inside it."""
+    for run in (RunFolder(folder), RunFolder(Folder(folder.address.rpartition("/")[0]))):
+        if run.folder.has(STATUS) and run.folder.has(MANIFEST):
+            run.seal()
 
 
 EVALUATION = "evaluation.json"
@@ -237,3 +281,10 @@ def find_runs(runs: Folder, sweep: str) -> list[RunFolder]:
     """The run folders of a sweep, by id."""
     found = [RunFolder(runs / sweep / name) for name in (runs / sweep).folders()]
     return [run for run in found if run.folder.has("spec.json")]
+
+
+def find_run(runs: Folder, run_id: str) -> RunFolder | None:
+    """The folder of a run or a measurement, RUNS/*/ID, under whichever sweep's name; a finished one before others."""
+    found = [RunFolder(runs / sweep / run_id) for sweep in runs.folders()]
+    found = [run for run in found if run.folder.has("spec.json") or run.folder.has("point.json")]
+    return next((run for run in found if run.state() == "finished"), found[0] if found else None)

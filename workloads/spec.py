@@ -8,7 +8,7 @@ results can share it.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args
 
 from workloads.errors import SpecError
@@ -28,6 +28,17 @@ Recipe = Literal["paper", "authors", "corrected"]
 FineTuning = Literal["full", "lora", "full_and_lora", "frozen"]
 """What of a tower is trained, beside its new head: everything; adapters only; everything and adapters beside, as the
 authors' "full fine-tuning" of the vision transformer really is; or nothing."""
+
+
+RUN_PREFIX, DIGEST_PREFIX = "run:", "sha256:"
+"""Weights of a finished run by its id, and of a folder or file from elsewhere by the SHA-256 of its tensors' file.
+
+Any tower takes both. Where they lie is no part of a spec (`workloads.models.places`); older specs have a path instead.
+"""
+
+DnaPooling = Literal["masked_mean", "mean", "softmax_mean", "logits_mean", "hidden_mean", "cls_token"]
+WITHOUT_HEAD: tuple[DnaPooling, ...] = ("hidden_mean", "cls_token")
+"""Poolings of DNA whose embedding is a state itself, with no layer behind it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,8 +61,8 @@ class ImageTower:
     architecture: str = "vit_base_patch16_224"
     """timm's or OpenCLIP's name of the model; without meaning for features and for a whole model from the hub."""
     weights: str | None = None
-    """None: from scratch. `timm`: timm's published weights. For OpenCLIP a published tag, `hf-hub:owner/name` or a
-    local folder in its layout. Else a local .safetensors file, or the folder of a finished run."""
+    """None: from scratch. `timm`: timm's published weights. For OpenCLIP a published tag, or `hf-hub:owner/name`. Else
+    `run:ID` or `sha256:DIGEST`."""
     image_size: int = 224
     """Side of the square the tower sees, pixels."""
     patch_size: int | None = None
@@ -80,8 +91,8 @@ class DnaTower:
     """A BERT over non-overlapping 5-mers (CLIBD, section 3); DNABERT-2; the CNN of the Bayesian zero-shot paper; an MLP
     over precomputed features."""
     weights: str | None = None
-    """None: from scratch. `barcodebert-5mer` as `clibd convert` keeps it, a Hugging Face id, a local folder in its
-    layout, or the folder of a finished run."""
+    """None: from scratch. `barcodebert-5mer` as `clibd convert` keeps it, a Hugging Face id, `run:ID` or
+    `sha256:DIGEST`."""
     width: int = 768
     """Of the states; for features the hidden width."""
     depth: int = 12
@@ -94,9 +105,13 @@ class DnaTower:
     """Share of 5-mers replaced by the unknown token in training, against learning barcodes by heart."""
     tokens: Literal["own", "authors"] = "own"
     """Which of the two stored 5-mer tokenisations (`workloads.data.barcode`); only our own has padding to mask."""
-    pooling: Literal["masked_mean", "mean", "softmax_mean"] = "masked_mean"
-    """Mean of the last states over real tokens, or over all positions; or the authors' published form: the mean over
-    all positions of a softmax over the embedding, behind the transform of BERT's masked-language head."""
+    pooling: DnaPooling = "masked_mean"
+    """What of a barcode's tokens is its embedding (`workloads.models.barcodebert`). `masked_mean`, `mean`: the mean of
+    the last states over real tokens (CLIBD, section 3), or over all positions, and a new layer. `softmax_mean`: the
+    authors' published form, the mean over all positions of a softmax over the embedding, behind the transform of
+    BERT's masked-language head. Their later variants (github.com/bioscan-ml/clibd, issue 33): `logits_mean`, the same
+    without the softmax; `hidden_mean` and `cls_token`, the mean of all last states and the first of them, themselves
+    the embedding, so that the shared space has the tower's width."""
     fine_tuning: FineTuning = "full"
     lora: Lora = field(default_factory=Lora)
 
@@ -110,8 +125,8 @@ class TextTower:
     architecture: str = "ViT-L-14"
     """OpenCLIP's name of the model; without meaning for BERT and for a whole model from the hub."""
     weights: str | None = None
-    """None: from scratch, for BERT with the data set's own word pieces. A Hugging Face id or a local folder; for
-    OpenCLIP as for images; or the folder of a finished run."""
+    """None: from scratch, for BERT with the data set's own word pieces. A Hugging Face id, for OpenCLIP as for images;
+    `run:ID` or `sha256:DIGEST`."""
     width: int = 512
     depth: int = 4
     num_heads: int = 8
@@ -190,9 +205,8 @@ class ExperimentSpec:
         if self.batch_size < 2 or self.epochs < 1:
             raise SpecError(f"a run needs a batch of 2 and 1 epoch at least, got {self.batch_size} and {self.epochs}")
         if not 0 < self.initial_learning_rate <= self.max_learning_rate:
-            raise SpecError(
-                f"the learning rate cannot go from {self.initial_learning_rate} up to {self.max_learning_rate}"
-            )
+            rates = f"from {self.initial_learning_rate} up to {self.max_learning_rate}"
+            raise SpecError(f"the learning rate cannot go {rates}")
         if self.initial_temperature <= 0:
             raise SpecError(f"the temperature must be positive, got {self.initial_temperature}")
         if not 0 <= self.first_selected_epoch < self.epochs:
@@ -210,6 +224,22 @@ class ExperimentSpec:
     def _check_dna(self) -> None:
         if self.dna.pooling == "masked_mean" and self.dna.tokens == "authors" and self.dna.kind == "barcodebert":
             raise SpecError("the authors' 5-mer ids have no padding to mask; choose pooling 'mean' or 'softmax_mean'")
+        headless = self.dna.kind == "barcodebert" and self.dna.pooling in WITHOUT_HEAD and "dna" in self.modalities
+        if headless and self.dna.width != self.embedding_size:
+            raise SpecError(
+                f"pooling '{self.dna.pooling}' has no layer into the shared space, whose size is then the tower's "
+                f"width: set embedding_size to {self.dna.width}, not {self.embedding_size}"
+            )
+
+    def tower(self, modality: Modality) -> ImageTower | DnaTower | TextTower:
+        """The tower of a modality."""
+        tower: ImageTower | DnaTower | TextTower = getattr(self, modality)
+        return tower
+
+    def with_weights(self, weights: Mapping[Modality, str]) -> "ExperimentSpec":
+        """The same spec, some of whose towers begin with other weights."""
+        towers: dict[str, Any] = {name: replace(self.tower(name), weights=own) for name, own in weights.items()}
+        return replace(self, **towers)
 
     @property
     def id(self) -> str:

@@ -3,11 +3,13 @@
 Local files are written beside their place and renamed; object stores show an object only when it is complete.
 """
 
+import fcntl
+import hashlib
 import json
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,12 +26,12 @@ class Folder:
     """A folder given as a path or as an address such as ``s3://bucket/runs``."""
 
     def __init__(self, address: str | Path) -> None:
-        text = str(address)
+        text = str(address).rstrip("/") or "/"
         if "://" in text:
             self._fs, self.path = pafs.FileSystem.from_uri(text)
-            self.address = text.rstrip("/")
+            self.address = text
         else:
-            self.path = str(Path(text).absolute())
+            self.path = str(Path(os.path.expanduser(text)).absolute())
             self._fs, self.address = pafs.LocalFileSystem(), self.path
 
     def __str__(self) -> str:
@@ -57,6 +59,11 @@ class Folder:
         infos = self._fs.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
         return sorted(info.base_name for info in infos if info.type == pafs.FileType.File)
 
+    def walk(self, skipped: Collection[str] = ()) -> list[str]:
+        """Names of all files below, relative to this folder; folders directly inside may be skipped."""
+        inner = {name: (self / name).walk() for name in self.folders() if name not in skipped}
+        return [*self.files(), *(f"{folder}/{name}" for folder, names in inner.items() for name in names)]
+
     def size(self, name: str) -> int:
         """Length of a file in bytes."""
         return int(self._fs.get_file_info(f"{self.path}/{name}").size or 0)
@@ -65,6 +72,17 @@ class Folder:
         """Whole content of a file."""
         with self._fs.open_input_stream(f"{self.path}/{name}") as stream:
             return bytes(stream.read())
+
+    def digest(self, name: str) -> str:
+        """SHA-256 of a file, which is never in memory whole."""
+        with self._fs.open_input_stream(f"{self.path}/{name}", compression=None) as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+
+    def copy_to(self, name: str, path: Path) -> None:
+        """Copy a file to a disk of this machine, piece by piece."""
+        pafs.copy_files(
+            f"{self.path}/{name}", str(path), source_filesystem=self._fs, destination_filesystem=pafs.LocalFileSystem()
+        )
 
     def write(self, name: str, content: bytes | memoryview) -> None:
         """Write a file whole or not at all."""
@@ -172,6 +190,14 @@ class Folder:
                 pafs.copy_files(aside, target, destination_filesystem=self._fs)
         finally:
             Path(aside).unlink(missing_ok=True)
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Only one process of this machine at a time; the others wait."""
+    with open(lock, "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def cache_folder() -> Path:

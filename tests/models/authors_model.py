@@ -10,6 +10,7 @@ from workloads.data.barcode import authors_token_ids
 from workloads.data.taxon_text import TextTokenizer
 from workloads.models.clibd import Classifier, Clibd
 from workloads.models.torchvision_ops import declare_missing_operators
+from workloads.spec import DnaPooling
 
 LABELS = [
     "Diptera Cecidomyiidae Lestremia Lestremia cinerea",
@@ -80,15 +81,27 @@ class ImageEncoder(Encoder):
 
 
 class DnaEncoder(Encoder):
+    """With the output that was published, or one of those of the authors' later branch."""
+
+    def __init__(self, name: str, transformer: nn.Module, pooling: DnaPooling) -> None:
+        super().__init__(name, transformer)
+        self.pooling = pooling
+
     def forward(self, ids: Tensor) -> Tensor:
-        embedded: Tensor = self.transformer(input_ids=ids).logits.softmax(dim=-1).mean(dim=1)
-        return embedded
+        output = self.transformer(input_ids=ids, output_hidden_states=True)
+        outputs: dict[DnaPooling, Tensor] = {
+            "softmax_mean": output.logits.softmax(dim=-1).mean(dim=1),
+            "logits_mean": output.logits.mean(dim=1),
+            "hidden_mean": output.hidden_states[-1].mean(dim=1),
+            "cls_token": output.hidden_states[-1][:, 0, :],
+        }
+        return outputs[self.pooling]
 
 
 class TextEncoder(Encoder):
-    def __init__(self, name: str, transformer: nn.Module) -> None:
+    def __init__(self, name: str, transformer: nn.Module, embedding: int) -> None:
         super().__init__(name, transformer)
-        self.proj = nn.Linear(WIDTH, EMBEDDING)
+        self.proj = nn.Linear(WIDTH, embedding)
 
     def forward(self, ids: Tensor, pad_id: int) -> Tensor:
         states = self.transformer(input_ids=ids, attention_mask=(ids != pad_id).long()).last_hidden_state
@@ -97,17 +110,26 @@ class TextEncoder(Encoder):
 
 
 class AuthorsModel(nn.Module):
-    def __init__(self, names: str, vocabulary_size: int, adapted: bool, fused_adapted: bool = True) -> None:
+    def __init__(
+        self,
+        names: str,
+        vocabulary_size: int,
+        adapted: bool,
+        fused_adapted: bool = True,
+        embedding: int = EMBEDDING,
+        pooling: DnaPooling = "softmax_mean",
+    ) -> None:
         super().__init__()
         declare_missing_operators()
         image_name, dna_name, text_name = NAMES[names]
-        self.image_encoder = ImageEncoder(image_name, vision_transformer(EMBEDDING, fused_adapted))
+        self.image_encoder = ImageEncoder(image_name, vision_transformer(embedding, fused_adapted))
         dna, text = masked_language_model(), text_transformer(vocabulary_size)
-        dna.get_submodule("cls.predictions").add_module("decoder", nn.Linear(WIDTH, EMBEDDING))
+        dna.get_submodule("cls.predictions").add_module("decoder", nn.Linear(WIDTH, embedding))
         if adapted:
             add_adapters(dna)
             add_adapters(text)
-        self.dna_encoder, self.language_encoder = DnaEncoder(dna_name, dna), TextEncoder(text_name, text)
+        self.dna_encoder = DnaEncoder(dna_name, dna, pooling)
+        self.language_encoder = TextEncoder(text_name, text, embedding)
         self.logit_scale = nn.Parameter(torch.tensor(3.25))
 
     def state(self) -> dict[str, Tensor]:

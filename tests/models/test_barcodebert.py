@@ -1,10 +1,10 @@
-"""BarcodeBERT: its three poolings against the source architecture, padding, token dropout, and published weights."""
+"""BarcodeBERT: its poolings against the source architecture, padding, token dropout, and published weights."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import pytest
 import torch
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from workloads.data import barcode
 from workloads.errors import WeightsError
 from workloads.models.barcodebert import CONVERTED_WEIGHTS, BarcodeBert, build_barcodebert
+from workloads.models.bert import last_states
 from workloads.models.torchvision_ops import declare_missing_operators
-from workloads.spec import DnaTower, ExperimentSpec, spec_to_dict
+from workloads.spec import WITHOUT_HEAD, DnaPooling, DnaTower, ExperimentSpec, spec_to_dict
 
-Pooling = Literal["masked_mean", "mean", "softmax_mean"]
-POOLINGS: tuple[Pooling, ...] = ("masked_mean", "mean", "softmax_mean")
+POOLINGS: tuple[DnaPooling, ...] = get_args(DnaPooling)
 TINY = DnaTower(width=16, depth=2, num_heads=2, hidden_width=32)
 AUTHORS = replace(TINY, tokens="authors", pooling="softmax_mean")
 EMBEDDING = 6
@@ -71,20 +71,64 @@ def published(folder: Path, tensors: Mapping[str, Tensor], **changes: object) ->
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_gradients_reach_every_parameter(pooling: Pooling) -> None:
+def test_gradients_reach_every_parameter(pooling: DnaPooling) -> None:
     tower = built(replace(TINY, pooling=pooling, token_dropout=0.2)).train()
     embedded = tower(some_ids())
-    assert embedded.shape == (3, EMBEDDING)
-    (embedded * torch.randn(EMBEDDING, generator=torch.Generator().manual_seed(0))).sum().backward()
+    size = TINY.width if pooling in WITHOUT_HEAD else EMBEDDING
+    assert embedded.shape == (3, size)
+    (embedded * torch.randn(size, generator=torch.Generator().manual_seed(0))).sum().backward()
     for name, parameter in tower.named_parameters():
         assert parameter.grad is not None, name
         assert parameter.grad.abs().sum() > 0, name
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_trunk_transform_and_head_are_all_there_is(pooling: Pooling) -> None:
+def test_trunk_transform_and_head_are_all_there_is(pooling: DnaPooling) -> None:
     parts = {name for name, _ in built(replace(TINY, pooling=pooling)).named_children()}
-    assert parts == {"trunk", "head"} | ({"transform"} if pooling == "softmax_mean" else set())
+    assert parts == {"trunk", "head"} | ({"transform"} if pooling in ("softmax_mean", "logits_mean") else set())
+
+
+def by_definition(tower: BarcodeBert, states: Tensor, real: Tensor) -> Tensor:
+    """Each embedding of the last states (batch, tokens, width), token by token as the docstring has them."""
+    rows = []
+    for barcode_states, is_real in zip(states, real, strict=True):
+        if tower.pooling == "cls_token":
+            rows.append(barcode_states[0])
+            continue
+        total, count = torch.zeros(()), 0
+        for state, counts in zip(barcode_states, is_real, strict=True):
+            if tower.pooling == "masked_mean" and not counts:
+                continue
+            if tower.pooling in ("softmax_mean", "logits_mean"):
+                state = tower.head.weight @ tower.transform(state) + tower.head.bias
+            if tower.pooling == "softmax_mean":
+                state = state.exp() / state.exp().sum()
+            total, count = total + state, count + 1
+        mean = total / count
+        headed = tower.pooling in ("masked_mean", "mean")
+        rows.append(tower.head.weight @ mean + tower.head.bias if headed else mean)
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_a_pooling_is_what_its_definition_says_forward_and_backward(pooling: DnaPooling) -> None:
+    tower = built(replace(TINY, pooling=pooling)).eval()
+    ids = some_ids(3, 11)
+    ids[1, 7:] = barcode.PAD_ID
+    real = ids != barcode.PAD_ID
+    weight = torch.randn(3, TINY.width, generator=torch.Generator().manual_seed(2))
+    states = last_states(tower.trunk, ids, real if pooling == "masked_mean" else None)
+    expected, found = by_definition(tower, states, real), tower(ids)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)  # rounding of sums in another order
+    gradients = []
+    for embedded in (expected, found):
+        tower.zero_grad()
+        (embedded * weight[:, : embedded.shape[1]]).sum().backward(retain_graph=True)
+        gradients.append({name: parameter.grad.clone() for name, parameter in tower.named_parameters()
+                          if parameter.grad is not None})  # fmt: skip
+    assert gradients[0].keys() == gradients[1].keys() == dict(tower.named_parameters()).keys()
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradients[1][name], gradient, rtol=1e-4, atol=1e-6)
 
 
 def test_the_authors_tower_has_the_parameters_of_the_paper() -> None:
@@ -94,20 +138,25 @@ def test_the_authors_tower_has_the_parameters_of_the_paper() -> None:
     assert sum(parameter.numel() for parameter in tower.parameters()) == 87_422_208
 
 
-def test_softmax_mean_is_the_masked_language_model_with_another_decoder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pooling", ["softmax_mean", "logits_mean"])
+def test_a_mean_over_logits_is_the_masked_language_model_with_another_decoder(
+    pooling: DnaPooling, tmp_path: Path
+) -> None:
     theirs = masked_language_model()
-    tower = built(replace(AUTHORS, weights=published(tmp_path, theirs.state_dict()))).eval()
+    tower = built(replace(AUTHORS, pooling=pooling, weights=published(tmp_path, theirs.state_dict()))).eval()
     theirs.cls.predictions.decoder = tower.head
     ids = torch.from_numpy(barcode.authors_token_ids(["ACGTA" * 40, "ACGTN" * 140]).astype("int64"))
     assert ids[0, 0] == barcode.PAD_ID  # the authors' start, which must be looked at
-    expected = theirs(input_ids=ids).logits.softmax(dim=-1).mean(dim=1)
+    logits = theirs(input_ids=ids).logits
     found = tower(ids)
+    expected = (logits.softmax(dim=-1) if pooling == "softmax_mean" else logits).mean(dim=1)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-    torch.testing.assert_close(found.sum(dim=1), torch.ones(2))
+    if pooling == "softmax_mean":
+        torch.testing.assert_close(found.sum(dim=1), torch.ones(2))
 
 
 @pytest.mark.parametrize("pooling", ["masked_mean", "mean"])
-def test_the_other_poolings_are_means_of_the_last_states(pooling: Pooling, tmp_path: Path) -> None:
+def test_the_other_poolings_are_means_of_the_last_states(pooling: DnaPooling, tmp_path: Path) -> None:
     theirs = masked_language_model()
     tower = built(replace(TINY, pooling=pooling, weights=published(tmp_path, theirs.state_dict()))).eval()
     ids = some_ids(2, 30)
@@ -120,7 +169,7 @@ def test_the_other_poolings_are_means_of_the_last_states(pooling: Pooling, tmp_p
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-def test_fused_attention_gives_the_same_embeddings(pooling: Pooling, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fused_attention_gives_the_same_embeddings(pooling: DnaPooling, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = replace(TINY, pooling=pooling)
     plain = built(spec).eval()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workloads.errors import SpecError
@@ -232,6 +233,37 @@ def test_a_classifier_gives_logits_of_what_its_tower_embeds(fine_tuning: FineTun
     assert model.classifier.weight.grad is not None
     assert {"towers.image.head.weight", "classifier.weight", "log_scale"} <= model.state_dict().keys()
     assert model.towers["image"].get_submodule("trunk").training is (fine_tuning == "full")
+
+
+@pytest.mark.parametrize("modality", ["image", "dna"])
+def test_a_classifiers_features_are_what_stands_in_front_of_its_new_layers(
+    modality: Literal["image", "dna"], tmp_path: Path, write_run: WriteRun
+) -> None:
+    spec, sizes = replace(SPEC, objective="classify", modalities=(modality,)), replace(INPUTS, num_classes=7)
+    own: dict[str, Tensor] = {modality: inputs()[modality]}
+    model = build_model(spec, sizes).eval()
+    features = model.embed(own)[modality]
+    torch.testing.assert_close(features.norm(dim=1), torch.ones(4))
+    tower = model.towers[modality]
+    logits = tower.get_submodule("head")(features)  # the head is linear, so that lengths do not matter beside the bias
+    expected = tower(own[modality])
+    bias = tower.get_submodule("head").get_parameter("bias")
+    torch.testing.assert_close(F.normalize(logits - bias, dim=1), F.normalize(expected - bias, dim=1))
+    assert features.shape[1] == {"image": 24, "dna": 16}[modality]
+
+    aligned = build_model(SPEC, INPUTS)
+    run = write_run(tmp_path / "run", SPEC, aligned)
+    begun = replace(spec, **{modality: replace(getattr(SPEC, modality), weights=run)})
+    found = build_model(begun, sizes).eval().embed(own)[modality]
+    torch.testing.assert_close(found, aligned.eval()({modality: own[modality]})[0][modality], rtol=0, atol=2e-6)
+
+
+def test_features_of_the_authors_barcodebert_are_those_behind_its_softmax() -> None:
+    dna = replace(SPEC.dna, tokens="authors", pooling="softmax_mean")
+    spec = replace(SPEC, objective="classify", modalities=("dna",), dna=dna)
+    model = build_model(spec, replace(INPUTS, num_classes=7)).eval()
+    own = {"dna": inputs()["dna"]}
+    torch.testing.assert_close(model.embed(own)["dna"], F.normalize(model.towers["dna"](own["dna"]), dim=1))
 
 
 def test_a_classifier_needs_classes() -> None:

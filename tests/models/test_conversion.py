@@ -14,9 +14,10 @@ import pytest
 import torch
 from tokenizers import Tokenizer
 from torch import Tensor
+from typer.testing import CliRunner
 
-from orchestrator.convert_command import convert_command
-from orchestrator.evaluate_command import Asked, evaluate_command
+from commands.clibd import app
+from commands.convert import convert as convert_command
 from tests.models.authors_model import (
     DEPTH,
     EMBEDDING,
@@ -39,7 +40,7 @@ from workloads.models.conversion_reading import Checkpoint
 from workloads.models.conversion_sizes import Reader, image_tower
 from workloads.models.image_tower import build_image_tower
 from workloads.record import RunFolder
-from workloads.spec import ImageTower
+from workloads.spec import DnaPooling, ImageTower
 from workloads.storage import Folder
 
 
@@ -76,8 +77,12 @@ def state(adapted: AuthorsModel) -> dict[str, Tensor]:
     return adapted.state()
 
 
-def checkpoint(tensors: Mapping[str, Tensor]) -> Checkpoint:
-    return Checkpoint(Path("best.pth"), "0" * 64, tensors, {}, ())
+RELEASED = Path("ckpt/bioscan_clip/ver_1_0/bioscan_1m/image_dna_text_4gpu/best.pth")
+"""A published name, which says how DNA is pooled."""
+
+
+def checkpoint(tensors: Mapping[str, Tensor], path: Path = RELEASED) -> Checkpoint:
+    return Checkpoint(path, "0" * 64, tensors, {}, ())
 
 
 @pytest.mark.parametrize(
@@ -148,6 +153,58 @@ def test_a_converted_run_says_what_it_is_and_was_made_from(
     source = json.loads((tmp_path / "provenance.json").read_text())["converted"]
     assert (source["file"], source["sha256"], source["merged_adapters"]) == ("best.pth", "0" * 64, 12)
     assert len(source["leftovers"]) == 5
+    assert source["dna_pooling"] == "softmax_mean"
+
+
+VARIANTS: dict[DnaPooling, str] = {
+    "logits_mean": "image_dna_text_4gpu_logits_mean/best.pth",
+    "hidden_mean": "image_dna_text_4gpu_hidden_state_mean/best.pth",
+    "cls_token": "image_dna_text_cls_token/best.pth",
+    "softmax_mean": "mine/best.pth",
+}
+
+
+@pytest.mark.parametrize("pooling", VARIANTS)
+def test_a_later_variant_embeds_as_it_was_trained_and_not_as_another(
+    pooling: DnaPooling, tokenizer: TextTokenizer, words: Path, tmp_path: Path
+) -> None:
+    """All have the same tensors."""
+    with torch.random.fork_rng():
+        torch.manual_seed(12)
+        theirs = AuthorsModel("new", tokenizer.vocabulary_size, True, embedding=WIDTH, pooling=pooling).eval()
+    done = {}
+    for given in VARIANTS:
+        done[given] = convert(checkpoint(theirs.state()), Folder(tmp_path / given), str(words), given)
+        away = distance(open_run(RunFolder(Folder(tmp_path / given))).model, theirs, tokenizer)
+        assert away < 1e-6 if given == pooling else away > 1e-4
+    assert RunFolder(Folder(tmp_path / pooling)).spec().dna.pooling == pooling
+    dead = 6 if pooling in ("hidden_mean", "cls_token") else 0
+    assert len(done[pooling].leftovers) == 5 + dead
+    assert len(done["softmax_mean"].leftovers) == 5
+
+
+@pytest.mark.parametrize(("pooling", "name"), VARIANTS.items())
+def test_the_variant_is_known_by_a_published_name_or_has_to_be_said(
+    pooling: DnaPooling, name: str, tokenizer: TextTokenizer, words: Path, tmp_path: Path
+) -> None:
+    theirs = AuthorsModel("new", tokenizer.vocabulary_size, False, embedding=WIDTH)
+    if pooling == "softmax_mean":
+        with pytest.raises(UsageError, match=r"mine/best\.pth: .*--dna-pooling softmax_mean for a model of"):
+            convert(checkpoint(theirs.state(), Path(name)), Folder(tmp_path), str(words))
+    else:
+        assert convert(checkpoint(theirs.state(), Path(name)), Folder(tmp_path), str(words)).dna_pooling == pooling
+
+
+def test_a_model_without_dna_needs_no_variant(state: dict[str, Tensor], words: Path, tmp_path: Path) -> None:
+    two = {name: tensor for name, tensor in state.items() if not name.startswith("dna_encoder")}
+    assert convert(checkpoint(two, Path("mine.pth")), Folder(tmp_path), str(words)).dna_pooling is None
+
+
+def test_a_variant_without_head_needs_the_towers_width_as_the_space(
+    state: dict[str, Tensor], words: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ClibdError, match=rf"do not share a space: .*'DNA': {WIDTH}"):
+        convert(checkpoint(state), Folder(tmp_path), str(words), "cls_token")
 
 
 def test_a_model_of_the_released_sizes_gets_the_architecture_they_have() -> None:
@@ -298,12 +355,13 @@ def test_the_command_converts_a_file_and_accounts_for_it(
 ) -> None:
     file, target = tmp_path / "last.pth", tmp_path / "converted"
     torch.save({"model": {f"module.{n}": t for n, t in adapted.state().items()}, "optimizer": {}}, file)
-    convert_command(str(file), str(target), str(words))
+    convert_command(str(file), str(target), str(words), "softmax_mean")
     printed = capsys.readouterr()
     assert printed.out == f"{target}\n"
     assert "12 adapters merged" in printed.err
     assert "5 leftovers dropped: dna_encoder.lora_barcode_bert.bert.embeddings.position_ids" in printed.err
     assert "Not looked at: optimizer" in printed.err
+    assert "DNA is pooled as softmax_mean" in printed.err
     assert f"clibd evaluate {target} --data" in printed.err
     assert distance(open_run(RunFolder(Folder(target))).model, adapted, tokenizer) < 1e-6
     source = json.loads((target / "provenance.json").read_text())["converted"]
@@ -316,12 +374,14 @@ def test_a_converted_model_is_evaluated_like_a_run_of_ours(
     words: Path,
     tiny_dataset: PreparedDataset,
     tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
 ) -> None:
     convert(checkpoint(state), Folder(tmp_path), str(words))
-    evaluate_command(Asked(model=str(tmp_path), data=str(tiny_dataset.folder)), "json")
-    measured = json.loads(capsys.readouterr().out)
+    result = CliRunner().invoke(
+        app, ["evaluate", str(tmp_path), "--data", str(tiny_dataset.folder), "--format", "json"]
+    )
+    assert result.exit_code == 0, result.output
+    measured = json.loads(result.stdout)
     asked = {(row["query"], row["key"]) for row in measured}
     assert asked == set(ALL_PAIRS)
-    same = [row["value"] for row in measured if row["query"] == row["key"] == "dna" and row["method"] == "clibd"]
+    same = [row["ours"] for row in measured if row["query"] == row["key"] == "dna" and row["method"] == "clibd"]
     assert max(same) > 0

@@ -49,7 +49,7 @@ def test_gradients_reach_every_parameter_of_a_tower_over_features() -> None:
 def test_a_tower_over_features_refuses_barcodes_and_published_weights() -> None:
     with pytest.raises(WeightsError, match="holds barcodes, not DNA features"):
         build_dna_tower(FEATURES, None, 5)
-    with pytest.raises(WeightsError, match="only the folder of a finished run"):
+    with pytest.raises(WeightsError, match="from scratch or from a finished run"):
         build_dna_tower(replace(FEATURES, weights="someone/features"), 7, 5)
 
 

@@ -137,7 +137,7 @@ def test_weights_that_are_nothing_known_are_refused(weights: str, reason: str) -
     ("change", "reason"),
     [
         ({"model_cfg": None}, "no model_cfg"),
-        ({"model_cfg": {**CONFIG["model_cfg"], "embed_dim": 25}}, "another shape"),
+        ({"model_cfg": {**CONFIG["model_cfg"], "embed_dim": 25}}, "is needed"),
         ({"model_cfg": {**CONFIG["model_cfg"], "text_cfg": {"no_such": 1}}}, "cannot be built"),
         ({"model_cfg": {**CONFIG["model_cfg"], "vision_cfg": {"no_such": 1}}}, "preprocessing is not known"),
         ({"preprocess_cfg": {"resize_mode": "no_such"}}, "preprocessing is not known"),

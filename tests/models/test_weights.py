@@ -183,7 +183,7 @@ def test_a_missing_an_unused_and_a_misshapen_tensor_are_named() -> None:
         fill("image", "file", layer, {"weight": whole["weight"]})
     with pytest.raises(WeightsError, match=r"2 of its tensor\(s\) would not be used, more first"):
         fill("image", "file", layer, {**whole, "more": torch.zeros(1), "other": torch.zeros(1)}, ignored=["mor"])
-    with pytest.raises(WeightsError, match=r"weight first: it has \(2, 2\), the tower \(3, 2\)"):
+    with pytest.raises(WeightsError, match=r"weight is \(2, 2\) where \(3, 2\) is needed"):
         fill("image", "file", layer, {**whole, "weight": torch.zeros(2, 2)})
     fill("image", "file", layer, {**whole, "more": torch.ones(1)}, ignored=["more"])
     assert not layer.weight.any()

@@ -97,15 +97,15 @@ def changed(checkpoint: Checkpoint, **tensors: Tensor | None) -> Checkpoint:
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
-        ("model/last.weight", None, "'model/last.weight' is missing"),
-        ("model/norm.running_var", None, "'model/norm.running_var' is missing"),
-        ("optimizer/exp_avg/last.weight", None, "'optimizer/exp_avg/last.weight' is missing"),
-        ("optimizer/step/last.bias", None, "'optimizer/step/last.bias' is missing"),
-        ("model/more", torch.zeros(2), "'model/more' is of no use"),
-        ("optimizer/exp_avg/unused.weight", torch.zeros(2, 2), "'optimizer/exp_avg/unused.weight' is of no use"),
-        ("model/last.weight", torch.zeros(4, 2), "'model/last.weight' is torch.float32 (4, 2) where"),
-        ("optimizer/exp_avg_sq/last.bias", torch.zeros(3), "'optimizer/exp_avg_sq/last.bias' is torch.float32 (3,)"),
-        ("model/last.bias", torch.zeros(2).double(), "'model/last.bias' is torch.float64 (2,) where torch.float32"),
+        ("model/last.weight", None, "lacks 1 tensor(s), model/last.weight first"),
+        ("model/norm.running_var", None, "lacks 1 tensor(s), model/norm.running_var first"),
+        ("optimizer/exp_avg/last.weight", None, "lacks 1 tensor(s), optimizer/exp_avg/last.weight first"),
+        ("optimizer/step/last.bias", None, "lacks 1 tensor(s), optimizer/step/last.bias first"),
+        ("model/more", torch.zeros(2), "would not be used, model/more first"),
+        ("optimizer/exp_avg/unused.weight", torch.zeros(2, 2), "not be used, optimizer/exp_avg/unused.weight first"),
+        ("model/last.weight", torch.zeros(4, 2), "model/last.weight is torch.float32 (4, 2) where"),
+        ("optimizer/exp_avg_sq/last.bias", torch.zeros(3), "optimizer/exp_avg_sq/last.bias is torch.float32 (3,)"),
+        ("model/last.bias", torch.zeros(2).double(), "model/last.bias is torch.float64 (2,) where torch.float32"),
     ],
 )
 def test_a_tensor_that_does_not_fit_is_named_and_changes_nothing(

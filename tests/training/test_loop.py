@@ -4,12 +4,14 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import pytest
 import torch
 from torch import Tensor
 
+from workloads.data.batches import EpochBatches
 from workloads.data.prepared import PreparedDataset
 from workloads.errors import NonFiniteLossError, SpecError, TooFewSpecimensError
 from workloads.execution import Execution
@@ -17,6 +19,7 @@ from workloads.experiment import Experiment, open_experiment
 from workloads.recipes import with_fine_tuning, with_recipe
 from workloads.spec import ExperimentSpec, FineTuning, Recipe
 from workloads.storage import Folder
+from workloads.training import loop
 from workloads.training.checkpoint import CheckpointStore
 from workloads.training.loop import Training, fit
 from workloads.training.placement import Placement
@@ -346,3 +349,58 @@ def test_a_batch_that_does_not_divide_among_the_workers_is_refused(
     model = open_experiment(two, tiny_dataset).model
     with pytest.raises(SpecError, match="does not divide among 3 workers"):
         Training(two, model, 100, Placement(num_workers=3), Execution())
+
+
+def test_dropout_is_its_own_at_every_step_of_every_worker_and_comes_back(
+    two: ExperimentSpec, tiny_dataset: PreparedDataset
+) -> None:
+    """The masks of one batch, as three workers would draw them at three steps; a sum of step and rank would repeat."""
+    spec = replace(two, text=replace(two.text, dropout=0.5))
+
+    def masks(rank: int) -> list[bytes]:
+        experiment = open_experiment(spec, tiny_dataset)
+        specimens = experiment.specimens(tiny_dataset, tiny_dataset.facts.splits.training)
+        training = Training(spec, experiment.model, len(specimens), Placement(rank=rank), Execution(micro_batch=16))
+        drawn: list[bytes] = []
+        dropout = next(m for m in experiment.model.towers["text"].modules() if isinstance(m, torch.nn.Dropout))
+        dropout.register_forward_hook(lambda _, __, out: drawn.append((out == 0).numpy().tobytes()))
+        batch = EpochBatches(specimens, spec, 0, 0, 1)[0]
+        experiment.model.train()
+        for _ in range(3):
+            training.take_step(dict(batch))
+        return drawn
+
+    of_workers = [masks(rank) for rank in range(3)]
+    assert len({mask for own in of_workers for mask in own}) == 9
+    assert masks(1) == of_workers[1]
+
+
+def test_specimens_per_second_are_those_trained_by_the_time_it_took(
+    two: ExperimentSpec, tiny_dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that moves by hand: a batch of 3 takes 0.5 s to arrive and 2 s to train, 1.2 specimens a second."""
+    clock, spec = [100.0], replace(two, batch_size=3, epochs=2)  # some 26 steps, of which every second one is logged
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    experiment = open_experiment(spec, tiny_dataset)
+    specimens = experiment.specimens(tiny_dataset, tiny_dataset.facts.splits.training)
+    training = Training(spec, experiment.model, len(specimens), Placement(), AT_EVERY_STEP)
+    take_step, inputs, watcher = training.take_step, specimens.inputs, Watcher()
+
+    def slow_step(batch: dict[str, Tensor]) -> float:
+        clock[0] += 2
+        return take_step(batch)
+
+    def slow_inputs(*asked: Any) -> Tensor:
+        clock[0] += 0.25  # once for each of two modalities
+        return inputs(*asked)
+
+    monkeypatch.setattr(training, "take_step", slow_step)
+    monkeypatch.setattr(specimens, "inputs", slow_inputs)
+    fit(training, specimens, [watcher])
+    assert len(watcher.steps) < spec.epochs * training.steps_per_epoch
+    assert [report.specimens_per_second for report in watcher.steps] == pytest.approx([1.2] * len(watcher.steps))
+    assert [report.specimens_per_second for report in watcher.epochs] == pytest.approx([1.2] * spec.epochs)
+    assert [report.seconds for report in watcher.epochs] == pytest.approx(
+        [2.5 * training.steps_per_epoch] * spec.epochs
+    )
+    assert [report.waited for report in watcher.epochs] == pytest.approx([0.2] * spec.epochs)

@@ -55,3 +55,16 @@ def test_workers_score_one_model_running_statistics_included(workers: list[dict[
 
 def test_workers_that_find_different_checkpoints_are_refused(workers: list[dict[str, Any]]) -> None:
     assert all("keep runs where all can reach them" in worker["refused"] for worker in workers)
+
+
+def test_two_workers_never_share_dropout(workers: list[dict[str, Any]]) -> None:
+    mine, theirs = (worker["drawn"] for worker in workers)
+    # Two epochs of two steps of two micro-batches, each passed twice with the same dropout.
+    assert len(set(mine)) == 8 == len(mine) / 2
+    assert not set(mine) & set(theirs)
+
+
+def test_the_rate_is_of_all_workers_together(workers: list[dict[str, Any]], tiny_dataset: PreparedDataset) -> None:
+    steps = tiny_dataset.facts.num_training // 32
+    for worker in workers:
+        assert worker["trained"] == pytest.approx([steps * 32] * 2)

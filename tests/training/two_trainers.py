@@ -5,6 +5,7 @@ python two_trainers.py RANK FOLDER
 FOLDER holds `asked.json`, the address of the data set and the spec, and takes `RANK.json`.
 """
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -21,6 +22,20 @@ from workloads.storage import Folder
 from workloads.training.checkpoint import CheckpointStore
 from workloads.training.loop import Training, fit
 from workloads.training.placement import Placement
+from workloads.training.report import EpochReport, StepReport
+
+
+class Watcher:
+    """Adds up what the epochs' rates come to."""
+
+    def __init__(self) -> None:
+        self.trained: list[float] = []
+
+    def on_step(self, report: StepReport) -> None:
+        pass
+
+    def on_epoch(self, report: EpochReport) -> None:
+        self.trained.append(report.specimens_per_second * report.seconds)
 
 
 def main(rank: int, folder: Path) -> None:
@@ -35,12 +50,17 @@ def main(rank: int, folder: Path) -> None:
     training = Training(spec, experiment.model, len(specimens), placement, Execution(micro_batch=8))
     store = CheckpointStore(Folder(folder / f"of-{rank}"))
     scored: list[float] = []
+    drawn: list[str] = []
+    watcher = Watcher()
+    experiment.model.register_forward_pre_hook(  # what the dropout of this pass is about to draw from
+        lambda *_: drawn.append(hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest())
+    )
 
     def score() -> float:
         scored.append(sum(float(value.double().abs().sum()) for value in experiment.model.state_dict().values()))
         return 0.5
 
-    fit(training, specimens, store=store, score=score)
+    fit(training, specimens, [watcher], store=store, score=score)
     # Only the first worker kept checkpoints, and this folder is its own: the other begins anew.
     training.step = 0
     try:
@@ -48,7 +68,9 @@ def main(rank: int, folder: Path) -> None:
         refused = ""
     except UsageError as error:
         refused = str(error)
-    (folder / f"{rank}.json").write_text(json.dumps({"scored": scored, "refused": refused}))
+    (folder / f"{rank}.json").write_text(
+        json.dumps({"scored": scored, "refused": refused, "drawn": drawn, "trained": watcher.trained})
+    )
     dist.destroy_process_group()
 
 

@@ -15,15 +15,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workloads.data import barcode
-from workloads.errors import WeightsError
-from workloads.models.weights import fill_from_run, is_run
+from workloads.models.weights import begin
 from workloads.spec import DnaTower
 
 NUM_LETTERS = barcode.UNCERTAIN_BASE + 1
 DESCRIPTION_SIZE = 500
 _CHANNELS = (1, 64, 32, 16)
 _HEIGHT = 3  # of kernels and of pools, bases
-_TOWER = "DNA"
 
 
 class BarcodeCnn(nn.Module):
@@ -81,10 +79,6 @@ def build_barcode_cnn(spec: DnaTower, embedding_size: int, pretrained: bool = Tr
         WeightsError: the weights are not those of a finished run, or do not fit.
     """
     tower = BarcodeCnn(embedding_size)
-    if pretrained and spec.weights is not None:
-        if not is_run(spec.weights):
-            raise WeightsError(
-                _TOWER, spec.weights, "nobody publishes any for this network; name the folder of a finished run"
-            )
-        fill_from_run(_TOWER, spec.weights, tower, "dna")
+    nowhere = "nobody publishes any for this network; name the folder of a finished run"
+    begin("DNA", spec.weights if pretrained else None, tower, "dna", nowhere)
     return tower

@@ -1,39 +1,37 @@
 """BarcodeBERT: a BERT over the non-overlapping 5-mers of a barcode (CLIBD, section 3; arXiv:2311.02401).
 
-Three ways from the last states h of the T tokens to an embedding, with W the new linear layer `head`:
+Ways from the last states h of the T tokens to an embedding, with W the new linear layer `head`:
 
     masked_mean     W mean(h[t] for real t), padding hidden from the attention too
     mean            W mean(h[t] for every t), nothing hidden
     softmax_mean    mean(softmax(W g(h[t])) for every t), nothing hidden
+    logits_mean     mean(W g(h[t]) for every t), nothing hidden
+    hidden_mean     mean(h[t] for every t), nothing hidden, no head
+    cls_token       h[0], nothing hidden, no head
 
-The last is what the authors' code does, and what their checkpoints need: their encoder is a masked-language model whose
-decoder was replaced, so g is the transform of that head (linear, GELU, norm). Its embeddings are positive and sum to 1.
+The third is what the authors' code does, and what their released checkpoints need: their encoder is a masked-language
+model whose decoder was replaced, so g is the transform of that head (linear, GELU, norm). Its embeddings are positive
+and sum to 1. The last three are `logits_mean`, `hidden_state_mean` and `cls_token` of their branch
+`33-update-the-softmax-issue-with-dna-encoder` (7f8fd13), where the softmax is called a mistake.
 """
 
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from workloads.data import barcode
 from workloads.errors import WeightsError
-from workloads.models.bert import (
-    TRANSFORM,
-    BertSizes,
-    build_bert,
-    fill_bert,
-    last_states,
-    masked_mean,
-    published_bert,
-)
-from workloads.models.weights import fill, fill_from_run, is_run
-from workloads.spec import DnaTower
+from workloads.models.bert import TRANSFORM, build_bert, fill_bert, last_states, masked_mean
+from workloads.models.weights import begin, fill
+from workloads.spec import WITHOUT_HEAD, DnaTower
 from workloads.storage import cache_folder
 
 CONVERTED_WEIGHTS = "barcodebert-5mer"
 """Name under which `clibd convert` keeps the BarcodeBERT that the authors start from."""
 _TOWER = "DNA"
+_BEHIND_TRANSFORM = ("softmax_mean", "logits_mean")
 _BERT_DEVIATION = 0.02
 """Of BERT's first weights."""
 
@@ -43,11 +41,11 @@ class BarcodeBert(nn.Module):
 
     def __init__(self, spec: DnaTower, embedding_size: int) -> None:
         super().__init__()
-        self.trunk = build_bert(_sizes(spec))
-        if spec.pooling == "softmax_mean":
+        self.trunk = build_bert(spec, barcode.VOCABULARY_SIZE, barcode.PAD_ID)
+        if spec.pooling in _BEHIND_TRANSFORM:
             self.transform = _masked_language_transform(self.trunk)
-        self.head = nn.Linear(spec.width, embedding_size)
-        self.pooling: Literal["masked_mean", "mean", "softmax_mean"] = spec.pooling
+        self.head = nn.Identity() if spec.pooling in WITHOUT_HEAD else nn.Linear(spec.width, embedding_size)
+        self.pooling = spec.pooling
         self.token_dropout = spec.token_dropout
         # In the authors' ids, 0 is the start of every barcode and nothing is padding.
         self.has_padding = spec.tokens == "own"
@@ -65,13 +63,14 @@ class BarcodeBert(nn.Module):
         if self.training and self.token_dropout:
             ids = _with_unknown(ids, real, self.token_dropout)
         states = last_states(self.trunk, ids, real if self.pooling == "masked_mean" else None)
-        embedded: Tensor
-        if self.pooling == "softmax_mean":
-            embedded = self.head(self.transform(states)).softmax(dim=-1).mean(dim=1)
-        elif self.pooling == "masked_mean":
-            embedded = self.head(masked_mean(states, real))
+        if self.pooling in _BEHIND_TRANSFORM:
+            logits: Tensor = self.head(self.transform(states))
+            return (logits.softmax(dim=-1) if self.pooling == "softmax_mean" else logits).mean(dim=1)
+        if self.pooling == "masked_mean":
+            pooled = masked_mean(states, real)
         else:
-            embedded = self.head(states.mean(dim=1))
+            pooled = states[:, 0] if self.pooling == "cls_token" else states.mean(dim=1)
+        embedded: Tensor = self.head(pooled)
         return embedded
 
 
@@ -93,18 +92,6 @@ def _masked_language_transform(bert: nn.Module) -> nn.Module:
     return transform
 
 
-def _sizes(spec: DnaTower) -> BertSizes:
-    return BertSizes(
-        vocabulary_size=barcode.VOCABULARY_SIZE,
-        width=spec.width,
-        depth=spec.depth,
-        num_heads=spec.num_heads,
-        hidden_width=spec.hidden_width,
-        dropout=spec.dropout,
-        pad_id=barcode.PAD_ID,
-    )
-
-
 def build_barcodebert(spec: DnaTower, embedding_size: int, pretrained: bool = True) -> BarcodeBert:
     """The BarcodeBERT of a spec.
 
@@ -117,29 +104,20 @@ def build_barcodebert(spec: DnaTower, embedding_size: int, pretrained: bool = Tr
         WeightsError: the weights cannot be had or do not fit.
     """
     tower = BarcodeBert(spec, embedding_size)
-    if pretrained and spec.weights is not None:
-        if is_run(spec.weights):
-            fill_from_run(_TOWER, spec.weights, tower, "dna")
-        else:
-            _fill_published(tower, spec.weights, _sizes(spec))
+    begin(_TOWER, spec.weights if pretrained else None, tower, "dna", partial(_fill_published, tower, spec))
     return tower
 
 
-def _fill_published(tower: BarcodeBert, weights: str, sizes: BertSizes) -> None:
+def _fill_published(tower: BarcodeBert, spec: DnaTower, weights: str) -> None:
     _check_converted(weights)
     # With one token more or less in front, as other versions of BarcodeBERT have, every id means another 5-mer.
-    tensors = published_bert(_TOWER, weights, sizes, larger_vocabulary=False)
-    fill_bert(_TOWER, weights, tower.trunk, tensors)
-    if tower.pooling != "softmax_mean":
+    tensors = fill_bert(_TOWER, weights, tower.trunk, spec, barcode.VOCABULARY_SIZE)
+    if tower.pooling not in _BEHIND_TRANSFORM:
         return
     transform = {name.removeprefix(TRANSFORM): value for name, value in tensors.items() if name.startswith(TRANSFORM)}
     if not transform:
-        raise WeightsError(
-            _TOWER,
-            weights,
-            f"it has no masked-language head ({TRANSFORM}*), which pooling 'softmax_mean' needs; "
-            "choose 'masked_mean' or 'mean'",
-        )
+        wanted = f"no masked-language head ({TRANSFORM}*), which pooling '{tower.pooling}' needs"
+        raise WeightsError(_TOWER, weights, f"it has {wanted}; choose 'masked_mean' or 'mean'")
     fill(_TOWER, weights, tower.transform, transform)
 
 
@@ -147,6 +125,5 @@ def _check_converted(weights: str) -> None:
     """Send for `clibd convert` whoever asks for its result before its time, instead of asking the hub."""
     places = (Path(weights), cache_folder() / "weights" / weights)
     if weights == CONVERTED_WEIGHTS and not any(place.is_dir() for place in places):
-        raise WeightsError(
-            _TOWER, weights, f"they are not on this machine ({places[1]}); run `clibd convert {CONVERTED_WEIGHTS}`"
-        )
+        reason = f"they are not on this machine ({places[1]}); run `clibd convert {CONVERTED_WEIGHTS}`"
+        raise WeightsError(_TOWER, weights, reason)

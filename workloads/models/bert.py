@@ -3,18 +3,17 @@
 The same network reads 5-mers and word pieces. It has no pooler, whose output nobody would use.
 """
 
-import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from workloads.errors import WeightsError
+from workloads.errors import SpecError, WeightsError
 from workloads.models.attention import plain_is_faster
 from workloads.models.torchvision_ops import declare_missing_operators
-from workloads.models.weights import fill, load_tensors, published_file
+from workloads.models.weights import fill, load_tensors, published_file, published_json
+from workloads.spec import DnaTower, TextTower
 
 NUM_POSITIONS = 512
 """That of every BERT published for barcodes or labels, so that a tower has one shape with weights and without."""
@@ -22,51 +21,33 @@ TRANSFORM = "cls.predictions.transform."
 """Prefix of the layers before the decoder of BERT's masked-language head."""
 
 _WORDS = "embeddings.word_embeddings.weight"
-_HEADS = (
-    "cls.predictions.bias",
-    "cls.predictions.decoder.weight",
-    "cls.predictions.decoder.bias",
-    *(f"{TRANSFORM}{layer}.{kind}" for layer in ("dense", "LayerNorm") for kind in ("weight", "bias")),
-    "cls.seq_relationship.weight",
-    "cls.seq_relationship.bias",
-    "classifier.weight",
-    "classifier.bias",
-    "pooler.dense.weight",
-    "pooler.dense.bias",
-    "embeddings.position_ids",  # 0 to 511, which old versions stored
-)
+_LAYERS = ("cls.predictions.decoder", f"{TRANSFORM}dense", f"{TRANSFORM}LayerNorm", "pooler.dense", "classifier")
+HEADS = ("cls.predictions.bias", *(f"{layer}.{kind}" for layer in _LAYERS for kind in ("weight", "bias")))
 """What published files hold beside the trunk."""
+_OF_BERT = ("cls.seq_relationship.weight", "cls.seq_relationship.bias", "embeddings.position_ids")
+"""And those of BERT alone; the last are 0 to 511, which old versions stored."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class BertSizes:
-    """What decides the shape of a BERT, and its dropout."""
+def build_bert(spec: DnaTower | TextTower, vocabulary_size: int, pad_id: int) -> nn.Module:
+    """A `transformers.BertModel` without pooler, drawn at random.
 
-    vocabulary_size: int
-    width: int
-    depth: int
-    num_heads: int
-    hidden_width: int
-    dropout: float
-    pad_id: int = 0
-    """The row of the vocabulary that starts at zero and is not trained, as in every BERT."""
-
-
-def build_bert(sizes: BertSizes) -> nn.Module:
-    """A `transformers.BertModel` without pooler, drawn at random."""
+    Args:
+        spec: its sizes and its dropout.
+        vocabulary_size: of the tokens.
+        pad_id: the row of the vocabulary that starts at zero and is not trained, as in every BERT.
+    """
+    if spec.width % spec.num_heads:
+        raise SpecError(f"a BERT of width {spec.width} cannot have {spec.num_heads} heads")
     declare_missing_operators()
     from transformers import BertConfig, BertModel
 
     config = BertConfig(
-        vocab_size=sizes.vocabulary_size,
-        hidden_size=sizes.width,
-        num_hidden_layers=sizes.depth,
-        num_attention_heads=sizes.num_heads,
-        intermediate_size=sizes.hidden_width,
-        hidden_dropout_prob=sizes.dropout,
-        attention_probs_dropout_prob=sizes.dropout,
+        **_sizes(spec),
+        vocab_size=vocabulary_size,
+        hidden_dropout_prob=spec.dropout,
+        attention_probs_dropout_prob=spec.dropout,
         max_position_embeddings=NUM_POSITIONS,
-        pad_token_id=sizes.pad_id,
+        pad_token_id=pad_id,
         attn_implementation="eager" if plain_is_faster() else "sdpa",
     )
     model: nn.Module = BertModel(config, add_pooling_layer=False)
@@ -103,40 +84,42 @@ def masked_mean(states: Tensor, real: Tensor) -> Tensor:
     return (states * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
-def published_bert(tower: str, weights: str, sizes: BertSizes, larger_vocabulary: bool) -> dict[str, Tensor]:
-    """The tensors of a published BERT, those of its trunk named as in `BertModel`.
+def fill_bert(
+    tower: str,
+    weights: str,
+    bert: nn.Module,
+    spec: DnaTower | TextTower,
+    vocabulary_size: int,
+    larger_vocabulary: bool = False,
+) -> dict[str, Tensor]:
+    """Put a published BERT into one of ours; of all else only the known heads may be left over.
 
     The oldest files call the weight and bias of a norm gamma and beta.
 
     Args:
         tower: name for messages.
         weights: a Hugging Face id, a name or a local folder.
-        sizes: what the weights must fit.
+        bert: what `build_bert` gave.
+        spec: the sizes that the weights must have.
+        vocabulary_size: that of the tower.
         larger_vocabulary: whether their vocabulary may be larger; the rows beyond the tower's, for which no id stands,
             are cut off then.
 
+    Returns:
+        The published tensors, those of the trunk named as in `BertModel`.
+
     Raises:
-        WeightsError: they cannot be had, or are of another size.
+        WeightsError: they cannot be had, or are of another size; a tensor is missing, not known or of another shape.
     """
-    config = published_config(tower, weights, _expected(sizes))
-    found = config.get("vocab_size", 30522)
-    needed = sizes.vocabulary_size
-    if not isinstance(found, int) or found < needed or (found > needed and not larger_vocabulary):
-        raise WeightsError(tower, weights, f"its vocabulary has {found} tokens, the tower needs {needed}")
+    found = published_config(tower, weights, spec, _EXPECTED).get("vocab_size", 30522)
+    if not isinstance(found, int) or found < vocabulary_size or (found > vocabulary_size and not larger_vocabulary):
+        raise WeightsError(tower, weights, f"its vocabulary has {found} tokens, the tower needs {vocabulary_size}")
     stored = load_tensors(tower, published_file(tower, weights, "model.safetensors", "pytorch_model.bin"))
     tensors = {_present_name(name): tensor for name, tensor in stored.items()}
     if _WORDS in tensors:
-        tensors[_WORDS] = tensors[_WORDS][:needed]
+        tensors[_WORDS] = tensors[_WORDS][:vocabulary_size]
+    fill(tower, weights, bert, tensors, ignored=(*HEADS, *_OF_BERT))
     return tensors
-
-
-def fill_bert(tower: str, weights: str, bert: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put what `published_bert` gave into a BERT; of all else only the known heads may be left over.
-
-    Raises:
-        WeightsError: a tensor is missing, not known or of another shape.
-    """
-    fill(tower, weights, bert, tensors, ignored=_HEADS)
 
 
 def _present_name(name: str) -> str:
@@ -144,58 +127,45 @@ def _present_name(name: str) -> str:
     return re.sub(r"\bLayerNorm\.beta$", "LayerNorm.bias", name).removeprefix("bert.")
 
 
-def _expected(sizes: BertSizes) -> dict[str, object]:
-    return {
-        "hidden_size": sizes.width,
-        "num_hidden_layers": sizes.depth,
-        "num_attention_heads": sizes.num_heads,
-        "intermediate_size": sizes.hidden_width,
-        "max_position_embeddings": NUM_POSITIONS,
-        "type_vocab_size": 2,
-        "layer_norm_eps": 1e-12,
-        "hidden_act": "gelu",
-        "position_embedding_type": "absolute",
-        "model_type": "bert",
-    }
-
-
-_DEFAULTS: dict[str, object] = {
-    "hidden_size": 768,
-    "num_hidden_layers": 12,
-    "num_attention_heads": 12,
-    "intermediate_size": 3072,
+_EXPECTED: Mapping[str, object] = {
+    "max_position_embeddings": NUM_POSITIONS,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-12,
+    "hidden_act": "gelu",
+    "position_embedding_type": "absolute",
+    "model_type": "bert",
 }
-"""What a config leaves out means in the Hugging Face layout, where it can differ from what is expected."""
-_FIELDS = {
-    "hidden_size": "width",
-    "num_hidden_layers": "depth",
-    "num_attention_heads": "num_heads",
-    "intermediate_size": "hidden_width",
+FIELDS: Mapping[str, tuple[str, int]] = {
+    "hidden_size": ("width", 768),
+    "num_hidden_layers": ("depth", 12),
+    "num_attention_heads": ("num_heads", 12),
+    "intermediate_size": ("hidden_width", 3072),
 }
-"""Names of the same sizes in a spec."""
+"""Sizes by name in the Hugging Face layout: their name in a spec, and what a config means that leaves them out."""
 
 
-def published_config(tower: str, weights: str, expected: Mapping[str, object]) -> dict[str, object]:
+def _sizes(spec: DnaTower | TextTower) -> dict[str, object]:
+    return {theirs: getattr(spec, ours) for theirs, (ours, _) in FIELDS.items()}
+
+
+def published_config(
+    tower: str, weights: str, spec: DnaTower | TextTower, expected: Mapping[str, object]
+) -> dict[str, object]:
     """The config beside published weights.
 
     Args:
         tower: name for messages.
         weights: as for `published_file`.
-        expected: fields whose values must be these.
+        spec: the sizes that it must have.
+        expected: further fields, whose values must be these where they are stated.
 
     Raises:
         WeightsError: there is none, it cannot be read, or a field differs; the first is named.
     """
-    path = published_file(tower, weights, "config.json")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(tower, weights, f"its config.json cannot be read ({error})") from error
-    if not isinstance(config, dict):
-        raise WeightsError(tower, weights, "its config.json holds no fields")
-    for field, wanted in expected.items():
-        found = config.get(field, _DEFAULTS.get(field, wanted))
-        if found != wanted:
-            ours = f"the spec's {_FIELDS[field]} is" if field in _FIELDS else "this tower's is"
-            raise WeightsError(tower, weights, f"its {field} is {found}, {ours} {wanted}")
+    config: dict[str, object] = published_json(tower, weights, "config.json")
+    for field, wanted in {**_sizes(spec), **expected}.items():
+        ours, default = FIELDS.get(field, ("", wanted))
+        if (found := config.get(field, default)) != wanted:
+            whose = f"the spec's {ours}" if ours else "this tower's"
+            raise WeightsError(tower, weights, f"its {field} is {found}, {whose} is {wanted}")
     return config

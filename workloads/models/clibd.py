@@ -3,7 +3,7 @@
 import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,8 @@ from workloads.models.feature_tower import FeatureTower
 from workloads.models.image_tower import build_image_tower
 from workloads.models.lora import add_lora
 from workloads.models.text_tower import build_text_tower
-from workloads.spec import ExperimentSpec, FineTuning, Lora, Modality
+from workloads.models.weights import is_run
+from workloads.spec import DIGEST_PREFIX, RUN_PREFIX, ExperimentSpec, FineTuning, Lora, Modality
 
 _HEAD = "head"
 
@@ -36,7 +37,25 @@ class TowerInputs:
     """Of the classifier: training species."""
 
 
-class Clibd(nn.Module):
+class _Towers(nn.Module):
+    """Towers by modality, of some of which only the head learns; what else is in these stays in evaluation mode."""
+
+    def __init__(self, towers: Mapping[str, nn.Module], frozen: Collection[str]) -> None:
+        super().__init__()
+        self.towers = nn.ModuleDict(dict(towers))
+        self.frozen = frozenset(frozen)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training mode, all but what is frozen: its dropout is off, its running statistics do not move."""
+        super().train(mode)
+        for name in self.frozen:
+            for part in _pretrained_parts(self.towers[name]):
+                part.eval()
+        return self
+
+
+class Clibd(_Towers):
     """Towers that embed into one space (CLIBD, section 3).
 
     Args:
@@ -53,15 +72,12 @@ class Clibd(nn.Module):
         trainable_temperature: bool,
         frozen: Collection[str] = (),
     ) -> None:
-        super().__init__()
-        self.towers = nn.ModuleDict(dict(towers))
-        self.frozen = frozenset(frozen)
+        super().__init__(towers, frozen)
         log_scale = torch.tensor(math.log(1 / temperature))
         if trainable_temperature:
             self.log_scale = nn.Parameter(log_scale)
         else:
             self.register_buffer("log_scale", log_scale)
-        self.train()
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """Embed specimens.
@@ -80,14 +96,13 @@ class Clibd(nn.Module):
         }
         return embedded, self.log_scale.exp()
 
-    def train(self, mode: bool = True) -> "Clibd":
-        """Switch to training mode, all but what is frozen."""
-        super().train(mode)
-        _rest_frozen(self.towers, self.frozen)
-        return self
+    def embed(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Unit embeddings alone."""
+        embedded: dict[str, Tensor] = self(inputs)[0]
+        return embedded
 
 
-class Classifier(nn.Module):
+class Classifier(_Towers):
     """One tower and a linear layer over the training species (CLIBD, section B.2, the supervised rows).
 
     The layer sees the tower's embedding as it is, not normalised, as in the authors' `method_linear.py`.
@@ -98,19 +113,24 @@ class Classifier(nn.Module):
         embedding_size: of the tower.
         num_classes: training species.
         frozen: whether of the tower only the head learns.
+        head_is_new: whether the tower's head was drawn for this classifier, and is no part of a pre-trained encoder.
     """
 
     log_scale: Tensor
 
     def __init__(
-        self, modality: str, tower: nn.Module, embedding_size: int, num_classes: int, frozen: bool = False
+        self,
+        modality: str,
+        tower: nn.Module,
+        embedding_size: int,
+        num_classes: int,
+        frozen: bool = False,
+        head_is_new: bool = True,
     ) -> None:
-        super().__init__()
-        self.towers = nn.ModuleDict({modality: tower})
-        self.frozen = frozenset({modality} if frozen else ())
+        super().__init__({modality: tower}, {modality} if frozen else ())
+        self.head_is_new = head_is_new
         self.classifier = nn.Linear(embedding_size, num_classes)
         self.register_buffer("log_scale", torch.tensor(0.0))
-        self.train()
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """Classify specimens.
@@ -126,11 +146,23 @@ class Classifier(nn.Module):
         }
         return logits, self.log_scale.exp()
 
-    def train(self, mode: bool = True) -> "Classifier":
-        """Switch to training mode, all but what is frozen."""
-        super().train(mode)
-        _rest_frozen(self.towers, self.frozen)
-        return self
+    def embed(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the encoder gives in front of the new linear layers, as unit vectors in fp32.
+
+        These are the features of the fine-tuned encoders in zero-shot learning (CLIBD, Table 4). A head that was drawn
+        for the classifier is one of the new layers; without it an untrained tower gives what its published weights do.
+        """
+        return {name: F.normalize(self._encoded(_modality(name), own).float(), dim=-1) for name, own in inputs.items()}
+
+    def _encoded(self, modality: str, values: Tensor) -> Tensor:
+        tower, taken = self.towers[modality], list[Tensor]()
+        hook = tower.get_submodule(_HEAD).register_forward_pre_hook(lambda _, given: taken.append(given[0]))
+        try:
+            embedded: Tensor = tower(values)
+        finally:
+            hook.remove()
+        # A head that sees every token, as the authors' BarcodeBERT has it, is behind nothing that is pooled.
+        return taken[0] if self.head_is_new and taken[0].ndim == 2 else embedded
 
 
 def build_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool = True) -> Clibd | Classifier:
@@ -150,19 +182,22 @@ def build_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool = Tr
         model = _whole_model(spec, inputs, pretrained)
         # Only now, so that a run with adapters begins with the same weights as one without.
         for modality in spec.modalities:
-            apply_fine_tuning(model.towers[modality], *_tuning(spec, modality))
+            tower = spec.tower(modality)
+            apply_fine_tuning(model.towers[modality], tower.fine_tuning, tower.lora)
         return model
 
 
 def _whole_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool) -> Clibd | Classifier:
     towers: dict[str, nn.Module] = {name: _tower(spec, name, inputs, pretrained) for name in spec.modalities}
-    frozen = [name for name in spec.modalities if _tuning(spec, name)[0] == "frozen"]
+    frozen = [name for name in spec.modalities if spec.tower(name).fine_tuning == "frozen"]
     if spec.objective != "classify":
         return Clibd(towers, spec.initial_temperature, spec.trainable_temperature, frozen)
     if inputs.num_classes < 2:
         raise SpecError(f"a classifier needs two species at least, the data set gives {inputs.num_classes}")
     modality = spec.modalities[0]
-    return Classifier(modality, towers[modality], spec.embedding_size, inputs.num_classes, bool(frozen))
+    weights = spec.tower(modality).weights
+    is_new = weights is None or not (weights.startswith((RUN_PREFIX, DIGEST_PREFIX)) or is_run(weights))
+    return Classifier(modality, towers[modality], spec.embedding_size, inputs.num_classes, bool(frozen), is_new)
 
 
 def _tower(spec: ExperimentSpec, modality: Modality, inputs: TowerInputs, pretrained: bool) -> nn.Module:
@@ -172,14 +207,6 @@ def _tower(spec: ExperimentSpec, modality: Modality, inputs: TowerInputs, pretra
     if modality == "dna":
         return build_dna_tower(spec.dna, inputs.dna_feature_size, size, pretrained)
     return build_text_tower(spec.text, size, inputs.vocabulary_size, inputs.pad_id, pretrained)
-
-
-def _tuning(spec: ExperimentSpec, modality: Modality) -> tuple[FineTuning, Lora]:
-    if modality == "image":
-        return spec.image.fine_tuning, spec.image.lora
-    if modality == "dna":
-        return spec.dna.fine_tuning, spec.dna.lora
-    return spec.text.fine_tuning, spec.text.lora
 
 
 def apply_fine_tuning(tower: nn.Module, fine_tuning: FineTuning, lora: Lora) -> None:
@@ -245,10 +272,3 @@ def _modality(name: str) -> str:
 
 def _pretrained_parts(tower: nn.Module) -> list[nn.Module]:
     return [part for name, part in tower.named_children() if name != _HEAD]
-
-
-def _rest_frozen(towers: nn.ModuleDict, frozen: Collection[str]) -> None:
-    """Frozen parts are in evaluation mode: their dropout is off, and running statistics do not move either."""
-    for name in frozen:
-        for part in _pretrained_parts(towers[name]):
-            part.eval()

@@ -10,7 +10,7 @@ one that is missing.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -21,13 +21,22 @@ from workloads.data.taxon_text import TextTokenizer
 from workloads.errors import ConversionError, UsageError, WeightsError
 from workloads.experiment import Experiment, write_inputs
 from workloads.models.clibd import TowerInputs, build_model
-from workloads.models.conversion_names import TOWER_NAMES, is_released_model, numbers, rename
-from workloads.models.conversion_published import Published, published_as, revision_of
+from workloads.models.conversion_names import (
+    TOWER_NAMES,
+    is_released_model,
+    numbers,
+    rename,
+    tower_of,
+    without_dna_head,
+)
+from workloads.models.conversion_published import Published, pooling_of, published_as, revision_of
 from workloads.models.conversion_reading import Checkpoint
-from workloads.models.conversion_sizes import BertShape, Reader, bert_shape, image_tower, spec_of
+from workloads.models.conversion_sizes import Reader, bert_sizes, image_tower, spec_of
+from workloads.models.fitting import misfit
+from workloads.models.image_tower import timm_model
 from workloads.models.torchvision_ops import declare_missing_operators
 from workloads.record import RunFolder, provenance
-from workloads.spec import ImageTower
+from workloads.spec import WITHOUT_HEAD, DnaPooling, ImageTower
 from workloads.storage import Folder
 
 MODEL = "model.safetensors"
@@ -41,32 +50,37 @@ class Conversion:
 
     what: str
     """A noun with its sizes."""
-    num_tensors: int
-    num_merged: int
-    """Adapters added to their layers."""
-    leftovers: tuple[str, ...]
-    """Tensors without a use."""
-    beside: tuple[str, ...]
-    """What else the file held."""
     use: str
     """What can be done with it, as a sentence."""
+    num_tensors: int
+    beside: tuple[str, ...]
+    """What else the file held."""
+    leftovers: tuple[str, ...] = ()
+    """Tensors without a use."""
+    num_merged: int = 0
+    """Adapters added to their layers."""
+    dna_pooling: DnaPooling | None = None
+    """Which way of pooling DNA the model was taken to have."""
 
 
-def convert(checkpoint: Checkpoint, target: Folder, tokenizer: str = TOKENIZER) -> Conversion:
+def convert(
+    checkpoint: Checkpoint, target: Folder, tokenizer: str = TOKENIZER, dna_pooling: DnaPooling | None = None
+) -> Conversion:
     """Write what a checkpoint holds in our formats; what kind it is, its names tell.
 
     Args:
         checkpoint: as `read_checkpoint` gives it.
         target: folder to write; the file that makes it whole is written last.
         tokenizer: Hugging Face id or folder of the word pieces, for a model with a text tower.
+        dna_pooling: how a model with a DNA tower pools, where the checkpoint's name does not tell.
 
     Raises:
-        UsageError: the folder holds something else.
+        UsageError: the folder holds something else, or nobody says how DNA is pooled.
         WeightsError: a tensor is missing, not known or of a wrong shape, or the tokeniser cannot be had.
     """
     check_target(target)
     if is_released_model(checkpoint.tensors):
-        return _convert_model(checkpoint, target, tokenizer)
+        return _convert_model(checkpoint, target, tokenizer, dna_pooling)
     if _WORDS in checkpoint.tensors:
         return _convert_bert(checkpoint, target)
     if _PATCHES in checkpoint.tensors:
@@ -91,11 +105,16 @@ def check_target(target: Folder) -> None:
 _WORDS, _PATCHES = "bert.embeddings.word_embeddings.weight", "patch_embed.proj.weight"
 
 
-def _convert_model(checkpoint: Checkpoint, target: Folder, tokenizer: str) -> Conversion:
+def _convert_model(
+    checkpoint: Checkpoint, target: Folder, tokenizer: str, dna_pooling: DnaPooling | None
+) -> Conversion:
     model = rename(checkpoint.path, checkpoint.tensors)
+    pooling = _pooling(checkpoint, dna_pooling) if "dna" in model.modalities else None
+    if pooling in WITHOUT_HEAD:
+        model = without_dna_head(model)
     # A file that was renamed is taken for one of the paper's own data set.
     published = published_as(checkpoint.path) or Published(file=checkpoint.path.name)
-    spec = spec_of(checkpoint.path, model, published.dataset, published.epochs)
+    spec = spec_of(checkpoint.path, model, published.dataset, published.epochs, pooling or "softmax_mean")
     words = _tokenizer(tokenizer) if "text" in spec.modalities else None
     inputs = TowerInputs(vocabulary_size=words.vocabulary_size if words else 0, pad_id=words.pad_id if words else 0)
     if words:
@@ -105,14 +124,9 @@ def _convert_model(checkpoint: Checkpoint, target: Folder, tokenizer: str) -> Co
     _check_complete(checkpoint, None, model.tensors, empty.state_dict(), model.origin)
     run = RunFolder(target)
     towers = ", ".join(TOWER_NAMES[name] for name in spec.modalities)
-    done = Conversion(
-        f"CLIBD model ({towers}), embedding size {spec.embedding_size}",
-        len(model.tensors),
-        model.num_merged,
-        model.leftovers,
-        checkpoint.beside,
-        f"Measure it: clibd evaluate {target} --data DIR",
-    )
+    what = f"CLIBD model ({towers}), embedding size {spec.embedding_size}"
+    use, count = f"Measure it: clibd evaluate {target} --data DIR", len(model.tensors)
+    done = Conversion(what, use, count, checkpoint.beside, model.leftovers, model.num_merged, pooling)
     run.begin(spec, {"converted": True}, _provenance(checkpoint, done))
     write_inputs(run, Experiment(spec, empty, inputs, words, None))
     target.write(MODEL, save(dict(model.tensors)))
@@ -120,49 +134,47 @@ def _convert_model(checkpoint: Checkpoint, target: Folder, tokenizer: str) -> Co
     return done
 
 
+def _pooling(checkpoint: Checkpoint, given: DnaPooling | None) -> DnaPooling:
+    """The variant, which nothing in the tensors tells and every embedding depends on."""
+    if pooling := given or pooling_of(checkpoint.path):
+        return pooling
+    raise UsageError(
+        f"{checkpoint.path}: nothing in it says how the DNA tower pools, so say it: --dna-pooling softmax_mean for a "
+        "model of the authors' main branch, as all released ones are; logits_mean, hidden_mean or cls_token for one of "
+        "their later variants"
+    )
+
+
 def _tokenizer(weights: str) -> TextTokenizer:
     try:
         return TextTokenizer.from_weights(weights)
     except WeightsError as error:
-        tower, name, reason = error.args
+        tower, name, reason, _ = error.args
         raise WeightsError(tower, name, f"{reason}; --tokenizer names a folder with its files") from error
 
 
 def _check_vocabulary(checkpoint: Checkpoint, tokenizer: str, words: TextTokenizer, rows: Tensor) -> None:
     if words.vocabulary_size != len(rows):
-        raise WeightsError(
-            "text",
-            str(checkpoint.path),
-            f"it has {len(rows)} word pieces and the tokeniser {tokenizer} {words.vocabulary_size}; "
-            "--tokenizer names another one",
-        )
+        sizes = f"{len(rows)} word pieces and the tokeniser {tokenizer} {words.vocabulary_size}"
+        raise WeightsError("text", str(checkpoint.path), f"it has {sizes}; --tokenizer names another one")
 
 
 def _convert_bert(checkpoint: Checkpoint, target: Folder) -> Conversion:
     declare_missing_operators()
     from transformers import BertConfig, BertForMaskedLM
 
-    leftovers = [name for name in checkpoint.tensors if name in _BERT_LEFTOVERS]
-    kept = {
-        name: numbers(checkpoint.path, name, tensor)
-        for name, tensor in checkpoint.tensors.items()
-        if name not in _BERT_LEFTOVERS
-    }
-    shape = bert_shape(Reader(checkpoint.path, "DNA", kept), "bert.")
-    config = BertConfig(**_bert_config(checkpoint, shape))
+    leftovers = tuple(name for name in checkpoint.tensors if name in _BERT_LEFTOVERS)
+    left = {name: tensor for name, tensor in checkpoint.tensors.items() if name not in leftovers}
+    kept = {name: numbers(checkpoint.path, name, tensor) for name, tensor in left.items()}
+    config = BertConfig(**_bert_config(checkpoint, bert_sizes(Reader(checkpoint.path, "DNA", kept), "bert.")))
     with torch.device("meta"):
         expected = BertForMaskedLM(config).state_dict()
-    _check_complete(checkpoint, "DNA", kept, expected, {})
+    _check_complete(checkpoint, "DNA", kept, expected)
     config.architectures = ["BertForMaskedLM"]
     config.tie_word_embeddings = torch.equal(kept[_WORDS], kept["cls.predictions.decoder.weight"])
-    done = Conversion(
-        f"BERT of {shape.depth} blocks of width {shape.width} over {shape.vocabulary_size:,} tokens",
-        len(kept),
-        0,
-        tuple(leftovers),
-        checkpoint.beside,
-        f"Begin a DNA tower with it: DnaTower(weights='{target}')",
-    )
+    size = f"{config.num_hidden_layers} blocks of width {config.hidden_size}"
+    what, use = f"BERT of {size} over {config.vocab_size:,} tokens", f"DnaTower(weights='{target}')"
+    done = Conversion(what, f"Begin a DNA tower with it: {use}", len(kept), checkpoint.beside, leftovers)
     target.write_json("config.json", json.loads(config.to_json_string(use_diff=False)))
     target.write_json("provenance.json", _provenance(checkpoint, done))
     target.write(MODEL, save(kept))
@@ -171,15 +183,6 @@ def _convert_bert(checkpoint: Checkpoint, target: Folder) -> Conversion:
 
 _BERT_LEFTOVERS = ("bert.embeddings.position_ids", "classifier.weight", "classifier.bias")
 """Numbers from 0 on, which old versions of transformers stored, and a classifier that its own loader drops."""
-_SIZES: Mapping[str, str] = {
-    "vocab_size": "vocabulary_size",
-    "hidden_size": "width",
-    "num_hidden_layers": "depth",
-    "intermediate_size": "hidden_width",
-    "max_position_embeddings": "num_positions",
-    "type_vocab_size": "num_token_types",
-}
-"""transformers' names of what shapes tell."""
 _NOT_IN_SHAPES = (
     "num_attention_heads",
     "hidden_act",
@@ -190,64 +193,37 @@ _NOT_IN_SHAPES = (
 )
 
 
-def _bert_config(checkpoint: Checkpoint, shape: BertShape) -> dict[str, Any]:
+def _bert_config(checkpoint: Checkpoint, sizes: Mapping[str, int]) -> dict[str, Any]:
     """Sizes from the tensors, and from the file's own config, if it has one, what they do not tell."""
-    read: dict[str, Any] = {theirs: getattr(shape, ours) for theirs, ours in _SIZES.items()}
-    for name, size in read.items():
-        if (told := checkpoint.config.get(name, size)) != size:
+    for name, size in sizes.items():
+        if name not in _NOT_IN_SHAPES and (told := checkpoint.config.get(name, size)) != size:
             reason = f"its config has {name} = {told}, its tensors {size}"
             raise WeightsError("DNA", str(checkpoint.path), reason)
-    told = {name: checkpoint.config[name] for name in _NOT_IN_SHAPES if name in checkpoint.config}
-    return {"num_attention_heads": shape.num_heads, **read, **told}
+    return {**sizes, **{name: checkpoint.config[name] for name in _NOT_IN_SHAPES if name in checkpoint.config}}
+
+
+_VISION_SIZES = ("architecture", "image_size", "patch_size", "width", "depth", "num_heads")
 
 
 def _convert_vision_transformer(checkpoint: Checkpoint, target: Folder) -> Conversion:
     tensors = {name: numbers(checkpoint.path, name, tensor) for name, tensor in checkpoint.tensors.items()}
     reader = Reader(checkpoint.path, "image", tensors)
     tower, num_classes = image_tower(reader, ""), reader.shape("head.weight", 2)[0]
-    _check_complete(checkpoint, "image", tensors, _vision_transformer(tower, num_classes), {})
-    sizes = {
-        "architecture": tower.architecture,
-        "image_size": tower.image_size,
-        "patch_size": tower.patch_size,
-        "width": tower.width,
-        "depth": tower.depth,
-        "num_heads": tower.num_heads,
-    }
-    different = {
-        name: value for name, value in sizes.items() if value is not None and value != getattr(ImageTower(), name)
-    }
-    arguments = ", ".join(f"{name}={value!r}" for name, value in different.items())
-    done = Conversion(
-        f"{tower.architecture} of {tower.image_size} pixels with {num_classes:,} classes",
-        len(tensors),
-        0,
-        (),
-        checkpoint.beside,
-        f"Begin an image tower with it: ImageTower(weights='{target}/{MODEL}'{', ' if arguments else ''}{arguments})",
-    )
+    _check_complete(checkpoint, "image", tensors, _vision_transformer(tower, num_classes))
+    sizes = {name: getattr(tower, name) for name in _VISION_SIZES}
+    different = [f", {name}={value!r}" for name, value in sizes.items() if value != getattr(ImageTower(), name)]
+    what = f"{tower.architecture} of {tower.image_size} pixels with {num_classes:,} classes"
+    use = f"Begin an image tower with it: ImageTower(weights='{target}/{MODEL}'{''.join(different)})"
+    done = Conversion(what, use, len(tensors), checkpoint.beside)
     target.write_json("provenance.json", {**_provenance(checkpoint, done), "sizes": sizes})
     target.write(MODEL, save(tensors))
     return done
 
 
 def _vision_transformer(tower: ImageTower, num_classes: int) -> Mapping[str, Tensor]:
-    declare_missing_operators()
-    import timm
-
-    sizes = {
-        "patch_size": tower.patch_size,
-        "embed_dim": tower.width,
-        "depth": tower.depth,
-        "num_heads": tower.num_heads,
-    }
     with torch.device("meta"):
-        model = timm.create_model(
-            tower.architecture,
-            img_size=tower.image_size,
-            num_classes=num_classes,
-            **{name: size for name, size in sizes.items() if size is not None},
-        )
+        model = timm_model(replace(tower, head="pretrained"), None)
+        model.reset_classifier(num_classes)
     state: Mapping[str, Tensor] = model.state_dict()
     return state
 
@@ -257,7 +233,7 @@ def _check_complete(
     tower: str | None,
     found: Mapping[str, Tensor],
     expected: Mapping[str, Tensor],
-    origin: Mapping[str, str],
+    origin: Mapping[str, str] | None = None,
 ) -> None:
     """Refuse a tensor too many, too few, or of another shape; the first is named as the file does.
 
@@ -268,26 +244,9 @@ def _check_complete(
         expected: empty ones.
         origin: names in the file, where they are others.
     """
-
-    def refusal(name: str, reason: str) -> WeightsError:
-        return WeightsError(tower or _tower(name), str(checkpoint.path), reason)
-
-    missing, unknown = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    if missing:
-        raise refusal(missing[0], f"it lacks {len(missing)} tensor(s), {missing[0]} first")
-    if unknown:
-        first = origin.get(unknown[0], unknown[0])
-        raise refusal(unknown[0], f"{len(unknown)} of its tensor(s) have no place in the model, {first} first")
-    for name, tensor in found.items():
-        if tensor.shape != expected[name].shape:
-            shapes = f"{tuple(tensor.shape)} where {tuple(expected[name].shape)} is needed"
-            raise refusal(name, f"{origin.get(name, name)} is {shapes}")
-
-
-def _tower(name: str) -> str:
-    """The tower of one of our names, as messages call it."""
-    found = [called for modality, called in TOWER_NAMES.items() if name.startswith(f"towers.{modality}.")]
-    return found[0] if found else "every"
+    if found_wrong := misfit(found, expected, called=origin):
+        name, reason = found_wrong
+        raise WeightsError(tower or tower_of(name), str(checkpoint.path), reason)
 
 
 def _provenance(checkpoint: Checkpoint, done: Conversion) -> dict[str, Any]:
@@ -296,6 +255,7 @@ def _provenance(checkpoint: Checkpoint, done: Conversion) -> dict[str, Any]:
         "sha256": checkpoint.sha256,
         "hub_revision": revision_of(checkpoint.path),
         "merged_adapters": done.num_merged,
+        "dna_pooling": done.dna_pooling,
         "leftovers": list(done.leftovers),
         "beside": list(checkpoint.beside),
     }

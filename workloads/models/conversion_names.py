@@ -13,24 +13,25 @@ vision transformer the adapters are there even in models said to be fully fine-t
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from workloads.errors import ConversionError, WeightsError
+from workloads.errors import ConversionError, WeightsError, first_line
 from workloads.spec import MODALITIES, Modality
 
 TOWER_NAMES: Mapping[Modality, str] = {"image": "image", "dna": "DNA", "text": "text"}
 """As messages call them."""
 
 _ENCODERS: Mapping[Modality, str] = {"image": "image_encoder.", "dna": "dna_encoder.", "text": "language_encoder."}
-_TRANSFORMERS: Mapping[Modality, tuple[str, ...]] = {
-    "image": ("lora_vit.", "base_image_encoder."),
-    "dna": ("lora_barcode_bert.", "base_dna_encoder."),
-    "text": ("lora_bert.", "base_language_encoder."),
+_TRANSFORMERS: Mapping[Modality, tuple[str, str]] = {
+    "image": ("image_encoder.lora_vit.", "image_encoder.base_image_encoder."),
+    "dna": ("dna_encoder.lora_barcode_bert.", "dna_encoder.base_dna_encoder."),
+    "text": ("language_encoder.lora_bert.", "language_encoder.base_language_encoder."),
 }
+_BEGINNINGS = {name: (theirs, f"towers.{name}.") for name, theirs in _ENCODERS.items()}
 _OPENCLIP = ("open_clip_model.", "dna_projection.")
 _LOG_SCALE = "logit_scale"
 _TEXT_HEAD = "language_encoder.proj."
@@ -74,6 +75,19 @@ class Renamed:
         return {name.removeprefix(prefix): t for name, t in self.tensors.items() if name.startswith(prefix)}
 
 
+_DNA_HEAD = ("towers.dna.transform.", "towers.dna.head.")
+
+
+def without_dna_head(model: Renamed) -> Renamed:
+    """A model whose embedding of DNA is a state: its masked-language head is dead weight."""
+    dead = [name for name in model.tensors if name.startswith(_DNA_HEAD)]
+    return replace(
+        model,
+        tensors={name: tensor for name, tensor in model.tensors.items() if name not in dead},
+        leftovers=tuple(sorted([*model.leftovers, *(model.origin[name] for name in dead)])),
+    )
+
+
 def is_released_model(tensors: Mapping[str, Tensor]) -> bool:
     """Whether these are names of the authors' whole model, of a kind that can be converted or not."""
     return any(name.startswith((*_ENCODERS.values(), *_OPENCLIP)) for name in tensors)
@@ -98,7 +112,8 @@ def rename(path: Path, tensors: Mapping[str, Tensor]) -> Renamed:
         if new_name is None:
             leftovers.append(name)
         elif new_name in own:
-            raise WeightsError(_tower(name), str(path), f"{name} and {origin[new_name]} are one tensor under two names")
+            both = f"{name} and {origin[new_name]}"
+            raise WeightsError(tower_of(name), str(path), f"{both} are one tensor under two names")
         else:
             own[new_name], origin[new_name] = numbers(path, name, tensor), name
     if "log_scale" not in own:
@@ -114,15 +129,16 @@ def numbers(path: Path, name: str, tensor: Tensor) -> Tensor:
         WeightsError: it holds integers, NaN or infinity.
     """
     if not tensor.is_floating_point():
-        raise WeightsError(_tower(name), str(path), f"{name} holds {tensor.dtype}, not weights")
+        raise WeightsError(tower_of(name), str(path), f"{name} holds {tensor.dtype}, not weights")
     if not tensor.isfinite().all():
-        raise WeightsError(_tower(name), str(path), f"{name} holds NaN or infinity")
+        raise WeightsError(tower_of(name), str(path), f"{name} holds NaN or infinity")
     return tensor.to(torch.float32)
 
 
-def _tower(name: str) -> str:
-    found = [TOWER_NAMES[modality] for modality, prefix in _ENCODERS.items() if name.startswith(prefix)]
-    return found[0] if found else "every"
+def tower_of(name: str) -> str:
+    """The tower of one of their names or of ours, as messages call it."""
+    found = (called for modality, called in TOWER_NAMES.items() if name.startswith(_BEGINNINGS[modality]))
+    return next(found, "every")
 
 
 def _own_name(path: Path, name: str) -> str | None:
@@ -131,13 +147,13 @@ def _own_name(path: Path, name: str) -> str | None:
         return "log_scale"
     if name.startswith(_TEXT_HEAD):
         return f"towers.text.head.{name.removeprefix(_TEXT_HEAD)}"
-    for modality, encoder in _ENCODERS.items():
-        for transformer in _TRANSFORMERS[modality]:
-            if name.startswith(encoder + transformer):
-                return _own_name_inside(path, modality, name, name.removeprefix(encoder + transformer))
+    for modality, prefixes in _TRANSFORMERS.items():
+        if name.startswith(prefixes):
+            inner = name.split(".", 2)[2]
+            return _own_name_inside(path, modality, name, inner)
     if name.startswith(_OPENCLIP):
         raise ConversionError(str(path), f"{name} is of an OpenCLIP model, {_RELEASED}")
-    raise WeightsError(_tower(name), str(path), f"{name} is of no vision transformer and of no BERT, {_RELEASED}")
+    raise WeightsError(tower_of(name), str(path), f"{name} is of no vision transformer and of no BERT, {_RELEASED}")
 
 
 _RELEASED = "and only models of image and DNA, image and text, or all three with these encoders were released"
@@ -195,11 +211,11 @@ def _merge(path: Path, rest: dict[str, Tensor], layer: str, wrapped: str, halves
                 raise RuntimeError(f"{tuple(update.shape)} cannot be added to {tuple(weight[rows].shape)}")
             weight[rows] += update
     except (KeyError, RuntimeError) as error:
-        reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error).splitlines()[0]
-        raise WeightsError(_tower(layer), str(path), f"the adapters of {layer} cannot be merged: {reason}") from error
+        reason = f"{error.args[0]} is missing" if isinstance(error, KeyError) else first_line(error)
+        raise WeightsError(tower_of(layer), str(path), f"the adapters of {layer} cannot be merged: {reason}") from error
     for kind, tensor in (("weight", weight.float()), ("bias", rest.pop(_bias_of(wrapped), None))):
         if tensor is not None and rest.setdefault(f"{layer}.{kind}", tensor) is not tensor:
-            raise WeightsError(_tower(layer), str(path), f"{layer} has a {kind} with adapters and another without")
+            raise WeightsError(tower_of(layer), str(path), f"{layer} has a {kind} with adapters and another without")
 
 
 def _bias_of(weight: str) -> str:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.errors import ConversionError
+from workloads.errors import ConversionError, first_line
+from workloads.spec import DnaPooling
 
 REPOSITORY = "bioscan-ml/clibd"
 
@@ -43,6 +44,24 @@ PUBLISHED: Mapping[str, Published] = {
 """By the names that `clibd convert` takes instead of a path."""
 
 
+_POOLINGS: Mapping[str, DnaPooling] = {
+    "_using_logit_without_softmax": "logits_mean",
+    "_4gpu_logits_mean": "logits_mean",
+    "_using_hidden_state_mean": "hidden_mean",
+    "_4gpu_hidden_state_mean": "hidden_mean",
+    "_using_cls_for_dna": "cls_token",
+    "_text_cls_token": "cls_token",
+}
+"""What the authors' branch 33 calls configurations, and folders of their checkpoints, that pool DNA in another way."""
+
+
+def pooling_of(path: Path) -> DnaPooling | None:
+    """How a checkpoint pools DNA as far as its own name or its folder's tells; its tensors do not."""
+    if published_as(path):
+        return "softmax_mean"
+    return next((way for mark, way in _POOLINGS.items() if any(mark in part for part in path.parts[-2:])), None)
+
+
 def fetch(name: str, target: str) -> Path:
     """A published file in the hub's cache on this machine, fetched if need be.
 
@@ -61,7 +80,7 @@ def fetch(name: str, target: str) -> Path:
     except OSError as error:  # what the hub's client raises for every refusal, offline mode and broken network
         raise ConversionError(
             name,
-            f"the hub did not give {published.address} ({_first_line(error)}); where there is a network, run "
+            f"the hub did not give {published.address} ({first_line(error)}); where there is a network, run "
             f"`hf download {REPOSITORY} {published.file} --local-dir .`, bring the folder here, and run "
             f"`clibd convert {published.file} --to {target}`",
         ) from error
@@ -77,7 +96,3 @@ def revision_of(path: Path) -> str | None:
     """The commit of the hub's repository that a fetched file is of; None for any other file."""
     parts = path.parts
     return parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

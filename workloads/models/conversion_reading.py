@@ -4,15 +4,13 @@
 opened by a child that has none of this process's environment, may open no connection and start no program, and hands
 over nothing but a .safetensors file and a JSON.
 
-    read_checkpoint ──▶ python -m workloads.models.conversion_reading FILE FOLDER ──▶ tensors.safetensors, facts.json
+    read_checkpoint ──▶ python -m workloads.models.conversion_reading FOLDER FILE ──▶ tensors.safetensors, facts.json
 """
 
 import hashlib
 import json
-import os
 import pickle
 import re
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -26,9 +24,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from workloads.errors import ConversionError, MissingPathError
+from workloads.errors import ConversionError, MissingPathError, first_line
+from workloads.foreign_file import FACTS, REFUSAL, read_apart
 
-_TENSORS, _FACTS = "tensors.safetensors", "facts.json"
+_TENSORS = "tensors.safetensors"
 _WRAPPERS = ("state_dict", "model")
 """Names under which training scripts keep a model beside its epoch and optimiser."""
 _DISTRIBUTED = "module."
@@ -67,31 +66,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     with open(path, "rb") as file:
         checksum = hashlib.file_digest(file, "sha256").hexdigest()
     with tempfile.TemporaryDirectory() as scratch:
-        _run_child(path, Path(scratch))
-        facts = json.loads((Path(scratch) / _FACTS).read_text())
-        if "refusal" in facts:
-            raise ConversionError(str(path), facts["refusal"])
+        facts = read_apart(__name__, Path(scratch), str(path.absolute()))
+        if REFUSAL in facts:
+            raise ConversionError(str(path), facts[REFUSAL])
         try:
             tensors = load_file(Path(scratch) / _TENSORS)
         except (SafetensorError, OSError) as error:
             raise ConversionError(str(path), f"its tensors cannot be kept ({error})") from error
     return Checkpoint(path, checksum, tensors, facts["config"], tuple(facts["beside"]))
-
-
-def _run_child(path: Path, scratch: Path) -> None:
-    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "TMPDIR") if name in os.environ}
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, str(path.absolute()), str(scratch)],
-        env={**kept, "PYTHONPATH": str(Path(__file__).parents[2]), "CUDA_VISIBLE_DEVICES": ""},
-        cwd=scratch,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode != 0 or not (scratch / _FACTS).is_file():
-        last = (done.stderr.strip() or "no word").splitlines()[-1]
-        raise ConversionError(str(path), f"reading it ended with status {done.returncode} ({last})")
 
 
 def refuse_event(event: str, _: object) -> None:
@@ -107,13 +89,15 @@ def refuse_event(event: str, _: object) -> None:
 def keep_tensors(path: Path, scratch: Path) -> None:
     """What the child does: read a file, check it, and write its tensors, or why it is refused, into a folder."""
     try:
-        tensors, config, beside = _contents(_load(path))
+        # Files of PyTorch before 1.6 are no zip archives and cannot be mapped.
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        tensors, config, beside = _contents(content)
         _check_size(path, tensors)
         save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, scratch / _TENSORS)
         facts: dict[str, Any] = {"config": config, "beside": beside}
     except Exception as error:  # damaged files fail in every way there is, and the reason is all that is wanted
-        facts = {"refusal": _reason(error)}
-    (scratch / _FACTS).write_text(json.dumps(facts))
+        facts = {REFUSAL: _reason(error)}
+    (scratch / FACTS).write_text(json.dumps(facts))
 
 
 def _check_size(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -121,11 +105,6 @@ def _check_size(path: Path, tensors: Mapping[str, Tensor]) -> None:
     claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if claimed > _LARGEST_GROWTH * path.stat().st_size:
         raise ValueError(f"its tensors claim {claimed:,} bytes, which is more than the file can hold")
-
-
-def _load(path: Path) -> Any:
-    # Files of PyTorch before 1.6 are no zip archives and cannot be mapped.
-    return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
 
 def _contents(content: Any) -> tuple[dict[str, Tensor], dict[str, Any], list[str]]:
@@ -136,7 +115,8 @@ def _contents(content: Any) -> tuple[dict[str, Tensor], dict[str, Any], list[str
     config = content.get(_CONFIG) if wrapper else None
     beside = sorted(str(name) for name in content if name not in (wrapper, _CONFIG)) if wrapper else []
     tensors = _plain_names(content[wrapper] if wrapper else content)
-    return tensors, _plain_values(config if isinstance(config, Mapping) else {}), beside
+    named = config.items() if isinstance(config, Mapping) else ()
+    return tensors, {str(name): own for name, own in named if isinstance(own, str | int | float | bool)}, beside
 
 
 def _plain_names(state: Mapping[Any, Any]) -> dict[str, Tensor]:
@@ -153,10 +133,6 @@ def _plain_names(state: Mapping[Any, Any]) -> dict[str, Tensor]:
     return dict(zip(names, state.values(), strict=True))
 
 
-def _plain_values(config: Mapping[Any, Any]) -> dict[str, Any]:
-    return {str(name): value for name, value in config.items() if isinstance(value, str | int | float | bool)}
-
-
 _GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 
 
@@ -166,10 +142,10 @@ def _reason(error: Exception) -> str:
         return f"it is a pickle that asks for {found[1]}, which is no tensor; loading that could run code"
     if isinstance(error, pickle.UnpicklingError):
         return "PyTorch cannot read it (it is no pickle of tensors alone)"
-    first = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    first = first_line(error)[:300]
     return first if isinstance(error, ValueError | PermissionError) else f"PyTorch cannot read it ({first})"
 
 
 if __name__ == "__main__":
     sys.addaudithook(refuse_event)
-    keep_tensors(Path(sys.argv[1]), Path(sys.argv[2]))
+    keep_tensors(Path(sys.argv[2]), Path(sys.argv[1]))

@@ -8,33 +8,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import isqrt
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from workloads.data import barcode
 from workloads.errors import ConversionError, WeightsError
+from workloads.models.bert import FIELDS
 from workloads.models.conversion_names import TOWER_NAMES, Renamed
 from workloads.recipes import with_recipe
-from workloads.spec import DnaTower, ExperimentSpec, ImageTower, Modality, TextTower
+from workloads.spec import WITHOUT_HEAD, DnaPooling, DnaTower, ExperimentSpec, ImageTower, Modality, TextTower
 
 HEAD_WIDTH = 64
 AUTHORS_BATCH = 2000
 _PATCH = 16
 _ARCHITECTURES = {(768, 12): "vit_base_patch16_224", (1024, 24): "vit_large_patch16_224"}
 """By width and depth; other sizes are stated as differences from the first."""
-
-
-@dataclass(frozen=True, slots=True)
-class BertShape:
-    """What the tensors of a BERT say of its sizes."""
-
-    vocabulary_size: int
-    width: int
-    depth: int
-    num_heads: int
-    hidden_width: int
-    num_positions: int
-    num_token_types: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +55,8 @@ class Reader:
             WeightsError: heads of 64 do not fill it.
         """
         if width < HEAD_WIDTH or width % HEAD_WIDTH:
-            raise WeightsError(
-                self.tower, str(self.path), f"its width is {width}, which no number of heads of {HEAD_WIDTH} fills"
-            )
+            reason = f"its width is {width}, which no number of heads of {HEAD_WIDTH} fills"
+            raise WeightsError(self.tower, str(self.path), reason)
         return width // HEAD_WIDTH
 
     def depth(self, prefix: str) -> int:
@@ -77,19 +65,19 @@ class Reader:
         return len(numbers)
 
 
-def bert_shape(reader: Reader, prefix: str) -> BertShape:
-    """Sizes of the BERT whose names start with a prefix."""
-    embeddings = f"{prefix}embeddings."
+def bert_sizes(reader: Reader, prefix: str) -> dict[str, int]:
+    """Sizes of the BERT whose names start with a prefix, as transformers calls them."""
+    embeddings, blocks = f"{prefix}embeddings.", f"{prefix}encoder.layer."
     vocabulary_size, width = reader.shape(f"{embeddings}word_embeddings.weight", 2)
-    return BertShape(
-        vocabulary_size=vocabulary_size,
-        width=width,
-        depth=reader.depth(f"{prefix}encoder.layer."),
-        num_heads=reader.num_heads(width),
-        hidden_width=reader.shape(f"{prefix}encoder.layer.0.intermediate.dense.weight", 2)[0],
-        num_positions=reader.shape(f"{embeddings}position_embeddings.weight", 2)[0],
-        num_token_types=reader.shape(f"{embeddings}token_type_embeddings.weight", 2)[0],
-    )
+    return {
+        "vocab_size": vocabulary_size,
+        "hidden_size": width,
+        "num_hidden_layers": reader.depth(blocks),
+        "num_attention_heads": reader.num_heads(width),
+        "intermediate_size": reader.shape(f"{blocks}0.intermediate.dense.weight", 2)[0],
+        "max_position_embeddings": reader.shape(f"{embeddings}position_embeddings.weight", 2)[0],
+        "type_vocab_size": reader.shape(f"{embeddings}token_type_embeddings.weight", 2)[0],
+    }
 
 
 def image_tower(reader: Reader, prefix: str) -> ImageTower:
@@ -110,23 +98,16 @@ def image_tower(reader: Reader, prefix: str) -> ImageTower:
     return replace(tower, width=width, depth=depth, num_heads=num_heads)
 
 
-def _dna_tower(reader: Reader) -> DnaTower:
-    shape = bert_shape(reader, "trunk.")
-    if shape.vocabulary_size != barcode.VOCABULARY_SIZE:
-        raise WeightsError(
-            reader.tower,
-            str(reader.path),
-            f"its vocabulary has {shape.vocabulary_size} tokens, 5-mers have {barcode.VOCABULARY_SIZE}",
-        )
-    return DnaTower(width=shape.width, depth=shape.depth, num_heads=shape.num_heads, hidden_width=shape.hidden_width)
+def _tower_sizes(reader: Reader, vocabulary_size: int | None = None) -> dict[str, Any]:
+    """What a tower's spec says of its BERT."""
+    sizes = bert_sizes(reader, "trunk.")
+    if vocabulary_size not in (None, sizes["vocab_size"]):
+        reason = f"its vocabulary has {sizes['vocab_size']} tokens, 5-mers have {vocabulary_size}"
+        raise WeightsError(reader.tower, str(reader.path), reason)
+    return {ours: sizes[theirs] for theirs, (ours, _) in FIELDS.items()}
 
 
-def _text_tower(reader: Reader) -> TextTower:
-    shape = bert_shape(reader, "trunk.")
-    return TextTower(width=shape.width, depth=shape.depth, num_heads=shape.num_heads, hidden_width=shape.hidden_width)
-
-
-def spec_of(path: Path, model: Renamed, dataset: str, epochs: int) -> ExperimentSpec:
+def spec_of(path: Path, model: Renamed, dataset: str, epochs: int, pooling: DnaPooling) -> ExperimentSpec:
     """The experiment that a converted model stands for, by the recipe of the authors' code.
 
     Args:
@@ -134,6 +115,7 @@ def spec_of(path: Path, model: Renamed, dataset: str, epochs: int) -> Experiment
         model: under our names.
         dataset: what it was trained on.
         epochs: for how long.
+        pooling: of DNA; without meaning where there is no such tower.
 
     Raises:
         WeightsError: fewer than two towers, or shapes that fit no tower of ours.
@@ -148,18 +130,25 @@ def spec_of(path: Path, model: Renamed, dataset: str, epochs: int) -> Experiment
         data_fingerprint="converted",
         modalities=model.modalities,
         image=image_tower(reader["image"], "trunk.") if "image" in reader else ImageTower(),
-        dna=_dna_tower(reader["dna"]) if "dna" in reader else DnaTower(),
-        text=_text_tower(reader["text"]) if "text" in reader else TextTower(),
-        embedding_size=_embedding_size(reader),
+        dna=DnaTower(**_tower_sizes(reader["dna"], barcode.VOCABULARY_SIZE)) if "dna" in reader else DnaTower(),
+        text=TextTower(**_tower_sizes(reader["text"])) if "text" in reader else TextTower(),
+        embedding_size=_embedding_size(reader, pooling),
         batch_size=AUTHORS_BATCH,
         epochs=epochs,
     )
     spec = with_recipe(spec, "authors")
-    return replace(spec, image=replace(spec.image, fine_tuning="full"))  # the adapters are merged
+    dna = replace(spec.dna, pooling=pooling) if "dna" in reader else spec.dna
+    return replace(spec, dna=dna, image=replace(spec.image, fine_tuning="full"))  # the adapters are merged
 
 
-def _embedding_size(readers: Mapping[Modality, Reader]) -> int:
-    sizes = {reader.tower: reader.shape("head.weight", 2)[0] for reader in readers.values()}
+def _embedding_size(readers: Mapping[Modality, Reader], pooling: DnaPooling) -> int:
+    """What the heads give; of a DNA tower without one the width of its states."""
+    sizes = {
+        reader.tower: reader.shape("trunk.embeddings.word_embeddings.weight", 2)[1]
+        if modality == "dna" and pooling in WITHOUT_HEAD
+        else reader.shape("head.weight", 2)[0]
+        for modality, reader in readers.items()
+    }
     if len(set(sizes.values())) > 1:
         path = next(iter(readers.values())).path
         raise ConversionError(str(path), f"its towers do not share a space: {sizes}")

@@ -2,15 +2,12 @@
 
 from torch import nn
 
-from workloads.errors import WeightsError
 from workloads.models.barcode_cnn import build_barcode_cnn
 from workloads.models.barcodebert import build_barcodebert
 from workloads.models.dnabert2 import build_dnabert2
-from workloads.models.feature_tower import FeatureTower
-from workloads.models.weights import fill_from_run, is_run
+from workloads.models.feature_tower import build_feature_tower
 from workloads.spec import DnaTower
 
-_TOWER = "DNA"
 _OVER_BARCODES = {"barcodebert": build_barcodebert, "dnabert2": build_dnabert2, "cnn": build_barcode_cnn}
 
 
@@ -30,11 +27,4 @@ def build_dna_tower(
     """
     if spec.kind != "features":
         return _OVER_BARCODES[spec.kind](spec, embedding_size, pretrained)
-    if feature_size is None:
-        raise WeightsError(_TOWER, "features", "the data set holds barcodes, not DNA features")
-    tower = FeatureTower(feature_size, embedding_size, spec.width, spec.depth, spec.dropout)
-    if pretrained and spec.weights is not None:
-        if not is_run(spec.weights):
-            raise WeightsError(_TOWER, spec.weights, "an MLP over features takes only the folder of a finished run")
-        fill_from_run(_TOWER, spec.weights, tower, "dna")
-    return tower
+    return build_feature_tower(spec, feature_size, embedding_size, pretrained)

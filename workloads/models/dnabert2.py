@@ -11,6 +11,7 @@ setting took their maximum instead.)
 import math
 import re
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +19,9 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from workloads.errors import WeightsError
-from workloads.models.bert import masked_mean, published_config
-from workloads.models.weights import fill, fill_from_run, is_run, load_tensors, published_file
+from workloads.errors import SpecError, WeightsError
+from workloads.models.bert import HEADS, masked_mean, published_config
+from workloads.models.weights import begin, fill, is_run, load_tensors, published_file
 from workloads.spec import DnaTower
 
 PUBLISHED_WEIGHTS = "zhihan1996/DNABERT-2-117M"
@@ -66,6 +67,8 @@ class MosaicBert(nn.Module):
 
     def __init__(self, spec: DnaTower) -> None:
         super().__init__()
+        if spec.width % spec.num_heads:
+            raise SpecError(f"a transformer of width {spec.width} cannot have {spec.num_heads} heads")
         self.tokens = nn.Embedding(VOCABULARY_SIZE, spec.width)
         # BERT's two kinds of segments, of which a barcode has the first; kept whole to keep the published shape.
         self.segments = nn.Embedding(2, spec.width)
@@ -172,29 +175,23 @@ def build_dnabert2(spec: DnaTower, embedding_size: int, pretrained: bool = True)
         WeightsError: the weights cannot be had or do not fit.
     """
     tower = DnaBert2(spec, embedding_size)
-    if pretrained and spec.weights is not None:
-        if is_run(spec.weights):
-            fill_from_run(_TOWER, spec.weights, tower, "dna")
-        else:
-            _fill_published(tower.trunk, spec)
+    begin(_TOWER, spec.weights if pretrained else None, tower, "dna", partial(_fill_published, tower.trunk, spec))
     return tower
 
 
-def _fill_published(trunk: MosaicBert, spec: DnaTower) -> None:
-    weights = str(spec.weights)
-    expected = {
-        "vocab_size": VOCABULARY_SIZE,
-        "hidden_size": spec.width,
-        "num_hidden_layers": spec.depth,
-        "num_attention_heads": spec.num_heads,
-        "intermediate_size": spec.hidden_width,
-        "type_vocab_size": 2,
-        "layer_norm_eps": _EPSILON,
-        "hidden_act": "gelu",
-    }
-    published_config(_TOWER, weights, expected)
+_EXPECTED: Mapping[str, object] = {
+    "vocab_size": VOCABULARY_SIZE,
+    "type_vocab_size": 2,
+    "layer_norm_eps": _EPSILON,
+    "hidden_act": "gelu",
+}
+
+
+def _fill_published(trunk: MosaicBert, spec: DnaTower, weights: str) -> None:
+    published_config(_TOWER, weights, spec, _EXPECTED)
     path = published_file(_TOWER, weights, "model.safetensors", "pytorch_model.bin")
-    fill(_TOWER, weights, trunk, _renamed(load_tensors(_TOWER, path)), ignored=_HEADS)
+    tensors = {_our_name(name): tensor for name, tensor in load_tensors(_TOWER, path).items()}
+    fill(_TOWER, weights, trunk, tensors, ignored=HEADS)
 
 
 _EMBEDDINGS = {
@@ -212,28 +209,11 @@ _LAYERS = {
     "mlp.layernorm": "output_norm",
 }
 _PLACE = re.compile(r"encoder\.layer\.(?P<block>\d+)\.(?P<layer>.+)\.(?P<kind>weight|bias)")
-_HEADS = (
-    "cls.predictions.bias",
-    "cls.predictions.decoder.weight",
-    "cls.predictions.decoder.bias",
-    "cls.predictions.transform.dense.weight",
-    "cls.predictions.transform.dense.bias",
-    "cls.predictions.transform.LayerNorm.weight",
-    "cls.predictions.transform.LayerNorm.bias",
-    "pooler.dense.weight",
-    "pooler.dense.bias",
-    "classifier.weight",
-    "classifier.bias",
-)
-"""What files of this family hold beside the transformer."""
-
-
-def _renamed(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Published tensors under our names; names that are not known stay, so that they can be reported."""
-    return {_our_name(name.removeprefix("bert.")): tensor for name, tensor in published.items()}
 
 
 def _our_name(name: str) -> str:
+    """Our name of a published tensor; one that is not known stays, so that it can be reported."""
+    name = name.removeprefix("bert.")
     found = _PLACE.fullmatch(name)
     if found is None or found["layer"] not in _LAYERS:
         return _EMBEDDINGS.get(name, name)
@@ -258,13 +238,10 @@ def dnabert2_tokenizer(weights: str | None = None) -> Tokenizer:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more precise
         raise WeightsError(_TOWER, source, f"its tokenizer.json cannot be read ({error})") from error
-    if tokenizer.get_vocab_size() != VOCABULARY_SIZE or tokenizer.token_to_id("[PAD]") != PAD_ID:
-        raise WeightsError(
-            _TOWER,
-            source,
-            f"its tokeniser has {tokenizer.get_vocab_size()} tokens and pads with "
-            f"{tokenizer.token_to_id('[PAD]')}, not {VOCABULARY_SIZE} and {PAD_ID}",
-        )
+    size, pad_id = tokenizer.get_vocab_size(), tokenizer.token_to_id("[PAD]")
+    if (size, pad_id) != (VOCABULARY_SIZE, PAD_ID):
+        reason = f"its tokeniser has {size} tokens and pads with {pad_id}, not {VOCABULARY_SIZE} and {PAD_ID}"
+        raise WeightsError(_TOWER, source, reason)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     return tokenizer

@@ -2,7 +2,12 @@
 
 from torch import Tensor, nn
 
-from workloads.errors import SpecError
+from workloads.errors import SpecError, WeightsError
+from workloads.models.weights import begin
+from workloads.spec import DnaTower, ImageTower
+
+WIDTH, DEPTH = 512, 3
+"""Where the spec leaves them open, as in the authors' code."""
 
 
 class FeatureTower(nn.Module):
@@ -35,3 +40,28 @@ class FeatureTower(nn.Module):
         """Embed features, (batch, feature) to (batch, embedding), not normalised."""
         embedded: Tensor = self.head(self.trunk(features))
         return embedded
+
+
+def build_feature_tower(
+    spec: ImageTower | DnaTower, feature_size: int | None, embedding_size: int, pretrained: bool = True
+) -> FeatureTower:
+    """The tower over features of a spec.
+
+    Args:
+        spec: the tower.
+        feature_size: length of the data set's features, None where it has none.
+        embedding_size: size of the shared space.
+        pretrained: whether the spec's weights are put in; without them the shapes are the same.
+
+    Raises:
+        WeightsError: the data set has no features, or the weights are not those of a finished run or do not fit.
+    """
+    of_images = isinstance(spec, ImageTower)
+    tower, modality, instead = ("image", "image", "pixels") if of_images else ("DNA", "dna", "barcodes")
+    if feature_size is None:
+        raise WeightsError(tower, "features", f"the data set holds {instead}, not {tower} features")
+    width, depth = (WIDTH if spec.width is None else spec.width), (DEPTH if spec.depth is None else spec.depth)
+    module = FeatureTower(feature_size, embedding_size, width, depth, spec.dropout)
+    nowhere = "a tower over features begins from scratch or from a finished run"
+    begin(tower, spec.weights if pretrained else None, module, modality, nowhere)
+    return module

@@ -10,15 +10,12 @@ from torch import Tensor, nn
 
 from workloads.errors import SpecError, WeightsError
 from workloads.models.attention import plain_is_faster, without_fused_kernels
-from workloads.models.feature_tower import FeatureTower
+from workloads.models.feature_tower import build_feature_tower
 from workloads.models.openclip_towers import openclip_image_tower
 from workloads.models.pixel_values import PixelValues
 from workloads.models.torchvision_ops import declare_missing_operators
 from workloads.models.weights import fill, fill_from_run, is_run, load_tensors, published_file
 from workloads.spec import ImageTower
-
-FEATURE_WIDTH, FEATURE_DEPTH = 512, 3
-"""Of the MLP over features where the spec leaves them open, as in the authors' code."""
 
 TIMM = "timm"
 """What a spec calls timm's own published weights."""
@@ -33,7 +30,7 @@ class TimmTower(nn.Module):
 
     def __init__(self, spec: ImageTower, embedding_size: int, file: Path | None) -> None:
         super().__init__()
-        trunk = _timm_model(spec, file)
+        trunk = timm_model(spec, file)
         self.trunk: nn.Module = trunk
         if plain_is_faster():
             without_fused_kernels(trunk)
@@ -42,7 +39,9 @@ class TimmTower(nn.Module):
         # Convolutions run fastest on interleaved colours; a vision transformer has only one, in front.
         self._layout = torch.contiguous_format if _fixed_size(config) else torch.channels_last
         if spec.head == "new":
-            self.head: nn.Module = nn.Linear(_num_outputs(trunk), embedding_size)
+            # Without its classifier many a network gives more numbers than its last feature map has.
+            num_outputs = int(getattr(trunk, "head_hidden_size", trunk.num_features))
+            self.head: nn.Module = nn.Linear(num_outputs, embedding_size)
         elif trunk.num_classes == embedding_size:
             self.head = nn.Identity()
         else:
@@ -65,11 +64,6 @@ class TimmTower(nn.Module):
         return embedded
 
 
-def _num_outputs(trunk: Any) -> int:
-    """Numbers that a timm model gives without its classifier: of many networks more than their last feature map has."""
-    return int(getattr(trunk, "head_hidden_size", trunk.num_features))
-
-
 def build_image_tower(
     spec: ImageTower, feature_size: int | None, embedding_size: int, pretrained: bool = True
 ) -> nn.Module:
@@ -88,22 +82,8 @@ def build_image_tower(
     if spec.kind == "openclip":
         return openclip_image_tower(spec, embedding_size, pretrained)
     if spec.kind == "features":
-        return _feature_tower(spec, feature_size, embedding_size, pretrained)
+        return build_feature_tower(spec, feature_size, embedding_size, pretrained)
     return _timm_tower(spec, embedding_size, pretrained)
-
-
-def _feature_tower(spec: ImageTower, feature_size: int | None, embedding_size: int, pretrained: bool) -> nn.Module:
-    if feature_size is None:
-        raise WeightsError("image", "features", "the data set holds pixels, not image features")
-    width, depth = spec.width or FEATURE_WIDTH, spec.depth or FEATURE_DEPTH
-    tower = FeatureTower(feature_size, embedding_size, width, depth, spec.dropout)
-    if pretrained and spec.weights is not None:
-        if not is_run(spec.weights):
-            raise WeightsError(
-                "image", spec.weights, "a tower over features begins from scratch or from a finished run"
-            )
-        fill_from_run("image", spec.weights, tower, "image")
-    return tower
 
 
 def _timm_tower(spec: ImageTower, embedding_size: int, pretrained: bool) -> nn.Module:
@@ -121,7 +101,7 @@ def _timm_tower(spec: ImageTower, embedding_size: int, pretrained: bool) -> nn.M
     return tower
 
 
-def _timm_model(spec: ImageTower, file: Path | None) -> Any:
+def timm_model(spec: ImageTower, file: Path | None) -> Any:
     """The model in the spec's sizes, filled with timm's own published weights where their file is given."""
     declare_missing_operators()
     import timm

@@ -100,11 +100,10 @@ def add_lora(trunk: nn.Module, lora: Lora) -> None:
     declare_missing_operators()
     from peft import LoraConfig, inject_adapter_in_model
 
-    blocks = _attention_modules(trunk)
+    blocks = [name for name, module in trunk.named_modules() if _attends(module)]  # in the order they run
     if not blocks:
-        raise SpecError(
-            f"a {type(trunk).__name__} has no attention layers to adapt; choose fine-tuning 'full' or 'frozen'"
-        )
+        kind = type(trunk).__name__
+        raise SpecError(f"a {kind} has no attention layers to adapt; choose fine-tuning 'full' or 'frozen'")
     chosen = range(len(blocks)) if lora.layers is None else lora.layers
     if absent := [layer for layer in chosen if not 0 <= layer < len(blocks)]:
         raise SpecError(f"there is no block {absent[0]} to adapt; they are numbered 0 to {len(blocks) - 1}")
@@ -118,11 +117,6 @@ def add_lora(trunk: nn.Module, lora: Lora) -> None:
         target_modules="|".join(re.escape(name) for name in adapted),
     )
     inject_adapter_in_model(config, trunk)
-
-
-def _attention_modules(trunk: nn.Module) -> list[str]:
-    """Names of the modules that attend, in the order of their blocks."""
-    return [name for name, module in trunk.named_modules() if _attends(module)]
 
 
 def _attends(module: nn.Module) -> bool:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from workloads.errors import SpecError, WeightsError
 from workloads.models.torchvision_ops import declare_missing_operators
-from workloads.models.weights import published_file
+from workloads.models.weights import published_json
 from workloads.spec import ImageTower, TextTower, spec_from_dict
 
 Part = Literal["visual", "text"]
@@ -44,7 +44,7 @@ def image_plan(spec: ImageTower) -> Plan:
     Raises:
         SpecError: there is no such architecture, or it does not take the sizes of the spec.
     """
-    plan = published_plan(spec.architecture, spec.weights, "visual")
+    plan = plan_of(*published_config(spec.architecture, spec.weights), "visual")
     width = spec.width or plan.sizes.get("width")
     overrides = {
         "image_size": spec.image_size,
@@ -68,7 +68,7 @@ def text_plan(spec: TextTower) -> Plan:
     Raises:
         SpecError: as for the image tower.
     """
-    plan = published_plan(spec.architecture, spec.weights, "text")
+    plan = plan_of(*published_config(spec.architecture, spec.weights), "text")
     if plan.sizes.get("hf_model_name") or plan.sizes.get("hf_tokenizer_name"):
         raise SpecError(f"OpenCLIP's {spec.architecture} has another text tower than CLIP's; only CLIP's is known here")
     if spec.width % spec.num_heads:
@@ -78,16 +78,6 @@ def text_plan(spec: TextTower) -> Plan:
     exact = ratio if int(spec.width * ratio) == spec.hidden_width else (spec.hidden_width + 0.5) / spec.width
     sizes = {"width": spec.width, "layers": spec.depth, "heads": spec.num_heads, "mlp_ratio": exact}
     return replace(plan, sizes={**plan.sizes, **sizes})
-
-
-def published_plan(architecture: str, weights: str | None, part: Part) -> Plan:
-    """The architecture as OpenCLIP has it, with what it knows of the weights where they are one of its tags.
-
-    Raises:
-        SpecError: there is no such architecture.
-    """
-    config, tag = published_config(architecture, weights)
-    return _plan_of(config, tag, part)
 
 
 def published_config(architecture: str, weights: str | None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -107,7 +97,12 @@ def published_config(architecture: str, weights: str | None) -> tuple[dict[str, 
     return config, tag
 
 
-def _plan_of(config: Mapping[str, Any], preprocessing: Mapping[str, Any], part: Part) -> Plan:
+def plan_of(config: Mapping[str, Any], preprocessing: Mapping[str, Any], part: Part) -> Plan:
+    """One tower of a configuration, and of what is known of its pixels.
+
+    Raises:
+        SpecError: it is of a captioning model.
+    """
     if "multimodal_cfg" in config:
         raise SpecError("OpenCLIP's captioning models are not known here; choose a plain CLIP")
     return Plan(
@@ -126,27 +121,11 @@ def plan_of_folder(tower: str, weights: str, part: Part) -> Plan:
     Raises:
         WeightsError: it cannot be had or read.
     """
-    content = folder_config(tower, weights)
+    content = published_json(tower, weights, CONFIG)
     try:
-        return _plan_of(content["model_cfg"], content.get("preprocess_cfg") or {}, part)
+        return plan_of(content["model_cfg"], content.get("preprocess_cfg") or {}, part)
     except (KeyError, TypeError, AttributeError) as error:
         raise WeightsError(tower, weights, f"its {CONFIG} cannot be read ({error})") from error
-
-
-def folder_config(tower: str, weights: str) -> dict[str, Any]:
-    """The configuration beside published weights, with `model_cfg` and, in most, `preprocess_cfg`.
-
-    Raises:
-        WeightsError: it cannot be had or read.
-    """
-    file = published_file(tower, weights, CONFIG)
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise WeightsError(tower, weights, f"its {CONFIG} cannot be read ({error})") from error
-    if not isinstance(content, dict):
-        raise WeightsError(tower, weights, f"its {CONFIG} cannot be read (it is no object)")
-    return content
 
 
 def plan_of_run(tower: str, weights: str) -> Plan:
@@ -185,9 +164,8 @@ def refuse_difference(tower: str, weights: str, ours: Plan, theirs: Plan, pixels
     for name, value in wanted.items():
         if found[name] != value:
             hint = "; the architecture's name ends in -quickgelu where it is meant" if name == "quick_gelu" else ""
-            raise WeightsError(
-                tower, weights, f"it was made with {name} = {found[name]}, the spec describes {value}{hint}"
-            )
+            reason = f"it was made with {name} = {found[name]}, the spec describes {value}{hint}"
+            raise WeightsError(tower, weights, reason)
 
 
 def _described(plan: Plan, pixels: bool) -> dict[str, Any]:
@@ -203,12 +181,8 @@ def _described(plan: Plan, pixels: bool) -> dict[str, Any]:
         sizes.pop(fetched, None)
     described = {**sizes, "embed_dim": plan.embedding_size, "quick_gelu": plan.quick_gelu}
     if pixels:
-        described |= {"mean": _rounded(plan.mean), "std": _rounded(plan.std)}
+        described |= {name: tuple(round(value, 6) for value in getattr(plan, name)) for name in ("mean", "std")}
     return described
-
-
-def _rounded(values: Sequence[float]) -> tuple[float, ...]:
-    return tuple(round(value, 6) for value in values)
 
 
 def open_clip_library() -> Any:

@@ -17,9 +17,10 @@ from workloads.models.openclip_plan import (
     Plan,
     image_plan,
     open_clip_library,
+    plan_of,
     plan_of_folder,
     plan_of_run,
-    published_plan,
+    published_config,
     refuse_difference,
     text_plan,
 )
@@ -28,44 +29,32 @@ from workloads.models.weights import HUB_PREFIX, fill, fill_from_run, is_run, lo
 from workloads.spec import ImageTower, TextTower
 
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-_TEMPERATURE = ("logit_scale", "logit_bias")
-"""Tensors of a whole model that belong to neither tower."""
+TEMPERATURE = ("logit_scale", "logit_bias")
+"""Tensors of a whole model that belong to neither tower; some files keep them in another shape."""
 
 _TINY_IMAGE = {"width": 8, "head_width": 8, "layers": 1, "patch_size": 1, "image_size": 1}
 _TINY_TEXT = {"width": 8, "heads": 1, "layers": 1, "vocab_size": 1, "context_length": 1}
 """Stand in for the other tower, so that hundreds of millions of weights are not drawn for nothing."""
 
 
-class OpenClipImageTower(nn.Module):
-    """CLIP's vision transformer with its projection, and a head where the shared space is of another size."""
+class OpenClipTower(nn.Module):
+    """CLIP's vision transformer, or its causal text transformer, which is read at the end of the text.
 
-    def __init__(self, spec: ImageTower, plan: Plan, embedding_size: int) -> None:
-        super().__init__()
-        self.trunk = _network(plan)
-        self.pixels = PixelValues(spec.pixel_values, plan.mean, plan.std)
-        self.head = _head(plan, embedding_size)
-
-    def forward(self, image: Tensor) -> Tensor:
-        """Embed uint8 pixels, (batch, 3, side, side) to (batch, embedding), not normalised."""
-        embedded: Tensor = self.head(self.trunk(self.pixels(image)))
-        return embedded
-
-
-class OpenClipTextTower(nn.Module):
-    """CLIP's causal text transformer, read at the end of the text, and a head as for images.
-
-    Frozen means all of it. The authors' code freezes only `transformer.*`, so that in the frozen rows of their Table 12
-    the token and position embeddings, the last norm and the projection still learn.
+    Behind its projection stands a head where the shared space is of another size. Frozen means all of it. The authors'
+    code freezes only `transformer.*`, so that in the frozen rows of their Table 12 the token and position embeddings,
+    the last norm and the projection of the text tower still learn.
     """
 
-    def __init__(self, plan: Plan, embedding_size: int) -> None:
+    def __init__(self, plan: Plan, embedding_size: int, pixels: nn.Module) -> None:
         super().__init__()
         self.trunk = _network(plan)
-        self.head = _head(plan, embedding_size)
+        self.pixels = pixels
+        fits = embedding_size == plan.embedding_size
+        self.head = nn.Identity() if fits else nn.Linear(plan.embedding_size, embedding_size)
 
-    def forward(self, ids: Tensor) -> Tensor:
-        """Embed token ids, (batch, 77) to (batch, embedding), not normalised."""
-        embedded: Tensor = self.head(self.trunk(ids))
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Embed uint8 pixels, (batch, 3, side, side), or token ids, (batch, 77): (batch, embedding), not normalised."""
+        embedded: Tensor = self.head(self.trunk(self.pixels(inputs)))
         return embedded
 
 
@@ -101,7 +90,7 @@ def openclip_image_tower(spec: ImageTower, embedding_size: int, pretrained: bool
         WeightsError: the weights cannot be had, or are of a model that the spec does not describe.
     """
     plan = image_plan(spec)
-    tower = OpenClipImageTower(spec, plan, embedding_size)
+    tower = OpenClipTower(plan, embedding_size, PixelValues(spec.pixel_values, plan.mean, plan.std))
     if pretrained and spec.weights is not None:
         _load("image", spec.architecture, spec.weights, plan, tower, pixels=spec.pixel_values == "normalised")
     return tower
@@ -121,7 +110,7 @@ def openclip_text_tower(spec: TextTower, embedding_size: int, pretrained: bool =
         WeightsError: as for the image tower.
     """
     plan = text_plan(spec)
-    tower = OpenClipTextTower(plan, embedding_size)
+    tower = OpenClipTower(plan, embedding_size, nn.Identity())
     if pretrained and spec.weights is not None:
         _load("text", spec.architecture, spec.weights, plan, tower, pixels=False)
     return tower
@@ -135,20 +124,17 @@ def _load(tower: str, architecture: str, weights: str, plan: Plan, module: nn.Mo
         fill_from_run(tower, weights, module, tower)
         return
     if open_clip.is_pretrained_cfg(architecture, weights):
-        theirs = published_plan(architecture, weights, plan.part)
-        file = file_of_tag(tower, weights, open_clip.get_pretrained_cfg(architecture, weights))
+        config, tag = published_config(architecture, weights)
+        theirs, file = plan_of(config, tag, plan.part), file_of_tag(tower, weights, tag)
     elif weights.startswith(HUB_PREFIX) or Path(weights).is_dir():
-        theirs = plan_of_folder(tower, weights, plan.part)
-        file = published_file(tower, weights, *WEIGHTS)
+        theirs, file = plan_of_folder(tower, weights, plan.part), published_file(tower, weights, *WEIGHTS)
     else:
         known = ", ".join(open_clip.list_pretrained_tags_by_model(architecture)) or "none"
-        raise WeightsError(
-            tower, weights, f"it is no local folder, no {HUB_PREFIX}owner/name, and no tag of {architecture} ({known})"
-        )
+        reason = f"it is no local folder, no {HUB_PREFIX}owner/name, and no tag of {architecture} ({known})"
+        raise WeightsError(tower, weights, reason)
     refuse_difference(tower, weights, plan, theirs, pixels)
     tensors = _tensors_of(tower, weights, load_tensors(tower, file), plan.part)
-    trunk: nn.Module = module.get_submodule("trunk")
-    fill(tower, weights, trunk, tensors)
+    fill(tower, weights, module.get_submodule("trunk"), tensors)
 
 
 def _network(plan: Plan) -> nn.Module:
@@ -163,12 +149,6 @@ def _network(plan: Plan) -> nn.Module:
     return tower
 
 
-def _head(plan: Plan, embedding_size: int) -> nn.Module:
-    if embedding_size == plan.embedding_size:
-        return nn.Identity()
-    return nn.Linear(plan.embedding_size, embedding_size)
-
-
 def file_of_tag(tower: str, weights: str, tag: Mapping[str, Any]) -> Path:
     """OpenCLIP writes the place as owner/name/file, or owner/name/ where the file has the usual name."""
     repository, _, name = str(tag.get("hf_hub", "")).rpartition("/")
@@ -181,7 +161,7 @@ def _tensors_of(tower: str, weights: str, tensors: Mapping[str, Tensor], part: P
     """The tensors of one tower of a whole model, whether its text tower is a module of its own or not."""
     convert = open_clip_library().model.convert_to_custom_text_state_dict
     named: dict[str, Tensor] = convert(dict(tensors))
-    unknown = sorted(name for name in named if not name.startswith(("visual.", "text.")) and name not in _TEMPERATURE)
+    unknown = sorted(name for name in named if not name.startswith(("visual.", "text.")) and name not in TEMPERATURE)
     if unknown:
         raise WeightsError(tower, weights, f"{len(unknown)} tensor(s) are of no tower, {unknown[0]} first")
     return {name.removeprefix(f"{part}."): value for name, value in named.items() if name.startswith(f"{part}.")}

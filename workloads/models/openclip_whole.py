@@ -16,14 +16,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from workloads.errors import WeightsError
-from workloads.models.openclip_plan import CONFIG, folder_config, open_clip_library, published_config
-from workloads.models.openclip_towers import WEIGHTS, file_of_tag
-from workloads.models.weights import HUB_PREFIX, fill, load_tensors, published_file
+from workloads.errors import WeightsError, first_line
+from workloads.models.openclip_plan import CONFIG, open_clip_library, published_config
+from workloads.models.openclip_towers import TEMPERATURE, WEIGHTS, file_of_tag
+from workloads.models.weights import HUB_PREFIX, fill, load_tensors, published_file, published_json
 
 _TOWER = "OpenCLIP"
-_TEMPERATURE = ("logit_scale", "logit_bias")
-"""Of no effect on embeddings of unit length; some files keep them in another shape."""
 _OF_A_TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "tokenizer.model")
 _BUILDING = (TypeError, KeyError, ValueError, AttributeError, AssertionError, RuntimeError, OSError)
 """What OpenCLIP and transformers raise at configurations that they do not know, or cannot fetch."""
@@ -69,19 +67,15 @@ def find_openclip(weights: str) -> PublishedClip:
     Raises:
         WeightsError: it is none of these, or cannot be had.
     """
-    name, _, tag = weights.partition(":")
-    if not weights.startswith(HUB_PREFIX) and not Path(weights).is_dir() and tag:
-        return _of_tag(weights, name, tag)
-    if not weights.startswith(HUB_PREFIX) and not Path(weights).is_dir():
-        raise WeightsError(
-            _TOWER, weights, f"it is no local folder, no {HUB_PREFIX}owner/name, and no NAME:TAG of OpenCLIP's list"
-        )
-    content = folder_config(_TOWER, weights)
+    is_folder = Path(weights).is_dir()
+    if not weights.startswith(HUB_PREFIX) and not is_folder:
+        return _of_tag(weights)
+    content = published_json(_TOWER, weights, CONFIG)
     config = content.get("model_cfg")
     if not isinstance(config, dict):
         raise WeightsError(_TOWER, weights, f"its {CONFIG} has no model_cfg")
     folder = published_file(_TOWER, weights, CONFIG).parent
-    short = Path(weights).resolve().name if Path(weights).is_dir() else weights.rpartition("/")[2]
+    short = Path(weights).resolve().name if is_folder else weights.rpartition("/")[2]
     return PublishedClip(
         weights=weights,
         name="BioCLIP" if short.casefold() == "bioclip" else short,
@@ -101,17 +95,20 @@ def load_openclip(found: PublishedClip, device: torch.device) -> WholeClip:
     open_clip = open_clip_library()
     model = _network(found)
     own = model.state_dict()
-    tensors = _tensors(found, model)
-    tensors = {name: tensor for name, tensor in tensors.items() if name not in _TEMPERATURE}
-    tensors |= {name: own[name] for name in _TEMPERATURE if name in own}
-    fill(_TOWER, found.weights, model, tensors)
+    # Of no effect on embeddings of unit length.
+    temperature = {name: own[name] for name in TEMPERATURE if name in own}
+    fill(_TOWER, found.weights, model, _tensors(found, model) | temperature, ignored=TEMPERATURE)
     transform = open_clip.transform.image_transform_v2(
         open_clip.transform.PreprocessCfg(**found.preprocessing), is_train=False
     )
     return WholeClip(model.to(device).eval(), transform, _tokenizer(found))
 
 
-def _of_tag(weights: str, name: str, tag: str) -> PublishedClip:
+def _of_tag(weights: str) -> PublishedClip:
+    name, _, tag = weights.partition(":")
+    if not tag:
+        reason = f"it is no local folder, no {HUB_PREFIX}owner/name, and no NAME:TAG of OpenCLIP's list"
+        raise WeightsError(_TOWER, weights, reason)
     open_clip = open_clip_library()
     if not open_clip.is_pretrained_cfg(name, tag):
         known = ", ".join(open_clip.list_pretrained_tags_by_model(name)) or "none, or no such model"
@@ -136,7 +133,7 @@ def _preprocessing(weights: str, config: Mapping[str, Any], stated: Mapping[str,
         found = {**merged, "size": size}
         open_clip.transform.image_transform_v2(open_clip.transform.PreprocessCfg(**found), is_train=False)
     except _BUILDING as error:
-        raise WeightsError(_TOWER, weights, f"its preprocessing is not known here ({_first_line(error)})") from error
+        raise WeightsError(_TOWER, weights, f"its preprocessing is not known here ({first_line(error)})") from error
     return found
 
 
@@ -159,7 +156,7 @@ def _network(found: PublishedClip) -> Any:
         config["text_cfg"]["hf_model_pretrained"] = False
         return kind(**config)
     except _BUILDING as error:
-        raise WeightsError(_TOWER, found.weights, f"it cannot be built ({_first_line(error)})") from error
+        raise WeightsError(_TOWER, found.weights, f"it cannot be built ({first_line(error)})") from error
 
 
 def _tensors(found: PublishedClip, model: nn.Module) -> dict[str, Tensor]:
@@ -176,14 +173,10 @@ def _tokenizer(found: PublishedClip) -> Any:
     try:
         tokenizer = open_clip_library().get_tokenizer(found.tokenizer)
     except _BUILDING as error:
-        reason = f"its tokeniser cannot be had ({_first_line(error)}); {remedy}"
+        reason = f"its tokeniser cannot be had ({first_line(error)}); {remedy}"
         raise WeightsError(_TOWER, found.weights, reason) from error
     words = getattr(tokenizer, "tokenizer", None)
     if words is not None and len(words) <= len(set(words.all_special_tokens)):
         # transformers takes a folder without a vocabulary for an empty one, and every word would be unknown.
         raise WeightsError(_TOWER, found.weights, f"its tokeniser has no words; {remedy}")
     return tokenizer
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -11,22 +11,20 @@ The second therefore pads every label to `max_tokens`, however the batch came: t
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workloads.models.bert import BertSizes, build_bert, fill_bert, last_states, masked_mean, published_bert
+from workloads.models.bert import build_bert, fill_bert, last_states, masked_mean
 from workloads.models.openclip_towers import openclip_text_tower
-from workloads.models.weights import fill_from_run, is_run
+from workloads.models.weights import begin
 from workloads.spec import TextTower
-
-_TOWER = "text"
 
 
 class TextBert(nn.Module):
     """Embeds the word-piece ids of labels."""
 
-    def __init__(self, spec: TextTower, sizes: BertSizes, embedding_size: int) -> None:
+    def __init__(self, spec: TextTower, embedding_size: int, vocabulary_size: int, pad_id: int) -> None:
         super().__init__()
-        self.trunk = build_bert(sizes)
+        self.trunk = build_bert(spec, vocabulary_size, pad_id)
         self.head = nn.Linear(spec.width, embedding_size)
-        self.pad_id = sizes.pad_id
+        self.pad_id = pad_id
         self.num_positions = spec.max_tokens if spec.pooling == "mean" else None
 
     def forward(self, ids: Tensor) -> Tensor:
@@ -64,20 +62,10 @@ def build_text_tower(
     """
     if spec.kind == "openclip":
         return openclip_text_tower(spec, embedding_size, pretrained)
-    sizes = BertSizes(
-        vocabulary_size=vocabulary_size,
-        width=spec.width,
-        depth=spec.depth,
-        num_heads=spec.num_heads,
-        hidden_width=spec.hidden_width,
-        dropout=spec.dropout,
-        pad_id=pad_id,
-    )
-    tower = TextBert(spec, sizes, embedding_size)
-    if pretrained and spec.weights is not None:
-        if is_run(spec.weights):
-            fill_from_run(_TOWER, spec.weights, tower, "text")
-        else:
-            tensors = published_bert(_TOWER, spec.weights, sizes, larger_vocabulary=True)
-            fill_bert(_TOWER, spec.weights, tower.trunk, tensors)
+    tower = TextBert(spec, embedding_size, vocabulary_size, pad_id)
+
+    def published(weights: str) -> None:
+        fill_bert("text", weights, tower.trunk, spec, vocabulary_size, larger_vocabulary=True)
+
+    begin("text", spec.weights if pretrained else None, tower, "text", published)
     return tower

@@ -2,6 +2,7 @@
 
     published_file ──▶ load_tensors ──▶ fill            files in a published layout
                        run_tensors  ──▶ fill_from_run   the same tower of a finished run, its adapters merged
+    begin              whichever of the two a spec names
 
 Nothing is silent: a tensor that the tower lacks, or that it needs and does not get, is an error. PyTorch's own files
 are read with `weights_only`, so that no code in them is run.
@@ -10,15 +11,17 @@ are read with `weights_only`, so that no code in them is run.
 import json
 import pickle
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from workloads.errors import WeightsError
+from workloads.errors import WeightsError, first_line
+from workloads.models.fitting import misfit
 from workloads.storage import cache_folder
 
 HUB_PREFIX = "hf-hub:"
@@ -60,7 +63,7 @@ def run_tensors(tower: str, weights: str, modality: str) -> dict[str, Tensor]:
     try:
         return fuse_split_layers(merge_adapters(own, scale))
     except (KeyError, RuntimeError) as error:
-        raise WeightsError(tower, weights, f"the run's adapters cannot be merged ({_first_line(error)})") from error
+        raise WeightsError(tower, weights, f"the run's adapters cannot be merged ({first_line(error)})") from error
 
 
 def _adapter_scale(tower: str, weights: str, modality: str) -> float:
@@ -70,7 +73,7 @@ def _adapter_scale(tower: str, weights: str, modality: str) -> float:
         lora = json.loads((Path(weights) / _SPEC).read_text())[modality]["lora"]
         scale = float(lora["alpha"]) / float(lora["rank"])
     except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise WeightsError(tower, weights, f"its {_STATUS} or {_SPEC} cannot be read ({_first_line(error)})") from error
+        raise WeightsError(tower, weights, f"its {_STATUS} or {_SPEC} cannot be read ({first_line(error)})") from error
     if state != "finished":
         raise WeightsError(tower, weights, f"the run is not finished but '{state}'")
     return scale
@@ -143,14 +146,7 @@ def published_file(tower: str, weights: str, *names: str) -> Path:
 
 
 def _from_hub(tower: str, weights: str, names: Sequence[str], remedy: str) -> Path:
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import (
-        EntryNotFoundError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        OfflineModeIsEnabled,
-        RepositoryNotFoundError,
-    )
+    from huggingface_hub import errors, hf_hub_download
 
     wanted = " or ".join(names)
     reachable = True
@@ -158,17 +154,33 @@ def _from_hub(tower: str, weights: str, names: Sequence[str], remedy: str) -> Pa
         try:
             repository = weights.removeprefix(HUB_PREFIX)
             return Path(hf_hub_download(repository, name, local_files_only=not reachable))
-        except (LocalEntryNotFoundError, OfflineModeIsEnabled):
+        except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
             reachable = False  # the next name may still be in the hub's cache; asking the network again takes long
-        except (RepositoryNotFoundError, HFValidationError) as error:
+        except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
             raise WeightsError(tower, weights, f"the hub has no such model; {remedy}") from error
-        except EntryNotFoundError:
+        except errors.EntryNotFoundError:
             continue
         except OSError as error:
-            raise WeightsError(tower, weights, f"the hub failed ({_first_line(error)}); {remedy}") from error
+            raise WeightsError(tower, weights, f"the hub failed ({first_line(error)}); {remedy}") from error
     if reachable:
         raise WeightsError(tower, weights, f"that model on the hub has no {wanted}")
     raise WeightsError(tower, weights, f"{wanted} is not on this machine and the hub cannot be reached; {remedy}")
+
+
+def published_json(tower: str, weights: str, name: str) -> dict[str, Any]:
+    """The fields of a JSON file beside published weights.
+
+    Raises:
+        WeightsError: it cannot be had or read, or is no object.
+    """
+    path = published_file(tower, weights, name)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise WeightsError(tower, weights, f"its {name} cannot be read ({error})") from error
+    if not isinstance(content, dict):
+        raise WeightsError(tower, weights, f"its {name} cannot be read (it is no object)")
+    return content
 
 
 def load_tensors(tower: str, path: Path) -> dict[str, Tensor]:
@@ -187,7 +199,7 @@ def load_tensors(tower: str, path: Path) -> dict[str, Tensor]:
             return dict(load_file(path))
         content = torch.load(path, map_location="cpu", weights_only=True)
     except _READING as error:
-        raise WeightsError(tower, str(path), f"it cannot be read ({_first_line(error)})") from error
+        raise WeightsError(tower, str(path), f"it cannot be read ({first_line(error)})") from error
     for wrapper in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
@@ -212,21 +224,8 @@ def fill(
         WeightsError: a tensor is missing, not used or of another shape; the first is named.
     """
     wanted = module.state_dict()
-    missing = sorted(wanted.keys() - tensors.keys())
-    unused = sorted(tensors.keys() - wanted.keys() - set(ignored))
-    if missing:
-        raise WeightsError(tower, weights, f"it lacks {len(missing)} tensor(s), {missing[0]} first")
-    if unused:
-        raise WeightsError(tower, weights, f"{len(unused)} of its tensor(s) would not be used, {unused[0]} first")
-    misshapen = [name for name in sorted(wanted) if wanted[name].shape != tensors[name].shape]
-    if misshapen:
-        name = misshapen[0]
-        raise WeightsError(
-            tower,
-            weights,
-            f"{len(misshapen)} tensor(s) have another shape, {name} first: "
-            f"it has {tuple(tensors[name].shape)}, the tower {tuple(wanted[name].shape)}",
-        )
+    if found := misfit(tensors, wanted, ignored=ignored):
+        raise WeightsError(tower, weights, found[1])
     module.load_state_dict({name: tensors[name] for name in wanted})
 
 
@@ -252,5 +251,26 @@ def fill_from_run(tower: str, weights: str, module: nn.Module, modality: str, ig
     fill(tower, weights, module, tensors, ignored)
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def begin(
+    tower: str, weights: str | None, module: nn.Module, modality: str, published: Callable[[str], object] | str
+) -> None:
+    """Put first weights into a whole tower.
+
+    Args:
+        tower: name for messages.
+        weights: as the spec has them; None leaves the tower as it was drawn.
+        module: the tower, with `trunk` and `head`.
+        modality: which tower of a finished run.
+        published: puts weights of this name in, if they are not those of a run; or why nobody publishes any.
+
+    Raises:
+        WeightsError: they cannot be had or do not fit.
+    """
+    if weights is None:
+        return
+    if is_run(weights):
+        fill_from_run(tower, weights, module, modality)
+    elif isinstance(published, str):
+        raise WeightsError(tower, weights, published)
+    else:
+        published(weights)

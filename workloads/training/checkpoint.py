@@ -13,7 +13,7 @@ Random states are not part of it: every step seeds its own from (seed, step, ran
 import json
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +27,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from workloads.errors import DamagedError
+from workloads.models.fitting import misfit
 from workloads.storage import Folder
 from workloads.training.host_copy import HostCopy
 from workloads.training.sealed_folder import (
@@ -145,8 +146,8 @@ class CheckpointStore:
         """Remove every checkpoint, once the run is finished."""
         with suppress(OSError):  # whether the last one was written no longer matters
             self.wait()
-        for name in self._names("step") + self._names("best"):
-            remove_sealed(self.folder, name)
+        for place in self._places("step") + self._places("best"):
+            remove_sealed(self.folder, place.name)
 
     def _begin(self, kind: Kind, number: int, tensors: Tensors, progress: Mapping[str, Any]) -> None:
         self.wait()
@@ -156,8 +157,8 @@ class CheckpointStore:
     def _write(self, kind: Kind, number: int, files: Mapping[str, Content]) -> None:
         """Write a checkpoint, and only when it is whole remove those that it makes superfluous."""
         whole = self._whole(kind)
-        for name in set(self._names(kind)) - {place.name for place in whole}:
-            remove_sealed(self.folder, name)  # its writing was interrupted
+        for place in set(self._places(kind)) - set(whole):
+            remove_sealed(self.folder, place.name)  # its writing was interrupted
         attempt = 1 + max((place.attempt for place in whole if place.number == number), default=0)
         name = f"{kind}-{number:08d}" + (f"-{attempt}" if attempt > 1 else "")
         write_sealed(self.folder / name, files)
@@ -166,17 +167,14 @@ class CheckpointStore:
         for place in set(whole) - set(earlier[max(0, len(earlier) - self._keep + 1) :]):
             remove_sealed(self.folder, place.name)
 
-    def _names(self, kind: Kind) -> list[str]:
-        return [n for n in self.folder.folders() if (match := _NAME.fullmatch(n)) and match["kind"] == kind]
+    def _places(self, kind: Kind) -> list[_Place]:
+        """Those of a kind, the oldest first."""
+        found = [match for name in self.folder.folders() if (match := _NAME.fullmatch(name)) and match["kind"] == kind]
+        return sorted(_Place(int(match["number"]), int(match["attempt"] or 1), match[0]) for match in found)
 
     def _whole(self, kind: Kind) -> list[_Place]:
-        """Those that were written to their end, the oldest first."""
-        found = []
-        for name in self._names(kind):
-            match = _NAME.fullmatch(name)
-            if match and is_sealed(self.folder / name):
-                found.append(_Place(int(match["number"]), int(match["attempt"] or 1), name))
-        return sorted(found)
+        """Those that were written to their end."""
+        return [place for place in self._places(kind) if is_sealed(self.folder / place.name)]
 
     def _good(self, kind: Kind, warn: Warn) -> Iterator[Checkpoint]:
         """Those that are not damaged, the newest first."""
@@ -265,19 +263,8 @@ def _recall(checkpoint: Checkpoint, groups: list[dict[str, Any]]) -> tuple[list[
 
 def _compare(path: str, found: Tensors, expected: Tensors) -> None:
     """Refuse tensors that are not those expected, naming the first."""
-    _complain(path, expected.keys() - found.keys(), "missing")
-    _complain(path, found.keys() - expected.keys(), "of no use to this model")
-    for name, wanted in expected.items():
-        given = found[name]
-        if (given.dtype, given.shape) != (wanted.dtype, wanted.shape):
-            given_as, wanted_as = (f"{t.dtype} {tuple(t.shape)}" for t in (given, wanted))
-            raise DamagedError(path, f"'{name}' is {given_as} where {wanted_as} is wanted")
-
-
-def _complain(path: str, names: Iterable[str], what: str) -> None:
-    if listed := sorted(names):
-        more = f", and {len(listed) - 1} more" if len(listed) > 1 else ""
-        raise DamagedError(path, f"'{listed[0]}' is {what}{more}")
+    if wrong := misfit(found, expected, types=True):
+        raise DamagedError(path, wrong[1])
 
 
 def save_weights(folder: Folder, model: nn.Module) -> None:

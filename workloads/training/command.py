@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 
@@ -12,15 +12,17 @@ import torch.distributed as dist
 
 from workloads.data.batches import num_trained
 from workloads.data.prepared import PreparedDataset
-from workloads.errors import ClibdError, DriftError, UsageError
+from workloads.errors import ClibdError, DriftError, UsageError, WeightsError
 from workloads.execution import Execution
 from workloads.experiments import Data, Experiment, Scale, experiment_spec, starting_from
+from workloads.models.places import Places, name_of, reading, weights_of, with_settings
 from workloads.record import RunFolder, provenance
 from workloads.spec import ExperimentSpec, Recipe, first_difference
 from workloads.storage import Folder
 from workloads.training.placement import Placement
 from workloads.training.progress import ProgressBar
 from workloads.training.report import Listener, WandbMode
+from workloads.training.result_words import result_words
 from workloads.training.run import train_run
 from workloads.training.wandb_log import WandbLog
 
@@ -28,9 +30,9 @@ _PATIENCE = timedelta(minutes=30)
 """For the slowest process, which may be copying the data set to its disk."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, slots=True)
 class Asked:
-    """A training run as a command asks for it."""
+    """A training run as a command asks for it: its options in their order."""
 
     experiment: Experiment
     data: str
@@ -41,24 +43,32 @@ class Asked:
     batch_size: int | None = None
     epochs: int | None = None
     start_from: str | None = None
-    """Finished run whose towers it begins with."""
+    """Finished run, or converted model, whose towers it begins with."""
+    settings: tuple[str, ...] = ()
+    """Fields of the spec, NAME=VALUE, which hold whatever else is asked."""
 
 
-def spec_of(asked: Asked, dataset: PreparedDataset) -> ExperimentSpec:
-    """The spec that is asked for.
+def spec_of(asked: Asked, dataset: PreparedDataset) -> tuple[ExperimentSpec, Places]:
+    """The spec that is asked for, and where the weights lie that it names.
 
     Raises:
         UsageError: it contradicts itself or the data set.
+        WeightsError: there are no such weights.
     """
     spec = experiment_spec(asked.experiment, asked.scale, Data.of(dataset.facts), asked.recipe, asked.seed)
+    places: dict[str, str] = {}
     if asked.start_from:
-        run = RunFolder(Folder(asked.start_from))
-        if not run.folder.has("spec.json"):
-            raise UsageError(f"{asked.start_from}: no run there to start from; name a run folder, RUNS/SWEEP/RUN")
-        spec = starting_from(spec, run.folder.address, run.spec())
+        with reading(asked.start_from):
+            run = RunFolder(Folder(asked.start_from))
+            if not run.folder.has("spec.json"):
+                raise UsageError(f"{asked.start_from}: no run there to start from; name a run folder, RUNS/SWEEP/RUN")
+            name, places[name] = name_of(asked.start_from)
+            spec = starting_from(spec, name, run.spec())
     epochs = asked.epochs or spec.epochs
     first = min(spec.first_selected_epoch, epochs - 1)
-    return replace(spec, batch_size=asked.batch_size or spec.batch_size, epochs=epochs, first_selected_epoch=first)
+    spec = replace(spec, batch_size=asked.batch_size or spec.batch_size, epochs=epochs, first_selected_epoch=first)
+    spec, more = with_settings(spec, asked.settings)
+    return spec, {**places, **more}
 
 
 def run_folder(asked: Asked, spec: ExperimentSpec) -> RunFolder:
@@ -66,22 +76,24 @@ def run_folder(asked: Asked, spec: ExperimentSpec) -> RunFolder:
     return RunFolder(Folder(asked.runs) / "train" / spec.id)
 
 
-def is_finished(run: RunFolder, spec: ExperimentSpec) -> bool:
+def is_finished(run: RunFolder, spec: ExperimentSpec, places: Places) -> bool:
     """Whether the run is finished already.
 
     Raises:
         DriftError: a finished run of this id was another experiment.
+        WeightsDriftError: it began with other weights than those that have the same name now.
     """
     if run.state() != "finished":
         return False
     if difference := first_difference(run.spec(), spec):
         raise DriftError(run.id, *difference)
+    with suppress(WeightsError):  # what is finished needs them no more
+        weights_of(spec, places, run.folder)
     return True
 
 
 def begin(asked: Asked, run: RunFolder, spec: ExperimentSpec) -> None:
     """Write what is known before training."""
-    run.folder.remove("status.json")  # of an earlier attempt that failed
     point = {"sweep": "train", "row": {}, "label": asked.experiment, "scale": asked.scale}
     run.begin(spec, point, provenance([os.path.basename(sys.argv[0]), *sys.argv[1:]]))
 
@@ -93,24 +105,21 @@ def train_here(asked: Asked, execution: Execution, wandb: WandbMode, cpu_only: b
         ClibdError: the run failed; its status says so too.
     """
     dataset = PreparedDataset(Folder(asked.data))
-    spec = spec_of(asked, dataset)
+    spec, places = spec_of(asked, dataset)
     run = run_folder(asked, spec)
-    if is_finished(run, spec):
+    if is_finished(run, spec, places):
         print(f"{run.folder} is finished already", file=sys.stderr)
         return run
     with _process_group(cpu_only) as placement, ExitStack() as open_listeners:
         listeners: list[Listener] = []
         if placement.rank == 0:
             begin(asked, run, spec)
-            listeners.append(
-                open_listeners.enter_context(
-                    ProgressBar(spec.epochs * (num_trained(spec, dataset.facts) // spec.batch_size))
-                )
-            )
+            num_steps = spec.epochs * (num_trained(spec, dataset.facts) // spec.batch_size)
+            listeners.append(open_listeners.enter_context(ProgressBar(num_steps)))
             if wandb != "off":
                 listeners.append(open_listeners.enter_context(WandbLog(spec, run, wandb)))
         try:
-            details = train_run(spec, run, dataset, placement, execution, listeners)
+            details = train_run(spec, run, dataset, placement, execution, listeners, places)
         except ClibdError as error:
             if placement.rank == 0:
                 run.finish("failed", reason=str(error))
@@ -118,6 +127,7 @@ def train_here(asked: Asked, execution: Execution, wandb: WandbMode, cpu_only: b
         if placement.rank == 0:
             run.finish("finished", **details)
             run.folder.remove_folder("checkpoints")
+            print(result_words(run), file=sys.stderr)
     return run
 
 

@@ -24,12 +24,7 @@ Kernels = Callable[[], AbstractContextManager[None]]
 
 
 def accumulate_gradients(
-    model: nn.Module,
-    inputs: Mapping[str, Tensor],
-    loss: LossFunction,
-    *,
-    micro_batch: int,
-    kernels: Kernels,
+    model: nn.Module, inputs: Mapping[str, Tensor], loss: LossFunction, *, micro_batch: int, kernels: Kernels
 ) -> Tensor:
     """Add the gradients of a batch's loss to those of the parameters.
 
@@ -166,10 +161,7 @@ class _Cached:
 
     def _unreduced(self) -> AbstractContextManager[None]:
         """Keeps DistributedDataParallel from reducing gradients after every chunk."""
-        if isinstance(self.model, DistributedDataParallel):
-            context: AbstractContextManager[None] = self.model.no_sync()
-            return context
-        return nullcontext()
+        return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
 
 
 def _gradients(

@@ -116,13 +116,8 @@ class Training:
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and progress from which `resume` goes on to the bit."""
         tensors, progress = training_tensors(self.model, self.optimizer, self.schedule)
-        return tensors, {
-            **progress,
-            "step": self.step,
-            "best": self.best,
-            "micro_batch": self.micro_batch,
-            "tally": asdict(self.tally),
-        }
+        own = {"step": self.step, "best": self.best, "micro_batch": self.micro_batch, "tally": asdict(self.tally)}
+        return tensors, {**progress, **own}
 
     def resume(self, store: CheckpointStore, warn: Callable[[str], None]) -> None:
         """Go on from the newest good checkpoint, if there is one.
@@ -276,13 +271,8 @@ def _epoch_report(training: Training, epoch: int, score: float | None) -> EpochR
 
 def _loader(batches: EpochBatches, placement: Placement) -> DataLoader[dict[str, Tensor]]:
     """Ready-made batches in order, prepared by other processes where the machine has them."""
-    return DataLoader(
-        batches,
-        batch_size=None,
-        shuffle=False,
-        num_workers=placement.loader_processes,
-        pin_memory=placement.device.type == "cuda",
-    )
+    pinned = placement.device.type == "cuda"
+    return DataLoader(batches, batch_size=None, num_workers=placement.loader_processes, pin_memory=pinned)
 
 
 def _seed(seed: int, step: int, rank: int) -> None:

@@ -44,11 +44,6 @@ def contrastive_loss(
     return pairs_loss(shares, pairs, scale, tile)
 
 
-def pair_loss(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
-    """`contrastive_loss` of one pair of modalities."""
-    return contrastive_loss({"a": a, "b": b}, scale)
-
-
 def two_view_loss(embedded: Mapping[str, Tensor], scale: Tensor, *, tile: int | None = None) -> Tensor:
     """SimCLR's NT-Xent: each of 2 batch views against its other view and the 2 batch - 2 of other specimens.
 

@@ -13,7 +13,7 @@ ExperimentName = Annotated[
     typer.Argument(
         help="align: all modalities of the data. image-dna, image-text: two of them. simclr-image, simclr-dna: one "
         "tower alone learns to know two views of a specimen. bind-image, bind-image-text: DNA is bound to frozen "
-        "BioCLIP. classify: the image tower learns the seen species."
+        "BioCLIP. classify, classify-dna: the image or the DNA tower learns the seen species."
     ),
 ]
 DataFolder = Annotated[str, typer.Option(help="Prepared data set: a folder, or an s3:// or gs:// address.")]
@@ -26,7 +26,14 @@ Seed = Annotated[int, typer.Option(min=0, help="Of weights, order and dropout.")
 BatchSize = Annotated[int | None, typer.Option(min=2, help="Specimens the loss sees per step. Default: the scale's.")]
 Epochs = Annotated[int | None, typer.Option(min=1, help="Default: the experiment's.")]
 StartFrom = Annotated[
-    str | None, typer.Option("--from", help="Finished run whose towers it begins with, such as one of simclr-image.")
+    str | None,
+    typer.Option("--from", help="Finished run or converted model whose towers it begins with: a folder or an address."),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Set any field of the experiment: --set image.fine_tuning=lora --set max_learning_rate=1e-3"
+    ),
 ]
 MicroBatch = Annotated[
     int | None,

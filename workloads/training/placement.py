@@ -1,5 +1,6 @@
 """Where this process stands: its device, its rank among the workers, what they share, and what its kernels need."""
 
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -26,6 +27,11 @@ class Placement:
         if not dist.is_initialized():
             return Placement(device, 0, 1, loader_processes)
         return Placement(device, dist.get_rank(), dist.get_world_size(), loader_processes)
+
+
+def device_name(device: torch.device) -> str:
+    """The GPU's name, or the processor's."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
 
 
 @contextmanager

@@ -1,13 +1,11 @@
 """One run from a spec to a finished run folder: train, select, measure. One process, or any process group; no Ray."""
 
-import platform
+import json
 import sys
 from collections.abc import Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any
-
-import torch
 
 from workloads.data.prepared import PreparedDataset
 from workloads.errors import DamagedError
@@ -15,32 +13,31 @@ from workloads.evaluation.measure import measure
 from workloads.evaluation.selection import check_selection, validation_score
 from workloads.execution import Execution
 from workloads.experiment import open_experiment, write_inputs
-from workloads.record import EventLog, RunFolder
+from workloads.models.places import NOWHERE, Places
+from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec
+from workloads.trained_on import of_training
 from workloads.training.checkpoint import CheckpointStore, save_weights
 from workloads.training.loop import Training, fit
 from workloads.training.optimization import max_learning_rate
-from workloads.training.placement import Placement
-from workloads.training.report import EpochReport, Event, Listener, StepReport
+from workloads.training.placement import Placement, device_name
+from workloads.training.report import EpochReport, Listener, StepReport
 
 
 class Log:
-    """Writes events.jsonl at every report, so that no checkpoint is ever ahead of it."""
+    """Writes events.jsonl, whole at every report, so that no checkpoint is ever ahead of it."""
 
     def __init__(self, run: RunFolder, first_step: int) -> None:
-        self._log = EventLog(run, first_step)
+        self._run = run
+        # A resumed run repeats the steps since its checkpoint: what those had logged is dropped.
+        self._events = [event for event in run.events() if event["step"] < first_step]
 
-    def on_step(self, report: StepReport) -> None:
-        """Log the step."""
-        self._write(report.event())
+    def on_step(self, report: StepReport | EpochReport) -> None:
+        """Log the step, or the epoch."""
+        self._events.append(report.event())
+        self._run.folder.write("events.jsonl", "".join(f"{json.dumps(event)}\n" for event in self._events).encode())
 
-    def on_epoch(self, report: EpochReport) -> None:
-        """Log the epoch."""
-        self._write(report.event())
-
-    def _write(self, event: Event) -> None:
-        self._log.add(event)
-        self._log.flush()
+    on_epoch = on_step
 
 
 def train_run(
@@ -50,6 +47,7 @@ def train_run(
     placement: Placement,
     execution: Execution,
     listeners: Sequence[Listener] = (),
+    places: Places = NOWHERE,
 ) -> dict[str, Any]:
     """Train a run from its newest good checkpoint on, measure it, and write everything but its status.
 
@@ -60,6 +58,7 @@ def train_run(
         placement: this worker's.
         execution: how its share fits the machine.
         listeners: told of steps and epochs beside the log, on every worker.
+        places: where weights lie that the spec names, beside the folders of runs.
 
     Returns:
         What the status says about a finished run.
@@ -68,7 +67,7 @@ def train_run(
         ClibdError: as the parts say; every worker meets it alike.
     """
     check_selection(spec, dataset.facts)
-    experiment = open_experiment(spec, dataset)
+    experiment = open_experiment(spec, dataset, places, run.folder)
     specimens = experiment.specimens(dataset, dataset.facts.splits.training)
     training = Training(spec, experiment.model, len(specimens.trained), placement, execution)
     store = CheckpointStore(run.folder / "checkpoints")
@@ -76,6 +75,8 @@ def train_run(
     first = placement.rank == 0
     if first:
         write_inputs(run, experiment)
+        of_training(spec, dataset, experiment.began_with).write(run)
+        run.keep_weights({modality: found.kept() for modality, found in experiment.weights.items()})
     score = None
     if spec.selection != "last":
         score = partial(validation_score, experiment, dataset, placement)
@@ -88,7 +89,7 @@ def train_run(
     return {
         **_costs(run, training),
         "evaluation_seconds": perf_counter() - started,
-        "device": _device_name(placement.device),
+        "device": device_name(placement.device),
         "num_workers": placement.num_workers,
         "micro_batch": training.micro_batch,
         "max_learning_rate": max_learning_rate(spec),
@@ -119,7 +120,3 @@ def _costs(run: RunFolder, training: Training) -> dict[str, Any]:
         "num_trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "training_seconds": sum(event["seconds"] for event in epochs),
     }
-
-
-def _device_name(device: torch.device) -> str:
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"

@@ -1,6 +1,5 @@
 """Logs a run to Weights & Biases, when asked. The log of record stays events.jsonl."""
 
-from types import TracebackType
 from typing import Literal
 
 from workloads.record import RunFolder
@@ -31,19 +30,14 @@ class WandbLog:
     def __enter__(self) -> "WandbLog":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._run.finish(exit_code=0 if error is None else 1)
 
-    def on_step(self, report: StepReport) -> None:
-        """Log the step."""
-        values = report.event()
-        self._run.log(
-            {f"train/{name}": value for name, value in values.items() if isinstance(value, float)}, report.step
-        )
-
-    def on_epoch(self, report: EpochReport) -> None:
-        """Log the epoch, under the step that ended it."""
-        values = {f"epoch/{name}": value for name, value in report.event().items() if isinstance(value, float)}
+    def on_step(self, report: StepReport | EpochReport) -> None:
+        """Log the step, or the epoch, this one under the step that ended it."""
+        event = report.event()
+        kind = {"step": "train", "epoch": "epoch"}[event["event"]]
+        values = {f"{kind}/{name}": value for name, value in event.items() if isinstance(value, float)}
         self._run.log(values, report.step)
+
+    on_epoch = on_step
