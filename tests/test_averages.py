@@ -4,9 +4,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from workloads.averages import SAMPLES, Averages, Part, Sample, Values, harmonic_means
+from workloads.arrays import Doubles
+from workloads.averages import SAMPLES, Averages, Part, Sample, harmonic_means
 
-Draws = dict[Sample, Values]
+Draws = dict[Sample, Doubles]
 
 
 @pytest.fixture
@@ -46,7 +47,7 @@ def slow_parts(
     return {"seen": seen, "unseen": unseen, "harmonic_mean": both, "all": over(list(range(len(subset))))}
 
 
-def make(rng: np.random.Generator, num_queries: int = 61) -> tuple[npt.NDArray[np.object_], Values, Values, Values]:
+def make(rng: np.random.Generator, num_queries: int = 61) -> tuple[npt.NDArray[np.object_], Doubles, Doubles, Doubles]:
     """Subsets; units within them; classes, which cross units and subsets; two numbers."""
     subset = np.array(["seen", "unseen", "unseen"], dtype=object)[rng.integers(0, 3, num_queries)]
     units = np.where(subset == "seen", 0, 100) + rng.integers(0, 7, num_queries)
@@ -73,7 +74,7 @@ def test_averages_of_draws_are_those_of_loops(rng: np.random.Generator) -> None:
             for draw in range(8):
                 columns = (c.tolist() for c in (subset, units, block, values[:, number]))
                 slow = slow_parts(*columns, draws, draw)
-                # Values are rounded to 12 digits, and a harmonic mean moves at most twice as far as its values.
+                # Doubles are rounded to 12 digits, and a harmonic mean moves at most twice as far as its values.
                 assert {part: v[draw, number] for part, v in found.items()} == pytest.approx(slow, abs=2e-12)
 
 

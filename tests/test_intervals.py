@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from workloads.averages import Averages, Part, Values
+from workloads.arrays import Doubles
+from workloads.averages import Averages, Part
 from workloads.intervals import SEED, Interval, bootstrap_intervals, species_units
 from workloads.predictions import MISSING
 
@@ -56,7 +57,7 @@ def test_micro_intervals_are_those_of_scipy_for_the_same_resamples() -> None:
     assert list(found) == ["seen", "unseen", "harmonic_mean", "all"]
     for number in (0, 1):
         samples = seen[:, number].astype(float), unseen[:, number].astype(float)
-        one_number: Mapping[Part, Callable[[Values, Values], float]] = {
+        one_number: Mapping[Part, Callable[[Doubles, Doubles], float]] = {
             "seen": lambda a, b: a.mean(),
             "unseen": lambda a, b: b.mean(),
             "harmonic_mean": lambda a, b: harmonic(a.mean(), b.mean()),
@@ -72,10 +73,10 @@ def test_macro_intervals_draw_species_with_all_their_queries() -> None:
     hits = rng.random(40) < 0.2 + 0.07 * species
     names, sizes = np.unique(species, return_counts=True)
 
-    def at_species(drawn: Values) -> float:
+    def at_species(drawn: Doubles) -> float:
         return float(np.mean([hits[species == names[int(unit)]].mean() for unit in drawn]))
 
-    def at_genus(drawn: Values) -> float:
+    def at_genus(drawn: Doubles) -> float:
         """Three species a genus; a genus counts by the share of its species that was drawn."""
         total, weights = 0.0, 0.0
         for genus in set(names // 3):

@@ -21,16 +21,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
+from workloads.arrays import Doubles, Mask, Names
+
 Part = Literal["seen", "unseen", "harmonic_mean", "all"]
 """Queries of seen species, of unseen ones, the harmonic mean of both values, and all queries."""
 Sample = Literal["seen", "unseen"]
 """What is drawn from separately: how many queries of each there are was decided by the partition, not by chance."""
 SAMPLES: tuple[Sample, ...] = get_args(Sample)
 
-Values = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.integer]
-Subset = npt.NDArray[np.object_]
-Block = tuple[Codes, Values]
+Block = tuple[Codes, Doubles]
 """Classes of the queries, (queries,), and what these scored, (queries, numbers)."""
 
 _DIGITS = 12  # a matrix product adds in any order, which shows in the last bits, and all right must be 1 and not more
@@ -57,7 +57,7 @@ class _Mean:
         self._sizes = np.bincount(cell).astype(np.float64)
         self._sums = _adding(cell, len(cells)) @ values  # (cells, numbers)
 
-    def of(self, draws: Values) -> Values:
+    def of(self, draws: Doubles) -> Doubles:
         """The values for draws: how often each unit was drawn, (draws, units) to (draws, numbers)."""
         drawn = draws[:, self._unit]
         count = np.add.reduceat(drawn * self._sizes, self._first, axis=1)  # queries drawn of each class
@@ -66,7 +66,7 @@ class _Mean:
         factor = np.divide(weight, count, out=np.zeros_like(weight), where=count > 0)
         return np.asarray((drawn * np.repeat(factor, self._width, axis=1)) @ self._sums)
 
-    def contributions(self) -> Values:
+    def contributions(self) -> Doubles:
         """What each unit adds to the values when all are drawn once, (units, numbers)."""
         count = np.add.reduceat(self._sizes, self._first) * self._num_classes
         shares = self._sums / np.repeat(count, self._width)[:, None]
@@ -82,7 +82,7 @@ def _adding(target: Codes, num_targets: int) -> sparse.csr_array:
 class Averages:
     """Some numbers of one query set: for seen and unseen queries, their harmonic mean, and all together."""
 
-    def __init__(self, subset: Subset, units: Codes, blocks: Sequence[Block]) -> None:
+    def __init__(self, subset: Names, units: Codes, blocks: Sequence[Block]) -> None:
         """Sort the queries into units and classes.
 
         Args:
@@ -93,7 +93,7 @@ class Averages:
         self.num_units: dict[Sample, int] = {}
         """Units of each subset that has queries; a draw has a column for each."""
         columns = np.zeros(len(subset), dtype=np.int64)
-        inside: dict[Sample, npt.NDArray[np.bool_]] = {}
+        inside: dict[Sample, Mask] = {}
         for sample in SAMPLES:
             mask = np.asarray(subset == sample)
             if mask.any():
@@ -109,12 +109,12 @@ class Averages:
             columns = columns + np.where(inside["unseen"], self.num_units["seen"], 0)
             self._together = [_Mean(columns, sum(self.num_units.values()), block) for block in blocks]
 
-    def of(self, draws: Mapping[Sample, Values]) -> dict[Part, Values]:
+    def of(self, draws: Mapping[Sample, Doubles]) -> dict[Part, Doubles]:
         """The numbers of each part for draws from both samples, (draws, units of the sample) to (draws, numbers).
 
         There is a harmonic mean only with queries of both kinds.
         """
-        values: dict[Part, Values] = {sample: _of(means, draws[sample]) for sample, means in self._means.items()}
+        values: dict[Part, Doubles] = {sample: _of(means, draws[sample]) for sample, means in self._means.items()}
         if not self._together:
             return {**values, "all": next(iter(values.values()))} if values else {}
         values["harmonic_mean"] = harmonic_means(values["seen"], values["unseen"])
@@ -129,12 +129,12 @@ class Averages:
         some._together = self._together if len(some._means) == 2 else []
         return some
 
-    def point(self) -> dict[Part, Values]:
+    def point(self) -> dict[Part, Doubles]:
         """The numbers as they were measured, (numbers,) for each part."""
         once = {sample: np.ones((1, count)) for sample, count in self.num_units.items()}
         return {part: values[0] for part, values in self.of(once).items()}
 
-    def contributions(self) -> dict[Sample, Values]:
+    def contributions(self) -> dict[Sample, Doubles]:
         """What each unit adds to the number of its own subset, (units, numbers)."""
         return {
             sample: np.concatenate([mean.contributions() for mean in means], axis=1)
@@ -142,11 +142,16 @@ class Averages:
         }
 
 
-def _of(means: Sequence[_Mean], draws: Values) -> Values:
+def _of(means: Sequence[_Mean], draws: Doubles) -> Doubles:
     values = np.concatenate([mean.of(draws) for mean in means], axis=1)
     return np.asarray(values.round(_DIGITS), dtype=np.float64)
 
 
-def harmonic_means(a: Values, b: Values) -> Values:
+def harmonic_means(a: Doubles, b: Doubles) -> Doubles:
     """2 / (1/a + 1/b) for each pair of values, and 0 where either is 0 (as the authors)."""
     return np.divide(2 * a * b, a + b, out=np.zeros_like(a), where=(a > 0) & (b > 0))
+
+
+def harmonic_mean(a: float, b: float) -> float:
+    """The same of one pair."""
+    return float(harmonic_means(np.array(a), np.array(b)))

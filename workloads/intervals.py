@@ -17,12 +17,14 @@ What intervals cannot say:
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from workloads.averages import Averages, Codes, Part, Values
+from workloads.arrays import Doubles
+from workloads.averages import Averages, Codes, Part
 from workloads.predictions import MISSING, Answers, MissingRank, Place
 from workloads.record import Measurement
 from workloads.spec import Rank
@@ -43,12 +45,12 @@ Ends = tuple[float, float]
 class Interval:
     """Both ends for each number, (numbers,)."""
 
-    low: Values
-    high: Values
+    low: Doubles
+    high: Doubles
 
 
 def bootstrap_intervals(
-    averages: Averages, contrast: Callable[[Values], Values] | None = None, replicates: int = REPLICATES
+    averages: Averages, contrast: Callable[[Doubles], Doubles] | None = None, replicates: int = REPLICATES
 ) -> dict[Part, Interval]:
     """Percentile intervals of each part's numbers; the same resamples for all of them.
 
@@ -67,13 +69,22 @@ def bootstrap_intervals(
     drawable = averages.of_samples(names)
     parts = list(drawable.point())
 
-    def statistic(*drawn: npt.NDArray[np.int64], axis: int) -> Values:
+    def statistic(*drawn: npt.NDArray[np.int64], axis: int) -> Doubles:
         draws = {name: _counts(indices) for name, indices in zip(names, drawn, strict=True)}
         values = np.stack(list(drawable.of(draws).values()))  # (parts, resamples, numbers)
         return np.moveaxis(contrast(values) if contrast else values, 1, axis)
 
+    low, high = bootstrapped([np.arange(drawable.num_units[name]) for name in names], statistic, replicates)
+    whole = len(names) == len(averages.num_units)
+    return {part: Interval(*ends) for part, *ends in zip(parts, low, high, strict=True) if whole or part != "all"}
+
+
+def bootstrapped(
+    samples: Sequence[npt.NDArray[Any]], statistic: Callable[..., Doubles], replicates: int = REPLICATES
+) -> tuple[Doubles, Doubles]:
+    """Both ends of the 95 % percentile intervals of a statistic, as `scipy.stats.bootstrap` asks for it."""
     found = stats.bootstrap(
-        [np.arange(drawable.num_units[name]) for name in names],
+        samples,
         statistic,
         n_resamples=replicates,
         batch=BATCH,
@@ -82,15 +93,10 @@ def bootstrap_intervals(
         method="percentile",
         rng=np.random.default_rng(SEED),
     ).confidence_interval
-    whole = len(names) == len(averages.num_units)
-    return {
-        part: Interval(low, high)
-        for part, low, high in zip(parts, found.low, found.high, strict=True)
-        if whole or part != "all"
-    }
+    return found.low, found.high
 
 
-def _counts(indices: npt.NDArray[np.int64]) -> Values:
+def _counts(indices: npt.NDArray[np.int64]) -> Doubles:
     """How often each unit was drawn, from which were, both (resamples, units)."""
     num_resamples, num_units = indices.shape
     flat = indices + np.arange(num_resamples)[:, None] * num_units

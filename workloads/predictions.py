@@ -10,27 +10,19 @@ embeddings are needed, nor torch or Ray.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Literal, get_args
+from functools import cached_property, reduce
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from workloads.arrays import Codes, Floats, Indices, Labels, Mask, Names
 from workloads.errors import DamagedError, EmbeddingsError
 from workloads.spec import RANKS, Rank, Recipe
 from workloads.storage import Folder
 
 PREDICTIONS, SPECIMENS = "predictions.parquet", "specimens.parquet"
-
-Indices = npt.NDArray[np.int64]
-Codes = npt.NDArray[np.int32]
-Floats = npt.NDArray[np.float32]
-Mask = npt.NDArray[np.bool_]
-Names = npt.NDArray[np.object_]
-Labels = Mapping[str, Names]
-"""Names by rank, None where missing."""
 
 _COLUMNS = {
     PREDICTIONS: ("partition", "query", "key", "keys", "specimen_id", "subset", "key_ids", "cosines"),
@@ -40,7 +32,6 @@ _COLUMNS = {
 KeyChoice = Literal["all", "seen", "unseen", "own"]
 """Which keys a query is searched among: all, as in the paper; those of seen or of unseen species; or, for a query of a
 seen species, those of seen ones, and of unseen ones for the others."""
-KEY_CHOICES: tuple[KeyChoice, ...] = get_args(KeyChoice)
 
 MissingRank = Literal["left_out", "a_class"]
 """What a query without a name at a rank does to the accuracies there: nothing, or, as in the authors' code, it belongs
@@ -86,6 +77,13 @@ class Answers:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, chosen: Mask | Indices) -> "Answers":
+        """Those of some queries, in the order of their indices where these are given."""
+        names = {rank: (self.truth[rank][chosen], self.found[rank][chosen]) for rank in self.truth}
+        truth, found = ({rank: both[side] for rank, both in names.items()} for side in (0, 1))
+        key_ids, cosines = self.key_ids[chosen], self.cosines[chosen]
+        return Answers(self.place, self.ids[chosen], self.subset[chosen], truth, found, key_ids, cosines)
+
     def counted(self, rank: Rank, missing: MissingRank) -> Mask:
         """Which queries count at a rank, (queries,)."""
         if missing == "a_class":
@@ -125,12 +123,20 @@ def prediction_table(place: Place, ids: Names, subset: Names, key_ids: Names, co
     )
 
 
+def rows_of(table: pa.Table, place: Place) -> pa.Table:
+    """The rows of one retrieval."""
+    asked = {"partition": place.partition, "query": place.query, "key": place.key, "keys": place.keys}
+    return table.filter(reduce(pc.and_, [pc.equal(table[name], value) for name, value in asked.items()]))
+
+
 class Predictions:
     """The answers of one evaluation, by retrieval."""
 
     def __init__(self, predictions: pa.Table, specimens: pa.Table, where: str = "predictions") -> None:
         """Take the two tables; `where` is what errors call them."""
-        self._table, self._specimens, self._where = predictions, specimens, where
+        self._table, self._where = predictions, where
+        self.specimens = specimens
+        """Every query and key once: specimen_id, split and its names."""
 
     @staticmethod
     def read(folder: Folder) -> "Predictions":
@@ -153,7 +159,7 @@ class Predictions:
 
     def write(self, folder: Folder) -> None:
         """Put both files into a folder."""
-        folder.write_table(SPECIMENS, self._specimens)
+        folder.write_table(SPECIMENS, self.specimens)
         folder.write_table(PREDICTIONS, self._table)
 
     @cached_property
@@ -169,17 +175,11 @@ class Predictions:
         Raises:
             EmbeddingsError: there is no such retrieval, or a specimen of it has no labels.
         """
-        wanted = {"partition": place.partition, "query": place.query, "key": place.key, "keys": place.keys}
-        mask = None
-        for name, value in wanted.items():
-            same = pc.equal(self._table[name], value)
-            mask = same if mask is None else pc.and_(mask, same)
-        rows = self._table.filter(mask).combine_chunks()
+        rows = rows_of(self._table, place).combine_chunks()
         if not len(rows):
             have = ", ".join(sorted({f"{p.query} to {p.key}" for p in self.places}))
-            raise EmbeddingsError(
-                f"no {place.partition} queries by {place.query} to {place.key}; there are {have}", self._where
-            )
+            asked = f"no {place.partition} queries by {place.query} to {place.key}"
+            raise EmbeddingsError(f"{asked}; there are {have}", self._where)
         asking = self._rows_of(rows["specimen_id"])
         there, answering = self._neighbours(rows)
         cosines = np.full(there.shape, np.nan, dtype=np.float32)
@@ -205,23 +205,18 @@ class Predictions:
 
     def names(self, rank: Rank) -> Names:
         """The name of each code at a rank, (codes,)."""
-        return np.array(pc.unique(self._specimens[rank]).drop_null().to_pylist(), dtype=object)
-
-    @property
-    def specimens(self) -> pa.Table:
-        """Every query and key once: specimen_id, split and its names."""
-        return self._specimens
+        return np.array(pc.unique(self.specimens[rank]).drop_null().to_pylist(), dtype=object)
 
     @cached_property
     def _ids(self) -> Names:
-        return np.array(self._specimens["specimen_id"].to_pylist(), dtype=object)
+        return np.array(self.specimens["specimen_id"].to_pylist(), dtype=object)
 
     @cached_property
     def _codes(self) -> dict[Rank, Codes]:
-        return {rank: name_codes(self._specimens[rank]) for rank in RANKS}
+        return {rank: name_codes(self.specimens[rank]) for rank in RANKS}
 
     def _rows_of(self, ids: pa.Array) -> Indices:
-        rows = pc.index_in(ids, value_set=self._specimens["specimen_id"].combine_chunks())
+        rows = pc.index_in(ids, value_set=self.specimens["specimen_id"].combine_chunks())
         if rows.null_count:
             stranger = pc.filter(ids, pc.is_null(rows))[0]
             raise EmbeddingsError(f"specimen {stranger} has no labels in {SPECIMENS}", self._where)

@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, balanced_accuracy_score
 
-from workloads.evaluation.accuracy import Place, accuracies, harmonic_mean
+from workloads.averages import harmonic_mean
+from workloads.evaluation.accuracy import accuracies
 from workloads.evaluation.baselines import random_key_accuracies
+from workloads.predictions import Place
 from workloads.record import Measurement
 from workloads.spec import RANKS
 
@@ -128,6 +130,51 @@ def test_a_worked_case() -> None:
     assert counts["micro", "all"] == 5
     assert counts["macro", "all"] == 3
     assert counts["micro", "harmonic_mean"] == 1
+
+
+def test_a_case_of_three_and_five_nearest_keys_made_by_hand() -> None:
+    keys = ["a", "b", "b", "c", "d", "d"]
+    nearest = [
+        [0, 1, 2, 3, 4],  # a finds it first: a hit from k = 1 on
+        [3, 1, 0, 4, 5],  # a finds it third: a hit from k = 3 on
+        [3, 4, 1, 5, 2],  # b third
+        [0, 3, 4, 1, 2],  # b fourth: a hit for k = 5 alone
+        [4, 5, 0, 1, 3],  # c fifth: a hit for k = 5 alone
+        [0, 1, 2, 3, 5],  # e, which no key has: never
+    ]
+    truth, subset = ["a", "a", "b", "b", "c", "e"], ["seen", "seen", "seen", "seen", "unseen", "unseen"]
+    rows = accuracies(labels(truth), labels(keys), np.array(nearest), column(subset), WHERE, ks=(1, 3, 5))
+    found = {(row.metric, row.average, row.species): row.value for row in rows if row.level == "species"}
+    # Of the four seen queries 1, 3 and 4 are right; by class a: 1/2, 1, 1 and b: 0, 1/2, 1. Of the two unseen ones
+    # 0, 0 and 1; by class c: 0, 0, 1 and e: 0. Macro over all is the mean over the four classes.
+    assert found == pytest.approx(
+        {
+            ("top1", "micro", "seen"): 1 / 4,
+            ("top3", "micro", "seen"): 3 / 4,
+            ("top5", "micro", "seen"): 1,
+            ("top1", "macro", "seen"): (1 / 2 + 0) / 2,
+            ("top3", "macro", "seen"): (1 + 1 / 2) / 2,
+            ("top5", "macro", "seen"): 1,
+            ("top1", "micro", "unseen"): 0,
+            ("top3", "micro", "unseen"): 0,
+            ("top5", "micro", "unseen"): 1 / 2,
+            ("top1", "macro", "unseen"): 0,
+            ("top3", "macro", "unseen"): 0,
+            ("top5", "macro", "unseen"): 1 / 2,
+            ("top1", "micro", "all"): 1 / 6,
+            ("top3", "micro", "all"): 3 / 6,
+            ("top5", "micro", "all"): 5 / 6,
+            ("top1", "macro", "all"): (1 / 2 + 0 + 0 + 0) / 4,
+            ("top3", "macro", "all"): (1 + 1 / 2 + 0 + 0) / 4,
+            ("top5", "macro", "all"): (1 + 1 + 1 + 0) / 4,
+            ("top1", "micro", "harmonic_mean"): 0,
+            ("top3", "micro", "harmonic_mean"): 0,
+            ("top5", "micro", "harmonic_mean"): 2 / (1 + 2),
+            ("top1", "macro", "harmonic_mean"): 0,
+            ("top3", "macro", "harmonic_mean"): 0,
+            ("top5", "macro", "harmonic_mean"): 2 / (1 + 2),
+        }
+    )
 
 
 def test_a_class_that_only_keys_have_is_no_class_of_the_mean() -> None:

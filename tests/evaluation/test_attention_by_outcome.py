@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.attention_command import attention_command, evaluated_folder, model_names
+from commands.attention import attention
+from orchestrator.attention import evaluated_folder, measure_attention, model_names
 from workloads.data.augment import evaluation_view
 from workloads.data.images import decode
 from workloads.data.pictures import find_pictures, square
@@ -20,7 +21,7 @@ from workloads.evaluation.embed import embed
 from workloads.evaluation.image_predictions import image_predictions
 from workloads.experiment import Experiment, open_experiment, open_run, write_inputs
 from workloads.predictions import Answers, Place, Predictions
-from workloads.record import RunFolder
+from workloads.record import RunFolder, read_evaluation
 from workloads.spec import RANKS, ExperimentSpec
 from workloads.storage import Folder
 from workloads.training.checkpoint import save_weights
@@ -141,7 +142,7 @@ def test_the_command_stores_what_every_model_sees_and_prints_how_many_queries_ha
 ) -> None:
     data = str(tiny_dataset.folder)
     before, run = (str(each.folder) for each in runs)
-    attention_command(run, data, [before], True, "val", 2, "corrected", 42)
+    attention(run, data, [before], True, "val", 2, "corrected", 42)
     printed = capsys.readouterr().out
     table = runs[1].folder.read_table("attention-val.parquet")
     facts = runs[1].folder.read_json("attention-val.json")
@@ -175,19 +176,30 @@ def test_the_command_stores_what_every_model_sees_and_prints_how_many_queries_ha
 def test_the_same_call_stores_the_same(runs: list[RunFolder], tiny_dataset: PreparedDataset) -> None:
     tables = []
     for _ in range(2):
-        attention_command(str(runs[1].folder), str(tiny_dataset.folder), [], False, "val", 3, "paper", 7)
+        attention(str(runs[1].folder), str(tiny_dataset.folder), [], False, "val", 3, "paper", 7)
         tables.append(runs[1].folder.read_table("attention-val.parquet"))
     assert tables[0].equals(tables[1])
     assert set(tables[0]["outcome"].to_pylist()) <= {"right", "wrong"}
 
 
+def test_attention_as_a_point_of_a_sweep_is_a_whole_folder_and_leaves_the_run_alone(
+    runs: list[RunFolder], tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    before, target = sorted(runs[1].folder.files()), Folder(tmp_path / "point")
+    measure_attention(runs[1].folder, tiny_dataset.folder, target, number=1)
+    assert target.read_json("attention-val.json")["models"] == ["No align", "I+D+T"]
+    assert read_evaluation(target)["dataset"] == "tiny"
+    assert RunFolder(target).measurements() == []
+    assert sorted(runs[1].folder.files()) == before
+
+
 def test_the_recipe_of_the_run_decides_where_none_is_asked_for(
     runs: list[RunFolder], tiny_dataset: PreparedDataset
 ) -> None:
-    attention_command(str(runs[1].folder), str(tiny_dataset.folder), [], False, "val", 1, None, 7)
+    attention(str(runs[1].folder), str(tiny_dataset.folder), [], False, "val", 1, None, 7)
     assert runs[1].folder.read_json("attention-val.json")["recipe"] == "corrected"
     with pytest.raises(SpecError, match="of 1 blocks none is left"):
-        attention_command(str(runs[1].folder), str(tiny_dataset.folder), [], False, "val", 1, "authors", 7)
+        attention(str(runs[1].folder), str(tiny_dataset.folder), [], False, "val", 1, "authors", 7)
 
 
 def test_a_run_must_be_finished_and_evaluated_on_the_data_set(
@@ -213,14 +225,14 @@ def test_a_run_must_be_finished_and_evaluated_on_the_data_set(
     finally:
         runs[1].folder.remove_folder("evaluation-elsewhere")
     with pytest.raises(MissingPathError, match="finished run"):
-        attention_command(str(tmp_path), str(tiny_dataset.folder), [], False, "val", 1, None, 7)
+        attention(str(tmp_path), str(tiny_dataset.folder), [], False, "val", 1, None, 7)
     classifier = RunFolder(Folder(tmp_path / "classifier"))
     classifier.begin(replace(spec, objective="classify", modalities=("image",)), {}, {})
     classifier.finish("finished")
     with pytest.raises(UsageError, match="is a classifier"):
-        attention_command(str(classifier.folder), str(tiny_dataset.folder), [], False, "val", 1, None, 7)
+        attention(str(classifier.folder), str(tiny_dataset.folder), [], False, "val", 1, None, 7)
     with pytest.raises(UsageError, match="no partition 'train'"):
-        attention_command(str(runs[1].folder), str(tiny_dataset.folder), [], False, "train", 1, None, 7)
+        measure_attention(runs[1].folder, tiny_dataset.folder, untrained=False, partition="train")
 
 
 def test_pictures_are_the_middle_of_an_image_or_all_of_it(tiny_dataset: PreparedDataset) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier
 
-from workloads.evaluation.accuracy import KS, Place, shared_codes
+from workloads.evaluation.accuracy import KS, shared_codes
 from workloads.evaluation.baselines import (
     BASELINES,
     baseline_measurements,
@@ -20,7 +20,7 @@ from workloads.evaluation.baselines import (
     random_key_accuracies,
     random_key_chance,
 )
-from workloads.predictions import MissingRank
+from workloads.predictions import MissingRank, Place
 from workloads.spec import RANKS
 
 Names = Sequence[str | None]

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from workloads.data.prepared import PreparedDataset
 from workloads.data.schema import PROTOCOLS
 from workloads.errors import MissingPathError, SpecError
-from workloads.evaluation.accuracy import Place
 from workloads.evaluation.classification import class_accuracies, class_lineages, evaluate_classifier
 from workloads.experiment import Experiment, open_experiment
 from workloads.models.clibd import Classifier
+from workloads.predictions import Place
 from workloads.record import Measurement
 from workloads.spec import RANKS, ExperimentSpec, Modality
 from workloads.training.placement import Placement

@@ -4,19 +4,21 @@ import csv
 import io
 import json
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from orchestrator.costs_command import costs_command
-from results.cost_table import QUANTITIES, OwnCost, render_costs
-from results.published_costs import PUBLISHED_COSTS, published_cost
+from commands.costs import costs
+from orchestrator.costs import measure_costs
+from results.measured.costs import QUANTITIES, costs_sheet, published_costs
+from results.render import render_sheets
 from workloads.data.prepared import PreparedDataset
 from workloads.errors import MissingPathError
 from workloads.evaluation.costs import (
     BERT_VOCABULARY,
+    Cost,
     TowerCost,
     barcode_bytes,
     drawn_inputs,
@@ -29,7 +31,7 @@ from workloads.experiment import open_experiment, write_inputs
 from workloads.experiments import Data, base_spec
 from workloads.models.clibd import TowerInputs, build_model
 from workloads.recipes import with_fine_tuning
-from workloads.record import RunFolder
+from workloads.record import RunFolder, read_evaluation
 from workloads.spec import MODALITIES, DnaTower, ExperimentSpec, ImageTower
 from workloads.storage import Folder
 
@@ -59,7 +61,7 @@ def test_operations_of_the_papers_towers_are_those_counted_by_hand(papers: dict[
 
 def test_what_the_paper_calls_flops_are_multiply_adds(papers: dict[str, TowerCost]) -> None:
     for name, printed in (("dna", "5.90"), ("text", "0.13")):
-        assert published_cost(name, "macs_per_500").value == float(printed) * 1e12  # type: ignore[union-attr]  # it is there
+        assert published_costs()[name, "macs_per_500"][0] == float(printed) * 1e12
     assert 500 * papers["dna"].forward_macs == pytest.approx(5.90e12, rel=2e-3)
     assert round(500 * papers["text"].forward_macs / 1e12, 2) == 0.13
     assert round(500 * papers["text"].forward_flops / 1e12, 2) != 0.13
@@ -140,42 +142,44 @@ def test_bytes_of_barcodes_and_labels() -> None:
 
 def test_published_storage_is_in_mebibytes_of_whole_barcodes() -> None:
     for bits, quantity, printed in ((8, "bytes_of_labelled", 53), (2, "bytes_of_labelled_2bit", 13.3)):
-        published = published_cost("dna", quantity)
-        assert published is not None
-        assert published.value / 2**20 == pytest.approx(printed)
-        assert 84_450 * barcode_bytes(660, bits) == pytest.approx(published.value, rel=4e-3)
+        published, _ = published_costs()["dna", quantity]
+        assert published / 2**20 == pytest.approx(printed)
+        assert 84_450 * barcode_bytes(660, bits) == pytest.approx(published, rel=4e-3)
 
 
 def test_every_published_number_has_a_row_to_stand_in() -> None:
-    assert {cost.quantity for cost in PUBLISHED_COSTS} <= set(QUANTITIES)
-    assert published_cost("image", "tokens") is None
+    assert {quantity for _, quantity in published_costs()} <= set(QUANTITIES)
+    assert len(published_costs()) == 11
+    assert ("image", "tokens") not in published_costs()
 
 
 OWN = [
-    OwnCost("dna", "macs_per_500", 5.88e12),
-    OwnCost("dna", "seconds_per_500", 0.05, "fp32, a GPU"),
-    OwnCost("text", "macs_per_500", 0.1268e12),
-    OwnCost("text", "bytes_of_labelled", None, "not measured"),
+    Cost("dna", "macs_per_500", 5.88e12),
+    Cost("dna", "seconds_per_500", 0.05, "fp32, a GPU"),
+    Cost("text", "macs_per_500", 0.1268e12),
+    Cost("text", "bytes_of_labelled", None, "not measured"),
 ]
 
 
 def test_published_numbers_stand_beside_ours_with_their_notes_once() -> None:
-    text = render_costs(OWN, "md")
+    text = render_sheets([costs_sheet(list(map(asdict, OWN)))], "md")
     lines = [line.split("|")[1:-1] for line in text.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line] for line in lines]
-    assert cells[2][2:] == ["TMAC", "5.9 [1]", "5.88"]
-    assert cells[3][1:] == ["time to embed 500 samples (fp32, a GPU)", "ms", "15 [2]", "50"]
-    assert cells[4][3:] == ["0.13 [1]", "0.1268"]
-    assert cells[5][3:] == ["12 [3]", "–"]
+    assert cells[2][1:] == ["multiply-adds (MAC) forward, 500 samples", "5,900,000,000,000*1", "5,880,000,000,000"]
+    assert cells[3][1:] == ["seconds to embed 500 samples (fp32, a GPU)", "0.015*2", "0.05"]
+    assert cells[4][2:] == ["130,000,000,000*1", "126,800,000,000"]
+    assert cells[5][2:] == ["12,582,912*3", "– [1]"]
     assert text.count("printed as FLOPS") == 1
+    assert "[1] not measured" in text
 
 
 def test_costs_as_csv_and_json_are_plain_numbers() -> None:
-    rows = list(csv.DictReader(io.StringIO(render_costs(OWN, "csv"))))
-    assert rows[0]["value"] == "5880000000000.0"
+    sheets = [costs_sheet(list(map(asdict, OWN)))]
+    rows = list(csv.DictReader(io.StringIO(render_sheets(sheets, "csv"))))
+    assert rows[0]["ours"] == "5880000000000.0"
     assert rows[0]["published"] == "5900000000000.0"
-    assert rows[3]["value"] == ""
-    assert [row["value"] for row in json.loads(render_costs(OWN, "json"))] == [each.value for each in OWN]
+    assert rows[3]["ours"] == ""
+    assert [row["ours"] for row in json.loads(render_sheets(sheets, "json"))] == [each.value for each in OWN]
 
 
 def test_the_command_counts_and_times_the_towers_of_a_run(
@@ -184,18 +188,34 @@ def test_the_command_counts_and_times_the_towers_of_a_run(
     run = RunFolder(Folder(tmp_path / tiny_spec.id))
     run.begin(tiny_spec, {}, {})
     write_inputs(run, open_experiment(tiny_spec, tiny_dataset))
-    costs_command(str(run.folder), str(tiny_dataset.folder), 2, "json")
-    rows = {(row["modality"], row["quantity"]): row for row in json.loads(capsys.readouterr().out)}
-    assert rows["image", "tokens"]["value"] == 5
-    assert rows["all", "forward_flops"]["value"] == sum(rows[name, "forward_flops"]["value"] for name in MODALITIES)
-    assert rows["dna", "seconds_per_500"]["value"] is None
-    assert rows["dna", "seconds_per_batch"]["value"] > 0
+    costs(str(run.folder), str(tiny_dataset.folder), 2, "json")
+    shown = json.loads(capsys.readouterr().out)
+    rows = {(row["row"]["modality"], row["row"]["quantity"].partition(" (2 samples")[0]): row["ours"] for row in shown}
+    names = {quantity: name for quantity, (name, _) in QUANTITIES.items()}
+    assert rows["image", names["tokens"]] == 5
+    forward = names["forward_flops"]
+    assert rows["all", forward] == pytest.approx(sum(rows[name, forward] for name in MODALITIES))
+    assert rows["dna", names["seconds_per_500"]] is None
+    assert rows["dna", names["seconds_per_batch"]] > 0
+
+
+def test_costs_as_a_point_of_a_sweep_are_a_whole_folder(
+    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    run, target = RunFolder(Folder(tmp_path / tiny_spec.id)), Folder(tmp_path / "costs")
+    run.begin(tiny_spec, {}, {})
+    write_inputs(run, open_experiment(tiny_spec, tiny_dataset))
+    found = measure_costs(run.folder, tiny_dataset.folder, target, 2)
+    assert target.read_json("costs.json")["costs"] == [asdict(cost) for cost in found]
+    assert read_evaluation(target)["dataset"] == tiny_spec.dataset
+    assert RunFolder(target).measurements() == []
     labels = tiny_dataset.load(list(tiny_dataset.facts.num_specimens), ["text", "species"]).to_pylist()
     sizes = [len(row["text"].encode()) for row in labels if row["species"]]
-    assert "SYNTHETIC" in rows["text", "bytes_per_sample"]["how"]
-    assert rows["text", "bytes_per_sample"]["value"] == pytest.approx(sum(sizes) / len(sizes))
+    (size,) = (cost for cost in found if (cost.modality, cost.quantity) == ("text", "bytes_per_sample"))
+    assert "SYNTHETIC" in size.how
+    assert size.value == pytest.approx(sum(sizes) / len(sizes))
 
 
 def test_costs_of_a_folder_that_is_no_run_name_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(MissingPathError, match="Name a run folder"):
-        costs_command(str(tmp_path), None, 2, "md")
+        costs(str(tmp_path), None, 2)

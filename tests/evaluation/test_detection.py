@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score, roc_curve
 
-from workloads.evaluation.detection import auroc, curve_numbers, detection_measurements, false_positive_rate
+from workloads.evaluation.detection import curve_numbers, detection_measurements
 from workloads.predictions import Place
 
 PLACE = Place("test", "image", "image+dna", "nn_is_du")
@@ -17,17 +18,16 @@ queries_of_both_kinds = st.lists(
 ).filter(lambda rows: len({is_seen for _, is_seen in rows}) == 2)
 
 
-@settings(deadline=None)  # scikit-learn is imported in the first one
 @given(queries_of_both_kinds)
 def test_auroc_is_the_share_of_pairs_in_the_right_order(queries: list[tuple[float, bool]]) -> None:
     seen = [score for score, is_seen in queries if is_seen]
     unseen = [score for score, is_seen in queries if not is_seen]
     wins = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a in seen for b in unseen)
-    scores, is_seen = map(np.array, zip(*queries, strict=True))
-    assert auroc(scores, is_seen) == pytest.approx(wins / len(seen) / len(unseen), abs=1e-12)
+    assert curve_numbers(np.array(seen), np.array(unseen))[0] == pytest.approx(
+        wins / len(seen) / len(unseen), abs=1e-12
+    )
 
 
-@settings(deadline=None)  # scikit-learn is imported in the first one
 @given(queries_of_both_kinds)
 def test_false_positives_are_counted_at_the_highest_threshold_that_keeps_95_percent_of_the_seen(
     queries: list[tuple[float, bool]],
@@ -37,9 +37,8 @@ def test_false_positives_are_counted_at_the_highest_threshold_that_keeps_95_perc
     for threshold in sorted({score for score, _ in queries}, reverse=True):
         if 100 * sum(score >= threshold for score in seen) >= 95 * len(seen):
             break
-    scores, is_seen = map(np.array, zip(*queries, strict=True))
     expected = sum(score >= threshold for score in unseen) / len(unseen)
-    assert false_positive_rate(scores, is_seen) == pytest.approx(expected, abs=1e-12)
+    assert curve_numbers(np.array(seen), np.array(unseen))[1] == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_worked_case() -> None:
@@ -79,13 +78,14 @@ def test_accuracies_have_the_spread_of_a_share() -> None:
             assert row.high == pytest.approx(row.value + 1.96 * error, abs=0.2 * error)
 
 
-@settings(deadline=None)  # scikit-learn is imported in the first one
+@settings(deadline=None)  # the first call of scikit-learn is slow
 @given(queries_of_both_kinds)
 def test_resamples_are_measured_as_the_queries_themselves(queries: list[tuple[float, bool]]) -> None:
     scores, is_seen = map(np.array, zip(*queries, strict=True))
     seen, unseen = scores[is_seen], scores[~is_seen]
     found = curve_numbers(np.stack([seen, seen[::-1]]), np.stack([unseen, unseen[::-1]]))
-    expected = [auroc(scores, is_seen), false_positive_rate(scores, is_seen)]
+    false, true, _ = roc_curve(is_seen, scores, drop_intermediate=False)
+    expected = [roc_auc_score(is_seen, scores), false[np.argmax(true >= 0.95)]]
     assert found.shape == (2, 2)
     for resample in found.T:
         assert resample == pytest.approx(expected, abs=1e-12)

@@ -1,5 +1,7 @@
 """`clibd evaluate`: a finished run embeds real photographs it was not trained on."""
 
+import csv
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from orchestrator.evaluate_command import Asked, evaluate_command
+from commands.evaluate import OtherKeys, evaluate
 from workloads.data.collect import collect
 from workloads.data.partition import partition
 from workloads.data.preparation import Wanted, prepare
@@ -51,7 +53,7 @@ def test_real_photographs_are_embedded_and_retrieved(
     facts = prepare(table, target, Wanted(name="photographs", image_size=64), map)
     assert sum(facts.num_specimens.values()) == 136
 
-    evaluate_command(Asked(model=str(run.folder), data=str(target)), "json")
+    evaluate(model=str(run.folder), data=str(target), form="json")
 
     rows = json.loads(capsys.readouterr().out)
     own = [row for row in rows if row["method"] == "clibd"]
@@ -76,7 +78,7 @@ def test_a_classifier_is_measured_over_its_species_and_not_by_retrieval(
     save_weights(folder.folder, experiment.model)
     folder.finish("finished")
 
-    evaluate_command(Asked(model=str(folder.folder), data=str(tiny_dataset.folder)), "md")
+    evaluate(model=str(folder.folder), data=str(tiny_dataset.folder), form="md")
 
     printed = capsys.readouterr().out
     assert "image to classes" in printed
@@ -84,10 +86,9 @@ def test_a_classifier_is_measured_over_its_species_and_not_by_retrieval(
     written = RunFolder(folder.folder / "evaluation-tiny")
     assert {row.metric for row in written.measurements()} == {"classifier_top1", "classifier_top5"}
     assert written.folder.has("classifier.parquet")
-    asked = Asked(model=str(folder.folder), data=str(tiny_dataset.folder))
-    for more in (replace(asked, untrained=True), replace(asked, keys=("own",)), replace(asked, with_rest=True)):
+    for more in ({"untrained": True}, {"keys": [OtherKeys.OWN]}, {"training": True}):
         with pytest.raises(UsageError, match="is a classifier, which has no keys"):
-            evaluate_command(more, "md")
+            evaluate(str(folder.folder), str(tiny_dataset.folder), **more)
 
 
 def test_barcodes_are_left_out_where_the_data_set_has_none(
@@ -102,7 +103,7 @@ def test_barcodes_are_left_out_where_the_data_set_has_none(
             write(batch)
     prepare(bare, Folder(tmp_path / "bare"), Wanted(name="bare", image_size=64), map)
 
-    evaluate_command(Asked(model=str(run.folder), data=str(tmp_path / "bare")), "json")
+    evaluate(model=str(run.folder), data=str(tmp_path / "bare"), form="json")
 
     assert {row["query"] for row in json.loads(capsys.readouterr().out)} == {"image", "text"}
 
@@ -110,10 +111,10 @@ def test_barcodes_are_left_out_where_the_data_set_has_none(
 def test_embeddings_are_made_once_and_those_of_another_model_are_never_taken_for_them(
     run: RunFolder, tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    asked = Asked(model=str(run.folder), data=str(tiny_dataset.folder))
-    evaluate_command(asked, "md")
+    asked = str(run.folder), str(tiny_dataset.folder)
+    evaluate(*asked)
     first = capsys.readouterr()
-    evaluate_command(replace(asked, keys=("own",)), "md")
+    evaluate(*asked, keys=[OtherKeys.OWN])
     second = capsys.readouterr()
     assert "used again" in second.err
     assert "used again" not in first.err
@@ -124,18 +125,19 @@ def test_embeddings_are_made_once_and_those_of_another_model_are_never_taken_for
     other = open_experiment(replace(tiny_spec, seed=tiny_spec.seed + 1), tiny_dataset)
     save_weights(run.folder, other.model)
     with pytest.raises(EmbeddingsError, match=r"weights \w+ instead of \w+.*--again"):
-        evaluate_command(asked, "md")
-    evaluate_command(replace(asked, again=True), "csv")
-    header, first, *_ = capsys.readouterr().out.splitlines()
-    assert header.startswith("method,partition,")
-    assert header.endswith(",dataset,synthetic,recipe")
-    assert first.endswith(",tiny,True,corrected")
+        evaluate(*asked)
+    evaluate(*asked, again=True, form="csv")
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {(row["table"], row["dataset"], row["synthetic"], row["recipe"]) for row in rows} == {
+        ("evaluate", "tiny", "True", "corrected")
+    }
+    assert len(rows) == len(RunFolder(run.folder / "evaluation-tiny").measurements())
 
 
 def test_the_untrained_form_of_a_run_has_a_folder_of_its_own(
     run: RunFolder, tiny_dataset: PreparedDataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evaluate_command(Asked(model=str(run.folder), data=str(tiny_dataset.folder), untrained=True), "md")
+    evaluate(model=str(run.folder), data=str(tiny_dataset.folder), untrained=True, form="md")
     assert "before training" in capsys.readouterr().out
     assert (run.folder / "untrained-tiny").read_json("evaluation.json")["untrained"] is True
 
@@ -144,29 +146,30 @@ def test_a_run_s_own_embeddings_are_measured_again_without_its_data(
     run: RunFolder, tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(UsageError, match="name a data set"):
-        evaluate_command(Asked(model=str(run.folder), data=None), "md")
+        evaluate(model=str(run.folder), data=None, form="md")
     measure(open_experiment(tiny_spec, tiny_dataset), tiny_dataset, Placement(), run)
     before = run.measurements()
-    evaluate_command(Asked(model=str(run.folder), data=None, keys=("seen",), recipe="authors"), "json")
+    evaluate(model=str(run.folder), data=None, keys=[OtherKeys.SEEN], recipe="authors", form="json")
     again = json.loads(capsys.readouterr().out)
-    assert {row["keys"] for row in again} == {"all", "seen"}
+    assert {row["row"]["keys"] for row in again} == {"all", "seen"}
     same = {(r.partition, r.query, r.key, r.level, r.average, r.species, r.metric, r.method): r.value for r in before}
-    assert [
-        row for row in again if row["keys"] == "all" and row["method"] == "clibd" and row["level"] == "species"
-    ] != []
-    for row in again:
-        if row["keys"] == "all" and row["level"] == "species":
-            at = tuple(row[name] for name in ("partition", "query", "key", "level", "average", "species", "metric"))
-            assert row["value"] == pytest.approx(same[(*at, row["method"])], abs=1e-12)
+    species = [row for row in again if row["row"]["keys"] == "all" and row["rank"] == "species"]
+    assert "clibd" in {row["method"] for row in species}
+    for row in species:
+        at = tuple(row[name] for name in ("partition", "query", "key", "rank", "average", "subset"))
+        assert row["ours"] == pytest.approx(100 * same[(*at, f"top{row['k']}", row["method"])], abs=5.1e-5)
     about = run.folder.read_json("evaluation.json")
     assert about["missing_rank"] == "a_class"
 
-    evaluate_command(Asked(model=str(run.folder), data=None, out=f"{run.folder}/beside"), "md")
+    evaluate(model=str(run.folder), data=None, out=f"{run.folder}/beside", form="md")
     beside = (run.folder / "beside").read_json("evaluation.json")
     assert beside == {**about, "recipe": "corrected", "missing_rank": "left_out", "keys": ["all"]}
     assert run.folder.read_json("evaluation.json") == about
+    sealed = run.manifest()
+    assert {"evaluation.json", "beside/measurements.parquet"} <= sealed.keys()
+    assert sealed == {name: run.folder.digest(name) for name in sealed}
     with pytest.raises(UsageError, match="name a data set"):
-        evaluate_command(Asked(model=str(run.folder), data=None, with_rest=True), "md")
+        evaluate(model=str(run.folder), data=None, training=True, form="md")
 
 
 def test_rules_that_were_not_written_are_made_anew(
@@ -175,7 +178,7 @@ def test_rules_that_were_not_written_are_made_anew(
     measure(open_experiment(tiny_spec, tiny_dataset), tiny_dataset, Placement(), run)
     before = run.folder.read_json("evaluation.json")
     run.folder.remove("evaluation.json")  # as if measuring had been interrupted
-    evaluate_command(Asked(model=str(run.folder), data=None), "md")
+    evaluate(model=str(run.folder), data=None, form="md")
     assert run.folder.read_json("evaluation.json") == before
 
 
@@ -201,5 +204,5 @@ def test_the_measurements_of_a_run_are_not_overwritten_by_those_of_another(
     for data in (str(tiny_dataset.folder), None):
         measure(open_experiment(tiny_spec, tiny_dataset), tiny_dataset, Placement(), run)
         with pytest.raises(UsageError, match="folder of a run"):
-            evaluate_command(Asked(model=str(run.folder), data=data, out=str(other.folder)), "md")
+            evaluate(model=str(run.folder), data=data, out=str(other.folder), form="md")
     assert not other.folder.has("measurements.parquet")

@@ -174,9 +174,7 @@ def test_a_class_has_the_names_that_most_of_its_keys_have() -> None:
     species = column(["a", "a", "a", "b", "b", None, "c"])
     genus = column(["x", "y", "y", "q", "p", "z", None])
     labels = {"order": column(["o"] * 7), "family": column([None] * 7), "genus": genus, "species": species}
-    rows = {"image": np.ones((7, 2), dtype=np.float32)}
-    keys = Embedded(column([str(n) for n in range(7)]), column(["seen"] * 7), labels, rows)
-    found = lineages_of(keys, ["a", "b", "c", "d"])
+    found = lineages_of(labels, ["a", "b", "c", "d"])
     assert found["genus"].tolist() == ["y", "p", None, None]
     assert found["order"].tolist() == ["o", "o", "o", None]
     assert found["family"].tolist() == [None] * 4

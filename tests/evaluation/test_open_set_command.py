@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.open_set_command import open_set_command
+from commands.open_set import open_set as open_set_command
+from orchestrator.open_set import measure_open_set
 from tests.evaluation.open_set_cases import Case, classified, specimens
 from workloads.errors import MissingPathError
 from workloads.evaluation.open_set import open_set
 from workloads.evaluation.open_set_outcomes import open_set_measurements
 from workloads.evaluation.stored import EmbeddingFacts, write_embedded
-from workloads.record import measurements_from_table
+from workloads.record import measurements_from_table, measurements_to_table, read_evaluation
 from workloads.storage import Folder
 
 
@@ -36,8 +37,15 @@ def folder(case: Case, tmp_path: Path) -> Folder:
         precision="fp32",
     )
     write_embedded(evaluated, facts, parts)
-    about = {"dataset": "insects", "data_fingerprint": "0", "synthetic": True}
+    about = {
+        "model": "CLIBD",
+        "aligned": ["image", "dna"],
+        "dataset": "insects",
+        "data_fingerprint": "0",
+        "synthetic": True,
+    }
     about |= {"recipe": "corrected", "missing_rank": "left_out"}
+    evaluated.write_table("measurements.parquet", measurements_to_table([]))
     evaluated.write_json("evaluation.json", about)
     return evaluated
 
@@ -52,7 +60,7 @@ def classifier(case: Case, tmp_path: Path) -> Folder:
 def test_the_tables_are_printed_and_everything_behind_them_is_kept(
     case: Case, folder: Folder, classifier: Folder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    open_set_command(str(folder), str(classifier), None, "md")
+    open_set_command(str(folder), str(classifier))
 
     text = capsys.readouterr().out
     assert all(f"# Table {number}." in text for number in (3, 15, 16))
@@ -90,8 +98,10 @@ def test_without_a_classifier_its_rows_are_dashes(folder: Folder, capsys: pytest
     open_set_command(str(folder), None, None, "json")
 
     records = json.loads(capsys.readouterr().out)
-    assert {record["ours"] for record in records if record["method"] == "Linear"} == {None}
-    assert None not in {record["ours"] for record in records if record["method"] == "NN"}
+    ours = {method: {r["ours"] for r in records if r["row"]["method"] == method} for method in ("Linear", "NN")}
+    assert ours["Linear"] == {None}
+    assert None not in ours["NN"]
+    assert all("clibd-sweep open-set" in record["reason"] for record in records if record["ours"] is None)
 
 
 def test_what_is_no_evaluated_folder_is_refused(folder: Folder, tmp_path: Path) -> None:
@@ -109,3 +119,16 @@ def test_rules_do_not_stand_beside_tables_of_other_rules(folder: Folder) -> None
         open_set_command(str(folder), None, "corrected", "csv")
     assert folder.has("open_set.parquet")
     assert not folder.has("open_set.json")
+
+
+def test_open_set_as_a_point_of_a_sweep_is_a_whole_folder_and_leaves_the_run_alone(
+    folder: Folder, classifier: Folder, tmp_path: Path
+) -> None:
+    before, target = sorted(folder.files()), Folder(tmp_path / "point")
+    measure_open_set(folder, classifier, target, "authors")
+    measured = measurements_from_table(target.read_table("measurements.parquet"))
+    assert {"nn_is_du", "linear_is_du"} <= {row.method for row in measured}
+    about = read_evaluation(target)
+    assert (about["dataset"], about["recipe"], about["missing_rank"]) == ("insects", "authors", "a_class")
+    assert target.read_json("open_set.json")["recipe"] == "authors"
+    assert sorted(folder.files()) == before

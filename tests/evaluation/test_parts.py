@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from workloads.data.batches import View
 from workloads.data.prepared import PreparedDataset
-from workloads.evaluation.embed import all_splits, as_parts, embed, embed_parts, parts_of
+from workloads.evaluation.embed import all_splits, as_parts, embed, embed_parts, embedded_specimens, parts_of
 from workloads.evaluation.measure import embedding_facts
 from workloads.experiment import Experiment, open_experiment
 from workloads.record import RunFolder
@@ -97,7 +97,7 @@ def test_rows_are_dealt_to_the_parts_whose_splits_they_are_of(
     parts = parts_of(tiny_dataset)
     specimens = experiment.specimens(tiny_dataset, all_splits(parts))
     numbered = np.arange(len(specimens), dtype=np.float32)[:, None]
-    dealt = as_parts(specimens, {"image": numbered}, parts)
+    dealt = as_parts(embedded_specimens(specimens, {"image": numbered}), parts)
     for name, part in dealt.items():
         expected = [row for row, split in enumerate(specimens.split) if split in parts[name]]
         assert part.rows["image"][:, 0].tolist() == expected

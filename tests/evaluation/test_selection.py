@@ -12,12 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.processes import run_together
+from workloads.arrays import Labels
+from workloads.averages import harmonic_mean
 from workloads.data.prepared import PreparedDataset
 from workloads.data.schema import PROTOCOLS
 from workloads.errors import SpecError
-from workloads.evaluation.accuracy import Labels, harmonic_mean
 from workloads.evaluation.embed import embed_parts
-from workloads.evaluation.embedded import PAIRS
+from workloads.evaluation.embedded import PAIRS, Embedded
 from workloads.evaluation.evaluate import Questions, evaluate_embedded
 from workloads.evaluation.selection import (
     Rule,
@@ -55,12 +56,21 @@ class Case:
         self.subset = column(["seen", "unseen", *random.choice(["seen", "unseen"], num_queries - 2).tolist()])
 
     def score(self, rule: Rule) -> float:
-        return selection_score(rule, self.keys, self.queries, self.key_labels, self.query_labels, self.subset)
+        return selection_score(rule, *self.embedded())
 
     def numbers(self, placement: Placement | None = None) -> npt.NDArray[np.float64]:
-        return all_accuracies(
-            self.keys, self.queries, self.key_labels, self.query_labels, self.subset, placement or Placement()
+        return all_accuracies(*self.embedded(), placement or Placement())
+
+    def embedded(self) -> tuple[Embedded, Embedded]:
+        keys = Embedded(
+            np.arange(len(self.key_labels["species"])).astype(object),
+            np.full(len(self.key_labels["species"]), "key_seen", dtype=object),
+            self.key_labels,
+            {str(name): rows for name, rows in self.keys.items()},
         )
+        split = np.array([f"val_{subset}" for subset in self.subset], dtype=object)
+        rows = {str(name): rows for name, rows in self.queries.items()}
+        return keys, Embedded(np.arange(len(split)).astype(object), split, self.query_labels, rows)
 
 
 def unit(row: Sequence[float]) -> list[float]:
@@ -153,10 +163,10 @@ def test_a_missing_rank_is_a_class_that_can_be_right() -> None:
 
 def test_image_to_dna_is_the_harmonic_mean_over_the_species_of_both_kinds() -> None:
     case = Case(0)
-    case.keys["dna"] = np.eye(SIZE, dtype=np.float32)
+    case.keys = {"dna": np.eye(SIZE, dtype=np.float32)}
     case.key_labels = {rank: column(["a", "b", "c", None]) for rank in RANKS}
     seen, unseen = [0, 0, 0, 1, 2], [2, 2, 1]  # nearest keys
-    case.queries["image"] = np.eye(SIZE, dtype=np.float32)[seen + unseen]
+    case.queries = {"image": np.eye(SIZE, dtype=np.float32)[seen + unseen]}
     case.query_labels = {rank: column(["a", "a", "b", "b", "a", "c", "b", "b"]) for rank in RANKS}
     case.subset = column(["seen"] * 5 + ["unseen"] * 3)
     assert case.score("image_to_dna") == pytest.approx(harmonic_mean((2 / 3 + 1 / 2) / 2, (1 + 1 / 2) / 2), abs=1e-12)
@@ -177,6 +187,7 @@ def test_queries_of_one_kind_cannot_select(rule: Rule, kind: str) -> None:
 WORKER = """
 import sys
 import numpy as np, torch.distributed as dist, torch
+from workloads.evaluation.embedded import Embedded
 from workloads.evaluation.selection import all_accuracies
 from workloads.training.placement import Placement
 rank, meeting, case, out = int(sys.argv[1]), *sys.argv[2:]
@@ -185,8 +196,11 @@ dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, worl
 stored = dict(np.load(case, allow_pickle=False))
 part = lambda name: {key.split(".")[1]: value for key, value in stored.items() if key.startswith(name)}
 labels = {name: {k: v.astype(object) for k, v in part(name).items()} for name in ("key_labels", "query_labels")}
-np.save(out, all_accuracies(part("keys"), part("queries"), *labels.values(), stored["subset"].astype(object),
-                            Placement.here(torch.device("cpu"))))
+split = np.array([f"val_{subset}" for subset in stored["subset"]], dtype=object)
+sides = [Embedded(np.arange(len(of)).astype(object), of, labels[f"{name}_labels"], part(side))
+         for side, name, of in (("keys", "key", np.full(len(labels["key_labels"]["species"]), "key_seen", object)),
+                                ("queries", "query", split))]
+np.save(out, all_accuracies(*sides, Placement.here(torch.device("cpu"))))
 dist.destroy_process_group()
 """
 

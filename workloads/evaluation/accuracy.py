@@ -6,30 +6,17 @@ among keys has no share of its own. What a missing label does is `workloads.pred
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from workloads.predictions import MISSING, Answers, Codes, Indices, Labels, Mask, MissingRank, Names, Place
+from workloads.arrays import Codes, Doubles, Indices, Labels, Mask, Names
+from workloads.averages import harmonic_mean
+from workloads.predictions import MISSING, Answers, MissingRank, Place
 from workloads.record import Measurement
 from workloads.spec import RANKS, Rank
-
-__all__ = [
-    "KS",
-    "Labels",
-    "Place",
-    "accuracies",
-    "accuracies_of",
-    "averages",
-    "coded_answers",
-    "harmonic_mean",
-    "label_codes",
-    "shared_codes",
-]
-
-Values = npt.NDArray[np.float64]
 
 KS = (1, 3, 5)
 """How many of the nearest keys may hold the answer (authors' code; the paper prints k = 1)."""
@@ -112,13 +99,7 @@ def shared_codes(query_names: Names, key_names: Names) -> tuple[Codes, Codes]:
 
 
 def averages(
-    rank: Rank,
-    truth: Codes,
-    counted: Mask,
-    values: Values,
-    subset: Names,
-    where: Place,
-    metrics: Sequence[str],
+    rank: Rank, truth: Codes, counted: Mask, values: Doubles, subset: Names, where: Place, metrics: Sequence[str]
 ) -> list[Measurement]:
     """Micro and macro means of numbers that every query has, by kind of species.
 
@@ -151,7 +132,7 @@ class _Sums:
     sizes: npt.NDArray[Any]
     """Queries, (2, classes)."""
 
-    def means(self) -> dict[str, dict[str, tuple[Values, int]]]:
+    def means(self) -> dict[str, dict[str, tuple[Doubles, int]]]:
         """Micro and macro means, (metrics,), with the count behind them; none of a kind without queries."""
         (seen, unseen), (num_seen, num_unseen) = self.sums, self.sizes
         kinds = {"seen": (seen, num_seen), "unseen": (unseen, num_unseen)}
@@ -162,10 +143,7 @@ class _Sums:
             if not present.any():
                 continue
             count, shares = int(sizes.sum()), sums[present] / sizes[present, None]
-            found[kind] = {
-                "micro": (sums.sum(axis=0) / count, count),
-                "macro": (shares.mean(axis=0), len(shares)),
-            }
+            found[kind] = {"micro": (sums.sum(axis=0) / count, count), "macro": (shares.mean(axis=0), len(shares))}
         return found
 
 
@@ -192,24 +170,12 @@ def _rows(rank: Rank, sums: _Sums, where: Place, metrics: Sequence[str]) -> list
                 (seen, num_seen), (unseen, num_unseen) = means["seen"], means["unseen"]
                 means["harmonic_mean"] = (harmonic_mean(seen, unseen), min(num_seen, num_unseen))
             rows += [
-                Measurement(
-                    method=where.method,
-                    partition=where.partition,
-                    query=where.query,
-                    key=where.key,
-                    keys=where.keys,
-                    level=rank,
-                    average=average,
-                    species=kind,
-                    metric=metric,
-                    value=value,
-                    count=count,
-                )
+                measured(where, level=rank, average=average, species=kind, metric=metric, value=value, count=count)
                 for kind, (value, count) in means.items()
             ]
     return rows
 
 
-def harmonic_mean(a: float, b: float) -> float:
-    """2 / (1/a + 1/b), and 0 when either is 0 (as the authors)."""
-    return 2 * a * b / (a + b) if a > 0 and b > 0 else 0.0
+def measured(where: Place, **said: Any) -> Measurement:
+    """A number of a retrieval; what is said of it are the further fields of a measurement."""
+    return Measurement(**asdict(where), **said)

@@ -3,18 +3,17 @@
 Both stand in one numbering, the keys first, so that a query may be answered from either.
 """
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from workloads.arrays import Doubles, Indices, Labels, Mask, Names
 from workloads.errors import DamagedError, MissingPathError, UsageError
-from workloads.evaluation.embedded import Embedded, Indices, Labels, Names, has_feature, key_features, query_features
+from workloads.evaluation.embedded import Embedded, has_feature, key_features, query_features
 from workloads.evaluation.retrieval import nearest_keys
 from workloads.spec import RANKS, Modality
 
@@ -23,9 +22,6 @@ NOTHING = -1
 """Number of an answer that there is not, as there are fewer keys."""
 CLASS = "class"
 """Kind of specimen that stands for a species of the classifier, in ids and as their split."""
-
-Values = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +42,7 @@ class Offer:
 
     answers: Indices
     """Numbers in `Answering`, `NOTHING` beyond the last one, (queries, 5)."""
-    scores: Values
+    scores: Doubles
     """Cosines or probabilities, NaN beyond the last one, (queries, 5)."""
 
 
@@ -62,7 +58,7 @@ def answering(keys: Embedded, classes: Sequence[str] = (), lineages: Labels | No
     Raises:
         UsageError: the lineages lack one of the classes.
     """
-    found = lineages_of(keys, classes) if lineages is None else _chosen(lineages, classes)
+    found = lineages_of(keys.labels, classes) if lineages is None else _chosen(lineages, classes)
     return Answering(
         np.array([*keys.ids, *(f"{CLASS} {name}" for name in classes)], dtype=object),
         np.append(keys.subset == "seen", np.ones(len(classes), dtype=bool)),
@@ -70,20 +66,26 @@ def answering(keys: Embedded, classes: Sequence[str] = (), lineages: Labels | No
     )
 
 
-def lineages_of(keys: Embedded, classes: Sequence[str]) -> Labels:
-    """The names of each class at every rank, as most of its key specimens have it; None where all lack it."""
-    counts: dict[tuple[str, str], Counter[str]] = {}
-    for rank in RANKS:
-        for species, name in zip(keys.labels["species"], keys.labels[rank], strict=True):
-            if species is not None and name is not None:
-                counts.setdefault((rank, species), Counter())[name] += 1
-    found: dict[str, Names] = {}
-    for rank in RANKS:
-        names = (counts.get((rank, species)) for species in classes)
-        commonest = [None if of is None else min(of, key=lambda name: (-of[name], name)) for of in names]
-        found[rank] = np.array([*commonest, None], dtype=object)[:-1]  # None keeps numpy from making strings of its own
-    found["species"] = np.array([*classes, None], dtype=object)[:-1]
-    return found
+def lineages_of(labels: Mapping[str, Names], classes: Sequence[str]) -> dict[str, Names]:
+    """The names of each class at every rank, as most specimens of the species have it; None where all lack it.
+
+    Args:
+        labels: of the specimens, (specimens,) by rank, None where missing.
+        classes: species, in any order.
+    """
+    return {rank: _commonest(labels, rank, classes) for rank in RANKS}
+
+
+def _commonest(labels: Mapping[str, Names], rank: str, classes: Sequence[str]) -> Names:
+    columns = [pa.array(labels[name], pa.string()) for name in ("species", rank)]
+    named = pa.table(columns, ["species", "name"]).drop_null()
+    counts = named.group_by(["species", "name"]).aggregate([([], "count_all")])
+    # Of names that are equally common the first in the alphabet, on any machine.
+    ordered = counts.sort_by([("count_all", "descending"), ("name", "ascending")])
+    found = {name: name for name in classes} if rank == "species" else {}
+    for species, name in zip(ordered["species"].to_pylist(), ordered["name"].to_pylist(), strict=True):
+        found.setdefault(species, name)
+    return np.array([found.get(species) for species in classes], dtype=object)
 
 
 def _chosen(lineages: Labels, classes: Sequence[str]) -> Labels:
@@ -149,11 +151,8 @@ def classified(table: pa.Table, part: str, ids: Names, classes: Sequence[str], f
     predicted, probability = rows["predicted"].combine_chunks(), rows["probability"].combine_chunks()
     num = pc.list_value_length(predicted).to_numpy(zero_copy_only=False)
     numbers = pc.index_in(predicted.flatten(), value_set=pa.array(classes, pa.string()))
-    if (
-        numbers.null_count
-        or not num.all()
-        or not pc.list_value_length(probability).equals(pc.list_value_length(predicted))
-    ):
+    paired = pc.list_value_length(probability).equals(pc.list_value_length(predicted))
+    if numbers.null_count or not num.all() or not paired:
         raise DamagedError("classifier.parquet", "its species and probabilities do not belong together")
     there = np.arange(NUM_ANSWERS)[None, :] < num[:, None]
     answers, scores = np.full(there.shape, NOTHING, dtype=np.int64), np.full(there.shape, np.nan)

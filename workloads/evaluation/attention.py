@@ -16,7 +16,7 @@ maps hold artefacts (arXiv:2309.16588). The authors' code differs in three ways,
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -168,22 +168,15 @@ def _laid_open(tower: nn.Module, layers: Sequence[Any]) -> Iterator[list[Tensor]
     def keep(_module: nn.Module, _inputs: object, attention: Tensor) -> None:
         seen.append(attention.float())
 
-    modes = [(module, module.training) for module in tower.modules()]
-    fused = [layer.fused_attn for layer in layers]
-    tower.eval()
-    handles = []
-    try:
+    with ExitStack() as after:
+        for module in tower.modules():
+            after.callback(setattr, module, "training", module.training)
+        tower.eval()
         for layer in layers:
+            after.callback(setattr, layer, "fused_attn", layer.fused_attn)
             layer.fused_attn = False
-            handles.append(layer.attn_drop.register_forward_hook(keep))
+            after.callback(layer.attn_drop.register_forward_hook(keep).remove)
         yield seen
-    finally:
-        for handle in handles:
-            handle.remove()
-        for layer, before in zip(layers, fused, strict=True):
-            layer.fused_attn = before
-        for module, training in modes:
-            module.training = training
 
 
 def _vision_transformer(tower: nn.Module) -> Any:

@@ -8,20 +8,21 @@ An outcome is the list of these verdicts, such as `wrong right`: the first model
     attention-test.json      the models, the settings, and how many queries had each outcome
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from workloads.arrays import Floats, Mask, Names
 from workloads.data.pictures import Extent, find_pictures, square
 from workloads.data.prepared import PreparedDataset
 from workloads.errors import EmbeddingsError, UsageError
-from workloads.evaluation.attention import ROLLOUTS, Rollout, attention_masks
+from workloads.evaluation.attention import ROLLOUTS, attention_masks
 from workloads.predictions import Answers
 from workloads.spec import Recipe
 from workloads.storage import Folder
@@ -31,23 +32,16 @@ EXTENTS: dict[Recipe, Extent] = {"paper": "whole", "authors": "whole", "correcte
 _BATCH = 8  # five blocks of 12 heads and 197 tokens take 9 MB an image
 
 SCHEMA = pa.schema(
-    [
-        ("specimen_id", pa.string()),
-        ("partition", pa.string()),
-        ("subset", pa.string()),
-        ("outcome", pa.string()),
-        ("model", pa.int64()),
-        ("run", pa.string()),
-        ("right", pa.bool_()),
-        ("truth", pa.string()),
-        ("key_id", pa.string()),
-        ("found", pa.string()),
-        ("grid_side", pa.int64()),
-        ("values", pa.list_(pa.float32())),
-    ]
+    {
+        **dict.fromkeys(("specimen_id", "partition", "subset", "outcome"), pa.string()),
+        "model": pa.int64(),
+        "run": pa.string(),
+        "right": pa.bool_(),
+        **dict.fromkeys(("truth", "key_id", "found"), pa.string()),
+        "grid_side": pa.int64(),
+        "values": pa.list_(pa.float32()),
+    }
 )
-
-Names = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +54,7 @@ class Verdicts:
     """Queries whose species is known, (queries,)."""
     subset: Names
     """`seen` or `unseen`, (queries,)."""
-    right: npt.NDArray[np.bool_]
+    right: Mask
     """(queries,)."""
     key_ids: Names
     """(queries,)."""
@@ -76,13 +70,8 @@ class Verdicts:
         if not len(known):
             raise EmbeddingsError(f"no query of {answers.place.partition} has a species to be right about", name)
         order = known[np.argsort(answers.ids[known].astype(str), kind="stable")]
-        return Verdicts(
-            name,
-            answers.ids[order],
-            answers.subset[order],
-            answers.hits("species")[order],
-            answers.key_ids[order, 0],
-        )
+        right, nearest = answers.hits("species")[order], answers.key_ids[order, 0]
+        return Verdicts(name, answers.ids[order], answers.subset[order], right, nearest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,19 +103,15 @@ def outcomes(models: Sequence[Verdicts]) -> list[str]:
     """
     for model in models[1:]:
         if not np.array_equal(model.ids, models[0].ids):
-            raise UsageError(
-                f"{models[0].name} and {model.name} were not asked the same queries; evaluate both on one data set"
-            )
+            both = f"{models[0].name} and {model.name}"
+            raise UsageError(f"{both} were not asked the same queries; evaluate both on one data set")
     rights = np.stack([model.right for model in models], axis=1)
     return [" ".join("right" if right else "wrong" for right in row) for row in rights.tolist()]
 
 
 def count_outcomes(models: Sequence[Verdicts]) -> dict[tuple[str, str], int]:
     """How many queries had each outcome, by subset and outcome, in alphabetical order."""
-    counts: dict[tuple[str, str], int] = {}
-    for subset, outcome in zip(models[0].subset.tolist(), outcomes(models), strict=True):
-        counts[subset, outcome] = counts.get((subset, outcome), 0) + 1
-    return dict(sorted(counts.items()))
+    return dict(sorted(Counter(zip(models[0].subset.tolist(), outcomes(models), strict=True)).items()))
 
 
 def choose(models: Sequence[Verdicts], number: int, seed: int) -> list[int]:
@@ -194,38 +179,31 @@ def store_attention(
             )
         )
     table = pa.concat_tables(columns)
-    counts = [
-        {"subset": subset, "outcome": outcome, "queries": count}
-        for (subset, outcome), count in count_outcomes(verdicts).items()
-    ]
-    target.remove(f"attention-{wanted.partition}.json")  # written last, so that it stands for the table beside
-    target.write_table(f"attention-{wanted.partition}.parquet", table)
-    target.write_json(
-        f"attention-{wanted.partition}.json",
-        {
-            **about,
-            "models": [verdict.name for verdict in verdicts],
-            **asdict(wanted),
-            "rollout": asdict(ROLLOUTS[wanted.recipe]),
-            "extent": EXTENTS[wanted.recipe],
-            "outcomes": counts,
-        },
-    )
+    counts = [{"subset": of[0], "outcome": of[1], "queries": n} for of, n in count_outcomes(verdicts).items()]
+    said = {
+        **about,
+        "models": [verdict.name for verdict in verdicts],
+        **asdict(wanted),
+        "rollout": asdict(ROLLOUTS[wanted.recipe]),
+        "extent": EXTENTS[wanted.recipe],
+        "outcomes": counts,
+    }
+    name = f"attention-{wanted.partition}"
+    target.remove(f"{name}.json")  # written last, so that it stands for the table beside
+    target.write_table(f"{name}.parquet", table)
+    target.write_json(f"{name}.json", said)
     return table
 
 
 def _masks(
     model: Onlooker, pictures: Mapping[str, bytes], ids: Sequence[str], recipe: Recipe, device: torch.device
-) -> list[npt.NDArray[np.float32]]:
+) -> list[Floats]:
     """Where one model looks in some pictures, (side, side) each; the tower is let go afterwards."""
     tower, side = model.tower()
     tower.to(device)
-    masks: list[npt.NDArray[np.float32]] = []
+    masks: list[Floats] = []
     for start in range(0, len(ids), _BATCH):
         squares = [square(pictures[specimen], side, EXTENTS[recipe]) for specimen in ids[start : start + _BATCH]]
-        masks += _looked_at(tower, torch.from_numpy(np.stack(squares)).to(device), ROLLOUTS[recipe])
+        images = torch.from_numpy(np.stack(squares)).to(device).permute(0, 3, 1, 2)
+        masks += list(attention_masks(tower, images, ROLLOUTS[recipe]).cpu().numpy())
     return masks
-
-
-def _looked_at(tower: nn.Module, squares: Tensor, how: Rollout) -> list[npt.NDArray[np.float32]]:
-    return list(attention_masks(tower, squares.permute(0, 3, 1, 2), how).cpu().numpy())

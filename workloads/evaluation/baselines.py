@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.stats import hypergeom
 
-from workloads.evaluation.accuracy import KS, Labels, Values, averages, shared_codes
-from workloads.predictions import MISSING, Codes, Mask, MissingRank, Names, Place
+from workloads.arrays import Codes, Doubles, Labels, Mask, Names
+from workloads.evaluation.accuracy import KS, averages, shared_codes
+from workloads.predictions import MISSING, MissingRank, Place
 from workloads.record import Measurement
 from workloads.spec import RANKS, Rank
 
@@ -19,7 +20,7 @@ BASELINES = (*(("random_key", f"top{k}") for k in KS), ("majority", "top1"))
 """Method and metric of each column of `baseline_scores`."""
 
 
-def baseline_scores(query_labels: Labels, key_labels: Labels, missing: MissingRank) -> dict[Rank, Values]:
+def baseline_scores(query_labels: Labels, key_labels: Labels, missing: MissingRank) -> dict[Rank, Doubles]:
     """What each query scores, in the order of `BASELINES`, (queries, baselines) by rank.
 
     Args:
@@ -35,7 +36,7 @@ def baseline_scores(query_labels: Labels, key_labels: Labels, missing: MissingRa
     return found
 
 
-def random_key_chance(truth: Codes, keys: Codes, k: int) -> Values:
+def random_key_chance(truth: Codes, keys: Codes, k: int) -> Doubles:
     """The probability that one of k different keys, drawn at random, has a query's label, (queries,).
 
     Of N keys m have it, so that none of k has with the probability C(N-m, k) / C(N, k).
@@ -43,7 +44,7 @@ def random_key_chance(truth: Codes, keys: Codes, k: int) -> Values:
     size = max(truth.max(initial=MISSING), keys.max(initial=MISSING)) - MISSING + 1
     right = np.bincount(keys - MISSING, minlength=size)[truth - MISSING]
     counts, which = np.unique(right, return_inverse=True)  # few differ, and each takes scipy long
-    chance: Values = hypergeom.sf(0, len(keys), counts, min(k, len(keys)))[which]
+    chance: Doubles = hypergeom.sf(0, len(keys), counts, min(k, len(keys)))[which]
     return chance
 
 
@@ -66,7 +67,7 @@ def random_key_accuracies(
 
 
 def baseline_measurements(
-    query_labels: Labels, scores: Mapping[Rank, Values], subset: Names, where: Place, missing: MissingRank
+    query_labels: Labels, scores: Mapping[Rank, Doubles], subset: Names, where: Place, missing: MissingRank
 ) -> list[Measurement]:
     """The averages of `baseline_scores`."""
     rows: list[Measurement] = []
@@ -83,7 +84,7 @@ def _counted(truth: Codes, missing: MissingRank) -> Mask:
     return np.ones(len(truth), dtype=bool) if missing == "a_class" else np.asarray(truth != MISSING)
 
 
-def _majority(truth: Codes, keys: Codes, missing: MissingRank) -> Values:
+def _majority(truth: Codes, keys: Codes, missing: MissingRank) -> Doubles:
     """Whether a query has the label that most keys have.
 
     Of equally common ones it is the first in the alphabet, and a missing one, where it counts, before all.
@@ -92,5 +93,5 @@ def _majority(truth: Codes, keys: Codes, missing: MissingRank) -> Values:
     if not len(named):
         return np.zeros(len(truth))
     commonest = np.bincount(named - MISSING).argmax() + MISSING
-    hits: Values = (truth == commonest).astype(np.float64)
+    hits: Doubles = (truth == commonest).astype(np.float64)
     return hits

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-Indices = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
+from workloads.arrays import Doubles, Floats, Indices, Mask
 
 _BLOCK = 16
 """Keys of which the coarse search first looks at the largest product only."""
@@ -116,7 +113,7 @@ class _Blocks:
         # The keys that are left over are blocks of their own.
         self.largest = torch.cat([self._blocks.amax(dim=1), products[:, self._num * _BLOCK :]], dim=1)
 
-    def reaching(self, smallest: Floats) -> tuple[Indices, Indices, npt.NDArray[np.bool_]]:
+    def reaching(self, smallest: Floats) -> tuple[Indices, Indices, Mask]:
         """The keys whose products are at least so large, and for which queries there are too many to look at."""
         bound = torch.from_numpy(smallest)[:, None]
         passing = self.largest.float() >= bound

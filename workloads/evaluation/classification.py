@@ -8,25 +8,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
+from workloads.arrays import Doubles, Indices, Labels, Names
 from workloads.data.batches import Specimens
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared import PreparedDataset, labels_of
 from workloads.errors import MissingPathError, SpecError
-from workloads.evaluation.accuracy import Labels, Place, accuracies_of, coded_answers, label_codes
+from workloads.evaluation.accuracy import accuracies_of, coded_answers, label_codes
+from workloads.evaluation.answering import lineages_of
 from workloads.evaluation.embed import embed
 from workloads.experiment import Experiment
 from workloads.intervals import with_intervals
-from workloads.predictions import MISSING_RANK, MissingRank
+from workloads.predictions import MISSING_RANK, MissingRank, Place
 from workloads.record import Measurement
 from workloads.spec import RANKS
 from workloads.training.placement import Placement
 
 NUM_PREDICTED = 5
-
-Indices = npt.NDArray[np.int64]
-Probabilities = npt.NDArray[np.float64]
 
 
 def evaluate_classifier(
@@ -68,8 +66,7 @@ def evaluate_classifier(
 
 def class_lineages(dataset: PreparedDataset, classes: Sequence[str]) -> Labels:
     """The names of each class at every rank, as most of its training specimens have it; None where all lack it."""
-    table = dataset.load(dataset.facts.splits.training, RANKS)
-    return {rank: _commonest(table, rank, classes) for rank in RANKS}
+    return lineages_of(labels_of(dataset.load(dataset.facts.splits.training, RANKS)), classes)
 
 
 def class_accuracies(
@@ -95,30 +92,14 @@ def class_accuracies(
     # The right one where it is among the best, and a wrong one where it is not.
     any_of_them = best[np.arange(len(best)), right.argmax(axis=1)]
     among = measured(any_of_them)
-    return [
-        *(replace(row, metric="classifier_top1") for row in first if row.species == "seen"),
-        *(
-            replace(row, metric=f"classifier_top{NUM_PREDICTED}")
-            for row in among
-            if row.species == "seen" and row.level == "species"
-        ),
-    ]
+    found = [replace(row, metric="classifier_top1") for row in first]
+    found += [replace(row, metric=f"classifier_top{NUM_PREDICTED}") for row in among if row.level == "species"]
+    return [row for row in found if row.species == "seen"]
 
 
-def _commonest(table: pa.Table, rank: str, classes: Sequence[str]) -> npt.NDArray[np.object_]:
-    named = pa.table({"species": table["species"], "name": table[rank]}).drop_null()
-    counts = named.group_by(["species", "name"]).aggregate([([], "count_all")])
-    # Of names that are equally common the first in the alphabet, on any machine.
-    ordered = counts.sort_by([("count_all", "descending"), ("name", "ascending")])
-    found: dict[str, str] = {}
-    for species, name in zip(ordered["species"].to_pylist(), ordered["name"].to_pylist(), strict=True):
-        found.setdefault(species, name)
-    return np.array([*(found.get(species) for species in classes), None], dtype=object)[:-1]
-
-
-def _predict(experiment: Experiment, queries: Specimens, placement: Placement) -> tuple[Indices, Probabilities]:
+def _predict(experiment: Experiment, queries: Specimens, placement: Placement) -> tuple[Indices, Doubles]:
     """The most probable classes of each query and their probabilities, both (queries, predicted)."""
-    logits = embed(experiment.model, queries, queries.modalities[0], placement).astype(np.float64)
+    logits = embed(experiment.model, queries, queries.modalities[0], placement, of="logits").astype(np.float64)
     if logits.shape[1] != len(experiment.classes):
         raise SpecError(f"the classifier has {logits.shape[1]} outputs for {len(experiment.classes)} species")
     best = np.argsort(-logits, axis=1, kind="stable")[:, :NUM_PREDICTED]  # ties to the lowest class
@@ -127,9 +108,7 @@ def _predict(experiment: Experiment, queries: Specimens, placement: Placement) -
     return best, np.take_along_axis(shares, best, axis=1)
 
 
-def _table(
-    queries: Specimens, part: str, subset: str, predicted: npt.NDArray[np.object_], probability: Probabilities
-) -> pa.Table:
+def _table(queries: Specimens, part: str, subset: str, predicted: Names, probability: Doubles) -> pa.Table:
     return pa.table(
         {
             "specimen_id": pa.array(queries.ids.tolist(), pa.string()),

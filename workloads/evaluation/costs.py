@@ -6,7 +6,7 @@ neither memory nor weights. One multiply-add (MAC) is two operations (FLOP).
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from statistics import mean, median
@@ -19,12 +19,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from workloads.data import barcode
 from workloads.models.clibd import TowerInputs, build_model
-from workloads.spec import ExperimentSpec, Modality
-from workloads.training.placement import kernels, matrix_products
+from workloads.spec import MODALITIES, ExperimentSpec, Modality
+from workloads.training.placement import device_name, kernels, matrix_products
 
 BERT_VOCABULARY = 30_522
 """Word pieces of the paper's text tower."""
 BARCODE_BASES = barcode.MAX_BASES
+NUM_LABELLED = 84_450
+"""Samples of BIOSCAN-1M with a species, by which D.4 counts bytes."""
+BATCH = 500
+"""Samples of the batch by which D.4 counts operations and time."""
+CPU_BATCH = 4
+"""Samples of a timed batch where there is no GPU: 500 take a CPU minutes."""
 _CLIP_CONTEXT = 77
 _COUNTED = 2  # samples; batch normalisation needs two
 
@@ -182,3 +188,79 @@ def label_bytes(labels: Iterable[str]) -> float:
     """Mean bytes of labels in UTF-8, 0 without any."""
     lengths = [len(label.encode()) for label in labels]
     return mean(lengths) if lengths else 0.0
+
+
+# --- As D.4 lists them --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One number, in plain counts, operations, bytes or seconds."""
+
+    modality: str
+    """Or `all` of them together."""
+    quantity: str
+    value: float | None
+    """None: not measured, and `how` says why."""
+    how: str = ""
+    """How it came about, where that is no counting: device, precision and batch of a time."""
+
+
+def list_costs(
+    spec: ExperimentSpec,
+    inputs: TowerInputs,
+    batch_size: int,
+    device: torch.device,
+    labels: Sequence[str] = (),
+    labels_are: str = "",
+) -> list[Cost]:
+    """Everything that the towers of a spec cost, by modality.
+
+    Args:
+        spec: the experiment.
+        inputs: what its data set adds to the shapes.
+        batch_size: samples of a timed batch.
+        device: where it is timed.
+        labels: of specimens with a species, whose bytes are counted; none where there is no data set to look at.
+        labels_are: whose they are, in words.
+    """
+    found = [*_counted(tower_costs(spec, inputs)), *_timed(spec, inputs, batch_size, device)]
+    if "dna" in spec.modalities and spec.dna.kind != "features":
+        found += _stored("dna", {"": barcode_bytes(BARCODE_BASES, 8), "_2bit": barcode_bytes(BARCODE_BASES, 2)})
+    if "text" in spec.modalities and not labels:
+        found.append(Cost("text", "bytes_of_labelled", None, "not measured; --data DIR does"))
+    elif "text" in spec.modalities:
+        found += _stored("text", {"": label_bytes(labels)}, f"mean of {len(labels):,} {labels_are}")
+    order = [*MODALITIES, "all"]
+    return sorted(found, key=lambda cost: order.index(cost.modality))
+
+
+def _counted(costs: Sequence[TowerCost]) -> Iterator[Cost]:
+    for cost in costs:
+        if cost.tokens is not None:
+            yield Cost(cost.modality, "tokens", cost.tokens)
+        yield Cost(cost.modality, "parameters", cost.parameters)
+        yield Cost(cost.modality, "forward_flops", cost.forward_flops)
+        yield Cost(cost.modality, "step_flops", cost.step_flops)
+        yield Cost(cost.modality, "macs_per_500", BATCH * cost.forward_macs)
+    for quantity in ("parameters", "forward_flops", "step_flops"):
+        yield Cost("all", quantity, sum(getattr(cost, quantity) for cost in costs))
+
+
+def _timed(spec: ExperimentSpec, inputs: TowerInputs, batch_size: int, device: torch.device) -> Iterator[Cost]:
+    """Times as they were measured; those of a batch of 500 are no multiple of a smaller one's."""
+    on_gpu = device.type == "cuda"
+    quantity = "seconds_per_500" if batch_size == BATCH else "seconds_per_batch"
+    samples = "" if batch_size == BATCH else f"{batch_size} samples, "
+    precisions = ("fp32", "bf16") if on_gpu else ("fp32",)
+    for taken in tower_times(spec, inputs, batch_size, device, precisions, 5 if on_gpu else 3):
+        yield Cost(taken.modality, quantity, taken.seconds, f"{samples}{taken.precision}, {device_name(device)}")
+    if batch_size != BATCH:
+        for modality in spec.modalities:
+            yield Cost(modality, "seconds_per_500", None, f"not measured; --batch {BATCH} does")
+
+
+def _stored(modality: str, sizes: dict[str, float], how: str = "") -> Iterator[Cost]:
+    for suffix, size in sizes.items():
+        yield Cost(modality, f"bytes_per_sample{suffix}", size, how)
+        yield Cost(modality, f"bytes_of_labelled{suffix}", NUM_LABELLED * size, how)

@@ -4,26 +4,22 @@ Accuracy is that of the decision as it was taken. AUROC and the false positive r
 with no threshold chosen; queries of seen species are the positive class, as in most work on open sets.
 """
 
-from dataclasses import replace
-
 import numpy as np
-import numpy.typing as npt
 from scipy import stats
 
-from workloads.averages import Averages
-from workloads.evaluation.accuracy import harmonic_mean
-from workloads.intervals import BATCH, CONFIDENCE, REPLICATES, SEED, bootstrap_intervals
+from workloads.arrays import Doubles, Mask
+from workloads.averages import Averages, harmonic_mean
+from workloads.evaluation.accuracy import measured
+from workloads.intervals import bootstrap_intervals, bootstrapped
 from workloads.predictions import Place
 from workloads.record import Measurement
 
-Values = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
-
 ACCURACY, AUROC, FALSE_POSITIVES = "seen_unseen_accuracy", "auroc", "fpr_at_95_tpr"
 TRUE_POSITIVE_RATE = 0.95
+_SAME = {"average": "micro", "level": "species"}
 
 
-def detection_measurements(place: Place, called_seen: Mask, confidence: Values, is_seen: Mask) -> list[Measurement]:
+def detection_measurements(place: Place, called_seen: Mask, confidence: Doubles, is_seen: Mask) -> list[Measurement]:
     """Every number on the decision between seen and unseen.
 
     - `seen_unseen_accuracy`: the share of seen queries that were called seen, the share of unseen ones that were not,
@@ -50,16 +46,17 @@ def detection_measurements(place: Place, called_seen: Mask, confidence: Values, 
         counts["harmonic_mean"] = min(counts.values())
     ends = _intervals(right, is_seen)
     rows = [
-        replace(_measurement(place, ACCURACY, kind, value, counts[kind]), low=low, high=high)
+        measured(place, **_SAME, species=kind, metric=ACCURACY, value=value, count=counts[kind], low=low, high=high)
         for kind, value in values.items()
         for low, high in [ends.get(kind, (None, None))]
     ]
     if len(values) > 1:
-        curve = {AUROC: auroc(confidence, is_seen), FALSE_POSITIVES: false_positive_rate(confidence, is_seen)}
+        curve = curve_numbers(confidence[is_seen], confidence[~is_seen]).tolist()
         of_curve = _curve_intervals(confidence, is_seen)
-        for metric, value in curve.items():
+        for metric, value in zip((AUROC, FALSE_POSITIVES), curve, strict=True):
             low, high = of_curve.get(metric, (None, None))
-            rows.append(replace(_measurement(place, metric, "all", value, len(is_seen)), low=low, high=high))
+            said = {**_SAME, "metric": metric, "value": value, "low": low, "high": high}
+            rows.append(measured(place, **said, species="all", count=len(is_seen)))
     return rows
 
 
@@ -74,27 +71,17 @@ def _intervals(right: Mask, is_seen: Mask) -> dict[str, tuple[float, float]]:
     }
 
 
-def _curve_intervals(confidence: Values, is_seen: Mask) -> dict[str, tuple[float, float]]:
+def _curve_intervals(confidence: Doubles, is_seen: Mask) -> dict[str, tuple[float, float]]:
     """Both ends of AUROC and false positive rate, queries drawn anew within each kind; none for a single query."""
     seen, unseen = confidence[is_seen], confidence[~is_seen]
     if min(len(seen), len(unseen)) < 2:
         return {}
-    ends = stats.bootstrap(
-        (seen, unseen),
-        curve_numbers,
-        n_resamples=REPLICATES,
-        batch=BATCH,
-        vectorized=True,
-        confidence_level=CONFIDENCE,
-        method="percentile",
-        rng=np.random.default_rng(SEED),
-    ).confidence_interval
-    pairs = zip(ends.low, ends.high, strict=True)
+    pairs = zip(*bootstrapped((seen, unseen), curve_numbers), strict=True)
     return {name: (float(low), float(high)) for name, (low, high) in zip((AUROC, FALSE_POSITIVES), pairs, strict=True)}
 
 
-def curve_numbers(seen: Values, unseen: Values, axis: int = -1) -> Values:
-    """AUROC and false positive rate of many resamples at once, as `auroc` and `false_positive_rate` define them.
+def curve_numbers(seen: Doubles, unseen: Doubles, axis: int = -1) -> Doubles:
+    """AUROC and false positive rate, of many resamples at once; nothing is interpolated.
 
     AUROC from ranks (Mann-Whitney's U): with R the sum of the ranks of n seen among m unseen, (R - n(n+1)/2) / nm.
 
@@ -113,37 +100,3 @@ def curve_numbers(seen: Values, unseen: Values, axis: int = -1) -> Values:
     enough = int(np.argmax(np.arange(1, num_seen + 1) / num_seen >= TRUE_POSITIVE_RATE)) + 1
     threshold = np.sort(seen, axis=axis)[..., num_seen - enough]
     return np.stack([area, (unseen >= threshold[..., None]).mean(axis=axis)])
-
-
-def auroc(confidence: Values, is_seen: Mask) -> float:
-    """Area under the curve of true over false positives, in [0, 1]; there are queries of both kinds."""
-    from sklearn.metrics import roc_auc_score
-
-    return float(roc_auc_score(is_seen, confidence))
-
-
-def false_positive_rate(confidence: Values, is_seen: Mask, true_positive_rate: float = TRUE_POSITIVE_RATE) -> float:
-    """Share of unseen queries at or above the highest threshold that a share of the seen ones reaches, in [0, 1].
-
-    There are queries of both kinds. Nothing is interpolated: of several thresholds the highest that reaches the rate.
-    """
-    from sklearn.metrics import roc_curve
-
-    false, true, _ = roc_curve(is_seen, confidence, drop_intermediate=False)
-    return float(false[np.argmax(true >= true_positive_rate)])
-
-
-def _measurement(place: Place, metric: str, species: str, value: float, count: int) -> Measurement:
-    return Measurement(
-        method=place.method,
-        partition=place.partition,
-        average="micro",
-        level="species",
-        query=place.query,
-        key=place.key,
-        keys=place.keys,
-        species=species,
-        metric=metric,
-        value=value,
-        count=count,
-    )

@@ -1,15 +1,15 @@
-"""Embeddings of specimens, shared among the workers of a process group."""
+"""Floats of specimens, shared among the workers of a process group."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from workloads.arrays import Floats, Indices
 from workloads.data.batches import Specimens, View
 from workloads.data.prepared import PreparedDataset
 from workloads.errors import MissingPathError
@@ -21,9 +21,8 @@ from workloads.recipes import evaluation_precision
 from workloads.spec import Modality
 from workloads.training.placement import Placement, kernels, matrix_products
 
-Embeddings = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.int64]
 Precision = Literal["bf16", "fp32"]
+Outputs = Literal["embeddings", "logits"]
 Parts = Mapping[str, tuple[str, ...]]
 
 BATCH_SIZE = 256
@@ -36,8 +35,8 @@ def parts_of(dataset: PreparedDataset, with_rest: bool = False) -> dict[str, tup
 
     Args:
         dataset: prepared.
-        with_rest: whether `rest` is one of the parts: named specimens that train, and INSECT's unseen species. Neither
-            answer nor ask; Bayesian zero-shot learning begins with them.
+        with_rest: whether named specimens that train are in `rest` too, with which Bayesian zero-shot learning begins.
+            INSECT's unseen species, which neither answer nor ask, are there in any case: all of its use is in them.
 
     Raises:
         MissingPathError: the data set has no keys, or no queries in either partition.
@@ -50,18 +49,14 @@ def parts_of(dataset: PreparedDataset, with_rest: bool = False) -> dict[str, tup
     if not any(asking.values()):
         raise MissingPathError(str(dataset.folder), "queries", "Prepare more specimens of each species.")
     parts = {KEYS: tuple(split for split in splits.keys if counts.get(split)), **asking}
-    if with_rest:
-        used = {split for names in parts.values() for split in names}
-        named = (*splits.training, *(split for split in splits.unused if "unseen" in split))
-        parts[REST] = tuple(split for split in named if counts.get(split) and split not in used and split != _NAMELESS)
+    used = {_NAMELESS, *(split for names in parts.values() for split in names)}
+    rest = (*(splits.training if with_rest else ()), *(split for split in splits.unused if "unseen" in split))
+    parts[REST] = tuple(split for split in rest if counts.get(split) and split not in used)
     return {part: names for part, names in parts.items() if names}
 
 
 def embed_parts(
-    experiment: Experiment,
-    dataset: PreparedDataset,
-    placement: Placement,
-    modalities: Sequence[Modality] | None = None,
+    experiment: Experiment, dataset: PreparedDataset, placement: Placement, modalities: Sequence[Modality] | None = None
 ) -> dict[str, Embedded]:
     """Keys and queries in every modality; called on every worker of a group alike, and the same on each.
 
@@ -78,9 +73,19 @@ def embed_parts(
     """
     parts = parts_of(dataset)
     specimens = experiment.specimens(dataset, all_splits(parts), modalities)
+    return as_parts(embed_all(experiment, specimens, placement), parts)
+
+
+def embed_all(experiment: Experiment, specimens: Specimens, placement: Placement) -> Embedded:
+    """Specimens in all modalities that they were opened in, at the precision of the experiment's evaluation."""
     precision = evaluation_precision(experiment.spec)
     rows = {name: embed(experiment.model, specimens, name, placement, precision) for name in specimens.modalities}
-    return as_parts(specimens, rows, parts)
+    return embedded_specimens(specimens, rows)
+
+
+def embedded_specimens(specimens: Specimens, rows: Mapping[Modality, Floats]) -> Embedded:
+    """Specimens with their embeddings, (specimens, size) by modality."""
+    return Embedded(specimens.ids, specimens.split, specimens.labels, {str(name): own for name, own in rows.items()})
 
 
 def all_splits(parts: Parts) -> list[str]:
@@ -88,11 +93,9 @@ def all_splits(parts: Parts) -> list[str]:
     return list(dict.fromkeys(split for splits in parts.values() for split in splits))
 
 
-def as_parts(specimens: Specimens, rows: Mapping[Modality, Embeddings], parts: Parts) -> dict[str, Embedded]:
+def as_parts(whole: Embedded, parts: Parts) -> dict[str, Embedded]:
     """What was embedded at once, part by part."""
-    by_name = {str(modality): own for modality, own in rows.items()}
-    whole = Embedded(specimens.ids, specimens.split, specimens.labels, by_name)
-    return {part: whole.take(np.isin(specimens.split.astype(str), splits)) for part, splits in parts.items()}
+    return {part: whole.take(np.isin(whole.split.astype(str), splits)) for part, splits in parts.items()}
 
 
 def embed(
@@ -102,8 +105,9 @@ def embed(
     placement: Placement,
     precision: Precision = "fp32",
     batch_size: int = BATCH_SIZE,
-) -> Embeddings:
-    """Unit embeddings of every specimen in one modality; every worker gets all of them.
+    of: Outputs = "embeddings",
+) -> Floats:
+    """Unit embeddings, or a classifier's logits, of every specimen in one modality; every worker gets all of them.
 
     Identical barcodes and labels are embedded once.
 
@@ -111,17 +115,11 @@ def embed(
         (specimens, embedding), fp32 whatever the precision of the tower.
     """
     first, which = specimens.groups(modality)
-    share = math.ceil(len(first) / placement.num_workers)
-    mine = first[placement.rank * share : (placement.rank + 1) * share]
 
     def run(rows: Indices) -> Tensor:
-        return embed_rows(model, specimens, modality, rows, placement.device, precision)
+        return embed_rows(model, specimens, modality, first[rows], placement.device, precision, of)
 
-    own = _in_chunks(run, mine, batch_size)
-    size = own.shape[1] if len(mine) else 0
-    distinct = _all_rows(own, share, size, placement)[: len(first)]
-    embeddings: Embeddings = distinct.cpu().numpy()[which]
-    return embeddings
+    return rows_of_all_workers(run, len(first), placement, batch_size)[which]
 
 
 def embed_rows(
@@ -131,30 +129,41 @@ def embed_rows(
     rows: Indices,
     device: torch.device,
     precision: Precision = "fp32",
+    of: Outputs = "embeddings",
 ) -> Tensor:
-    """Unit embeddings of some specimens in one modality, fp32 on the device, (rows, embedding)."""
+    """Unit embeddings, or a classifier's logits, of some specimens in one modality, fp32 on the device."""
     model.eval()
     with torch.inference_mode(), matrix_products("fp32"), kernels(device, precision):
         inputs = specimens.inputs(modality, rows, View()).to(device)
-        embedded: Tensor = model({modality: inputs})[0][modality]
+        read = model.embed if of == "embeddings" else lambda given: model(given)[0]
+        embedded: Tensor = read({modality: inputs})[modality]
     return embedded.float()
 
 
-def _in_chunks(run: Callable[[Indices], Tensor], rows: Indices, size: int) -> Tensor:
-    if not len(rows):
-        return torch.empty(0, 0)
-    return torch.cat([run(rows[start : start + size]) for start in range(0, len(rows), size)])
+def rows_of_all_workers(
+    run: Callable[[Indices], Tensor],
+    total: int,
+    placement: Placement,
+    at_once: int,
+    tell: Callable[[int], None] = lambda more: None,
+) -> Floats:
+    """The rows that `run` makes, of which each worker makes a share, some at a time, in order and in fp32.
 
-
-def _all_rows(own: Tensor, share: int, size: int, placement: Placement) -> Tensor:
-    """The rows of all workers in order; each has `share` of them, the last ones perhaps fewer."""
-    if placement.num_workers == 1:
-        return own
-    sizes = torch.tensor([size], device=placement.device)
-    dist.all_reduce(sizes, op=dist.ReduceOp.MAX)  # a worker without rows does not know the width
-    padded = torch.zeros(share, int(sizes.item()), device=placement.device)
-    if len(own):
-        padded[: len(own)] = own
-    gathered = [torch.empty_like(padded) for _ in range(placement.num_workers)]
-    dist.all_gather(gathered, padded)
-    return torch.cat(gathered)
+    Args:
+        run: makes the rows of these numbers.
+        total: how many there are.
+        placement: this worker's.
+        at_once: rows of one call.
+        tell: told how many more are done.
+    """
+    share = math.ceil(total / placement.num_workers)
+    mine = np.arange(total)[placement.rank * share : (placement.rank + 1) * share]
+    made = []
+    for start in range(0, len(mine), at_once):
+        made.append(run(mine[start : start + at_once]).float())  # on the device, which is not waited for
+        tell(len(made[-1]))
+    shares = [torch.cat(made).cpu().numpy() if made else None]
+    if placement.num_workers > 1:
+        own, shares = shares[0], [None] * placement.num_workers
+        dist.all_gather_object(shares, own)
+    return np.concatenate([rows for rows in shares if rows is not None])

@@ -7,27 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from workloads.arrays import Floats, Indices, Labels, Mask, Names
+from workloads.data.schema import subsets_of
 from workloads.errors import EmbeddingsError
-from workloads.predictions import Indices, Labels, Names
 from workloads.spec import RANKS
-
-__all__ = [
-    "Embedded",
-    "Floats",
-    "Indices",
-    "Keys",
-    "Labels",
-    "Names",
-    "has_feature",
-    "key_features",
-    "key_specimens",
-    "query_features",
-    "unit",
-]
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,18 +32,15 @@ class Embedded:
             raise EmbeddingsError("there is not one specimen in them")
         for what, column in {"split": self.split, **self.labels, **self.rows}.items():
             if len(column) != len(self.ids):
-                raise EmbeddingsError(
-                    f"{len(self.ids):,} specimens have {len(column):,} rows of '{what}', so labels are out of step"
-                )
+                rows = f"{len(column):,} rows of '{what}'"
+                raise EmbeddingsError(f"{len(self.ids):,} specimens have {rows}, so labels are out of step")
         if missing := set(RANKS) - set(self.labels):
             raise EmbeddingsError(f"there are no labels of {', '.join(sorted(missing))}")
-        for name, rows in self.rows.items():
-            if not np.isfinite(rows).all():
-                bad = self.ids[~np.isfinite(rows).all(axis=1)]
-                raise EmbeddingsError(
-                    f"'{name}' is not finite for {len(bad):,} specimen(s), the first of them {bad[0]}"
-                )
-        sizes = {name: rows.shape[1] for name, rows in self.rows.items()}
+        for name, own in self.rows.items():
+            if len(bad := self.ids[~np.isfinite(own).all(axis=1)]):
+                which = f"{len(bad):,} specimen(s), the first of them {bad[0]}"
+                raise EmbeddingsError(f"'{name}' is not finite for {which}")
+        sizes = {name: own.shape[1] for name, own in self.rows.items()}
         if len(set(sizes.values())) > 1:
             raise EmbeddingsError(f"the modalities have different sizes ({sizes}), so they share no space")
 
@@ -69,9 +50,9 @@ class Embedded:
     @property
     def subset(self) -> Names:
         """Whether the species is `seen` in training or `unseen`, (specimens,)."""
-        return np.array(["unseen" if "unseen" in split else "seen" for split in self.split], dtype=object)
+        return subsets_of(self.split)
 
-    def take(self, chosen: npt.NDArray[np.bool_] | Indices) -> "Embedded":
+    def take(self, chosen: Mask | Indices) -> "Embedded":
         """Some of the specimens."""
         return Embedded(
             self.ids[chosen],

@@ -10,14 +10,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pyarrow as pa
 
+from workloads.arrays import Doubles, Floats, Indices, Names
 from workloads.errors import EmbeddingsError, ModalitiesError, UsageError
-from workloads.evaluation.accuracy import KS, Values, accuracies_of
+from workloads.evaluation.accuracy import KS, accuracies_of
 from workloads.evaluation.baselines import BASELINES, baseline_measurements, baseline_scores
+from workloads.evaluation.beside import NOTHING, Beside
 from workloads.evaluation.embedded import (
     PAIRS,
     SPECIES_TEXT_PAIRS,
     Embedded,
-    Indices,
     has_feature,
     key_features,
     key_specimens,
@@ -28,10 +29,8 @@ from workloads.intervals import interval_ends, with_ends, with_intervals
 from workloads.predictions import (
     MISSING_RANK,
     Answers,
-    Floats,
     KeyChoice,
     MissingRank,
-    Names,
     Place,
     Predictions,
     prediction_table,
@@ -74,7 +73,11 @@ class Evaluation:
 
 
 def evaluate_embedded(
-    keys: Embedded, queries: Mapping[str, Embedded], questions: Questions, tell: Tell | None = None
+    keys: Embedded,
+    queries: Mapping[str, Embedded],
+    questions: Questions,
+    tell: Tell | None = None,
+    beside: Beside = NOTHING,
 ) -> Evaluation:
     """Measure embeddings.
 
@@ -83,6 +86,7 @@ def evaluate_embedded(
         queries: by partition.
         questions: what is asked of them.
         tell: told of the searches.
+        beside: floors of the data set, and queries that were trained on.
 
     Raises:
         EmbeddingsError: queries and keys share no space, or one id stands for two specimens.
@@ -90,7 +94,7 @@ def evaluate_embedded(
         UsageError: there are no queries, or no keys of the kind that is asked for.
     """
     predictions = find_answers(keys, queries, questions, tell)
-    return Evaluation(measure_predictions(predictions, keys, queries, questions), predictions)
+    return Evaluation(measure_predictions(predictions, keys, queries, questions, beside), predictions)
 
 
 def find_answers(
@@ -113,13 +117,32 @@ def find_answers(
 
 
 def measure_predictions(
-    predictions: Predictions, keys: Embedded, queries: Mapping[str, Embedded], questions: Questions
+    predictions: Predictions,
+    keys: Embedded,
+    queries: Mapping[str, Embedded],
+    questions: Questions,
+    beside: Beside = NOTHING,
 ) -> list[Measurement]:
-    """Every number that follows from predictions, with its 95 % interval, and the baselines of each retrieval."""
-    missing = questions.missing
+    """Every number that follows from predictions, with its 95 % interval, and the baselines and floors of each.
+
+    Where queries were trained on, once more without them, in rows whose `queries` say so.
+    """
     answers = [predictions.answers(place) for place in predictions.places]
+    answers += beside.floor_answers(answers, predictions.specimens)
+    rows = _measured(answers, keys, queries, questions.missing)
+    fresh = {part: ~np.isin(asking.ids, list(beside.trained)) for part, asking in queries.items()}
+    fresh = {part: mask for part, mask in fresh.items() if mask.any() and not mask.all()}
+    kept = [one.take(fresh[one.place.partition]) for one in answers if one.place.partition in fresh]
+    untrained = {part: queries[part].take(mask) for part, mask in fresh.items()}
+    return [*rows, *(replace(row, queries="untrained") for row in _measured(kept, keys, untrained, questions.missing))]
+
+
+def _measured(
+    answers: Sequence[Answers], keys: Embedded, queries: Mapping[str, Embedded], missing: MissingRank
+) -> list[Measurement]:
     rows = [row for one in answers for row in accuracies_of(one, missing)]
-    return [*with_intervals(rows, answers, missing), *_baselines(answers, keys, queries, missing)]
+    own = [one for one in answers if one.place.method == "clibd"]
+    return [*with_intervals(rows, answers, missing), *_baselines(own, keys, queries, missing)]
 
 
 def _places(part: str, queries: Embedded, keys: Embedded, questions: Questions) -> list[Place]:
@@ -179,7 +202,7 @@ def _baselines(
 
 def _baseline_scores(
     queries: Embedded, keys: Embedded, specimen: Indices, choice: KeyChoice, missing: MissingRank
-) -> dict[Rank, Values]:
+) -> dict[Rank, Doubles]:
     """By rank what each query scores, (queries, baselines)."""
     found = {rank: np.zeros((len(queries), len(BASELINES))) for rank in RANKS}
     for asking, members in _groups(queries.subset, keys.subset[specimen], choice):

@@ -1,26 +1,43 @@
 """What simple methods without training reach on the same split: the floors that a run must beat.
 
+Both are kept as answers to every query, so that they are measured on whichever queries a run is.
+
 - DNA to DNA: nearest neighbour by cosine of 5-mer counts.
 - Image to DNA: linear canonical correlation analysis (CCA) between image features and 5-mer counts, fitted on the
   training specimens. Pixels take the place of features where the data set has no features.
 """
 
 import io
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import scipy.linalg
 from PIL import Image
 
+from workloads.arrays import Floats
 from workloads.data.barcode import kmer_counts
-from workloads.data.prepared import PreparedDataset, labels_of
-from workloads.errors import MissingPathError
-from workloads.evaluation.accuracy import Place, accuracies
-from workloads.evaluation.baselines import random_key_accuracies
-from workloads.evaluation.retrieval import nearest_keys
-from workloads.record import Measurement
-from workloads.spec import RANKS
+from workloads.data.prepared import PreparedDataset
+from workloads.data.tower_inputs import Rows
+from workloads.errors import DamagedError, MissingPathError
+from workloads.evaluation.embed import parts_of
+from workloads.evaluation.retrieval import NUM_NEIGHBOURS, nearest_keys
+from workloads.evaluation.stored import KEYS
+from workloads.predictions import Answers, Place, Predictions, prediction_table
+from workloads.storage import Folder, cache_folder
+
+FLOORS = "floors.parquet"
+_KMERS, _CCA = METHODS = ("kmer_nearest_neighbour", "linear_cca")
+_Search = tuple[str, str, str]
+"""Partition, query and method."""
+_NOTHING = pa.table({"method": pa.array([], pa.string())})
+_KEYS_AT_ONCE = 20_000
+"""Their 5-mer counts take 160 MB."""
 
 CCA_COMPONENTS = 256
 CCA_RIDGE = 1e-3
@@ -64,41 +81,103 @@ def _whitening(centred: Matrix, ridge: float) -> Matrix:
     return np.asarray((vectors / np.sqrt(values)) @ vectors.T)
 
 
-def compute_floors(dataset: PreparedDataset) -> list[Measurement]:
-    """The floors and the chance of a prepared data set, for validation and test.
+def floor_answers(table: pa.Table, specimens: pa.Table) -> list[Answers]:
+    """What the floors answered, one retrieval after another.
 
-    Data sets without barcodes have no floors; without query splits there is nothing to measure either.
+    Args:
+        table: of `stored_floors`.
+        specimens: `specimens.parquet` of an evaluation on the data set, or its like.
     """
-    if not dataset.facts.barcodes:
-        return []
-    splits = dataset.facts.splits
+    answers: list[Answers] = []
+    for method in METHODS:
+        found = Predictions(table.filter(pc.equal(table["method"], method)), specimens, FLOORS)
+        answers += [replace(one, place=replace(one.place, method=method)) for one in map(found.answers, found.places)]
+    return answers
+
+
+def stored_floors(dataset: PreparedDataset) -> pa.Table:
+    """What the floors answer to every query, as `workloads.predictions` keeps answers, and a column `method`.
+
+    Found out once a data set and kept with it; where its folder cannot be written, in this machine's cache.
+    """
+    facts = dataset.facts
+    of = {"fingerprint": facts.fingerprint, "content": facts.content}
+    cached, name = Folder(cache_folder() / "floors"), f"{facts.fingerprint}-{facts.content}.parquet"
+    for folder, file in ((dataset.folder, FLOORS), (cached, name)):
+        if (kept := _read(folder, file, of)) is not None:
+            return kept
+    table = _answered(dataset).replace_schema_metadata({"floors": json.dumps(of)})
     try:
-        keys = dataset.load(splits.keys, ["barcode", *RANKS])
-        training = dataset.sample(splits.training, ["barcode", *_image_columns(dataset)], MOST_FITTED)
+        dataset.folder.write_table(FLOORS, table)
+    except OSError as error:
+        print(f"The floors are kept in {cached}: {dataset.folder} cannot be written ({error})", file=sys.stderr)
+        cached.write_table(name, table)
+    return table
+
+
+def _read(folder: Folder, name: str, of: Mapping[str, str]) -> pa.Table | None:
+    """Those of this data set; another's, and what is damaged, count as none and are made anew."""
+    try:
+        table = folder.read_table(name) if folder.has(name) else None
+        said = json.loads((table.schema.metadata or {})[b"floors"]) if table is not None else None
+    except (DamagedError, KeyError, ValueError):
+        return None
+    return table if said == of else None
+
+
+def _answered(dataset: PreparedDataset) -> pa.Table:
+    """Every floor's nearest keys, found among some keys at a time, so that a million of them do not fill the memory."""
+    if not dataset.facts.barcodes:
+        return _NOTHING
+    try:
+        parts, training = parts_of(dataset), dataset.facts.splits.training
+        keys = dataset.load(parts[KEYS], ["specimen_id", "barcode"])
+        fitted = dataset.sample(training, ["barcode", *_image_columns(dataset)], MOST_FITTED)
     except MissingPathError:
-        return []
-    key_counts = _counts(keys)
-    cca = None
-    if "image" in dataset.facts.modalities:
-        cca = LinearCca(_image_features(training), _counts(training))
-        projected_keys = _unit(cca.project_b(key_counts))
-    rows: list[Measurement] = []
-    for part, asking in splits.queries.items():
-        try:
-            queries = dataset.load(list(asking.values()), ["barcode", *_image_columns(dataset), *RANKS])
-        except MissingPathError:
-            continue
-        subset = np.array([name.split("_")[1] for name in queries["split"].to_pylist()], dtype=object)
-        labels = labels_of(queries), labels_of(keys)
-        nearest, _ = nearest_keys(_unit(_counts(queries)), _unit(key_counts), 1)
-        where = Place(part, "dna", "dna", "kmer_nearest_neighbour")
-        rows += accuracies(*labels, nearest[:, 0], subset, where)
-        rows += random_key_accuracies(*labels, subset, where)
-        if cca is not None:
-            nearest, _ = nearest_keys(_unit(cca.project_a(_image_features(queries))), projected_keys, 1)
-            where = Place(part, "image", "dna", "linear_cca")
-            rows += accuracies(*labels, nearest[:, 0], subset, where)
-    return rows
+        return _NOTHING
+    cca = LinearCca(_image_features(fitted), _counts(fitted)) if _image_columns(dataset) else None
+    del fitted
+    asking = {
+        part: dataset.load(parts[part], ["specimen_id", "barcode", *_image_columns(dataset)])
+        for part in dataset.facts.splits.queries
+        if part in parts
+    }
+    asked = {(part, "dna", _KMERS): _unit(_counts(table)) for part, table in asking.items()}
+    if cca is not None:
+        asked |= {(p, "image", _CCA): _unit(cca.project_a(_image_features(t))) for p, t in asking.items()}
+    found = _Nearest(asked)
+    for start in range(0, len(keys), _KEYS_AT_ONCE):
+        counts = _counts(keys.slice(start, _KEYS_AT_ONCE))
+        offered = {_KMERS: _unit(counts)} | ({_CCA: _unit(cca.project_b(counts))} if cca is not None else {})
+        found.look_among(offered, start)
+    key_ids = np.array(keys["specimen_id"].to_pylist(), dtype=object)
+    tables = []
+    for (part, query, method), (indices, cosines) in found.nearest.items():
+        ids = np.array(asking[part]["specimen_id"].to_pylist(), dtype=object)
+        subset = np.array([split.split("_")[1] for split in asking[part]["split"].to_pylist()], dtype=object)
+        table = prediction_table(Place(part, query, "dna"), ids, subset, key_ids[indices], cosines)
+        tables.append(table.append_column("method", pa.array([method] * len(ids))))
+    return pa.concat_tables(tables)
+
+
+class _Nearest:
+    """The nearest of keys that come a block at a time; ties go to the first, as among all at once."""
+
+    def __init__(self, asked: Mapping[_Search, Floats]) -> None:
+        self._asked = asked
+        self.nearest: dict[_Search, tuple[npt.NDArray[np.int64], Floats]] = {}
+
+    def look_among(self, offered: Mapping[str, Floats], start: int) -> None:
+        """Search another block, which begins with key `start`; its rows by method."""
+        for search, rows in self._asked.items():
+            indices, cosines = nearest_keys(rows, offered[search[-1]])
+            indices += start
+            if search in self.nearest:
+                before = self.nearest[search]
+                indices, cosines = np.hstack([before[0], indices]), np.hstack([before[1], cosines])
+                order = np.argsort(-cosines, axis=1, kind="stable")[:, :NUM_NEIGHBOURS]
+                indices, cosines = np.take_along_axis(indices, order, 1), np.take_along_axis(cosines, order, 1)
+            self.nearest[search] = indices, cosines
 
 
 def _image_columns(dataset: PreparedDataset) -> list[str]:
@@ -119,7 +198,7 @@ def _unit(rows: Matrix) -> npt.NDArray[np.float32]:
 def _image_features(table: pa.Table) -> Matrix:
     """Precomputed features, or the picture reduced to 16 x 16 pixels."""
     if "image_features" in table.column_names:
-        return np.array(table["image_features"].to_pylist(), dtype=np.float64)
+        return Rows(table["image_features"]).take(np.arange(len(table))).astype(np.float64)
     return np.stack([_small(content.as_py()) for content in table["image"]])
 
 

@@ -1,15 +1,10 @@
 """What a model that was never evaluated answers to images: the nearest image among the keys."""
 
-import numpy as np
-import numpy.typing as npt
-
 from workloads.data.prepared import PreparedDataset
-from workloads.evaluation.embed import embed
-from workloads.evaluation.retrieval import nearest_keys
+from workloads.evaluation.embed import embed_all
+from workloads.evaluation.evaluate import Questions, find_answers
 from workloads.experiment import Experiment
-from workloads.predictions import Place, Predictions, prediction_table, specimen_table
-from workloads.recipes import evaluation_precision
-from workloads.spec import RANKS
+from workloads.predictions import Predictions
 from workloads.training.placement import Placement
 
 
@@ -28,18 +23,7 @@ def image_predictions(
         MissingPathError: the data set has no keys, or no queries in the partition.
     """
     splits = dataset.facts.splits
-    queries = experiment.specimens(dataset, list(splits.queries.get(partition, {}).values()), ["image"])
-    keys = experiment.specimens(dataset, splits.keys, ["image"])
-    precision = evaluation_precision(experiment.spec)
-    asking, answering = (
-        embed(experiment.model, specimens, "image", placement, precision) for specimens in (queries, keys)
-    )
-    nearest, cosines = nearest_keys(asking, answering, 1)
-    subset = np.array(["unseen" if "unseen" in split else "seen" for split in queries.split], dtype=object)
-    place = Place(partition, "image", "image")
-    # No split of queries answers, so no specimen is listed twice.
-    labels: dict[str, npt.NDArray[np.object_]] = {}
-    labels |= {rank: np.concatenate([queries.labels[rank], keys.labels[rank]]) for rank in RANKS}
-    ids, split = np.concatenate([queries.ids, keys.ids]), np.concatenate([queries.split, keys.split])
-    table = prediction_table(place, queries.ids, subset, keys.ids[nearest], cosines)
-    return Predictions(table, specimen_table(ids, split, labels))
+    asking = experiment.specimens(dataset, list(splits.queries.get(partition, {}).values()), ["image"])
+    answering = experiment.specimens(dataset, splits.keys, ["image"])
+    queries, keys = (embed_all(experiment, specimens, placement) for specimens in (asking, answering))
+    return find_answers(keys, {partition: queries}, Questions(pairs=[("image", "image")]))

@@ -8,6 +8,7 @@ import numpy as np
 
 from workloads.data.prepared import DatasetFacts, PreparedDataset
 from workloads.evaluation.accuracy import KS
+from workloads.evaluation.beside import NOTHING, Beside, beside_run
 from workloads.evaluation.classification import evaluate_classifier
 from workloads.evaluation.embed import embed_parts
 from workloads.evaluation.embedded import Embedded
@@ -15,6 +16,7 @@ from workloads.evaluation.evaluate import Questions, Tell, evaluate_embedded
 from workloads.evaluation.stored import KEYS, EmbeddingFacts, queries_of, write_embedded
 from workloads.experiment import Experiment
 from workloads.models.clibd import Classifier
+from workloads.predictions import MISSING_RANK
 from workloads.recipes import evaluation_precision
 from workloads.record import EVALUATION, Measurement, RunFolder, measurements_to_table
 from workloads.spec import RANKS, Modality
@@ -35,15 +37,22 @@ def measure(experiment: Experiment, dataset: PreparedDataset, placement: Placeme
     Raises:
         MissingPathError: the data set has no queries to measure with.
     """
+    spec, of_classifier = experiment.spec, list[Measurement]()
     if isinstance(experiment.model, Classifier):
-        measure_classifier(experiment, dataset, placement, run.folder)
-        return
+        of_classifier = measure_classifier(experiment, dataset, placement, run.folder)
+        # Of a data set for zero-shot learning (INSECT), features are what an encoder is fine-tuned for.
+        if not any("unseen" in split for split in dataset.facts.splits.unused):
+            return
     parts = embed_parts(experiment, dataset, placement)
-    if placement.rank == 0:
-        facts = embedding_facts(run, experiment, dataset.facts, experiment.spec.modalities)
-        write_embedded(run.folder, facts, parts)
-        questions = Questions(recipe=experiment.spec.recipe)
-        measure_embedded(run.folder, parts, questions, about(facts, dataset.facts.synthetic))
+    if placement.rank != 0:
+        return
+    facts = embedding_facts(run, experiment, dataset.facts, spec.modalities)
+    write_embedded(run.folder, facts, parts)
+    beside, said = beside_run(run, experiment, dataset, parts), about(facts, dataset.facts.synthetic)
+    if of_classifier:
+        write_evaluation(run.folder, {**said, **beside.about, "recipe": spec.recipe}, of_classifier)
+    else:
+        measure_embedded(run.folder, parts, Questions(recipe=spec.recipe), said, beside=beside)
 
 
 def measure_classifier(
@@ -63,6 +72,7 @@ def measure_embedded(
     questions: Questions,
     model: Mapping[str, Any],
     tell: Tell | None = None,
+    beside: Beside = NOTHING,
 ) -> list[Measurement]:
     """Measure embeddings and write predictions, measurements and evaluation.json.
 
@@ -72,12 +82,14 @@ def measure_embedded(
         questions: what is asked.
         model: what evaluation.json says of the model and its data beside.
         tell: told how many searches of how many are done.
+        beside: what is said of the data set and of the model's training.
     """
     queries = queries_of(parts)
-    found = evaluate_embedded(parts[KEYS], queries, questions, tell)
+    found = evaluate_embedded(parts[KEYS], queries, questions, tell, beside)
     folder.remove(EVALUATION)  # written last, so that it stands for files that belong together
     found.predictions.write(folder)
     folder.write_table("measurements.parquet", measurements_to_table(found.measurements))
+    beside.write(folder)
     asked = {
         "recipe": questions.recipe,
         "missing_rank": questions.missing,
@@ -86,16 +98,12 @@ def measure_embedded(
         "num_specimens": {part: len(embedded) for part, embedded in parts.items()},
         "num_without_name": {part: _without_name(embedded) for part, embedded in queries.items()},
     }
-    folder.write_json(EVALUATION, {**model, **asked})
+    folder.write_json(EVALUATION, {**model, **beside.about, **asked})
     return found.measurements
 
 
 def embedding_facts(
-    run: RunFolder,
-    experiment: Experiment,
-    facts: DatasetFacts,
-    modalities: Sequence[Modality],
-    untrained: bool = False,
+    run: RunFolder, experiment: Experiment, facts: DatasetFacts, modalities: Sequence[Modality], untrained: bool = False
 ) -> EmbeddingFacts:
     """What the embeddings of a run are of; of an untrained one there are no stored weights."""
     weights = "untrained" if untrained else hashlib.sha256(run.folder.read(MODEL)).hexdigest()
@@ -131,3 +139,10 @@ def about_data(facts: EmbeddingFacts, synthetic: bool) -> dict[str, Any]:
 def _without_name(embedded: Embedded) -> dict[str, int]:
     """Queries without a name, by rank."""
     return {rank: int(np.count_nonzero([name is None for name in embedded.labels[rank]])) for rank in RANKS}
+
+
+def write_evaluation(target: Folder, about: Mapping[str, Any], measured: Sequence[Measurement]) -> None:
+    """The two files that make a folder an evaluated one; `about` says dataset, data_fingerprint, synthetic, recipe."""
+    target.remove(EVALUATION)
+    target.write_table("measurements.parquet", measurements_to_table(measured))
+    target.write_json(EVALUATION, {**about, "missing_rank": MISSING_RANK[about["recipe"]]})

@@ -13,18 +13,17 @@ own score.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
 
+from workloads.arrays import Doubles, Labels, Mask
 from workloads.errors import UsageError
 from workloads.evaluation.answering import (
     CLASS,
     Answering,
-    Mask,
     Offer,
-    Values,
     answering,
     classes_of,
     classified,
@@ -32,7 +31,7 @@ from workloads.evaluation.answering import (
     routed,
     search,
 )
-from workloads.evaluation.embedded import Embedded, Labels
+from workloads.evaluation.embedded import Embedded
 from workloads.evaluation.open_set_outcomes import STRATEGIES, Strategy, open_set_measurements, outcome_table
 from workloads.evaluation.thresholds import Choices, Threshold, best_threshold, even_grid
 from workloads.predictions import MISSING_RANK, MissingRank, specimen_table
@@ -103,7 +102,8 @@ def open_set(
     offers = {part: _offers(asking, keys) for part, asking in queries.items()}
     if classifier is not None:
         for part, offer in offers.items():
-            offers[part] = _with_classes(offer, classified(classifier, part, offer.queries.ids, classes, len(keys)))
+            named = classified(classifier, part, offer.queries.ids, classes, len(keys))
+            offers[part] = replace(offer, seen={**offer.seen, "class": named})
     missing = MISSING_RANK[recipe]
     strategies = [one for one in STRATEGIES.values() if one.seen in offers[CHOOSES].seen]
     thresholds = {
@@ -121,11 +121,7 @@ def _offers(queries: Embedded, keys: Embedded) -> _Offers:
     return _Offers(queries, seen, search(queries, keys, "dna", "unseen"))
 
 
-def _with_classes(offers: _Offers, classes: Offer) -> _Offers:
-    return _Offers(offers.queries, {**offers.seen, "class": classes}, offers.unseen)
-
-
-def _grid(recipe: Recipe, method: str) -> Values | None:
+def _grid(recipe: Recipe, method: str) -> Doubles | None:
     num_points = NUM_POINTS[recipe].get(method)
     return None if num_points is None else even_grid(num_points)
 

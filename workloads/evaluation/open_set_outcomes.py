@@ -11,13 +11,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
+from workloads.arrays import Doubles
 from workloads.evaluation.accuracy import accuracies_of
-from workloads.evaluation.answering import NOTHING, Answering, Offer, Values
+from workloads.evaluation.answering import NOTHING, Answering, Offer
 from workloads.evaluation.detection import detection_measurements
 from workloads.evaluation.embedded import Embedded
-from workloads.predictions import Answers, KeyChoice, MissingRank, Place, Predictions
+from workloads.predictions import Answers, KeyChoice, MissingRank, Place, Predictions, prediction_table, rows_of
 from workloads.record import Measurement
 
 QUERY = "image"
@@ -57,7 +57,7 @@ _METHODS = {(strategy.key, strategy.keys): strategy.method for strategy in STRAT
 
 
 def outcome_table(
-    strategy: Strategy, part: str, queries: Embedded, known: Answering, found: Offer, confidence: Values | None
+    strategy: Strategy, part: str, queries: Embedded, known: Answering, found: Offer, confidence: Doubles | None
 ) -> pa.Table:
     """The rows of one strategy and partition.
 
@@ -73,22 +73,12 @@ def outcome_table(
         The columns of `predictions.parquet`, with probabilities among the `cosines` where a class is the answer;
         `called_seen`, whether the first answer is of a seen species; and `confidence`, null where it was told.
     """
-    count, there = len(queries), found.answers != NOTHING
-    same = {"partition": part, "query": QUERY, "key": strategy.key, "keys": strategy.keys}
-    offsets = pa.array(np.append(0, np.cumsum(there.sum(axis=1))).astype(np.int32))
-    key_ids = pa.array(known.ids[found.answers[there]], pa.string())
-    scores = pa.array(found.scores[there].astype(np.float32))
-    return pa.table(
-        {
-            **{name: pa.array([value] * count, pa.string()) for name, value in same.items()},
-            "specimen_id": pa.array(queries.ids, pa.string()),
-            "subset": pa.array(queries.subset, pa.string()),
-            "key_ids": pa.ListArray.from_arrays(offsets, key_ids),
-            "cosines": pa.ListArray.from_arrays(offsets, scores),
-            "called_seen": pa.array(known.is_seen[found.answers[:, 0]]),
-            "confidence": pa.nulls(count, pa.float64()) if confidence is None else pa.array(confidence),
-        }
-    )
+    place = Place(part, QUERY, strategy.key, strategy.method, strategy.keys)
+    key_ids = np.where(found.answers != NOTHING, known.ids[found.answers], np.array(None, dtype=object))
+    table = prediction_table(place, queries.ids, queries.subset, key_ids, found.scores.astype(np.float32))
+    unknown = pa.nulls(len(queries), pa.float64())
+    table = table.append_column("called_seen", pa.array(known.is_seen[found.answers[:, 0]]))
+    return table.append_column("confidence", unknown if confidence is None else pa.array(confidence))
 
 
 def open_set_answers(outcomes: pa.Table, specimens: pa.Table) -> list[Answers]:
@@ -121,10 +111,6 @@ def open_set_measurements(outcomes: pa.Table, specimens: pa.Table, missing: Miss
 
 
 def _detection(outcomes: pa.Table, place: Place) -> list[Measurement]:
-    here = pc.and_(
-        pc.equal(outcomes["partition"], place.partition),
-        pc.and_(pc.equal(outcomes["key"], place.key), pc.equal(outcomes["keys"], place.keys)),
-    )
-    mine = outcomes.filter(here)
+    mine = rows_of(outcomes, place)
     is_seen = np.array(mine["subset"].to_pylist(), dtype=object) == "seen"
     return detection_measurements(place, mine["called_seen"].to_numpy(), mine["confidence"].to_numpy(), is_seen)

@@ -7,7 +7,6 @@ theirs are those of the first record of its species.)
 """
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,15 +16,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
+from workloads.arrays import Floats
 from workloads.data.images import open_image
 from workloads.data.prepared import PreparedDataset, labels_of
 from workloads.data.tower_inputs import Groups, filled, groups_of
 from workloads.errors import SpecError
-from workloads.evaluation.embed import parts_of
-from workloads.evaluation.embedded import Embedded, Floats, Names
+from workloads.evaluation.embed import parts_of, rows_of_all_workers
+from workloads.evaluation.embedded import Embedded
 from workloads.evaluation.prompts import WORDING, Prompts, Wording, label_texts, templates
 from workloads.models.openclip_plan import open_clip_library
 from workloads.models.openclip_whole import WholeClip, find_openclip, load_openclip
@@ -121,7 +120,8 @@ def embed_openclip(
     with _exactly(placement.device, _precision(recipe, placement.device)):
         distinct, which = np.unique(np.concatenate(list(texts.values())).astype(str), return_inverse=True)
         count = _Count(tell, len(distinct) + sum(map(len, tables.values())))
-        of_texts = np.split(_embed_texts(clip, distinct.tolist(), prompts, placement, count)[which], _ends(texts))
+        ends = np.cumsum([len(part) for part in texts.values()])[:-1]
+        of_texts = np.split(_embed_texts(clip, distinct.tolist(), prompts, placement, count)[which], ends)
         of_images = {part: _embed_images(clip, dataset, splits, placement, count) for part, splits in parts.items()}
     return {
         part: Embedded(
@@ -132,11 +132,6 @@ def embed_openclip(
         )
         for part, rows in zip(parts, of_texts, strict=True)
     }
-
-
-def _ends(texts: Mapping[str, Names]) -> npt.NDArray[np.int64]:
-    """Where each part but the last ends when all stand one below the other."""
-    return np.cumsum([len(part) for part in texts.values()])[:-1]
 
 
 def _precision(recipe: Recipe, device: torch.device) -> Literal["fp16", "fp32"]:
@@ -180,7 +175,7 @@ def _embed_texts(
         )
         return columns.T
 
-    return _of_all_workers(run, len(texts), placement, at_once, count)
+    return rows_of_all_workers(run, len(texts), placement, at_once, count.add)
 
 
 class _Pictures(torch.utils.data.Dataset[Tensor]):
@@ -211,28 +206,10 @@ def _embed_images(
 
     # Processes that decode are started for each piece, so with them pieces are larger.
     at_once = _BATCH_SIZE * (16 if placement.loader_processes else 1)
-    return _of_all_workers(run, len(first), placement, at_once, count)[which]
+    return rows_of_all_workers(run, len(first), placement, at_once, count.add)[which]
 
 
 def _identical(column: pa.ChunkedArray) -> Groups:
     """First row of each distinct picture, and for each row which of these it equals; by a digest of the file."""
     digests = [hashlib.blake2b(content.as_buffer(), digest_size=_DIGEST_SIZE).digest() for content in column]
     return groups_of(np.frombuffer(b"".join(digests), dtype=np.uint8).reshape(-1, _DIGEST_SIZE))
-
-
-def _of_all_workers(
-    run: Callable[[npt.NDArray[np.int64]], Tensor], total: int, placement: Placement, at_once: int, count: _Count
-) -> Floats:
-    """The rows that `run` makes, of which each worker makes a share, some at a time, in order and in fp32."""
-    share = math.ceil(total / placement.num_workers)
-    mine = np.arange(total)[placement.rank * share : (placement.rank + 1) * share]
-    made = []
-    for start in range(0, len(mine), at_once):
-        made.append(run(mine[start : start + at_once]).float().cpu().numpy())
-        count.add(len(made[-1]))
-    own = np.concatenate(made) if made else None
-    shares: list[Floats | None] = [own]
-    if placement.num_workers > 1:
-        shares = [None] * placement.num_workers
-        dist.all_gather_object(shares, own)
-    return np.concatenate([rows for rows in shares if rows is not None])

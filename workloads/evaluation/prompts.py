@@ -1,18 +1,17 @@
 """What is said of a specimen to a model that was trained on captions: its label, and the sentences around it."""
 
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 
+from workloads.arrays import Labels, Names
 from workloads.data.schema import lineage_text
-from workloads.evaluation.embedded import Labels, Names
 from workloads.models.openclip_plan import open_clip_library
 from workloads.spec import RANKS, Recipe
 
 Prompts = Literal["openai", "plain", "photo"]
 """The 80 sentences that OpenAI made for ImageNet, as OpenCLIP ships them; the label as it is; or one sentence."""
-PROMPTS: tuple[Prompts, ...] = get_args(Prompts)
 
 Wording = Literal["species", "four_ranks"]
 """Which names a label is made of."""

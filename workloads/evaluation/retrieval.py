@@ -8,8 +8,8 @@ bound on its error proves that no other key can be among the nearest; where it p
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from workloads.arrays import Doubles, Floats, Indices, Mask
 from workloads.errors import EmbeddingsError, UsageError
 from workloads.evaluation.candidates import (
     Proposal,
@@ -21,10 +21,6 @@ from workloads.evaluation.candidates import (
     longest,
     pieces,
 )
-
-Indices = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-Doubles = npt.NDArray[np.float64]
 
 NUM_NEIGHBOURS = 5
 _CHUNK = 1024
@@ -86,9 +82,8 @@ def _check(queries: Floats, keys: Floats, num_neighbours: int) -> None:
     if not len(keys):
         raise UsageError("there are no keys to search among")
     if queries.shape[1] != keys.shape[1]:
-        raise EmbeddingsError(
-            f"queries have {queries.shape[1]} numbers and keys {keys.shape[1]}, so they share no space"
-        )
+        sizes = f"queries have {queries.shape[1]} numbers and keys {keys.shape[1]}"
+        raise EmbeddingsError(f"{sizes}, so they share no space")
     if not (np.isfinite(queries).all() and np.isfinite(keys).all()):
         raise EmbeddingsError("an embedding is not finite, so nothing can be near it")
 
@@ -141,7 +136,7 @@ class _Search:
             exact[part] = np.einsum("ij,ij->i", left, right, dtype=np.float64)
         return exact
 
-    def _proved(self, queries: Floats, proposal: Proposal, exact: Doubles) -> npt.NDArray[np.bool_]:
+    def _proved(self, queries: Floats, proposal: Proposal, exact: Doubles) -> Mask:
         """For which queries no key outside the proposal can be as similar as the last one wanted, (queries,)."""
         enough = np.bincount(proposal.query, minlength=len(queries)) >= self._wanted
         order = np.lexsort((-exact, proposal.query))

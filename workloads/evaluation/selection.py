@@ -3,32 +3,30 @@
 Both rules search all keys, those of seen and of unseen species together, as every evaluation does.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.distributed as dist
 
+from workloads.arrays import Doubles
 from workloads.data.prepared import DatasetFacts, PreparedDataset
 from workloads.errors import SpecError
-from workloads.evaluation.accuracy import Labels, Place, accuracies, accuracies_of, coded_answers, label_codes
-from workloads.evaluation.embed import embed
+from workloads.evaluation.accuracy import accuracies, accuracies_of, coded_answers, label_codes
+from workloads.evaluation.embed import embed_all
 from workloads.evaluation.embedded import PAIRS, Embedded, has_feature, key_features, query_features
 from workloads.evaluation.retrieval import nearest_keys
 from workloads.experiment import Experiment
-from workloads.recipes import evaluation_precision
-from workloads.spec import RANKS, ExperimentSpec, Modality
+from workloads.predictions import Place
+from workloads.spec import RANKS, ExperimentSpec
 from workloads.training.placement import Placement
 
 Rule = Literal["image_to_dna", "mean_of_336"]
-Floats = npt.NDArray[np.float32]
-Embeddings = Mapping[Modality, Floats]
-Names = npt.NDArray[np.object_]
 
 PARTITION = "val"
 SUBSETS = ("seen", "unseen")
+_INSTEAD = "choose selection 'last', which the recipe 'corrected' has"
 
 
 def check_selection(spec: ExperimentSpec, facts: DatasetFacts) -> None:
@@ -40,10 +38,7 @@ def check_selection(spec: ExperimentSpec, facts: DatasetFacts) -> None:
     if spec.selection == "last":
         return
     if spec.objective != "align":
-        raise SpecError(
-            f"'{spec.objective}' has no retrieval to select an epoch by; "
-            "choose selection 'last', which the recipe 'corrected' has"
-        )
+        raise SpecError(f"'{spec.objective}' has no retrieval to select an epoch by; {_INSTEAD}")
     splits = facts.splits.queries.get(PARTITION, {})
     _check_subsets(name for name in SUBSETS if facts.num_specimens.get(splits.get(name, ""), 0))
 
@@ -62,28 +57,15 @@ def validation_score(experiment: Experiment, dataset: PreparedDataset, placement
     if rule == "last":
         raise SpecError("the selection 'last' has no score")
     splits = dataset.facts.splits
-    kinds = {split: kind for kind, split in splits.queries.get(PARTITION, {}).items()}
+    asking = list(splits.queries.get(PARTITION, {}).values())
     direct = rule == "image_to_dna"
     keys = experiment.specimens(dataset, splits.keys, ["dna"] if direct else None)
-    queries = experiment.specimens(dataset, list(kinds), ["image"] if direct else None)
-    precision = evaluation_precision(experiment.spec)
-    key_embeddings, query_embeddings = (
-        {name: embed(experiment.model, specimens, name, placement, precision) for name in specimens.modalities}
-        for specimens in (keys, queries)
-    )
-    subset = np.array([kinds[split] for split in queries.split], dtype=object)
-    return selection_score(rule, key_embeddings, query_embeddings, keys.labels, queries.labels, subset, placement)
+    queries = experiment.specimens(dataset, asking, ["image"] if direct else None)
+    answering, embedded = (embed_all(experiment, specimens, placement) for specimens in (keys, queries))
+    return selection_score(rule, answering, embedded, placement)
 
 
-def selection_score(
-    rule: Rule,
-    keys: Embeddings,
-    queries: Embeddings,
-    key_labels: Labels,
-    query_labels: Labels,
-    subset: Names,
-    placement: Placement | None = None,
-) -> float:
+def selection_score(rule: Rule, keys: Embedded, queries: Embedded, placement: Placement | None = None) -> float:
     """Score of embeddings.
 
     `image_to_dna` is the harmonic mean of seen and unseen species' macro top-1 of image queries among DNA keys.
@@ -98,11 +80,8 @@ def selection_score(
 
     Args:
         rule: which.
-        keys: unit embeddings by modality, (keys, size).
-        queries: unit embeddings by modality, (queries, size).
-        key_labels: by rank, (keys,), None where missing.
-        query_labels: by rank, (queries,), None where missing.
-        subset: `seen` or `unseen` for each query, (queries,).
+        keys: all of them.
+        queries: those of validation.
         placement: of this worker, to share the work of `mean_of_336`; every worker has all embeddings.
 
     Returns:
@@ -111,38 +90,26 @@ def selection_score(
     Raises:
         SpecError: there are no queries of seen or of unseen species.
     """
-    _check_subsets(subset.tolist())
+    _check_subsets(queries.subset.tolist())
     if rule == "mean_of_336":
-        return float(all_accuracies(keys, queries, key_labels, query_labels, subset, placement or Placement()).mean())
-    nearest, _ = nearest_keys(queries["image"], keys["dna"], 1)
-    rows = accuracies(query_labels, key_labels, nearest[:, 0], subset, Place(PARTITION, "image", "dna"))
+        return float(all_accuracies(keys, queries, placement or Placement()).mean())
+    nearest, _ = nearest_keys(queries.rows["image"], keys.rows["dna"], 1)
+    rows = accuracies(queries.labels, keys.labels, nearest[:, 0], queries.subset, Place(PARTITION, "image", "dna"))
     wanted = ("species", "macro", "harmonic_mean")
     found = [row.value for row in rows if (row.level, row.average, row.species) == wanted]
     if not found:
-        raise SpecError(
-            "no validation query has a species to select an epoch by; "
-            "choose selection 'last', which the recipe 'corrected' has"
-        )
+        raise SpecError(f"no validation query has a species to select an epoch by; {_INSTEAD}")
     return found[0]
 
 
-def all_accuracies(
-    keys: Embeddings,
-    queries: Embeddings,
-    key_labels: Labels,
-    query_labels: Labels,
-    subset: Names,
-    placement: Placement,
-) -> npt.NDArray[np.float64]:
+def all_accuracies(keys: Embedded, queries: Embedded, placement: Placement) -> Doubles:
     """The numbers that `mean_of_336` is the mean of, (pairs, 16); arguments as for `selection_score`."""
-    asking = _embedded(queries, query_labels, subset)
-    answering = _embedded(keys, key_labels, np.full(len(key_labels["species"]), "seen", dtype=object))
-    codes = label_codes(query_labels, key_labels)
-    pairs = [(query, key) for query, key in PAIRS if has_feature(asking, query) and has_feature(answering, key)]
+    codes, subset = label_codes(queries.labels, keys.labels), queries.subset
+    pairs = [(query, key) for query, key in PAIRS if has_feature(queries, query) and has_feature(keys, key)]
     found = np.zeros((len(pairs), len(RANKS) * len(SUBSETS) * 2))
     for row in range(placement.rank, len(pairs), placement.num_workers):
         query, key = pairs[row]
-        rows, offered = query_features(asking, query), key_features(answering, key)
+        rows, offered = query_features(queries, query), key_features(keys, key)
         nearest, _ = nearest_keys(rows, offered.rows, 1)
         answers = coded_answers(codes, offered.specimen[nearest], subset, Place(PARTITION, query, key))
         value = {(one.level, one.species, one.average): one.value for one in accuracies_of(answers, "a_class", (1,))}
@@ -150,21 +117,14 @@ def all_accuracies(
     return _of_all_workers(found, placement)
 
 
-def _embedded(rows: Embeddings, labels: Labels, subset: Names) -> Embedded:
-    return Embedded(
-        np.arange(len(subset)).astype(object), subset, labels, {str(name): own for name, own in rows.items()}
-    )
-
-
 def _check_subsets(found: Iterable[str]) -> None:
     if missing := set(SUBSETS) - set(found):
-        raise SpecError(
-            f"no validation queries of {' and '.join(sorted(missing))} species to select an epoch by; "
-            "choose selection 'last', which the recipe 'corrected' has, or prepare more specimens"
-        )
+        which = " and ".join(sorted(missing))
+        remedy = f"{_INSTEAD}, or prepare more specimens"
+        raise SpecError(f"no validation queries of {which} species to select an epoch by; {remedy}")
 
 
-def _of_all_workers(rows: npt.NDArray[np.float64], placement: Placement) -> npt.NDArray[np.float64]:
+def _of_all_workers(rows: Doubles, placement: Placement) -> Doubles:
     """Rows of which each worker has some, and zeros in place of the others: adding changes no bit."""
     if placement.num_workers == 1:
         return rows

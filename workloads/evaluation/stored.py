@@ -6,14 +6,16 @@ embeddings/embeddings.json                           written last: model, data s
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from workloads.arrays import Floats
 from workloads.errors import DamagedError, EmbeddingsError
-from workloads.evaluation.embedded import Embedded, Floats
+from workloads.evaluation.embedded import Embedded
 from workloads.spec import MODALITIES, RANKS
 from workloads.storage import Folder
 
@@ -53,7 +55,10 @@ def write_embedded(folder: Folder, facts: EmbeddingFacts, parts: Mapping[str, Em
         parts: by `keys`, `val` and `test`.
     """
     inside = folder / _FOLDER
-    if _stored_facts_if_readable(folder) != facts:
+    before = None
+    with suppress(DamagedError):
+        before = stored_facts(folder)
+    if before != facts:
         for name in _DERIVED:
             folder.remove(name)
     inside.remove(_FACTS)
@@ -69,13 +74,6 @@ def stored_facts(folder: Folder) -> EmbeddingFacts | None:
     """What the stored embeddings are of; None where there are none, or not whole ones."""
     inside = folder / _FOLDER
     return _content(inside)[0] if inside.has(_FACTS) else None
-
-
-def _stored_facts_if_readable(folder: Folder) -> EmbeddingFacts | None:
-    try:
-        return stored_facts(folder)
-    except DamagedError:
-        return None
 
 
 def _content(inside: Folder) -> tuple[EmbeddingFacts, dict[str, int]]:

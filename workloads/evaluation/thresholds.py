@@ -13,20 +13,16 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from workloads.arrays import Doubles, Indices, Mask
 from workloads.errors import UsageError
-
-Values = npt.NDArray[np.float64]
-Counts = npt.NDArray[np.int64]
-Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
 class Choices:
     """What a threshold decides over: the queries of one partition, all arrays (queries,)."""
 
-    scores: Values
+    scores: Doubles
     """Confidence that the species is a seen one; any finite numbers, cosines may be negative."""
     right_if_seen: Mask
     """Whether the answer from the seen species is right."""
@@ -50,7 +46,7 @@ class Threshold:
     """How many thresholds were compared."""
 
 
-def best_threshold(choices: Choices, grid: Values | None = None) -> Threshold:
+def best_threshold(choices: Choices, grid: Doubles | None = None) -> Threshold:
     """The threshold with the highest harmonic mean of seen and unseen accuracy, the smallest of several.
 
     With n queries this takes O(n log n), whatever the grid.
@@ -84,7 +80,7 @@ def best_threshold(choices: Choices, grid: Values | None = None) -> Threshold:
     )
 
 
-def even_grid(num_points: int) -> Values:
+def even_grid(num_points: int) -> Doubles:
     """Thresholds from 0 to 1 at equal distances, both ends among them: 1,000 in the paper (section B.2)."""
     return np.linspace(0, 1, num_points)
 
@@ -93,26 +89,24 @@ def _check(choices: Choices) -> None:
     for kind, missing in (("seen", not choices.is_seen.any()), ("unseen", bool(choices.is_seen.all()))):
         if missing:
             raise UsageError(f"there are no queries of {kind} species on validation to choose a threshold with")
-    if not np.isfinite(choices.scores).all():
-        raise UsageError(
-            f"{(~np.isfinite(choices.scores)).sum():,} of the scores to choose a threshold by are not finite"
-        )
+    if bad := np.count_nonzero(~np.isfinite(choices.scores)):
+        raise UsageError(f"{bad:,} of the scores to choose a threshold by are not finite")
 
 
-def _all_cuts(ranked: Values) -> tuple[Values, Counts]:
+def _all_cuts(ranked: Doubles) -> tuple[Doubles, Indices]:
     """Every threshold that makes a difference, and how many scores are not above it."""
     ends = np.append(np.flatnonzero(ranked[1:] != ranked[:-1]) + 1, len(ranked))
     return np.append(-math.inf, ranked[ends - 1]), np.append(0, ends)
 
 
-def _hits(choices: Choices, order: Counts, kind: Mask) -> Counts:
+def _hits(choices: Choices, order: Indices, kind: Mask) -> Indices:
     """Right answers to queries of a kind, by how many of the lowest scores are not called seen, (queries + 1,)."""
     gain = choices.right_if_unseen.astype(np.int64) - choices.right_if_seen
     at_first = np.count_nonzero(choices.right_if_seen & kind)
     return at_first + np.append(0, np.cumsum((gain * kind)[order]))
 
 
-def _harmonic_means(seen: Counts, unseen: Counts, num_seen: int, num_unseen: int) -> Values:
+def _harmonic_means(seen: Indices, unseen: Indices, num_seen: int, num_unseen: int) -> Doubles:
     """2 / (1/a + 1/b) of a = seen / num_seen and b = unseen / num_unseen; 0 where one of them is.
 
     One division of whole numbers, so that means that are equal as fractions are equal as floats, and ties are ties.
