@@ -179,13 +179,13 @@ def write_small_insect(folder: Path, sizes: Sequence[int] = (4, 5, 6, 7, 8, 4), 
 
 
 def write_small_run(
-    folder: Path, train: bool = False, columns: Sequence[str] = ("image", "dna"), seed: int = 0
+    folder: Path, train: bool = False, columns: Sequence[str] = ("image", "dna"), seed: int = 0, size: int = 8
 ) -> Path:
     """A run's embeddings of BIOSCAN-1M's splits: species `seen 0` to `seen 5`, three of val and three of test."""
     random = np.random.default_rng(seed)
     groups = {"seen": 6, "val": 3, "test": 3}
     species = [f"{group} {number}" for group, count in groups.items() for number in range(count)]
-    centres = dict(zip(species, 2 * random.normal(size=(len(species), 8)), strict=True))
+    centres = dict(zip(species, 2 * random.normal(size=(len(species), size)), strict=True))
     parts = {
         "keys": {"seen_keys": 4, "val_unseen_keys": 2, "test_unseen_keys": 2} | ({"train_seen": 5} if train else {}),
         "val": {"val_seen": 2, "val_unseen": 3},
@@ -210,7 +210,7 @@ def write_small_run(
                 "species": names,
             },
             rows={
-                modality: np.array([centres[name] + random.normal(size=8) for name in names], dtype=np.float32)
+                modality: np.array([centres[name] + random.normal(size=size) for name in names], dtype=np.float32)
                 for modality in columns
             },
         )

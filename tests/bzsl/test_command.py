@@ -1,5 +1,7 @@
 """`clibd bzsl` from a source to a table, and what it leaves."""
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -12,10 +14,12 @@ import pyarrow.parquet as pq
 import pytest
 import typer
 
-from orchestrator.cli import app as whole
-from orchestrator.cli_bzsl import bzsl
+from commands.bzsl import bzsl
+from commands.clibd import app as whole
+from orchestrator.zero_shot import measure_zero_shot
 from workloads.command_line import run_command
-from workloads.record import measurements_from_table
+from workloads.errors import ZeroShotError
+from workloads.record import measurements_from_table, read_evaluation
 from workloads.storage import Folder
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "insect_bold_pairs"
@@ -40,12 +44,12 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tm
 
 
 def lines_of(text: str, level: str = "species", average: str = "macro") -> dict[str, list[str]]:
-    """Cells of the lines at a rank, by method."""
+    """Numbers of the lines at a rank, by method."""
     found = {}
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if cells[:2] == [level, average]:
-            found[cells[2]] = cells[3:]
+            found[cells[2]] = [cell for cell in cells[3:] if cell != "–"]
     return found
 
 
@@ -81,6 +85,7 @@ def test_accuracies_follow_from_the_predictions_that_are_left(
     measured = measurements_from_table(pq.read_table(tmp_path / "here" / "measurements.parquet"))
     assert {row.method for row in measured if row.low is None} == {"random_key"}  # which is exact
     assert all(row.low <= row.value <= row.high for row in measured if row.low is not None and row.high is not None)
+    values = {(row["row"]["method"], row["rank"], row["average"], row["subset"]): row["ours"] for row in shown}
     for subset in ("seen", "unseen"):
         own = [row for row in rows if row["subset"] == subset]
         by_species: dict[str, list[bool]] = {}
@@ -93,12 +98,7 @@ def test_accuracies_follow_from_the_predictions_that_are_left(
                 m for m in measured if (m.method, m.level, m.average, m.species) == ("bzsl", "species", average, subset)
             )
             assert row.value == pytest.approx(expected)
-            (line,) = (
-                line
-                for line in shown["accuracies"]
-                if (line["method"], line["level"], line["average"]) == ("BZSL, ours", "species", average)
-            )
-            assert line[subset] == row.value
+            assert values["BZSL, ours", "species", average, subset] == pytest.approx(100 * row.value, abs=5.1e-5)
     assert {m.method for m in measured} == {"bzsl", "nearest_class_mean", "random_key"}
 
 
@@ -127,9 +127,10 @@ def test_a_run_stands_beside_tables_3_and_16(call: Call, tmp_path: Path, write_r
     run = write_run(tmp_path / "run")
     code, out, err = call(run, "--pca", "5", "--search", "optuna", "--trials", "4", "--format", "csv")
     assert code == 0, err
-    assert out.splitlines()[0].startswith("level,average,method,seen,unseen,harmonic_mean,seen_low,seen_high,")
-    assert 'genus,macro,"published, Tables 3 and 16",0.757,0.144,0.242,,,' in out
-    assert 'order,micro,"published, Tables 3 and 16",0.994,0.982,0.988' in out
+    rows = [row for row in csv.DictReader(io.StringIO(out)) if "Tables 3 and 16" in row["row"]]
+    printed = {(row["rank"], row["average"], row["subset"]): (row["published"], row["ours"]) for row in rows}
+    assert printed["genus", "macro", "unseen"] == ("14.4", "")
+    assert printed["order", "micro", "harmonic_mean"] == ("98.8", "")
     assert len(pq.read_table(run / "bzsl" / "bzsl_search.parquet")) == 4
     assert "trial 1: best H" in err
     assert "images of seen_keys" in err
@@ -161,7 +162,7 @@ def test_it_is_a_command_of_clibd() -> None:
 
 def test_help_says_how_without_loading_what_only_the_work_needs(tmp_path: Path) -> None:
     program = (
-        "import sys\nfrom orchestrator.cli_bzsl import bzsl\nimport typer\n"
+        "import sys\nfrom commands.bzsl import bzsl\nimport typer\n"
         "app = typer.Typer()\napp.command()(bzsl)\n"
         "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
         "print(sorted({'torch', 'ray', 'optuna', 'scipy'} & set(sys.modules)))\n"
@@ -197,6 +198,26 @@ def test_a_run_s_measurements_are_not_overwritten(call: Call, tmp_path: Path, wr
     assert code == 2
     assert "measurements would be lost" in err
     assert [file.name for file in (tmp_path / "run").iterdir()] == ["spec.json"]
+
+
+def test_zero_shot_as_a_point_of_a_sweep_is_a_whole_folder(tmp_path: Path, write_run: Callable[..., Path]) -> None:
+    run, target = write_run(tmp_path / "run"), Folder(tmp_path / "point")
+    measure_zero_shot(str(run), None, target, "authors", 42, num_components=5, search="published-defaults")
+    assert read_evaluation(target)["recipe"] == "authors"
+    assert read_evaluation(target)["data_fingerprint"] == read_evaluation(Folder(run))["data_fingerprint"]
+    assert {"measurements.parquet", "bzsl_predictions.parquet", "bzsl.json"} <= set(target.files())
+    assert not (run / "bzsl").exists()
+
+
+def test_a_point_takes_as_many_components_as_its_specimens_allow(
+    tmp_path: Path, write_run: Callable[..., Path]
+) -> None:
+    run, target = write_run(tmp_path / "run", size=64), Folder(tmp_path / "point")
+    with pytest.raises(ZeroShotError, match="singular"):
+        measure_zero_shot(str(run), None, target, "corrected", 42, num_components=500, search="published-defaults")
+    measure_zero_shot(str(run), None, target, "corrected", 42, num_components=None, search="published-defaults")
+    about = target.read_json("bzsl.json")
+    assert 1 <= about["num_components"] < about["num_train"]
 
 
 def test_numbers_of_drawn_specimens_say_so(call: Call, tmp_path: Path, write_run: Callable[..., Path]) -> None:

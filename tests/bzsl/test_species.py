@@ -59,6 +59,15 @@ def test_components_are_eigenvectors_in_falling_order_whose_largest_entry_is_pos
     assert principal_axes(train, 500).shape == (6, 6)
 
 
+def test_axes_along_which_only_rounding_varies_are_no_components() -> None:
+    random = np.random.default_rng(3)
+    narrow = random.normal(size=(200, 5)) * [1, 3, 0.2, 1, 0.01]
+    wide = (narrow @ random.normal(size=(5, 12)) + 0.3).astype(np.float32)  # what a layer makes of a narrow state
+    assert principal_axes(wide, 500).shape == (12, 5)
+    np.testing.assert_allclose(principal_axes(wide, 500), principal_axes(wide, 5))
+    assert principal_axes(np.ones((4, 3), dtype=np.float32), 500).shape == (3, 1)
+
+
 def test_too_few_images_for_the_components_are_refused_with_the_remedy(problem: Problem) -> None:
     features = problem(3, sizes=(1, 2, 3, 1), num_unseen=1)  # with two more of the first: 1 + 2 + 2 directions
     assert fit_test(features, 5).size == 5

@@ -1,4 +1,4 @@
-"""The table of zero-shot accuracies and the published rows beside."""
+"""The sheet of zero-shot accuracies and the published rows beside."""
 
 import csv
 import io
@@ -7,12 +7,17 @@ from dataclasses import replace
 
 import pytest
 
-from results.zero_shot_table import Line, published_rows, render_lines, table_lines
+from results.measured.zero_shot import Published, published_rows, zero_shot_cells
+from results.render import render_sheets
+from results.sheet import Cell, Sheet
 from workloads.record import Measurement
 
 PUBLISHED = {
     ("insect", "insect"): [(0.383, 0.208, 0.270)],
     ("insect", "run_on_insect"): [(0.347, 0.213, 0.264), (0.328, 0.250, 0.284)],
+    ("insect", "tower_on_insect"): [(0.384, 0.165, 0.231), (0.373, 0.208, 0.267)],
+    ("tower_on_insect", "tower_on_insect"): [(0.424, 0.235, 0.302), (0.541, 0.201, 0.293)],
+    ("run_on_insect", "tower_on_insect"): [(0.520, 0.216, 0.306)],
     ("run_on_insect", "insect"): [(0.377, 0.160, 0.225)],
     ("run_on_insect", "run_on_insect"): [(0.342, 0.221, 0.269), (0.579, 0.251, 0.350)],
     ("run_on_bioscan_1m", "run_on_bioscan_1m"): [(0.626, 0.072, 0.129)],
@@ -20,6 +25,7 @@ PUBLISHED = {
     ("synthetic", "synthetic"): [],
 }
 """As printed in Tables 4 and 3, at the rank of species."""
+ABOUT = {"dataset": "insects", "synthetic": True, "recipe": "paper", "missing_rank": "left_out"}
 
 
 def measured(method: str, species: str, value: float, level: str = "species") -> Measurement:
@@ -44,48 +50,47 @@ OURS = [
 ]
 
 
+def cells(published: tuple[Published, ...] = (), ours: list[Measurement] = OURS) -> list[Cell]:
+    return list(zero_shot_cells(ours, published, ABOUT))
+
+
+def shown(found: list[Cell]) -> Sheet:
+    return Sheet(title="zero-shot", cells=tuple(found), show_rank=True)
+
+
 @pytest.mark.parametrize(("origins", "expected"), PUBLISHED.items())
 def test_the_published_rows_are_those_of_the_same_features(
     origins: tuple[str, str], expected: list[tuple[float, float, float]]
 ) -> None:
-    lines = table_lines(OURS, published_rows(*origins))
-    own = [line for line in lines if (line.level, line.average) == ("species", "macro")]
-    assert own[0] == Line("species", "macro", "BZSL, ours", 0.5, 0.25, 1 / 3)
-    found = [(line.seen, line.unseen, line.harmonic_mean) for line in own if line.method.startswith("published")]
-    assert found == expected
-    assert own[-1] == Line("species", "macro", "random species", 0.001, None, None)
+    own = [cell for cell in cells(published_rows(*origins)) if (cell.rank, cell.average) == ("species", "macro")]
+    assert [(cell.row["method"], cell.ours) for cell in own[:3]] == [("BZSL, ours", v) for v in (0.5, 0.25, 1 / 3)]
+    printed = [cell.published for cell in own if cell.method == "published"]
+    found = [tuple(printed[first : first + 3]) for first in range(0, len(printed), 3)]
+    assert found == [pytest.approx(row) for row in expected]
+    assert (own[-1].row["method"], own[-1].subset, own[-1].ours) == ("random species", "seen", 0.001)
 
 
 def test_tables_3_and_16_give_all_ranks_and_both_averages() -> None:
-    lines = table_lines(OURS, published_rows("run_on_bioscan_1m", "run_on_bioscan_1m"))
-    published = {(line.level, line.average): line.harmonic_mean for line in lines if "published" in line.method}
+    found = cells(published_rows("run_on_bioscan_1m", "run_on_bioscan_1m"))
+    published = {(c.rank, c.average): c.published for c in found if c.method == "published" and c.column == "H.M."}
     assert len(published) == 8
-    assert published["order", "macro"] == 0.744
-    assert published["genus", "micro"] == 0.606
+    assert published["order", "macro"] == pytest.approx(0.744)
+    assert published["genus", "micro"] == pytest.approx(0.606)
 
 
 def test_numbers_with_an_interval_show_it() -> None:
-    lines = table_lines([replace(row, low=row.value / 2, high=2 * row.value) for row in OURS], ())
-    assert "50.0 [25.0, 100.0]" in render_lines(lines, {}, "md")
-    assert "bootstrap intervals" in render_lines(lines, {}, "md")
-    assert "bootstrap intervals" not in render_lines(table_lines(OURS, ()), {}, "md")
-    row = next(csv.DictReader(io.StringIO(render_lines(lines, {}, "csv"))))
-    assert (row["seen_low"], row["seen_high"]) == ("0.25", "1.0")
+    spread = [replace(row, low=row.value / 2, high=2 * row.value) for row in OURS]
+    text = render_sheets([shown(cells(ours=spread))], "md")
+    assert "50.0 [25.0, 100.0]" in text
+    assert "bootstrap intervals" in text
+    assert "bootstrap intervals" not in render_sheets([shown(cells())], "md")
 
 
-def test_a_table_renders_as_markdown_csv_and_json() -> None:
-    lines = table_lines(OURS, published_rows("insect", "insect"))
-    text = render_lines(lines, {}, "md")
+def test_a_sheet_renders_as_markdown_csv_and_json() -> None:
+    found = cells(published_rows("insect", "insect"))
+    text = render_sheets([shown(found)], "md")
     assert "| species | macro   | BZSL, ours " in text
-    assert "50.0 |   25.0 | 33.3 |" in text
-    assert "0.10 |" in text
-    rows = list(csv.DictReader(io.StringIO(render_lines(lines, {}, "csv"))))
-    assert [row["method"] for row in rows] == [line.method for line in lines]
-    assert float(rows[0]["harmonic_mean"]) == 1 / 3
-    assert rows[-1]["unseen"] == ""
-    assert rows[0]["synthetic"] == "False"
-    drawn = next(csv.DictReader(io.StringIO(render_lines(lines, {"synthetic": True}, "csv"))))
-    assert drawn["synthetic"] == "True"
-    shown = json.loads(render_lines(lines, {"num_settings": 144}, "json"))
-    assert shown["num_settings"] == 144
-    assert shown["accuracies"][0]["seen"] == 0.5
+    rows = list(csv.DictReader(io.StringIO(render_sheets([shown(found)], "csv"))))
+    assert [row["ours"] for row in rows] == ["50.0", "25.0", "33.3333", "", "", "", "0.1"]
+    assert {row["synthetic"] for row in rows if row["ours"]} == {"True"}
+    assert json.loads(render_sheets([shown(found)], "json"))[0]["ours"] == 50.0

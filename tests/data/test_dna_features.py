@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from tests.evaluation.floor_rows import floors_of
 from workloads.data.batches import EpochBatches, Specimens, View
 from workloads.data.collect import collect
 from workloads.data.partition import partition
@@ -22,7 +23,6 @@ from workloads.data.sources.tables import table_source
 from workloads.data.specimen_table import SpecimenTable
 from workloads.data.taxon_text import TextTokenizer
 from workloads.errors import SpecError
-from workloads.evaluation.floors import compute_floors
 from workloads.spec import DnaTower, ExperimentSpec, ImageTower
 from workloads.storage import Folder
 
@@ -123,7 +123,7 @@ def test_without_barcodes_only_towers_over_features_can_be_trained_and_there_are
         spec = replace(feature_spec, dna=DnaTower(kind=kind))
         with pytest.raises(SpecError, match="no barcodes, which the tower takes"):
             Specimens(dataset, PROTOCOL.keys, spec, tokenizer)
-    assert compute_floors(dataset) == []
+    assert floors_of(dataset) == []
 
 
 def test_other_features_of_the_same_specimens_make_another_data_set(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from workloads.data.preparation import Wanted, Work, prepare
+from workloads.data.preparation import Wanted, Work, first_facts, prepare
 from workloads.data.prepared import DatasetFacts, PreparedDataset
 from workloads.data.schema import SPECIMEN_SCHEMA
 from workloads.data.shards import Shard, ShardReport
@@ -76,6 +76,7 @@ def test_names_are_counted_by_split_and_rank(table: SpecimenTable, prepared: tup
     for split, counts in prepared[1].num_labelled.items():
         for rank in RANKS:
             assert counts[rank] == sum(row["split"] == split and row[rank] is not None for row in rows)
+    assert first_facts(table, WANTED).num_labelled == prepared[1].num_labelled  # where nothing is refused
 
 
 def test_an_interrupted_preparation_makes_only_what_is_missing(

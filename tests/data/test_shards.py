@@ -1,5 +1,6 @@
 """Shards: every row is prepared once, and what cannot be prepared is listed."""
 
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image
 
 from workloads.data.barcode import authors_token_ids, token_ids
+from workloads.data.image_source import ImageSource
 from workloads.data.images import open_image
 from workloads.data.schema import SPECIMEN_SCHEMA
 from workloads.data.shards import (
@@ -20,6 +22,7 @@ from workloads.data.shards import (
     ShardReport,
     make_shard,
     plan_shards,
+    prepare_rows,
     rows_per_shard,
 )
 from workloads.data.specimen_table import SpecimenTable, TableFacts
@@ -256,3 +259,18 @@ def test_the_authors_ids_are_of_the_barcode_as_it_was_given(tmp_path: Path) -> N
     stored = (Folder(tmp_path) / "split=train_seen").read_table("part-00000.parquet")
     assert stored["authors_dna_ids"].to_pylist() == authors_token_ids(["NNACG-TACC", "ACGTA"]).tolist()
     assert stored["dna_ids"].to_pylist() == token_ids(["ACGTACC", "ACGTA"]).tolist()
+
+
+def test_barcodes_are_laid_into_the_frame_and_kept_as_they_are(tmp_path: Path) -> None:
+    stream = random.Random(4)
+    frame = "".join(stream.choices("ACGT", k=600))
+    late, early = frame[7:], "ACGTTGCAACG" + frame
+    rows = specimens({"specimen_id": "a", "barcode": late}, {"specimen_id": "b", "barcode": early})
+    with ImageSource(str(tmp_path)) as images:
+        prepared, rejects = prepare_rows(rows, replace(RECIPE, modalities=("dna",), frame=frame), images)
+    assert rejects == []
+    # 5-mers begin with a base of the frame, so those of the late barcode are those of the frame but for the first two.
+    assert prepared["dna_ids"].to_pylist() == token_ids(["NNNNNNN" + late, frame]).tolist()
+    assert prepared["dna_ids"][0].as_py()[3:] == prepared["dna_ids"][1].as_py()[3:]
+    assert prepared["barcode"].to_pylist() == [late, early]
+    assert prepared["authors_dna_ids"].to_pylist() == authors_token_ids([late, early]).tolist()

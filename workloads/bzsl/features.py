@@ -8,14 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from workloads.arrays import Floats, Indices, Names
 from workloads.errors import ZeroShotError
 from workloads.spec import RANKS
-
-Floats = npt.NDArray[np.float32]
-Indices = npt.NDArray[np.int64]
-Names = npt.NDArray[np.object_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +86,8 @@ def _check_partition(found: Features, name: str, partition: Partition) -> None:
     parts = {"train": partition.train, "seen": partition.seen, "unseen": partition.unseen}
     for part, indices in parts.items():
         if not len(indices):
-            raise ZeroShotError(
-                f"{name}: there is no specimen in '{part}'", "Add specimens, or draw another partition."
-            )
+            remedy = "Add specimens, or draw another partition."
+            raise ZeroShotError(f"{name}: there is no specimen in '{part}'", remedy)
         if indices.min() < 0 or indices.max() >= len(found.labels):
             raise ZeroShotError(f"{name}: '{part}' names specimens that are not there", _TOGETHER)
     everyone = np.concatenate(list(parts.values()))
@@ -102,10 +97,8 @@ def _check_partition(found: Features, name: str, partition: Partition) -> None:
         raise ZeroShotError(f"{name}: an unseen species is none of {len(found.classes):,}", _TOGETHER)
     trained = np.unique(found.labels[partition.train])
     if len(known := np.intersect1d(trained, partition.unseen_classes)):
-        raise ZeroShotError(
-            f"{name}: {found.classes[known[0]]} is to be unseen, but is among the training specimens",
-            "Take its specimens out of training, or count it as seen.",
-        )
+        reason = f"{name}: {found.classes[known[0]]} is to be unseen, but is among the training specimens"
+        raise ZeroShotError(reason, "Take its specimens out of training, or count it as seen.")
     if len(absent := np.setdiff1d(found.labels[partition.unseen], partition.unseen_classes)):
         reason = f"{name}: {found.classes[absent[0]]} is asked for as unseen, but cannot be chosen"
         raise ZeroShotError(reason, "Name it among the unseen species.")

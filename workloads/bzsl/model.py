@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from workloads.bzsl.components import Doubles
-from workloads.bzsl.features import Features, Floats, Indices, Partition
+from workloads.arrays import Floats, Indices
+from workloads.bzsl.features import Features, Partition
 from workloads.bzsl.plan import Best, Plan
 from workloads.bzsl.settings import Form, Setting
 from workloads.bzsl.species import Species, fit
-from workloads.bzsl.student import Emit, Queries
+from workloads.bzsl.student import Queries
 from workloads.bzsl.surrogates import surrogates
 
 Tell = Callable[[int, int], None]
@@ -87,24 +87,6 @@ class Model:
         first = unseen.value >= seen.value[plan.seen_of]
         found: Indices = self.candidates[np.where(first, unseen.place, place)]
         return found
-
-    def log_likelihoods(self, images: Floats, setting: Setting) -> Doubles:
-        """Log-likelihood of each query under each of the `candidates`, (queries, candidates)."""
-        plan, queries = Plan(self.species, self.form, self.surrogates, [setting]), self.batches(images)
-        found = np.empty((len(self.candidates), len(queries)))
-        unseen, seen = np.split(found, [len(self._unseen)])
-        for evaluate in plan.passes():
-            for start, batch in queries:
-                columns = slice(start, start + len(batch.square))
-                evaluate(batch, _keeping(seen[:, columns]), _keeping(unseen[:, columns]))
-        return np.ascontiguousarray(found.T)
-
-
-def _keeping(rows: Doubles) -> Emit:
-    def keep(_: int, first: int, values: Doubles) -> None:
-        rows[first : first + len(values)] = values
-
-    return keep
 
 
 class Batches:

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workloads.bzsl.features import Features, Indices, Names, Partition
+from workloads.arrays import Indices, Names
+from workloads.bzsl.features import Features, Partition
 from workloads.bzsl.pool import Pool, Side, lineages_of
 from workloads.errors import ZeroShotError
 from workloads.spec import Recipe
@@ -54,26 +55,15 @@ def features_of(
     seen = np.unique(labels[test.train])
     if len(strangers := np.setdiff1d(labels[test.seen], seen)):
         queries = int(np.isin(labels[test.seen], strangers).sum())
-        notes.append(
-            f"{len(strangers):,} seen species ({queries:,} test queries) have no training image; they are missed"
-        )
+        who = f"{len(strangers):,} seen species ({queries:,} test queries)"
+        notes.append(f"{who} have no training image; they are missed")
     if singles := int((np.bincount(labels[test.train]) == 1).sum()):
         notes.append(f"{singles:,} species have one training image; their scatter is zero and not part of the mean")
     if side.num_without_keys and recipe != "authors":
-        notes.append(
-            f"{side.num_without_keys:,} species have no key records; their DNA is the mean of all their records"
-        )
-    found = Features(
-        ids=pool.ids,
-        images=images,
-        labels=labels,
-        classes=classes,
-        side=side.of(classes),
-        tuning=tuning,
-        test=test,
-        lineages=lineages_of(pool, classes),
-    )
-    return found, notes
+        remark = "species have no key records; their DNA is the mean of all their records"
+        notes.append(f"{side.num_without_keys:,} {remark}")
+    lineages = lineages_of(pool, classes)
+    return Features(pool.ids, images, labels, classes, side.of(classes), tuning, test, lineages), notes
 
 
 def _own_validation(
@@ -87,9 +77,8 @@ def _own_validation(
             "the images of seen_keys are what is trained on"
         )
     train = np.flatnonzero(pool.within(training))
-    everyone = np.unique(
-        labels[pool.within("val_unseen", "test_unseen", "val_unseen_keys", "test_unseen_keys", "unseen_keys")]
-    )
+    unseen_splits = ("val_unseen", "test_unseen", "val_unseen_keys", "test_unseen_keys", "unseen_keys")
+    everyone = np.unique(labels[pool.within(*unseen_splits)])
 
     def asked(part: str) -> Partition:
         unseen = np.flatnonzero(pool.within(f"{part}_unseen"))

@@ -6,11 +6,11 @@ number of their surrogates' images; where all of these would take too much room,
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
-from workloads.bzsl.components import Doubles
-from workloads.bzsl.features import Indices
+from workloads.arrays import Doubles, Indices
 from workloads.bzsl.seen import SeenSpecies
 from workloads.bzsl.settings import Form, Setting
 from workloads.bzsl.species import Species
@@ -21,6 +21,8 @@ SurrogatesOf = Callable[[int], Indices]
 """So many surrogates of each unseen species, (unseen, count)."""
 Evaluate = Callable[[Queries, Emit, Emit], None]
 """Hands log-likelihoods of seen and of unseen species over."""
+_Unseen = tuple[UnseenSpecies, Indices, int]
+"""Some unseen species, the numbers of the settings that they are under, and the place of the first."""
 
 _MATRIX_BYTES = 512 << 20
 """Of the unseen species' matrices in one pass. INSECT's take 3 MB with up to three surrogates."""
@@ -47,11 +49,8 @@ class Plan:
         self.seen_of = np.array([numbers.index(first[key]) for key in keys])
         """Which of the seen settings each setting has."""
         self._shares = self._shared_out()
-
-    @property
-    def num_passes(self) -> int:
+        self.num_passes = len(self._shares)
         """How often the queries are gone through."""
-        return len(self._shares)
 
     def _shared_out(self) -> list[list[_Share]]:
         shares: list[list[_Share]] = [[]]
@@ -72,24 +71,23 @@ class Plan:
         """What is to be done with every batch of queries, pass by pass; each is made when its turn comes."""
         seen: SeenSpecies | None = SeenSpecies(self._species, self.seen_settings, self._form)
         for shares in self._shares:
-            yield self._evaluation(seen, [self._unseen(share) for share in shares])
+            yield partial(_evaluate, seen, [self._unseen(share) for share in shares])
             seen = None
 
-    def _unseen(self, share: _Share) -> tuple[UnseenSpecies, Indices, int]:
+    def _unseen(self, share: _Share) -> _Unseen:
         members = np.flatnonzero([setting.num_surrogates == share.num_surrogates for setting in self._settings])
         chosen = [self._settings[number] for number in members.tolist()]
         surrogates = self._surrogates(share.num_surrogates)[share.first : share.last]
         return UnseenSpecies(self._species, surrogates, chosen), members.astype(np.int64), share.first
 
-    @staticmethod
-    def _evaluation(seen: SeenSpecies | None, unseen: Sequence[tuple[UnseenSpecies, Indices, int]]) -> Evaluate:
-        def evaluate(queries: Queries, of_seen: Emit, of_unseen: Emit) -> None:
-            if seen is not None:
-                seen.evaluate(queries, of_seen)
-            for species, members, offset in unseen:
-                species.evaluate(queries, _renumbered(of_unseen, members, offset))
 
-        return evaluate
+def _evaluate(
+    seen: SeenSpecies | None, unseen: Sequence[_Unseen], queries: Queries, of_seen: Emit, of_unseen: Emit
+) -> None:
+    if seen is not None:
+        seen.evaluate(queries, of_seen)
+    for species, members, offset in unseen:
+        species.evaluate(queries, _renumbered(of_unseen, members, offset))
 
 
 def _renumbered(emit: Emit, members: Indices, offset: int) -> Emit:

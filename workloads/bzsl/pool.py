@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from workloads.bzsl.features import Floats, Indices, Names
+from workloads.arrays import Floats, Indices, Names
 from workloads.errors import ZeroShotError
 from workloads.spec import RANKS, Recipe
 

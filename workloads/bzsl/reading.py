@@ -1,26 +1,38 @@
 """Where features come from: INSECT's MATLAB files, the embeddings of a run, or a table with arrays beside.
 
 FOLDER/res101.mat, att_splits.mat             INSECT: image features, splits, DNA of each species
+DATA/published/res101.mat ...                 the same, kept by INSECT prepared
 RUN/embeddings/*.parquet                      specimen_id, split, order ... species, image, dna
 FOLDER/NAME.parquet with image_features*.npy  rows of the table and of the arrays belong together;
        and dna_features*.npy                  a column `split` is kept, else the partition is drawn
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import pyarrow.parquet as pq
 
-from workloads.bzsl.features import Floats, Indices, Names
+from workloads.arrays import Floats, Names
 from workloads.bzsl.partitions import drawn_splits
 from workloads.bzsl.pool import Pool, Side, side_of
+from workloads.data.official import official_split
+from workloads.data.prepared import PreparedDataset
 from workloads.data.schema import clean_name
 from workloads.data.source import Refused
+from workloads.data.sources.beside import features_beside
 from workloads.data.sources.insect import class_embeddings, lineages_for
-from workloads.data.sources.insect_files import FEATURES_FILE, SPLITS_FILE, matlab_specimens, variables
+from workloads.data.sources.insect_files import (
+    FEATURES_FILE,
+    PUBLISHED,
+    SPLITS_FILE,
+    matlab_specimens,
+    synthetic_seed,
+    variables,
+)
 from workloads.data.sources.matlab import zero_based
 from workloads.errors import EmbeddingsError, MissingPathError, RecordError, SourceError
 from workloads.evaluation.embedded import Embedded
@@ -46,6 +58,8 @@ class Source:
     dataset: str = ""
     """That a run was made from, as its spec names it."""
     synthetic: bool = False
+    about: Mapping[str, str | None] = field(default_factory=dict)
+    """What evaluation.json says of features that are kept by a prepared data set."""
 
     def side_information(self, recipe: Recipe) -> Side:
         """DNA of the species: as given, or from that of the specimens.
@@ -72,12 +86,17 @@ def read_source(address: str, seed: int) -> Source:
     folder = Path(address)
     if (folder / FEATURES_FILE).is_file() and (folder / SPLITS_FILE).is_file():
         return _insect(folder)
+    if (Folder(address) / PUBLISHED).has(FEATURES_FILE):
+        return _prepared(Folder(address))
     if stored_parts(Folder(address)):
         return _run(Folder(address))
     tables = sorted(folder.glob("*.parquet")) if folder.is_dir() else []
     if len(tables) == 1 and list(folder.glob("*_features*.npy")):
         return _arrays(folder, tables[0], seed)
     wanted = f"features ({FEATURES_FILE} with {SPLITS_FILE}, a run with embeddings, or one table with *_features*.npy)"
+    if Folder(address).has("dataset.json"):
+        remedy = f"Prepare INSECT anew from the folder of its {FEATURES_FILE} and {SPLITS_FILE}, which keeps them."
+        raise MissingPathError(address, wanted, remedy)
     raise MissingPathError(address, wanted, "For a run, measure it first with `clibd evaluate`.")
 
 
@@ -101,54 +120,52 @@ def _insect(folder: Path) -> Source:
     train = zero_based(folder, "train_loc", variables(folder, ("train_loc",))["train_loc"], len(pool))
     pool = pool.take(np.concatenate([train, np.setdiff1d(np.arange(len(pool)), train)]))
     order = tuple(str(name) for name in _cleaned(folder, classes))
-    return Source("insect", str(folder), _with_species(pool), Side(order, rows), order)
+    synthetic = synthetic_seed(folder) is not None
+    return Source("insect", str(folder), _with_species(pool), Side(order, rows), order, synthetic=synthetic)
+
+
+def _prepared(data: Folder) -> Source:
+    facts, kept = PreparedDataset(data).facts, data / PUBLISHED
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in kept.files():
+            kept.copy_to(name, Path(scratch) / name)
+        found = _insect(Path(scratch))
+    about = {"dataset": facts.name, "data_fingerprint": facts.fingerprint, "official_split": official_split(facts)}
+    return replace(found, address=str(data), synthetic=found.synthetic or facts.synthetic, about=about)
 
 
 def _split(lists: frozenset[str]) -> str:
     """Split of a specimen by the lists it is on; one that is on test_seen and on train is only tested."""
-    for name, split in {
-        "test_unseen": "test_unseen",
-        "test_seen": "test_seen",
-        "train": "train_seen",
-        "val": "val_classes",
-    }.items():
-        if name in lists:
-            return split
-    return "no_split"
+    splits = {"test_unseen": "test_unseen", "test_seen": "test_seen", "train": "train_seen", "val": "val_classes"}
+    return next((split for name, split in splits.items() if name in lists), "no_split")
 
 
 def _run(run: Folder) -> Source:
     about = read_evaluation(run)
     parts = [read_embedded(run, part) for part in stored_parts(run)]
     facts = stored_facts(run)
-    joined = [(np.concatenate([getattr(part, name) for part in parts])) for name in ("ids", "split")]
-    _, first = np.unique(joined[0].astype(str), return_index=True)
-    once = np.sort(first)  # a record may stand in several parts
     pool = Pool(
-        ids=joined[0][once],
-        split=joined[1][once],
-        labels={rank: np.concatenate([part.labels[rank] for part in parts])[once] for rank in RANKS},
-        images=_rows(parts, "image", once, run),
-        dna=_rows(parts, "dna", once, run),
+        ids=np.concatenate([part.ids for part in parts]),
+        split=np.concatenate([part.split for part in parts]),
+        labels={rank: np.concatenate([part.labels[rank] for part in parts]) for rank in RANKS},
+        images=_rows(parts, "image", run),
+        dna=_rows(parts, "dna", run),
     )
+    _, first = np.unique(pool.ids.astype(str), return_index=True)
+    pool = pool.take(np.sort(first))  # a record may stand in several parts
     return Source(
-        "run",
-        str(run),
-        _with_species(pool),
-        dataset=facts.dataset if facts else "",
-        synthetic=about["synthetic"],
+        "run", str(run), _with_species(pool), dataset=facts.dataset if facts else "", synthetic=about["synthetic"]
     )
 
 
-def _rows(parts: Sequence[Embedded], modality: str, chosen: Indices, run: Folder) -> Floats | None:
+def _rows(parts: Sequence[Embedded], modality: str, run: Folder) -> Floats | None:
     """Embeddings of all parts; None where one of them lacks the modality."""
     found = [part.rows[modality] for part in parts if modality in part.rows]
     if len(found) < len(parts):
         return None
     if len(sizes := {rows.shape[1] for rows in found}) > 1:
         raise EmbeddingsError(f"'{modality}' has the sizes {sorted(sizes)} in its parts", f"{run}/embeddings")
-    rows: Floats = np.concatenate(found)[chosen]
-    return rows
+    return np.concatenate(found)
 
 
 def _arrays(folder: Path, path: Path, seed: int) -> Source:
@@ -177,26 +194,18 @@ def _arrays(folder: Path, path: Path, seed: int) -> Source:
 
 
 def _array(folder: Path, what: str, count: int) -> Floats | None:
-    files = sorted(folder.glob(f"{what}_features*.npy"))
-    if not files:
+    found = features_beside(folder, f"{what}_features")
+    if found is None:
         return None
-    if len(files) > 1:
-        raise SourceError(str(folder), "", f"{len(files)} files of {what} features; keep one")
-    try:
-        rows = np.load(files[0], allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise SourceError(str(files[0]), "", f"not readable as an array ({error})") from error
-    if rows.ndim != 2 or len(rows) != count or rows.dtype.kind != "f":
-        raise SourceError(
-            str(files[0]), "", f"{rows.dtype} of shape {rows.shape}, not a row for each of {count} records"
-        )
-    return rows.astype(np.float32)  # type: ignore[no-any-return] # numpy.load has no type
+    file, rows = found
+    if len(rows) != count or rows.dtype.kind != "f":
+        reason = f"{rows.dtype} of shape {rows.shape}, not a row for each of {count} records"
+        raise SourceError(str(file), "", reason)
+    return np.array(rows, dtype=np.float32)
 
 
 def _names(values: list[str | None]) -> Names:
-    names = np.empty(len(values), dtype=object)
-    names[:] = values
-    return names
+    return np.array(values, dtype=object)
 
 
 def _cleaned(path: Path, names: Iterable[str | None]) -> list[str | None]:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workloads.bzsl.components import Doubles
-from workloads.bzsl.features import Features, Floats, Indices, Names, Partition
+from workloads.arrays import Doubles, Floats, Indices, Names
+from workloads.averages import harmonic_mean
+from workloads.bzsl.features import Features, Partition
 from workloads.bzsl.model import Model
-from workloads.evaluation.accuracy import accuracies_of, coded_answers, harmonic_mean, label_codes
+from workloads.evaluation.accuracy import accuracies_of, coded_answers, label_codes
 from workloads.evaluation.baselines import random_key_accuracies
 from workloads.intervals import with_intervals
 from workloads.predictions import MissingRank, Place
@@ -39,9 +40,8 @@ def macro_accuracy(truth: Indices, predicted: Indices) -> float:
 def scores(features: Features, partition: Partition, predicted: Indices) -> list[Score]:
     """Score of each row of predictions for the seen queries followed by the unseen ones, (settings, queries)."""
     seen, unseen = features.labels[partition.seen], features.labels[partition.unseen]
-    return [
-        Score(macro_accuracy(seen, row[: len(seen)]), macro_accuracy(unseen, row[len(seen) :])) for row in predicted
-    ]
+    count = len(seen)
+    return [Score(macro_accuracy(seen, row[:count]), macro_accuracy(unseen, row[count:])) for row in predicted]
 
 
 def query_images(features: Features, partition: Partition) -> Floats:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from workloads.bzsl.features import Features
-from workloads.bzsl.model import Batches, Model, Tell
+from workloads.bzsl.model import Model, Tell
 from workloads.bzsl.scoring import Score, best_of, query_images, scores
 from workloads.bzsl.settings import Form, Setting, Space
 from workloads.errors import ZeroShotError
@@ -93,7 +93,7 @@ def tune_freely(
 
     def objective(trial: optuna.Trial) -> float:
         tried.append(_proposed(trial, bounds))
-        found.append(_score(features, model, queries, tried[-1]))
+        found.extend(scores(features, features.tuning, model.predict(queries, tried[-1:])))
         if tell is not None:
             tell(len(found), found[-1], found[best_of(found)])
         return found[-1].harmonic_mean
@@ -121,7 +121,3 @@ def _proposed(trial: "Trial", bounds: Space) -> Setting:
         s=trial.suggest_float("s", *bounds.s, log=True),
         num_surrogates=trial.suggest_int("num_surrogates", *bounds.num_surrogates),
     )
-
-
-def _score(features: Features, model: Model, queries: Batches, setting: Setting) -> Score:
-    return scores(features, features.tuning, model.predict(queries, [setting]))[0]

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workloads.bzsl.components import Doubles
+from workloads.arrays import Doubles
 from workloads.bzsl.settings import Form, Setting
 from workloads.bzsl.species import Species
-from workloads.bzsl.student import Density, Emit, Queries, candidates_at_once, density, diagonals
+from workloads.bzsl.student import Density, Emit, Queries, blocks, density, diagonals
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,20 +77,15 @@ class SeenSpecies:
             constant = pull**2 * (mean_mean - factor / grown * mean_ones**2)
             linear, square = -2 * pull, np.zeros_like(count)
             along, along_square = 2 * pull * factor / grown * mean_ones, -factor / grown
-        return _Terms(
-            constant=constant[:, None],
-            linear=linear[:, None],
-            square=square[:, None],
-            along=along[:, None],
-            along_square=along_square[:, None],
-            density=density(species, freedom, scale, self._log_det[a] + np.log(grown)),
-        )
+        found = density(species, freedom, scale, self._log_det[a] + np.log(grown))
+        columns = (constant, linear, square, along, along_square)
+        constant, linear, square, along, along_square = (values[:, None] for values in columns)
+        return _Terms(constant, linear, square, along, along_square, found)
 
     def evaluate(self, queries: Queries, emit: Emit) -> None:
         """Hand over the log-likelihoods of all seen species in blocks, setting by setting."""
-        total, at_once = len(self._species.counts), candidates_at_once(len(self._diagonals))
-        for first in range(0, total, at_once):
-            self._block(queries, slice(first, min(first + at_once, total)), emit)
+        for block in blocks(len(self._species.counts), len(self._diagonals)):
+            self._block(queries, block, emit)
 
     def _block(self, queries: Queries, block: slice, emit: Emit) -> None:
         own, mean, ones = self._forms(queries, block)
@@ -108,8 +103,7 @@ class SeenSpecies:
                 work += other
             work += own[:, a]
             work += terms.constant[block]
-            of = terms.density
-            emit(number, block.start, Density(of.level[block], of.half[block], of.spread[block]).of_distances(work))
+            emit(number, block.start, terms.density.of_distances(work, block))
 
     def _forms(self, queries: Queries, block: slice) -> tuple[Doubles, Doubles, Doubles]:
         """z'M^-1 z, z'M^-1 x and z'M^-1 w of every species of a block, a and query, (block, A, B) each."""

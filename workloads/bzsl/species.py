@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cholesky, eigh, eigvalsh, solve_triangular
 
-from workloads.bzsl.components import Doubles, principal_axes
-from workloads.bzsl.features import Floats, Indices
+from workloads.arrays import Doubles, Floats, Indices
+from workloads.bzsl.components import principal_axes
 from workloads.errors import ZeroShotError
 
 

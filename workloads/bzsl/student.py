@@ -12,8 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import gammaln
 
-from workloads.bzsl.components import Doubles
-from workloads.bzsl.features import Indices
+from workloads.arrays import Doubles, Indices
 from workloads.bzsl.settings import Setting
 from workloads.bzsl.species import Species
 from workloads.errors import ZeroShotError
@@ -59,13 +58,13 @@ class Density:
     half: Doubles
     spread: Doubles
 
-    def of_distances(self, squares: Doubles) -> Doubles:
-        """Log-likelihoods, in the array that holds the squared distances."""
-        squares /= self.spread
+    def of_distances(self, squares: Doubles, block: slice) -> Doubles:
+        """Log-likelihoods of some candidates, in the array that holds their squared distances."""
+        squares /= self.spread[block]
         squares += 1.0
         np.log(squares, out=squares)
-        squares *= -self.half
-        squares += self.level
+        squares *= -self.half[block]
+        squares += self.level[block]
         return squares
 
 
@@ -84,9 +83,10 @@ def density(species: Species, freedom: Doubles, scale: Doubles, log_det: Doubles
     return Density(level[:, None], ((freedom + size) / 2)[:, None], (freedom * scale)[:, None])
 
 
-def candidates_at_once(num_forms: int) -> int:
-    """How many candidates to look at in one step if each has so many forms to evaluate."""
-    return max(1, min(64, _FORMS_AT_ONCE // num_forms))
+def blocks(num_candidates: int, num_forms: int) -> list[slice]:
+    """Which candidates to look at in each step if each has so many forms to evaluate."""
+    at_once = max(1, min(64, _FORMS_AT_ONCE // num_forms))
+    return [slice(first, min(first + at_once, num_candidates)) for first in range(0, num_candidates, at_once)]
 
 
 def diagonals(settings: Sequence[Setting], size: int) -> tuple[Doubles, Indices]:

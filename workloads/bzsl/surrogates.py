@@ -3,7 +3,7 @@
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from workloads.bzsl.features import Floats, Indices
+from workloads.arrays import Floats, Indices
 from workloads.errors import ZeroShotError
 
 

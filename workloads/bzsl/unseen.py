@@ -14,11 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 
-from workloads.bzsl.components import Doubles
-from workloads.bzsl.features import Indices
+from workloads.arrays import Doubles, Indices
 from workloads.bzsl.settings import Setting
 from workloads.bzsl.species import Species
-from workloads.bzsl.student import Density, Emit, Queries, candidates_at_once, density, diagonals
+from workloads.bzsl.student import Density, Emit, Queries, blocks, density, diagonals
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +72,8 @@ class UnseenSpecies:
 
     def evaluate(self, queries: Queries, emit: Emit) -> None:
         """Hand over the log-likelihoods of all unseen species in blocks, setting by setting."""
-        at_once = candidates_at_once(len(self._diagonals) * (1 + self._surrogates.shape[1]))
-        for first in range(0, len(self._groups), at_once):
-            self._block(queries, slice(first, min(first + at_once, len(self._groups))), emit)
+        for block in blocks(len(self._groups), len(self._diagonals) * (1 + self._surrogates.shape[1])):
+            self._block(queries, block, emit)
 
     def _block(self, queries: Queries, block: slice, emit: Emit) -> None:
         own, means = self._forms(queries, block)
@@ -84,8 +82,7 @@ class UnseenSpecies:
             np.add(own[:, a], terms.constant[block], out=work)
             for k, pull in enumerate(terms.pull[block].T):
                 work -= 2 * pull[:, None] * means[:, k, a]
-            of = terms.density
-            emit(number, block.start, Density(of.level[block], of.half[block], of.spread[block]).of_distances(work))
+            emit(number, block.start, terms.density.of_distances(work, block))
 
     def _forms(self, queries: Queries, block: slice) -> tuple[Doubles, Doubles]:
         """z'M^-1 z, (block, A, B), and z'M^-1 x_k, (block, K, A, B)."""

@@ -9,14 +9,13 @@ every base keeps its place.
 import numpy as np
 import numpy.typing as npt
 
+from workloads.arrays import Mask
 from workloads.data.barcode import FIRST_KMER_ID, KMER, NUM_TOKENS, UNCERTAIN_BASE, UNKNOWN_ID
 
 LEAST_SHOWN = 0.5
 """Share of the 5-mers that the window holds at least."""
 HIDDEN = 0.15
 """Share of the window's 5-mers that are hidden, each by itself."""
-
-Mask = npt.NDArray[np.bool_]
 
 
 def shown_kmers(num_kmers: int, random: np.random.Generator) -> Mask:

@@ -15,10 +15,11 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from workloads.arrays import Indices
 from workloads.data.dna_inputs import dna_input
 from workloads.data.prepared import DatasetFacts, PreparedDataset, labels_of
 from workloads.data.taxon_text import LabelTokenizer
-from workloads.data.tower_inputs import Groups, Indices, Labels, TowerInput, View, authors_texts, image_input
+from workloads.data.tower_inputs import Groups, Labels, TowerInput, View, authors_texts, image_input
 from workloads.errors import SpecError, TooFewSpecimensError
 from workloads.spec import RANKS, ExperimentSpec, Modality
 
@@ -36,6 +37,7 @@ class Specimens:
         tokenizer: LabelTokenizer | None,
         modalities: Sequence[Modality] | None = None,
         dna_tokenizer: LabelTokenizer | None = None,
+        frame: str | None = None,
     ) -> None:
         """Open specimens, in all modalities of the spec or only in some.
 
@@ -46,6 +48,7 @@ class Specimens:
             tokenizer: of the text tower.
             modalities: which inputs will be asked for; None for all of the spec.
             dna_tokenizer: of DNABERT-2's byte pairs; the other DNA towers need none.
+            frame: what barcodes are laid into; None: the data set's own.
 
         Raises:
             MissingPathError: the data set has none in these splits.
@@ -58,11 +61,14 @@ class Specimens:
         if "image" in self.modalities:
             self._inputs["image"] = image_input(self._columns, spec)
         if "dna" in self.modalities:
-            self._inputs["dna"] = dna_input(self._columns, spec, dna_tokenizer)
+            strange = frame if frame != dataset.facts.frame else None  # in its own frame the ids are stored
+            self._inputs["dna"] = dna_input(self._columns, spec, dna_tokenizer, strange)
         if "text" in self.modalities:
             if tokenizer is None:
                 raise SpecError("aligning text needs a tokeniser")
-            self._inputs["text"] = Labels(self._texts(), tokenizer, spec.text)
+            whole = spec.text.missing_rank == "not_classified"
+            texts = authors_texts(dataset.load(splits, RANKS)) if whole else self._columns["text"]
+            self._inputs["text"] = Labels(texts, tokenizer, spec.text)
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -70,11 +76,6 @@ class Specimens:
     @cached_property
     def _about(self) -> pa.Table:
         return self._dataset.load(self._splits, ["specimen_id", *RANKS])
-
-    def _texts(self) -> pa.ChunkedArray:
-        if self._spec.text.missing_rank == "not_classified":
-            return authors_texts(self._dataset.load(self._splits, RANKS))
-        return self._columns["text"]
 
     @cached_property
     def ids(self) -> npt.NDArray[np.object_]:

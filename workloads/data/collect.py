@@ -8,7 +8,15 @@ import numpy as np
 import pyarrow as pa
 
 from workloads.data.barcode import clean_barcode
-from workloads.data.schema import FEATURES, PROTOCOLS, SPECIMEN_SCHEMA, clean_name, offered, stands_for_nothing
+from workloads.data.schema import (
+    FEATURES,
+    PROTOCOLS,
+    SPECIMEN_SCHEMA,
+    clean_name,
+    filled_columns,
+    offered,
+    stands_for_nothing,
+)
 from workloads.data.source import RawRecord, Refused, Source
 from workloads.data.specimen_table import SpecimenTable, TableFacts
 from workloads.errors import RecordError, SourceError
@@ -62,13 +70,15 @@ def collect(
             if len(cleaner.kept) == _BATCH:
                 write(cleaner.batch())
                 on_record(number)
-        if not cleaner.num_kept:
+        if not cleaner.seen_ids:
             first = f"the first: {cleaner.rejects[0][1]}" if cleaner.rejects else "it is empty"
             reason = f"no record can be used ({first}). Labels and barcodes come from columns, which --map can name"
             raise SourceError(source.name, "", reason)
         write(cleaner.batch())
     rejects = tuple(cleaner.rejects)
-    return ImportReport(cleaner.num_kept, offered(cleaner.filled), cleaner.num_rejects, rejects, tuple(source.notes))
+    return ImportReport(
+        len(cleaner.seen_ids), offered(cleaner.filled), cleaner.num_rejects, rejects, tuple(source.notes)
+    )
 
 
 class _Cleaner:
@@ -80,9 +90,8 @@ class _Cleaner:
         self._on_reject = on_reject
         self.rejects: list[tuple[str, str]] = []
         self.filled: set[str] = set()
-        self.num_kept = 0
         self._splits = splits
-        self._seen_ids: set[str] = set()
+        self.seen_ids: set[str] = set()
 
     def take(self, record: RawRecord | Refused, number: int) -> None:
         if isinstance(record, Refused):
@@ -95,8 +104,7 @@ class _Cleaner:
         except RecordError as error:
             self._reject(identifier or f"record {number}", f"{where}: {error}" if where else str(error))
         else:
-            self._seen_ids.add(identifier)
-            self.num_kept += 1
+            self.seen_ids.add(identifier)
 
     def _reject(self, identifier: str, reason: str) -> None:
         self.num_rejects += 1
@@ -107,9 +115,7 @@ class _Cleaner:
     def batch(self) -> pa.RecordBatch:
         """The kept records as a batch; the next ones start a new one."""
         batch = pa.RecordBatch.from_pylist(self.kept, schema=SPECIMEN_SCHEMA)
-        self.filled.update(
-            name for name, column in zip(SPECIMEN_SCHEMA.names, batch.columns, strict=True) if _any(column)
-        )
+        self.filled |= filled_columns(batch)
         self.kept = []
         return batch
 
@@ -124,7 +130,7 @@ class _Cleaner:
             raise RecordError("no specimen id")
         if not identifier.isprintable() or len(identifier) > 200:
             raise RecordError(f"the specimen id {identifier[:40]!r} is not printable, or longer than 200 characters")
-        if identifier in self._seen_ids:
+        if identifier in self.seen_ids:
             raise RecordError("a second record with this id")
         row: dict[str, Any] = {rank: clean_name(raw.get(rank)) for rank in RANKS}
         if not any(row.values()):
@@ -132,9 +138,8 @@ class _Cleaner:
         given, image = (_said(raw.get(name)) for name in ("barcode", "image"))
         barcode = clean_barcode(given) if given else None
         features = {name: raw.get(name) for name in FEATURES}
-        for name, values in features.items():
-            if values is not None and not np.isfinite(values).all():
-                raise RecordError(f"the {FEATURES[name]} are not finite")
+        if odd := [name for name, own in features.items() if own is not None and not np.isfinite(own).all()]:
+            raise RecordError(f"the {FEATURES[odd[0]]} are not finite")
         split = raw.get("split")
         if self._splits and split not in self._splits:
             raise RecordError(f"the split {split!r} does not exist")
@@ -155,7 +160,3 @@ class _Cleaner:
 def _said(value: str | None) -> str | None:
     """A value, or None for the words that stand for a missing one: `NA` is no id, and no barcode of one base."""
     return None if value is None or stands_for_nothing(value) else value
-
-
-def _any(column: pa.Array) -> bool:
-    return bool(column.null_count < len(column))

@@ -3,25 +3,21 @@
 Trained on its own (`simclr`), a tower sees views of barcodes that are masked at random; otherwise barcodes as they are.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from workloads.data.barcode import base_codes
+from workloads.arrays import Indices
+from workloads.data.barcode import base_codes, token_ids
 from workloads.data.barcode_view import view_of_base_codes, view_of_text, view_of_token_ids
+from workloads.data.frame import placed
 from workloads.data.taxon_text import LabelTokenizer
-from workloads.data.tower_inputs import (
-    Features,
-    Groups,
-    Indices,
-    Rows,
-    TowerInput,
-    View,
-    filled,
-    groups_of,
-    groups_of_texts,
-)
+from workloads.data.tower_inputs import Features, Groups, Rows, TowerInput, View, filled, groups_of, groups_of_texts
 from workloads.errors import SpecError
 from workloads.spec import ExperimentSpec
 
@@ -31,8 +27,16 @@ MAX_BYTE_PAIRS = 512
 _IDS = {"own": "dna_ids", "authors": "authors_dna_ids"}
 
 
-def dna_input(inputs: pa.Table, spec: ExperimentSpec, tokenizer: LabelTokenizer | None) -> TowerInput:
+def dna_input(
+    inputs: pa.Table, spec: ExperimentSpec, tokenizer: LabelTokenizer | None, frame: str | None = None
+) -> TowerInput:
     """What the spec's DNA tower takes.
+
+    Args:
+        inputs: the specimens.
+        spec: which tower.
+        tokenizer: of byte pairs.
+        frame: what our own 5-mers are laid into where it is not the frame of the stored ones; None: as they are stored.
 
     Raises:
         SpecError: the data set has none of it, or there is no tokeniser for byte pairs.
@@ -40,52 +44,74 @@ def dna_input(inputs: pa.Table, spec: ExperimentSpec, tokenizer: LabelTokenizer 
     tower, masked = spec.dna, spec.objective == "simclr"
     if tower.kind == "features":
         return Features(filled(inputs, "dna_features", "DNA features"))
+    if tower.kind == "barcodebert" and tower.tokens == "own" and frame is not None:
+        return Codes(LaidRows(filled(inputs, "barcode", "barcodes"), frame), view_of_token_ids if masked else None)
     if tower.kind == "barcodebert":
-        return TokenIds(filled(inputs, _IDS[tower.tokens], "barcodes"), masked)
+        return Codes(Rows(filled(inputs, _IDS[tower.tokens], "barcodes")), view_of_token_ids if masked else None)
     barcodes = filled(inputs, "barcode", "barcodes")
     if tower.kind == "cnn":
-        return BaseCodes(barcodes, masked)
+        return Codes(Bases(barcodes), view_of_base_codes if masked else None)
     if tokenizer is None:
         raise SpecError("DNABERT-2 needs the tokeniser of its byte pairs")
     return BytePairs(barcodes, tokenizer, masked)
 
 
-class TokenIds:
-    """5-mer ids of barcodes."""
+class LaidRows:
+    """5-mer ids of barcodes in a frame that is not the data set's; each distinct barcode is laid once.
 
-    def __init__(self, column: pa.ChunkedArray, masked: bool) -> None:
-        self._rows, self._masked = Rows(column), masked
+    As they are wanted: 20,000 barcodes take about a second, and a million distinct ones 270 MB.
+    """
 
-    def take(self, rows: Indices, view: View) -> Tensor:
-        """Ids, int64 (rows, 133)."""
-        ids = self._rows.take(rows)
-        if self._masked and view.epoch is not None:
-            for place, row in enumerate(rows.tolist()):
-                ids[place] = view_of_token_ids(ids[place], view.random(row))
-        return torch.from_numpy(ids.astype(np.int64))
+    def __init__(self, barcodes: pa.ChunkedArray, frame: str) -> None:
+        first, self._which = groups_of_texts(barcodes)
+        self._ids = token_ids(placed(barcodes.take(pa.array(first)).to_pylist(), frame))
 
-    def groups(self) -> Groups:
-        """Barcodes of the same ids."""
-        return groups_of(self._rows.take(np.arange(len(self._rows))))
+    def __len__(self) -> int:
+        return len(self._which)
+
+    def take(self, rows: Indices) -> npt.NDArray[np.int16]:
+        """Ids of some rows, (rows, 133)."""
+        found: npt.NDArray[np.int16] = self._ids[self._which[rows]]
+        return found
 
 
-class BaseCodes:
+class Bases:
     """The bases of barcodes."""
 
-    def __init__(self, column: pa.ChunkedArray, masked: bool) -> None:
-        self._column, self._masked = column, masked
+    def __init__(self, barcodes: pa.ChunkedArray) -> None:
+        self._barcodes = barcodes
+
+    def __len__(self) -> int:
+        return len(self._barcodes)
+
+    def take(self, rows: Indices) -> npt.NDArray[np.uint8]:
+        """Codes of `base_codes`, (rows, 660)."""
+        return base_codes([self._barcodes[row].as_py() for row in rows.tolist()])
+
+
+class Codes:
+    """5-mer ids of barcodes, or codes of their bases."""
+
+    def __init__(self, rows: Rows | LaidRows | Bases, masked: Callable[..., npt.NDArray[Any]] | None) -> None:
+        """Keep what is asked for later.
+
+        Args:
+            rows: the codes.
+            masked: gives a view of some codes that are masked at random; None: they are shown as they are.
+        """
+        self._rows, self._masked = rows, masked
 
     def take(self, rows: Indices, view: View) -> Tensor:
-        """Codes of `base_codes`, int64 (rows, 660)."""
-        codes = base_codes([self._column[row].as_py() for row in rows.tolist()])
-        if self._masked and view.epoch is not None:
+        """Codes, int64 (rows, 133) of 5-mers, (rows, 660) of bases."""
+        codes = self._rows.take(rows)
+        if self._masked is not None and view.epoch is not None:
             for place, row in enumerate(rows.tolist()):
-                codes[place] = view_of_base_codes(codes[place], view.random(row))
+                codes[place] = self._masked(codes[place], view.random(row))
         return torch.from_numpy(codes.astype(np.int64))
 
     def groups(self) -> Groups:
         """Barcodes of the same codes."""
-        return groups_of(base_codes(self._column.to_pylist()))
+        return groups_of(self._rows.take(np.arange(len(self._rows))))
 
 
 class BytePairs:

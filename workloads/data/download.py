@@ -12,7 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from workloads.data.https_request import Answer, BrokenTransferError, PastEndError, open_from
@@ -91,7 +91,7 @@ def download(
             part.remove()
             raise
         part.finish(place)
-    return Arrival(place, arrival.algorithm, arrival.checksum, arrival.is_verified)
+    return replace(arrival, path=place)
 
 
 def _check(package: Package, path: Path, otherwise: str) -> Arrival:

@@ -21,6 +21,8 @@ _MAX_LATE = 250
 _MIN_OVERLAP = 150
 _CLEAR = 0.65
 """Share of equal bases from which on a barcode lies right; by chance about 0.3 agree, within insects 0.7 to 1."""
+_CELLS = 1_000_000
+"""Positions of barcodes that are looked at together, some 16 MB."""
 NUM_SAMPLED = 20_000
 """Barcodes that the consensus is taken of, at most."""
 
@@ -40,28 +42,59 @@ def consensus(barcodes: Sequence[str]) -> str:
     return bytes(commonest).decode()
 
 
-def place(barcode: str, reference: str) -> str:
-    """The barcode as it continues the reference's frame: cut, or with N before its first base.
+def placed(barcodes: Sequence[str], reference: str) -> list[str]:
+    """Barcodes as they continue the reference's frame: cut, or with N before their first base.
 
-    The smallest move wins among equally good ones; a barcode too short to be laid anywhere stays as it is.
+    The smallest move wins among equally good ones; a barcode too short to be laid anywhere stays as it is. Most lie
+    right already; one that does not is tried at 311 places, some 0.1 ms of matrix product.
     """
-    codes, target = _codes(barcode), _codes(reference)
-    best, best_share = 0, _agreement(codes, target, 0)
-    if best_share < _CLEAR:
-        for shift in sorted(range(-_MAX_CUT, _MAX_LATE + 1), key=abs):
-            share = _agreement(codes, target, shift)
-            if share > best_share:
-                best, best_share = shift, share
-    return "N" * best + barcode if best >= 0 else barcode[-best:]
+    target = _codes(reference)
+    moves = np.zeros(len(barcodes), dtype=np.int64)
+    codes = [_codes(barcode) for barcode in barcodes]
+    astray = [row for row, own in enumerate(codes) if len(target) and _agreement(own, target) < _CLEAR]
+    if astray:
+        moves[astray] = _best_moves(target, [codes[row] for row in astray])
+    return [
+        "N" * move + barcode if move >= 0 else barcode[-move:]
+        for barcode, move in zip(barcodes, moves.tolist(), strict=True)
+    ]
 
 
 def _codes(barcode: str) -> Codes:
     return np.frombuffer(barcode.encode("ascii"), dtype=np.uint8)
 
 
-def _agreement(codes: Codes, target: Codes, shift: int) -> float:
-    """Share of equal bases where the two overlap, the barcode beginning `shift` bases into the reference."""
-    start, stop = max(0, shift), min(len(target), shift + len(codes))
-    if stop - start < _MIN_OVERLAP:
-        return 0.0
-    return float((codes[start - shift : stop - shift] == target[start:stop]).mean())
+def _agreement(codes: Codes, target: Codes) -> float:
+    """Share of equal bases where the two overlap, both beginning together."""
+    overlap = min(len(target), len(codes))
+    return float((codes[:overlap] == target[:overlap]).mean()) if overlap >= _MIN_OVERLAP else 0.0
+
+
+def _best_moves(target: Codes, barcodes: Sequence[Codes]) -> npt.NDArray[np.int64]:
+    """The place where most bases of each barcode agree with a reference, by one matrix product, bases, (barcodes,).
+
+    Which letter a barcode has at a position, as ones and zeros, times which letter the reference has so many bases
+    further: the sum over letters and positions is the number of equal bases.
+    """
+    length, width = len(target), len(target) + _MAX_CUT  # what lies further on meets no base
+    shifts = np.array(sorted(range(-_MAX_CUT, _MAX_LATE + 1), key=abs))
+    meets = np.arange(width)[:, None] + shifts  # (positions, shifts)
+    inside = (meets >= 0) & (meets < length)
+    reference = np.where(inside, target[meets.clip(0, length - 1)], 0)
+    letters = np.unique(target)
+    equal = np.concatenate([reference == letter for letter in letters]).astype(
+        np.float32
+    )  # (letters * positions, shifts)
+    moves, step = np.empty(len(barcodes), dtype=np.int64), max(1, _CELLS // width)
+    for start in range(0, len(barcodes), step):
+        block = barcodes[start : start + step]
+        rows = np.zeros((len(block), width), dtype=np.uint8)
+        for row, codes in zip(rows, block, strict=True):
+            row[: len(codes)] = codes[:width]
+        ones = np.concatenate([rows == letter for letter in letters], axis=1).astype(np.float32)
+        ends = shifts + np.array([len(codes) for codes in block])[:, None]
+        overlap = np.minimum(length, ends) - shifts.clip(0)  # (barcodes, shifts)
+        # Whole numbers below 2^24, so that the products are exact in fp32 and equal shares are ties.
+        shares = np.where(overlap >= _MIN_OVERLAP, (ones @ equal) / np.maximum(overlap, 1), 0)
+        moves[start : start + step] = shifts[shares.argmax(axis=1)]
+    return moves

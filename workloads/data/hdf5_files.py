@@ -34,7 +34,6 @@ _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 _MAX_CHUNK = 256 * 2**20  # bytes; reading one row unpacks the whole chunk that holds it
 _MAX_TEXT = 2**20
 _SLICE_BYTES = 64 * 2**20
-_NO_VALUES = "its values are neither text nor integers"
 
 
 def open_hdf5(path: Path) -> "h5py.File":
@@ -90,21 +89,24 @@ def groups_of(file: "h5py.File") -> list[str]:
         return sorted(name for name in file if isinstance(_step(file, file, name), h5py.Group))
 
 
-def datasets_of(file: "h5py.File", group: str) -> list[str]:
+def datasets_of(file: "h5py.File", group: str, own: bool = False) -> list[str]:
     """Names in a group, sorted; what they lead to has not been looked at.
+
+    Args:
+        file: of `open_hdf5`.
+        group: its name.
+        own: without soft and external links.
 
     Raises:
         SourceError: there is no such group, a link leads to it, or it is damaged.
     """
-    with damage_named(file.filename, group):
-        return sorted(_group(file, group))
+    import h5py
 
-
-def own_datasets_of(file: "h5py.File", group: str) -> list[str]:
-    """As `datasets_of`, without soft and external links."""
     with damage_named(file.filename, group):
-        found = _group(file, group)
-        return sorted(name for name in found if _is_own(found, name))
+        found = _walk(file, group)
+        if not isinstance(found, h5py.Group):
+            raise SourceError(file.filename, group, "not a group")
+        return sorted(name for name in found if not own or _is_own(found, name))
 
 
 def dataset(file: "h5py.File", name: str, floats: bool = False) -> "h5py.Dataset":
@@ -121,13 +123,10 @@ def dataset(file: "h5py.File", name: str, floats: bool = False) -> "h5py.Dataset
             neither text nor integers.
     """
     with damage_named(file.filename, name):
-        found = _checked(file, name)
-        if not floats and found.dtype.kind == "f":
-            raise SourceError(file.filename, name, _NO_VALUES)
-        return found
+        return _checked(file, name, floats)
 
 
-def _checked(file: "h5py.File", name: str) -> "h5py.Dataset":
+def _checked(file: "h5py.File", name: str, floats: bool) -> "h5py.Dataset":
     import h5py
 
     found = _walk(file, name)
@@ -143,8 +142,8 @@ def _checked(file: "h5py.File", name: str) -> "h5py.Dataset":
         allowed = ", ".join(_FILTERS.values())
         raise SourceError(file.filename, name, f"the filter {unknown[0]} is not read; {allowed} are")
     kind = found.id.get_type()
-    if kind.get_class() not in (h5py.h5t.STRING, h5py.h5t.INTEGER, h5py.h5t.FLOAT):
-        raise SourceError(file.filename, name, _NO_VALUES)
+    if kind.get_class() not in (h5py.h5t.STRING, h5py.h5t.INTEGER, *((h5py.h5t.FLOAT,) if floats else ())):
+        raise SourceError(file.filename, name, "its values are neither text nor integers")
     if kind.get_size() > _MAX_TEXT:
         raise SourceError(file.filename, name, f"texts of {kind.get_size():,} bytes; {_MAX_TEXT:,} are allowed")
     if layout.get_layout() == h5py.h5d.CHUNKED:
@@ -180,15 +179,6 @@ def _walk(file: "h5py.File", name: str) -> "h5py.Group | h5py.Dataset":
             raise SourceError(file.filename, name, "it is not there")
         here = _step(file, here, part)
     return here
-
-
-def _group(file: "h5py.File", name: str) -> "h5py.Group":
-    import h5py
-
-    found = _walk(file, name)
-    if not isinstance(found, h5py.Group):
-        raise SourceError(file.filename, name, "not a group")
-    return found
 
 
 def _is_own(group: "h5py.Group", name: str) -> bool:

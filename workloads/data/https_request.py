@@ -7,7 +7,7 @@ import http.client
 import ipaddress
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -37,8 +37,18 @@ class Answer:
     """Size of the whole file, if the server tells."""
     validator: str | None
     """What names this version of the file: a strong ETag, or else the date of its last change."""
-    read: Callable[[], bytes]
-    """The next bytes as soon as there are some, none at the end; raises BrokenTransferError."""
+    response: http.client.HTTPResponse
+
+    def read(self) -> bytes:
+        """The next bytes as soon as there are some, none at the end.
+
+        Raises:
+            BrokenTransferError: the connection broke.
+        """
+        try:
+            return self.response.read1(_CHUNK)
+        except (OSError, http.client.HTTPException) as error:
+            raise BrokenTransferError(f"the connection broke ({error})") from error
 
 
 @contextmanager
@@ -68,8 +78,12 @@ def open_from(url: str, offset: int, validator: str | None, timeout: float) -> I
 
 
 def _ask(request: urllib.request.Request, timeout: float) -> http.client.HTTPResponse:
+    # Every address that is asked, also after a redirect, has been checked; no proxy leads to this machine itself.
+    proxies = [urllib.request.ProxyHandler({})] if _is_loopback(request.full_url) else []
     try:
-        response = _opener(request.full_url).open(request, timeout=timeout)
+        response: http.client.HTTPResponse = urllib.request.build_opener(_SafeRedirects(), *proxies).open(
+            request, timeout=timeout
+        )
     except urllib.error.HTTPError as error:
         error.close()
         reason = f"the server answers {error.code} {error.reason}"
@@ -80,7 +94,6 @@ def _ask(request: urllib.request.Request, timeout: float) -> http.client.HTTPRes
         raise DownloadError(request.full_url, reason) from error
     except (OSError, http.client.HTTPException) as error:
         raise BrokenTransferError(f"no connection ({getattr(error, 'reason', error)})") from error
-    assert isinstance(response, http.client.HTTPResponse)  # the opener knows no other scheme
     return response
 
 
@@ -96,19 +109,12 @@ def _answer(url: str, response: http.client.HTTPResponse) -> Answer:
         start=start,
         total=_number(length),
         validator=etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified"),
-        read=lambda: _read(response),
+        response=response,
     )
 
 
 def _number(text: str | None) -> int | None:
     return int(text) if text is not None and text.isdecimal() else None
-
-
-def _read(response: http.client.HTTPResponse) -> bytes:
-    try:
-        return response.read1(_CHUNK)
-    except (OSError, http.client.HTTPException) as error:
-        raise BrokenTransferError(f"the connection broke ({error})") from error
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
@@ -120,17 +126,6 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         """The request that follows a redirect."""
         check_address(req.full_url, newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Asks by http and https only; files, FTP and data addresses are unknown to it."""
-    opener = urllib.request.OpenerDirector()
-    handlers = [urllib.request.HTTPHandler(), urllib.request.HTTPSHandler(), _SafeRedirects()]
-    for handler in [*handlers, urllib.request.HTTPDefaultErrorHandler(), urllib.request.HTTPErrorProcessor()]:
-        opener.add_handler(handler)
-    if not _is_loopback(url):
-        opener.add_handler(urllib.request.ProxyHandler())
-    return opener
 
 
 def check_address(asked: str, url: str) -> None:

@@ -13,9 +13,10 @@ import os
 import re
 import stat
 from collections import OrderedDict
+from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -70,19 +71,6 @@ def _let_pass(error: Exception) -> None:
         raise error
 
 
-class _Archive:
-    """An open zip archive."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb", buffering=0)
-
-    def read(self, member: Member) -> bytes:
-        return read_member(self._file.fileno(), member, MAX_IMAGE_SIZE)
-
-    def close(self) -> None:
-        self._file.close()
-
-
 class _Hdf5:
     """An open HDF5 file, with the datasets of rows that have been asked for."""
 
@@ -113,12 +101,8 @@ class _Hdf5:
 
     def _open_rows(self, name: str) -> "tuple[h5py.Dataset, npt.NDArray[np.int64]]":
         images, mask = dataset(self._file, name), dataset(self._file, f"{name}_mask")
-        if (
-            images.dtype != np.uint8
-            or images.ndim != 2
-            or mask.shape != images.shape[:1]
-            or mask.dtype.kind not in "iu"
-        ):
+        has_rows = images.dtype == np.uint8 and images.ndim == 2
+        if not has_rows or mask.shape != images.shape[:1] or mask.dtype.kind not in "iu":
             raise RecordError(f"the datasets {name!r} and '{name}_mask' are not rows of bytes and their lengths")
         if len(images) > MAX_ROWS:
             raise RecordError(f"the dataset {name!r} claims {len(images):,} rows; {MAX_ROWS:,} are allowed")
@@ -129,8 +113,7 @@ class _Hdf5:
         self._file.close()
 
 
-class _Closable(Protocol):
-    def close(self) -> None: ...
+_Reader = TypeVar("_Reader", FileIO, _Hdf5)
 
 
 class ImageSource:
@@ -148,7 +131,7 @@ class ImageSource:
         self.root = root
         self._folder = Folder(root) if "://" in root else None
         self._real_root = "" if self._folder else os.path.realpath(root)
-        self._open: OrderedDict[str, _Closable] = OrderedDict()
+        self._open: OrderedDict[tuple[object, str], Any] = OrderedDict()
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.root,)
@@ -156,9 +139,7 @@ class ImageSource:
     def __enter__(self) -> "ImageSource":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -178,10 +159,11 @@ class ImageSource:
         try:
             if match := _ZIP.fullmatch(reference):
                 archive, offset, size, member = match.groups()
-                return self._archive(archive).read(Member(member, int(offset), int(size)))
+                place = Member(member, int(offset), int(size))
+                return read_member(self._opened(FileIO, archive).fileno(), place, MAX_IMAGE_SIZE)
             if match := _HDF5.fullmatch(reference):
                 file, name, row = match.groups()
-                return self._hdf5(file).read(name, None if row is None else int(row))
+                return self._opened(_Hdf5, file).read(name, None if row is None else int(row))
         except (SourceError, MissingPathError, OSError) as error:
             _let_pass(error)
             raise RecordError(" ".join(str(error).split())) from error
@@ -211,29 +193,16 @@ class ImageSource:
             raise RecordError(f"the image {reference!r} has {len(content):,} bytes; {MAX_IMAGE_SIZE:,} are allowed")
         return content
 
-    def _archive(self, name: str) -> _Archive:
-        kept = self._kept(f"zip:{name}")
-        if not isinstance(kept, _Archive):
-            kept = _Archive(self._place(name)[0])
-            self._keep(f"zip:{name}", kept)
-        return kept
-
-    def _hdf5(self, name: str) -> _Hdf5:
-        kept = self._kept(f"hdf5:{name}")
-        if not isinstance(kept, _Hdf5):
-            kept = _Hdf5(self._place(name)[0])
-            self._keep(f"hdf5:{name}", kept)
-        return kept
-
-    def _kept(self, key: str) -> _Closable | None:
-        if key in self._open:
-            self._open.move_to_end(key)
-        return self._open.get(key)
-
-    def _keep(self, key: str, opened: _Closable) -> None:
-        self._open[key] = opened
+    def _opened(self, kind: Callable[[Path], _Reader], name: str) -> _Reader:
+        """An archive of a kind, kept open until 8 others have been asked for since."""
+        key = kind, name
+        if key not in self._open:
+            self._open[key] = kind(self._place(name)[0])
+        self._open.move_to_end(key)
         if len(self._open) > _MAX_OPEN:
             self._open.popitem(last=False)[1].close()
+        kept: _Reader = self._open[key]
+        return kept
 
     def _place(self, name: str) -> tuple[Path, int]:
         """Path and size of an ordinary file inside the folder.

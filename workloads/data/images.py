@@ -59,13 +59,7 @@ def decode(content: bytes, channels: Literal["RGB", "RGBX"] = "RGB") -> Pixels:
         if content.startswith(_JPEG):
             return _decode_jpeg(content, channels)
         return np.array(_open_with_pillow(content).convert(channels))
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise RecordError(f"the image does not decode: {' '.join(str(error).split())}") from error
 
 
@@ -124,9 +118,7 @@ def _jpeg_colours(content: bytes) -> str:
 
 
 def _is_plain_jpeg(content: bytes) -> bool:
-    if not content.startswith(_JPEG):
-        return False
-    return _jpeg_colours(content) not in _FOUR_COLOURS and _turn(content) is None
+    return content.startswith(_JPEG) and _jpeg_colours(content) not in _FOUR_COLOURS and _turn(content) is None
 
 
 def _turn(content: bytes) -> Image.Transpose | None:
@@ -161,19 +153,15 @@ def _open_with_pillow(content: bytes) -> Image.Image:
         _check_size(image.width, image.height)
         if image.format == "PNG":
             check_png(content)
-        return _rgb(_upright(image))
+        # ImageOps.exif_transpose rewrites the EXIF too, and fails where that is damaged.
+        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
+        image.load()
+        return _rgb(image if turn is None else image.transpose(turn))
 
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise RecordError(f"the image claims {width} x {height} pixels; 25 megapixels are allowed")
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    """Turned as its EXIF says. ImageOps.exif_transpose rewrites the EXIF too, and fails where that is damaged."""
-    turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-    image.load()
-    return image if turn is None else image.transpose(turn)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

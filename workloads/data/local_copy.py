@@ -5,13 +5,11 @@ machine copies a split once, in Arrow's own layout, and every process maps that 
 holds a copy, and the operating system keeps what fits into memory.
 """
 
-import fcntl
 import hashlib
 import os
 import shutil
 import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,7 +18,7 @@ from workloads.data.barcode import NUM_TOKENS
 from workloads.data.schema import even_batches
 from workloads.data.shards import PREPARED_SCHEMA
 from workloads.errors import UsageError
-from workloads.storage import Folder, cache_folder
+from workloads.storage import Folder, alone, cache_folder
 
 _ROWS = 4096
 """Rows of one batch of the copy; about 35 MB with images."""
@@ -49,7 +47,7 @@ def mapped(folder: Folder, content: str, split: str) -> pa.Table:
     place = hashlib.sha256(f"{folder}\0{content}\0{_SCHEMA}".encode()).hexdigest()[:16]
     path = cache_folder() / place / f"{split}.arrow"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(path.with_suffix(".lock")):
+    with alone(path.with_suffix(".lock")):
         if path.is_file():
             try:
                 return _map(path)
@@ -62,14 +60,6 @@ def mapped(folder: Folder, content: str, split: str) -> pa.Table:
 def _map(path: Path) -> pa.Table:
     with pa.memory_map(str(path)) as file:
         return pa.ipc.open_file(file).read_all()
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Only one process of this machine at a time; the others wait."""
-    with open(lock, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _copy(folder: Folder, path: Path) -> None:

@@ -7,6 +7,7 @@ most of these are from.
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from workloads.errors import UsageError
@@ -77,54 +78,42 @@ def _zenodo(record: str, file_name: str) -> str:
     return f"{record}/{file_name}?download=1"
 
 
-def _images_5m(part: str, file_name: str, md5: str, about: str = "") -> Package:
-    return Package(
-        name=f"bioscan-5m-images-{part}",
-        file_name=file_name,
-        urls=(_zenodo(_ZENODO_5M, file_name),),
-        content=f"BIOSCAN-5M, cropped images of 256 pixels, part {part}",
-        licence=_CC_BY,
-        md5=md5,
-        about=about,
-        kind="bioscan-5m",
-        beside="bioscan-5m-metadata",
-    )
-
-
 _METADATA_1M = "BIOSCAN_Insect_Dataset_metadata.tsv"
 _METADATA_5M = "BIOSCAN_5M_Insect_Dataset_metadata_MultiTypes.zip"
 
+_of_1m = partial(Package, licence=_CC_BY, kind="bioscan-1m")
+_of_5m = partial(Package, licence=_CC_BY, kind="bioscan-5m")
+_of_insect = partial(Package, licence=_NO_LICENCE, kind="insect")
+
+
+def _images_1m(name: str, file_name: str, cut: str, md5: str) -> Package:
+    content, urls = f"BIOSCAN-1M, {cut} images of 256 pixels", (_zenodo(_ZENODO_1M, file_name),)
+    return _of_1m(name=name, file_name=file_name, urls=urls, content=content, md5=md5, beside="bioscan-1m-metadata")
+
+
+def _images_5m(part: str, file_part: str, md5: str, about: str = "") -> Package:
+    name, file_name = f"bioscan-5m-images-{part}", f"BIOSCAN_5M_cropped_256_{file_part}.zip"
+    content, urls = f"BIOSCAN-5M, cropped images of 256 pixels, part {part}", (_zenodo(_ZENODO_5M, file_name),)
+    table = "bioscan-5m-metadata"
+    return _of_5m(name=name, file_name=file_name, urls=urls, content=content, md5=md5, about=about, beside=table)
+
+
+def _insect(name: str, file_name: str, what: str, about: str, beside: str | None = None) -> Package:
+    content, urls = f"INSECT, {what}", (f"{_CLIBD_INSECT}/{file_name}",)
+    return _of_insect(name=name, file_name=file_name, urls=urls, content=content, about=about, beside=beside)
+
+
 _ALL = (
-    Package(
+    _of_1m(
         name="bioscan-1m-metadata",
         file_name=_METADATA_1M,
         urls=(_zenodo(_ZENODO_1M, _METADATA_1M), f"{_HUB}/BIOSCAN-1M/resolve/33e1f31/{_METADATA_1M}"),
         content="BIOSCAN-1M, labels and barcodes of 1,128,313 specimens",
-        licence=_CC_BY,
         md5="dec3bb23870a35e2e13bc17a5809c901",
         about="1.2 GB",
-        kind="bioscan-1m",
     ),
-    Package(
-        name="bioscan-1m-images",
-        file_name="cropped_256.zip",
-        urls=(_zenodo(_ZENODO_1M, "cropped_256.zip"),),
-        content="BIOSCAN-1M, cropped images of 256 pixels",
-        licence=_CC_BY,
-        md5="fe1175815742db14f7372d505345284a",
-        kind="bioscan-1m",
-        beside="bioscan-1m-metadata",
-    ),
-    Package(
-        name="bioscan-1m-images-original",
-        file_name="original_256.zip",
-        urls=(_zenodo(_ZENODO_1M, "original_256.zip"),),
-        content="BIOSCAN-1M, uncropped images of 256 pixels",
-        licence=_CC_BY,
-        md5="9729fc1c49d84e7f1bfc6f5a0916d72b",
-        kind="bioscan-1m",
-        beside="bioscan-1m-metadata",
-    ),
+    _images_1m("bioscan-1m-images", "cropped_256.zip", "cropped", "fe1175815742db14f7372d505345284a"),
+    _images_1m("bioscan-1m-images-original", "original_256.zip", "uncropped", "9729fc1c49d84e7f1bfc6f5a0916d72b"),
     Package(
         name="clibd-partition",
         file_name="CLIBD_partitioning.zip",
@@ -136,39 +125,20 @@ _ALL = (
         beside="bioscan-1m-metadata",
         is_lists=True,
     ),
-    Package(
+    _of_5m(
         name="bioscan-5m-metadata",
         file_name=_METADATA_5M,
         urls=(_zenodo(_ZENODO_5M, _METADATA_5M), f"{_HUB}/BIOSCAN-5M/resolve/eeefb30/{_METADATA_5M}"),
         content="BIOSCAN-5M, labels, barcodes and partition of 5.15 million specimens",
-        licence=_CC_BY,
         md5="ac381b69fafdbaedc2f9cfb89e3571f7",
         about="2.1 GB",
-        kind="bioscan-5m",
     ),
-    _images_5m("train", "BIOSCAN_5M_cropped_256_train.zip", "3f170db5d95610644883dafc73389049", "2.2 GB"),
-    _images_5m("eval", "BIOSCAN_5M_cropped_256_eval.zip", "16a997f72a8cd08cbcf7becafe2dda50", "1.5 GB"),
-    _images_5m("pretrain-1", "BIOSCAN_5M_cropped_256_pretrain.01.zip", "0e1cfa86dc7fa4d9c10036990992a2dd"),
-    _images_5m("pretrain-2", "BIOSCAN_5M_cropped_256_pretrain.02.zip", "ca3191d307957732e8108121b20a2059"),
-    Package(
-        name="insect-metadata",
-        file_name="INSECT_metadata.csv",
-        urls=(f"{_CLIBD_INSECT}/INSECT_metadata.csv",),
-        content="INSECT, labels, barcodes and splits of 21,212 specimens",
-        licence=_NO_LICENCE,
-        about="16 MB",
-        kind="insect",
-    ),
-    Package(
-        name="insect-images",
-        file_name="INSECT_images.hdf5",
-        urls=(f"{_CLIBD_INSECT}/INSECT_images.hdf5",),
-        content="INSECT, images",
-        licence=_NO_LICENCE,
-        about="2.7 GB",
-        kind="insect",
-        beside="insect-metadata",
-    ),
+    _images_5m("train", "train", "3f170db5d95610644883dafc73389049", "2.2 GB"),
+    _images_5m("eval", "eval", "16a997f72a8cd08cbcf7becafe2dda50", "1.5 GB"),
+    _images_5m("pretrain-1", "pretrain.01", "0e1cfa86dc7fa4d9c10036990992a2dd"),
+    _images_5m("pretrain-2", "pretrain.02", "ca3191d307957732e8108121b20a2059"),
+    _insect("insect-metadata", "INSECT_metadata.csv", "labels, barcodes and splits of 21,212 specimens", "16 MB"),
+    _insect("insect-images", "INSECT_images.hdf5", "images", "2.7 GB", beside="insect-metadata"),
 )
 
 PACKAGES: Mapping[str, Package] = {package.name: package for package in _ALL}

@@ -16,7 +16,7 @@ recipes draw by these rules:
   step, as the authors' `create_splits.py` does; equal to that script row by row for a given seed.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -24,6 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from workloads.arrays import Indices
 from workloads.data.schema import PROTOCOLS
 from workloads.errors import UsageError
 
@@ -35,7 +36,6 @@ COMMON: Mapping[PartitionRecipe, int] = {"paper": 9, "authors": 10}
 _SPLITS = PROTOCOLS["clibd"].splits
 _CODE = {name: code for code, name in enumerate(_SPLITS)}
 
-Rows = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int8]
 
 
@@ -64,25 +64,23 @@ def partition(
             codes[rows] = _CODE["single_species"]
     common = [rows for rows in rows_of.values() if len(rows) >= COMMON[recipe]]
     tail = [rows for rows in rows_of.values() if 2 <= len(rows) < COMMON[recipe]]
-    _RECIPES[recipe](codes, common, tail, seed)
+    draw = _as_the_authors if recipe == "authors" else _as_the_paper
+    draw(codes, common, tail, seed)
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(_SPLITS)).dictionary_decode()
 
 
-def _rows_of_species(species: pa.ChunkedArray | pa.Array | Sequence[str | None]) -> dict[str, Rows]:
+def _rows_of_species(species: pa.ChunkedArray | pa.Array | Sequence[str | None]) -> dict[str, Indices]:
     """Ascending row numbers of each species, species in alphabetical order (of code points)."""
     column = species if isinstance(species, pa.ChunkedArray | pa.Array) else pa.array(species, pa.string())
-    encoded = pc.dictionary_encode(column)
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    names: list[str] = encoded.dictionary.to_pylist()
-    members = encoded.indices.fill_null(len(names)).to_numpy(zero_copy_only=False)
-    order = np.argsort(members, kind="stable")
+    column = column.cast(pa.string())
+    names = pc.unique(column).drop_null().sort()
+    members = pc.index_in(column, value_set=names).fill_null(len(names)).to_numpy()
     ends = np.cumsum(np.bincount(members, minlength=len(names) + 1))
-    groups = dict(zip(names, np.split(order, ends[:-1])[: len(names)], strict=True))
-    return {name: groups[name] for name in sorted(groups) if name.strip()}
+    groups = np.split(np.argsort(members, kind="stable"), ends[:-1])[: len(names)]
+    return {name: rows for name, rows in zip(names.to_pylist(), groups, strict=True) if name.strip()}
 
 
-def _as_the_paper(codes: Codes, common: list[Rows], tail: list[Rows], seed: int) -> None:
+def _as_the_paper(codes: Codes, common: list[Indices], tail: list[Indices], seed: int) -> None:
     """One random stream: common species, records of the seen ones, the rest of them, then the rare species."""
     random = np.random.default_rng(seed)
     drawn = _permuted(random, common)
@@ -95,7 +93,7 @@ def _as_the_paper(codes: Codes, common: list[Rows], tail: list[Rows], seed: int)
                 _assign_unseen(codes, random.permutation(rows), part)
 
 
-def _as_the_authors(codes: Codes, common: list[Rows], tail: list[Rows], seed: int) -> None:
+def _as_the_authors(codes: Codes, common: list[Indices], tail: list[Indices], seed: int) -> None:
     """Every draw of species, and every draw of the records of a set of species, starts the same random stream anew."""
     common, tail = _by_appearance(common), _by_appearance(tail)
     drawn = _permuted(np.random.default_rng(seed), common)
@@ -110,28 +108,22 @@ def _as_the_authors(codes: Codes, common: list[Rows], tail: list[Rows], seed: in
                 _assign_unseen(codes, random.permutation(rows), part)
 
 
-_RECIPES: Mapping[PartitionRecipe, Callable[[Codes, list[Rows], list[Rows], int], None]] = {
-    "paper": _as_the_paper,
-    "authors": _as_the_authors,
-}
-
-
-def _by_appearance(groups: Iterable[Rows]) -> list[Rows]:
+def _by_appearance(groups: Iterable[Indices]) -> list[Indices]:
     """Species in the order of their first records."""
     return sorted(groups, key=lambda rows: int(rows[0]))
 
 
-def _permuted(random: np.random.Generator, groups: list[Rows]) -> list[Rows]:
+def _permuted(random: np.random.Generator, groups: list[Indices]) -> list[Indices]:
     return [groups[number] for number in random.permutation(len(groups))]
 
 
-def _halves(groups: list[Rows]) -> tuple[tuple[str, list[Rows]], tuple[str, list[Rows]]]:
+def _halves(groups: list[Indices]) -> tuple[tuple[str, list[Indices]], tuple[str, list[Indices]]]:
     """Half of the species for validation, rounded down, the rest for test."""
     half = len(groups) // 2
     return ("val", groups[:half]), ("test", groups[half:])
 
 
-def _assign_seen(codes: Codes, rows: Rows) -> None:
+def _assign_seen(codes: Codes, rows: Indices) -> None:
     """70/10/10/10, rounded down in whole records; what remains are keys."""
     train, tenth = 7 * len(rows) // 10, len(rows) // 10
     parts = np.split(rows, np.cumsum([train, tenth, tenth]))
@@ -139,7 +131,7 @@ def _assign_seen(codes: Codes, rows: Rows) -> None:
         codes[part] = _CODE[name]
 
 
-def _assign_unseen(codes: Codes, rows: Rows, part: str) -> None:
+def _assign_unseen(codes: Codes, rows: Indices, part: str) -> None:
     """Half of the records ask, rounded down, the rest answer."""
     codes[rows[: len(rows) // 2]] = _CODE[f"{part}_unseen"]
     codes[rows[len(rows) // 2 :]] = _CODE[f"{part}_unseen_keys"]

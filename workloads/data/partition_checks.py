@@ -5,7 +5,7 @@ fact of the data (paper, Appendix A), which the reader of an accuracy should kno
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -14,12 +14,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workloads.data.schema import Protocol
+from workloads.arrays import Mask
+from workloads.data.schema import Protocol, subset_of
 from workloads.data.specimen_table import SpecimenTable
 from workloads.errors import PartitionError
 
 Column: TypeAlias = pa.ChunkedArray | pa.Array
-Mask = npt.NDArray[np.bool_]
 Hashes = npt.NDArray[np.uint64]
 
 
@@ -31,7 +31,7 @@ def key_splits(protocol: Protocol, part: str, subset: str) -> tuple[str, ...]:
     """
     others = tuple(f"{other}_" for other in ("val", "test") if other != part)
     unseen = subset == "unseen"
-    return tuple(s for s in protocol.keys if ("unseen" in s) == unseen and not (unseen and s.startswith(others)))
+    return tuple(s for s in protocol.keys if subset_of(s) == subset and not (unseen and s.startswith(others)))
 
 
 def check_partition(protocol: Protocol, species: Column, splits: Column, ids: Column | None = None) -> None:
@@ -67,12 +67,10 @@ def check_one_split(ids: Column, splits: Column) -> None:
         return
     rows = pc.is_in(ids, value_set=repeated)
     found: dict[str, list[str]] = {}
-    for identifier, split in zip(pc.filter(ids, rows).to_pylist(), pc.filter(splits, rows).to_pylist(), strict=True):
+    for identifier, split in zip(ids.filter(rows).to_pylist(), splits.filter(rows).to_pylist(), strict=True):
         found.setdefault(str(identifier), []).append(str(split))
-    raise PartitionError(
-        f"{len(found):,} specimen(s) stand more than once",
-        [f"{identifier} in {' and '.join(where)}" for identifier, where in found.items()],
-    )
+    examples = [f"{identifier} in {' and '.join(where)}" for identifier, where in found.items()]
+    raise PartitionError(f"{len(found):,} specimen(s) stand more than once", examples)
 
 
 class _Presence:
@@ -82,42 +80,42 @@ class _Presence:
         codes = pc.index_in(splits, value_set=pa.array(protocol.splits))
         if codes.null_count:
             strange = pc.unique(pc.filter(splits, pc.is_null(codes))).to_pylist()
-            raise PartitionError(
-                f"{codes.null_count:,} specimen(s) have no split that trains, asks or answers",
-                [repr(name) for name in strange],
-            )
-        encoded = pc.dictionary_encode(species)
-        encoded = encoded.combine_chunks() if isinstance(encoded, pa.ChunkedArray) else encoded
-        self.names: list[str] = encoded.dictionary.to_pylist()
+            problem = f"{codes.null_count:,} specimen(s) have no split that trains, asks or answers"
+            raise PartitionError(problem, [repr(name) for name in strange])
+        species = species.cast(pa.string())
+        names = pc.unique(species).drop_null()
+        members = pc.index_in(species, value_set=names).fill_null(len(names)).to_numpy()
         # The last column stands for records without a species.
-        found = np.zeros((len(protocol.splits), len(self.names) + 1), dtype=np.bool_)
-        members = encoded.indices.fill_null(len(self.names)).to_numpy(zero_copy_only=False)
+        found = np.zeros((len(protocol.splits), len(names) + 1), dtype=np.bool_)
         found[codes.to_numpy(), members] = True
-        self.unlabelled = {split: bool(row[-1]) for split, row in zip(protocol.splits, found, strict=True)}
-        self._species = {split: row[:-1] for split, row in zip(protocol.splits, found, strict=True)}
+        self._names: list[str] = names.to_pylist()
+        self._of_split = dict(zip(protocol.splits, found, strict=True))
+
+    def lacks_species(self, split: str) -> bool:
+        return bool(self._of_split[split][-1])
 
     def species_of(self, splits: Sequence[str]) -> Mask:
         """Which species stand in any of these splits, (number of species,)."""
-        found = np.zeros(len(self.names), dtype=np.bool_)
-        for split in splits:
-            found |= self._species[split]
-        return found
+        found = [np.zeros(len(self._names) + 1, dtype=np.bool_), *(self._of_split[split] for split in splits)]
+        together: Mask = np.logical_or.reduce(found)[:-1]
+        return together
 
     def listed(self, species: Mask) -> list[str]:
-        return [self.names[number] for number in np.flatnonzero(species)]
+        return [self._names[number] for number in np.flatnonzero(species)]
 
 
 def _check_unseen(protocol: Protocol, presence: _Presence) -> None:
-    unseen = presence.species_of([split for split in protocol.splits if "unseen" in split])
-    seen = [split for split in protocol.splits if "unseen" not in split and split not in protocol.unused]
+    unseen = presence.species_of(protocol.splits_of("unseen"))
+    seen = [split for split in protocol.splits_of("seen") if split not in protocol.unused]
     for split in seen:
         shared = unseen & presence.species_of([split])
         if shared.any():
             role = "trains" if split in protocol.training else "holds seen species"
-            raise PartitionError(
-                f"{shared.sum():,} unseen species stand(s) in {split}, which {role}", presence.listed(shared)
-            )
-    sides = {part: set(_unseen_splits(protocol, part)) for part in protocol.queries}
+            problem = f"{shared.sum():,} unseen species stand(s) in {split}, which {role}"
+            raise PartitionError(problem, presence.listed(shared))
+    sides = {
+        part: {*protocol.asking(part, "unseen"), *key_splits(protocol, part, "unseen")} for part in protocol.queries
+    }
     if len(sides) < 2 or set.intersection(*sides.values()):
         return  # one partition, or unseen keys that serve both: their unseen species are the same
     shared = np.logical_and.reduce([presence.species_of(sorted(side)) for side in sides.values()])
@@ -126,25 +124,19 @@ def _check_unseen(protocol: Protocol, presence: _Presence) -> None:
         raise PartitionError(f"{shared.sum():,} species are unseen in {parts}", presence.listed(shared))
 
 
-def _unseen_splits(protocol: Protocol, part: str) -> tuple[str, ...]:
-    asking = protocol.queries[part].get("unseen")
-    return (*((asking,) if asking else ()), *key_splits(protocol, part, "unseen"))
-
-
 def _check_queries(protocol: Protocol, presence: _Presence) -> None:
     answered = presence.species_of(protocol.keys)
     for split in _query_splits(protocol):
-        if presence.unlabelled[split]:
+        if presence.lacks_species(split):
             raise PartitionError(f"queries without a species stand in {split}, and none could be found for them", ())
         missing = presence.species_of([split]) & ~answered
         if missing.any():
             raise PartitionError(f"{missing.sum():,} species of {split} have no key", presence.listed(missing))
 
 
-def _query_splits(protocol: Protocol) -> Iterator[str]:
+def _query_splits(protocol: Protocol) -> list[str]:
     """Each split that asks."""
-    for part in protocol.queries.values():
-        yield from part.values()
+    return [split for part in protocol.queries.values() for split in part.values()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,9 +170,8 @@ class BarcodeReport:
             if not row.num_specimens:
                 continue
             keys = "" if row.num_in_keys is None else f", {row.num_in_keys:,} among the keys"
-            lines.append(
-                f"{row.split}: {row.num_specimens:,} barcodes, {row.num_in_training:,} also in training{keys}."
-            )
+            training = f"{row.num_in_training:,} also in training"
+            lines.append(f"{row.split}: {row.num_specimens:,} barcodes, {training}{keys}.")
         if self.num_unlabelled:
             share = self.num_unlabelled_of_unseen / self.num_unlabelled
             lines.append(
@@ -201,7 +192,7 @@ def barcode_report(table: SpecimenTable) -> BarcodeReport:
     of_split = {name: hashes[splits == code] for code, name in enumerate(protocol.splits)}
     training = _together(of_split, protocol.training)
     keys = _together(of_split, protocol.keys)
-    unseen = _together(of_split, [split for split in protocol.splits if "unseen" in split])
+    unseen = _together(of_split, protocol.splits_of("unseen"))
     trains = np.isin(splits, [protocol.splits.index(split) for split in protocol.training])
     unlabelled = hashes[trains & ~labelled]
     shared = [
@@ -217,20 +208,13 @@ def barcode_report(table: SpecimenTable) -> BarcodeReport:
 def _hashed_barcodes(table: SpecimenTable) -> tuple[Hashes, npt.NDArray[np.int8], Mask]:
     """Of the specimens with a barcode and a split: hash, number of the split, and whether the species is known."""
     names = pa.array(table.protocol.splits)
-    parts: list[tuple[Hashes, npt.NDArray[np.int8], Mask]] = []
+    hashes, splits, labelled = [np.empty(0, np.uint64)], [np.empty(0, np.int8)], [np.empty(0, np.bool_)]
     for batch in table.batches(["barcode", "species", "split"]):
         codes = pc.index_in(batch["split"], value_set=names)
         kept = batch.filter(pc.and_(pc.is_valid(batch["barcode"]), pc.is_valid(codes)))
-        parts.append(
-            (
-                hashed(kept["barcode"]),
-                pc.index_in(kept["split"], value_set=names).to_numpy(zero_copy_only=False).astype(np.int8),
-                pc.is_valid(kept["species"]).to_numpy(zero_copy_only=False),
-            )
-        )
-    if not parts:
-        return np.empty(0, np.uint64), np.empty(0, np.int8), np.empty(0, np.bool_)
-    hashes, splits, labelled = zip(*parts, strict=True)
+        hashes.append(hashed(kept["barcode"]))
+        splits.append(pc.index_in(kept["split"], value_set=names).to_numpy(zero_copy_only=False).astype(np.int8))
+        labelled.append(pc.is_valid(kept["species"]).to_numpy(zero_copy_only=False))
     return np.concatenate(hashes), np.concatenate(splits), np.concatenate(labelled)
 
 

@@ -7,8 +7,10 @@ import hashlib
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,12 +19,13 @@ from workloads.data.frame import NUM_SAMPLED, consensus
 from workloads.data.images import JPEG_QUALITY
 from workloads.data.partition_checks import check_partition
 from workloads.data.prepared import SCHEMA_VERSION, SPECIMENS, DatasetFacts, write_facts, write_rejects
-from workloads.data.schema import FEATURES, lineage_text, offered, table_fingerprint
+from workloads.data.schema import FEATURES, filled_columns, lineage_text, offered, table_fingerprint
 from workloads.data.shards import Recipe, Shard, ShardReport, make_shard, plan_shards, rows_per_shard
+from workloads.data.sources.insect_files import keep_published
 from workloads.data.specimen_table import SpecimenTable
-from workloads.data.taxon_text import learn_word_pieces, published_tokenizer
+from workloads.data.taxon_text import TextTokenizer, learn_word_pieces
 from workloads.errors import SourceError, TooManyRejectsError, UsageError
-from workloads.spec import RANKS, Modality
+from workloads.spec import RANKS
 from workloads.storage import Folder
 
 MAX_REJECTS = 0.001
@@ -44,17 +47,6 @@ class Wanted:
     text_tokenizer: str | None = None
     """A Hugging Face tokeniser by name or folder; None learns word pieces from the labels."""
     max_rejects: float = MAX_REJECTS
-
-
-@dataclass(frozen=True, slots=True)
-class _Survey:
-    """What one pass over a specimen table finds."""
-
-    fingerprint: str
-    modalities: tuple[Modality, ...]
-    barcodes: bool
-    feature_sizes: Mapping[str, int]
-    """Commonest length of each column of features that is filled."""
 
 
 def prepare(
@@ -86,22 +78,18 @@ def prepare(
     specimens = SpecimenTable(target, SPECIMENS)
     if not _claim(target, facts, table.facts.root) or not target.has(SPECIMENS):
         table.sorted_by_split(specimens)
+    if facts.protocol == "insect":
+        keep_published(Path(table.facts.root), target)
     labels, barcodes = _labels_and_barcodes(specimens)
-    target.write("tokenizer.json", text_tokenizer(labels, wanted.text_tokenizer).encode())
+    published = wanted.text_tokenizer
+    tokenizer = TextTokenizer.from_weights(published).to_json() if published else learn_word_pieces(labels)
+    target.write("tokenizer.json", tokenizer.encode())
     facts = replace(facts, frame=consensus(barcodes))
-    recipe = Recipe(
-        root=table.facts.root,
-        modalities=facts.modalities,
-        image_size=facts.image_size,
-        image_feature_size=facts.image_feature_size,
-        barcodes=facts.barcodes,
-        frame=facts.frame,
-        dna_feature_size=facts.dna_feature_size,
-    )
+    alike = ("modalities", "image_size", "image_feature_size", "barcodes", "frame", "dna_feature_size")
+    recipe = Recipe(root=table.facts.root, **{name: getattr(facts, name) for name in alike})
     shards = plan_shards(facts.num_specimens, rows_per_shard(len(table), recipe))
-    work = _ShardWork(str(target), recipe)
     reports, num_rejected = [], 0
-    for report in run(work, shards):
+    for report in run(partial(_make, str(target), recipe), shards):
         reports.append(report)
         on_shard(len(reports), len(shards))
         num_rejected += len(report.rejects)
@@ -112,64 +100,64 @@ def prepare(
     return _finish(target, facts, reports)
 
 
-@dataclass(frozen=True, slots=True)
-class _ShardWork:
+def _make(target: str, recipe: Recipe, shard: Shard) -> ShardReport:
     """The work on one shard; travels to the processes that do it."""
-
-    target: str
-    recipe: Recipe
-
-    def __call__(self, shard: Shard) -> ShardReport:
-        target = Folder(self.target)
-        return make_shard(SpecimenTable(target, SPECIMENS), shard, self.recipe, target)
+    return make_shard(SpecimenTable(Folder(target), SPECIMENS), shard, recipe, Folder(target))
 
 
 def first_facts(table: SpecimenTable, wanted: Wanted) -> DatasetFacts:
     """What is known of a data set before its shards are made."""
-    survey = _survey(table)
+    filled: set[str] = set()
+    sizes: dict[str, Counter[int]] = {name: Counter() for name in FEATURES}
+    labelled: dict[str, Counter[str]] = {}
+    fingerprint = table_fingerprint(_surveyed(table, filled, sizes, labelled))
+    commonest = {name: counts.most_common(1)[0][0] for name, counts in sizes.items() if counts}
     tokenizer = f"-{hashlib.sha256(wanted.text_tokenizer.encode()).hexdigest()[:4]}" if wanted.text_tokenizer else ""
     return DatasetFacts(
         schema_version=SCHEMA_VERSION,
         name=wanted.name,
-        fingerprint=f"{survey.fingerprint}-{wanted.image_size}{tokenizer}",
+        fingerprint=f"{fingerprint}-{wanted.image_size}{tokenizer}",
         content="",
         synthetic=table.facts.synthetic_seed is not None,
         source=table.facts.source,
         seed=table.facts.synthetic_seed,
         protocol=table.facts.protocol,
         partition=table.facts.partition or "",
-        modalities=survey.modalities,
+        modalities=offered(filled),
         image_size=wanted.image_size,
         jpeg_quality=JPEG_QUALITY,
         text_tokenizer=wanted.text_tokenizer or "word pieces learned from the training labels",
-        barcodes=survey.barcodes,
+        barcodes="barcode" in filled,
         frame="",
-        image_feature_size=survey.feature_sizes.get("image_features"),
-        dna_feature_size=survey.feature_sizes.get("dna_features"),
+        image_feature_size=commonest.get("image_features"),
+        dna_feature_size=commonest.get("dna_features"),
         num_specimens=_checked_counts(table),
-        num_labelled={},
+        num_labelled=labelled,
         num_rejects=0,
         reject_reasons={},
     )
 
 
-def _survey(table: SpecimenTable) -> _Survey:
-    filled: set[str] = set()
-    sizes: dict[str, Counter[int]] = {name: Counter() for name in FEATURES}
+def _surveyed(
+    table: SpecimenTable, filled: set[str], sizes: dict[str, Counter[int]], labelled: dict[str, Counter[str]]
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a table; on the way it is noted what they have.
 
-    def looked_at() -> Iterator[pa.RecordBatch]:
-        for batch in table.batches():
-            for name, column in zip(batch.schema.names, batch.columns, strict=True):
-                if column.null_count < len(column):
-                    filled.add(name)
-            for name in FEATURES:
-                lengths = pc.list_value_length(batch[name]).drop_null()
-                sizes[name].update({item["values"]: item["counts"] for item in pc.value_counts(lengths).to_pylist()})
-            yield batch
-
-    fingerprint = table_fingerprint(looked_at())
-    commonest = {name: counts.most_common(1)[0][0] for name, counts in sizes.items() if counts}
-    return _Survey(fingerprint, offered(filled), "barcode" in filled, commonest)
+    Args:
+        table: specimens.
+        filled: names of the columns in which there is something.
+        sizes: how often each column of features has which length.
+        labelled: specimens with a name, by split and rank.
+    """
+    for batch in table.batches():
+        filled |= filled_columns(batch)
+        for name in FEATURES:
+            lengths = pc.list_value_length(batch[name]).drop_null()
+            sizes[name].update({item["values"]: item["counts"] for item in pc.value_counts(lengths).to_pylist()})
+        splits = pa.Table.from_batches([batch.select(["split", *RANKS])]).group_by("split")
+        for row in splits.aggregate([(rank, "count") for rank in RANKS]).to_pylist():
+            labelled.setdefault(row["split"], Counter()).update({rank: row[f"{rank}_count"] for rank in RANKS})
+        yield batch
 
 
 def _checked_counts(table: SpecimenTable) -> dict[str, int]:
@@ -211,18 +199,12 @@ def _labels_and_barcodes(table: SpecimenTable) -> tuple[set[str], list[str]]:
     every, row = math.ceil(len(table) / NUM_SAMPLED), 0
     for batch in table.batches([*RANKS, "barcode", "split"]):
         distinct = pa.Table.from_batches([batch.select([*RANKS, "split"])]).group_by([*RANKS, "split"]).aggregate([])
-        labels.update(
-            lineage_text(taxon) for taxon in distinct.to_pylist() if taxon["split"] in table.protocol.training
-        )
+        training = [taxon for taxon in distinct.to_pylist() if taxon["split"] in table.protocol.training]
+        labels.update(map(lineage_text, training))
         chosen = batch["barcode"].take(pa.array(range(-row % every, len(batch), every), pa.int64()))
         barcodes += chosen.drop_null().to_pylist()
         row += len(batch)
     return labels, barcodes
-
-
-def text_tokenizer(labels: Iterable[str], published: str | None) -> str:
-    """The tokeniser that a data set keeps: a published one, or word pieces learned from its labels."""
-    return published_tokenizer(published) if published else learn_word_pieces(labels)
 
 
 def _rejects(reports: Iterable[ShardReport]) -> list[tuple[str, str]]:
@@ -241,14 +223,14 @@ def _finish(target: Folder, facts: DatasetFacts, reports: Sequence[ShardReport])
         SourceError: not one specimen could be used.
     """
     counts: Counter[str] = Counter()
-    labelled: dict[str, Counter[str]] = {}
+    labelled: dict[str, Counter[str]] = {split: Counter() for split in facts.num_specimens}
     rejects = _rejects(reports)
     digest = hashlib.sha256()
     for report in sorted(reports, key=lambda report: (report.split, report.content)):
         digest.update(report.content.encode())
         counts[report.split] += report.num_rows
-        labelled.setdefault(report.split, Counter()).update(report.num_labelled)
-    if not sum(counts.values()):
+        labelled[report.split].update(report.num_labelled)
+    if not counts.total():
         raise SourceError(facts.source, "", f"no specimen can be used ({rejects[0][1]})")
     facts = replace(
         facts,

@@ -10,7 +10,7 @@ DATA/
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -96,9 +96,8 @@ class PreparedDataset:
             DamagedError: dataset.json is of another version.
         """
         if not self.folder.has("dataset.json"):
-            raise MissingPathError(
-                str(self.folder), "prepared data set (dataset.json)", "Make one with `clibd data prepare`."
-            )
+            remedy = "Make one with `clibd data prepare`."
+            raise MissingPathError(str(self.folder), "prepared data set (dataset.json)", remedy)
         content = self.folder.read_json("dataset.json")
         version = content.get("schema_version") if isinstance(content, dict) else None
         if version != SCHEMA_VERSION:
@@ -107,6 +106,16 @@ class PreparedDataset:
             return DatasetFacts(**{**content, "modalities": tuple(content["modalities"])})
         except (TypeError, KeyError) as error:
             raise DamagedError(f"{self.folder}/dataset.json", f"not the fields of this version ({error})") from error
+
+    def without(self, partitions: Sequence[str]) -> "PreparedDataset":
+        """The same data set with no queries of some partitions, which thereby nobody looks at."""
+        if not partitions:
+            return self
+        hidden = {split for part in partitions for split in self.facts.splits.queries.get(part, {}).values()}
+        counts = {split: 0 if split in hidden else count for split, count in self.facts.num_specimens.items()}
+        view = PreparedDataset(self.folder)
+        view.facts = replace(self.facts, num_specimens=counts)
+        return view
 
     def tokenizer_json(self) -> str:
         """The data set's own word pieces, as the `tokenizers` library stores them."""
@@ -139,11 +148,9 @@ class PreparedDataset:
         every, row = math.ceil(sum(self.facts.num_specimens[split] for split in filled) / at_most), 0
         kept = []
         for split in filled:
-            before = row
             for batch in self._batches(split, columns):
                 kept.append(batch.take(pa.array(range(-row % every, len(batch), every), pa.int64())))
                 row += len(batch)
-            self._check(split, row - before)
         return pa.Table.from_batches(kept)
 
     def load(self, splits: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
@@ -155,9 +162,7 @@ class PreparedDataset:
         """
         tables = []
         for split in self._filled(splits):
-            batches = list(self._batches(split, columns))
-            self._check(split, sum(map(len, batches)))
-            table = pa.Table.from_batches(batches)
+            table = pa.Table.from_batches(self._batches(split, columns))
             tables.append(table.append_column("split", pa.array([split] * len(table), pa.string())))
         return pa.concat_tables(tables)
 
@@ -169,14 +174,10 @@ class PreparedDataset:
             DamagedError: shards are lost.
         """
         wanted = pa.array(sorted(ids), pa.string())
-        kept = []
-        for split in self._filled(splits):
-            num_rows = 0
-            for batch in self._batches(split, ["specimen_id", *columns]):
-                num_rows += len(batch)
-                kept.append(batch.filter(pc.is_in(batch["specimen_id"], value_set=wanted)))
-            self._check(split, num_rows)
-        return pa.Table.from_batches(kept)
+        batches = (batch for split in self._filled(splits) for batch in self._batches(split, ["specimen_id", *columns]))
+        return pa.Table.from_batches(
+            batch.filter(pc.is_in(batch["specimen_id"], value_set=wanted)) for batch in batches
+        )
 
     def _filled(self, splits: Sequence[str]) -> list[str]:
         """Those of the splits that have specimens."""
@@ -186,11 +187,19 @@ class PreparedDataset:
         return filled
 
     def _batches(self, split: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-        folder = self.folder / f"split={split}"
+        """All rows of a split.
+
+        Raises:
+            DamagedError: at the end, where shards are lost.
+        """
+        folder, num_rows = self.folder / f"split={split}", 0
         for name in folder.files():
             if name.endswith(".parquet"):
                 with folder.open_parquet(name) as file:
-                    yield from file.iter_batches(columns=list(columns or file.schema_arrow.names), batch_size=4096)
+                    for batch in file.iter_batches(columns=list(columns or file.schema_arrow.names), batch_size=4096):
+                        num_rows += len(batch)
+                        yield batch
+        self._check(split, num_rows)
 
     def _check(self, split: str, num_rows: int) -> None:
         """Refuse a split of which shards are lost, or that was changed."""

@@ -8,8 +8,10 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 
+from workloads.arrays import Names
 from workloads.errors import RecordError
 from workloads.spec import RANKS, Modality
 
@@ -49,16 +51,34 @@ class Protocol:
         asking = [split for part in self.queries.values() for split in part.values()]
         return tuple(dict.fromkeys((*self.training, *self.keys, *asking, *self.unused)))
 
+    def asking(self, part: str, subset: str) -> tuple[str, ...]:
+        """The split that asks for seen or unseen species in a partition, val or test; none where there is no such."""
+        split = self.queries.get(part, {}).get(subset)
+        return (split,) if split else ()
+
+    def splits_of(self, subset: str) -> tuple[str, ...]:
+        """Those of the splits that hold `seen` or `unseen` species."""
+        return tuple(split for split in self.splits if subset_of(split) == subset)
+
+
+def subset_of(split: str) -> str:
+    """Whether the species of a split are `seen` in training or `unseen`, by its name."""
+    return "unseen" if "unseen" in split else "seen"
+
+
+def subsets_of(splits: Iterable[str]) -> Names:
+    """The same for each specimen, (specimens,)."""
+    return np.array([subset_of(split) for split in splits], dtype=object)
+
+
+_VAL_AND_TEST = {part: {subset: f"{part}_{subset}" for subset in ("seen", "unseen")} for part in ("val", "test")}
 
 PROTOCOLS: Mapping[str, Protocol] = {
     # Paper, Appendix A: keys of the seen species are apart from training.
     "clibd": Protocol(
         training=("no_split", "train_seen"),
         keys=("seen_keys", "val_unseen_keys", "test_unseen_keys"),
-        queries={
-            "val": {"seen": "val_seen", "unseen": "val_unseen"},
-            "test": {"seen": "test_seen", "unseen": "test_unseen"},
-        },
+        queries=_VAL_AND_TEST,
         unused=("single_species",),
     ),
     # BIOSCAN-5M's own partition: the labelled training records are the keys of the seen species, and the keys of the
@@ -66,10 +86,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     "bioscan_5m": Protocol(
         training=("no_split", "train_seen"),
         keys=("train_seen", "unseen_keys"),
-        queries={
-            "val": {"seen": "val_seen", "unseen": "val_unseen"},
-            "test": {"seen": "test_seen", "unseen": "test_unseen"},
-        },
+        queries=_VAL_AND_TEST,
         unused=("single_species", "other_heldout"),
     ),
     # INSECT (Badirli et al. 2021) is a zero-shot split: its unseen species have no images among the keys, only barcodes
@@ -123,17 +140,19 @@ def lineage_text(lineage: Mapping[str, str | None]) -> str:
     return " ".join(known)
 
 
-def offered(filled_columns: Iterable[str]) -> tuple[Modality, ...]:
+def filled_columns(batch: pa.RecordBatch) -> set[str]:
+    """Names of the columns in which some row has a value."""
+    return {name for name in batch.schema.names if batch[name].null_count < len(batch)}
+
+
+def offered(filled: Iterable[str]) -> tuple[Modality, ...]:
     """The modalities of a table in which these columns are filled for some specimen; a label at any rank is text."""
-    filled = set(filled_columns)
-    found: list[Modality] = []
-    if filled & {"image", "image_features"}:
-        found.append("image")
-    if filled & {"barcode", "dna_features"}:
-        found.append("dna")
-    if filled & set(RANKS):
-        found.append("text")
-    return tuple(found)
+    columns: dict[Modality, set[str]] = {
+        "image": {"image", "image_features"},
+        "dna": {"barcode", "dna_features"},
+        "text": set(RANKS),
+    }
+    return tuple(modality for modality, own in columns.items() if own & set(filled))
 
 
 def table_fingerprint(batches: Iterable[pa.RecordBatch]) -> str:

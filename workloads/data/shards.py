@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workloads.data.barcode import NUM_TOKENS, authors_token_ids, token_ids
-from workloads.data.frame import place
+from workloads.data.frame import placed
 from workloads.data.image_source import ImageSource
 from workloads.data.images import shrink
 from workloads.data.schema import FEATURES, SPECIMEN_SCHEMA, lineage_text
@@ -194,8 +194,7 @@ def prepare_rows(rows: pa.Table, recipe: Recipe, images: ImageSource) -> tuple[p
     columns["text"] = pa.array([lineage_text(row) for row in table.select(RANKS).to_pylist()], pa.string())
     columns["dna_ids"] = columns["authors_dna_ids"] = pa.nulls(len(table), DNA_IDS)
     if recipe.barcodes:
-        barcodes = table["barcode"].to_pylist()
-        columns["dna_ids"] = _fixed(token_ids([place(barcode, recipe.frame) for barcode in barcodes]))
+        columns["dna_ids"] = _fixed(token_ids(placed(table["barcode"].to_pylist(), recipe.frame)))
         as_given = pc.coalesce(table["barcode_as_given"], table["barcode"]).to_pylist()
         columns["authors_dna_ids"] = _fixed(authors_token_ids(as_given))
     return pa.table({name: columns[name] for name in PREPARED_SCHEMA.names}, schema=PREPARED_SCHEMA), rejects

@@ -97,9 +97,8 @@ def saturated(pixels: Pixels, factor: float) -> Pixels:
 def hue_turned(pixels: Pixels, circles: float) -> Pixels:
     """The hue of every pixel moved along its circle; its saturation and value stay."""
     hsv = np.asarray(cv2.cvtColor(pixels.astype(np.float32) / 255, cv2.COLOR_RGB2HSV), dtype=np.float32)
-    hsv[..., 0] += np.float32(
-        360 * (circles % 1)
-    )  # OpenCV takes degrees past the circle for those on it, but no negative ones
+    # OpenCV takes degrees past the circle for those on it, but no negative ones.
+    hsv[..., 0] += np.float32(360 * (circles % 1))
     return np.asarray(cv2.convertScaleAbs(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), alpha=255), dtype=np.uint8)
 
 

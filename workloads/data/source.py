@@ -4,10 +4,12 @@ Readers name things as a specimen table does and clean nothing: `workloads.data.
 stream, so that a source of any size is read in bounded memory.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
+_Given = TypeVar("_Given")
+_Made = TypeVar("_Made")
 RawRecord = Mapping[str, Any]
 """Values under the names of the specimen table, as the source has them (text, None, or an array of features);
 `where` says where in the source the record stands, such as `line 17`. Absent names mean missing values."""
@@ -22,13 +24,32 @@ class Refused:
     reason: str
 
 
+Records = Iterable[RawRecord | Refused]
+
+
+class ReadAnew:
+    """Records that can be read more than once: each iteration reads the source from its beginning."""
+
+    def __init__(self, read: Callable[[], Iterator[RawRecord | Refused]]) -> None:
+        self._read = read
+
+    def __iter__(self) -> Iterator[RawRecord | Refused]:
+        return self._read()
+
+
+def each(items: Iterable[_Given | Refused], made: Callable[[_Given], _Made | Refused]) -> Iterator[_Made | Refused]:
+    """What is made of each item; what was refused before passes as it is."""
+    for item in items:
+        yield item if isinstance(item, Refused) else made(item)
+
+
 @dataclass(kw_only=True)
 class Source:
     """Specimens as a source has them."""
 
     name: str
     """What messages and `dataset.json` call it: a path, or what was drawn."""
-    records: Iterable[RawRecord | Refused]
+    records: Records
     """Read once, while iterating; raises SourceError where the source turns out not to be what it claims."""
     root: str = ""
     """Folder that image references are relative to."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
@@ -58,9 +59,8 @@ class SpecimenTable:
             raise MissingPathError(str(self), "specimen table", "Make one with `clibd data import SOURCE --to FILE`.")
         file = self.folder.open_parquet(self.name)
         if file.schema_arrow.names != SPECIMEN_SCHEMA.names or _METADATA not in (file.schema_arrow.metadata or {}):
-            raise UsageError(
-                f"{self} is not a specimen table of this version. Make one with `clibd data import {self} --to FILE`."
-            )
+            remedy = f"Make one with `clibd data import {self} --to FILE`."
+            raise UsageError(f"{self} is not a specimen table of this version. {remedy}")
         return file
 
     def check_can_be_written(self) -> None:
@@ -115,15 +115,12 @@ class SpecimenTable:
 
     def slices(self, start: int, stop: int, size: int) -> Iterator[pa.RecordBatch]:
         """A run of rows, some at a time; each row group that holds them is read once."""
-        metadata, offset, first = self._file.metadata, 0, 0
-        wanted: list[int] = []
-        for group in range(metadata.num_row_groups):
-            if offset < stop and offset + metadata.row_group(group).num_rows > start:
-                wanted.append(group)
-            elif not wanted:
-                first = offset + metadata.row_group(group).num_rows
-            offset += metadata.row_group(group).num_rows
+        metadata = self._file.metadata
+        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+        begins = [0, *accumulate(sizes)]
+        wanted = [group for group, size in enumerate(sizes) if begins[group] < stop and begins[group] + size > start]
         if wanted:
+            first = begins[wanted[0]]
             batches = self._file.iter_batches(ROWS_PER_GROUP, row_groups=wanted)
             yield from even_batches(_cut(batches, start - first, stop - first), size)
 

@@ -16,15 +16,15 @@ import pyarrow as pa
 
 from workloads.data.schema import PROTOCOLS
 from workloads.data.source import Refused
-from workloads.data.sources.delimited import bounded_lines, read_delimited
+from workloads.data.sources.delimited import bounded_lines, named, read_delimited
 from workloads.data.zip_members import Member, read_member, zip_members
 from workloads.errors import MissingPathError, PartitionError, RecordError, SourceError
 
 LISTS_NAME = "CLIBD_partitioning"
 """The folder of the published lists, and the stem of their archive."""
 UNIONS: Mapping[str, tuple[str, ...]] = {
-    "all_keys": ("seen_keys", "val_unseen_keys", "test_unseen_keys"),
     "no_split_and_seen_train": ("no_split", "train_seen"),
+    "all_keys": ("seen_keys", "val_unseen_keys", "test_unseen_keys"),
 }
 """Lists that repeat others."""
 
@@ -134,20 +134,19 @@ class _List:
 
     def ids(self) -> Iterator[tuple[str, str]]:
         """(`line N`, id) of every line that is not blank."""
-        for number, line in enumerate(self._lines(), start=1):
+        lines: Iterable[bytes | None]
+        if isinstance(self._source, Path):
+            lines = bounded_lines(self._source)
+        else:
+            lines = io.BytesIO(self._source.removeprefix(b"\xef\xbb\xbf"))
+        for number, line in enumerate(lines, start=1):
             try:
                 identifier = "" if line is None else line.decode().strip()
             except UnicodeDecodeError as error:
                 raise SourceError(self.name, f"line {number}", "not UTF-8") from error
-            if line is None or not identifier.isprintable() or len(identifier) > _LONGEST_ID:
-                raise SourceError(self.name, f"line {number}", f"not a specimen id ({identifier[:40]!r})")
-            if identifier:
+            if line is None or identifier:
+                _check_id(identifier, self.name, f"line {number}")
                 yield f"line {number}", identifier
-
-    def _lines(self) -> Iterator[bytes | None]:
-        if isinstance(self._source, Path):
-            return bounded_lines(self._source)
-        return iter(io.BytesIO(self._source.removeprefix(b"\xef\xbb\xbf")))
 
 
 def _lists_of_folder(path: Path) -> dict[str, _List]:
@@ -198,24 +197,21 @@ def _check_union(text: _List, parts: tuple[str, ...], lists: Mapping[str, _List]
 
 def _read_table(path: Path) -> dict[str, str]:
     if not path.name.lower().removesuffix(".gz").endswith(_TABLES):
-        raise SourceError(
-            str(path), "", f"not a table ({', '.join(_TABLES)}, also .gz), nor a folder or archive of lists"
-        )
+        reason = f"not a table ({', '.join(_TABLES)}, also .gz), nor a folder or archive of lists"
+        raise SourceError(str(path), "", reason)
     header, lines = read_delimited(path, "\t,;")
-    columns = [header.index(name) for name in _ID_COLUMNS if name in header]
-    if not columns or "split" not in header:
+    column = next((name for name in _ID_COLUMNS if name in header), None)
+    if column is None or "split" not in header:
         raise SourceError(str(path), "first line", f"no columns 'split' and one of {', '.join(_ID_COLUMNS)}")
     splits: dict[str, str] = {}
-    for line in lines:
-        if isinstance(line, Refused):
-            raise SourceError(str(path), line.identifier, line.reason)
-        number, fields = line
-        identifier, split = fields[columns[0]].strip(), fields[header.index("split")].strip()
+    for row in named(header, lines):
+        if isinstance(row, Refused):
+            raise SourceError(str(path), row.identifier, row.reason)
+        identifier, split = row[column].strip(), row["split"].strip()
         split = _AUTHORS_NAMES.get(split, split)
-        _check_split(split, str(path), f"line {number}")
-        if not identifier or not identifier.isprintable() or len(identifier) > _LONGEST_ID:
-            raise SourceError(str(path), f"line {number}", f"not a specimen id ({identifier[:40]!r})")
-        _add(splits, identifier, split, str(path), f"line {number}")
+        _check_split(split, str(path), row["where"])
+        _check_id(identifier, str(path), row["where"])
+        _add(splits, identifier, split, str(path), row["where"])
     if not splits:
         raise SourceError(str(path), "", "it lists no specimen")
     return splits
@@ -224,6 +220,11 @@ def _read_table(path: Path) -> dict[str, str]:
 def _check_split(split: str, path: str, where: str) -> None:
     if split not in _SPLITS:
         raise SourceError(path, where, f"no protocol has a split '{split}'; there are {', '.join(sorted(_SPLITS))}")
+
+
+def _check_id(identifier: str, path: str, where: str) -> None:
+    if not identifier or not identifier.isprintable() or len(identifier) > _LONGEST_ID:
+        raise SourceError(path, where, f"not a specimen id ({identifier[:40]!r})")
 
 
 def _add(splits: dict[str, str], identifier: str, split: str, path: str, where: str) -> None:

@@ -10,31 +10,26 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from workloads.arrays import Indices
+from workloads.averages import harmonic_mean
 from workloads.data.partition_checks import key_splits
 from workloads.data.schema import Protocol
 from workloads.data.specimen_table import SpecimenTable
 from workloads.errors import UsageError
 from workloads.spec import RANKS, Rank
 
+# fmt: off
 Role = Literal[
-    "train_seen",
-    "key_seen",
-    "val_query_seen",
-    "test_query_seen",
-    "val_key_unseen",
-    "val_query_unseen",
-    "test_key_unseen",
-    "test_query_unseen",
+    "train_seen", "key_seen", "val_query_seen", "test_query_seen",
+    "val_key_unseen", "val_query_unseen", "test_key_unseen", "test_query_unseen",
 ]
+# fmt: on
 ROLES: tuple[Role, ...] = get_args(Role)
 """The columns of Table 5. `train_seen` is all of training, unlabelled records included, as printed: its 18 orders with
 60,007.72 records are the 1.08 million training records, and only the seen species have a name there."""
-
-Counts = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +39,10 @@ class TaxonCounts:
     protocol: Protocol
     num_records: Mapping[str, int]
     """Of each split, labelled or not."""
-    taxa: Mapping[Rank, Counts]
+    taxa: Mapping[Rank, Indices]
     """Of each rank: records, (splits of the protocol, taxa in alphabetical order)."""
 
-    def of(self, rank: Rank, splits: Sequence[str]) -> Counts:
+    def of(self, rank: Rank, splits: Sequence[str]) -> Indices:
         """Records of each taxon in several splits together, (taxa,)."""
         rows = [self.protocol.splits.index(split) for split in splits]
         return np.asarray(self.taxa[rank][rows].sum(axis=0))
@@ -74,24 +69,21 @@ def count_columns(column: Callable[[str], pa.ChunkedArray | pa.Array], protocol:
     """
     codes = pc.index_in(column("split"), value_set=pa.array(protocol.splits))
     if codes.null_count:
-        raise UsageError(
-            f"{codes.null_count:,} of {len(codes):,} specimens have no split; run `clibd data partition` first"
-        )
+        lacking = f"{codes.null_count:,} of {len(codes):,} specimens have no split"
+        raise UsageError(f"{lacking}; run `clibd data partition` first")
     splits = codes.to_numpy().astype(np.int64)
     totals = np.bincount(splits, minlength=len(protocol.splits)).tolist()
     taxa = {rank: _records_of_taxa(column(rank), splits, len(protocol.splits)) for rank in RANKS}
     return TaxonCounts(protocol, dict(zip(protocol.splits, totals, strict=True)), taxa)
 
 
-def _records_of_taxa(names: pa.ChunkedArray | pa.Array, splits: Counts, num_splits: int) -> Counts:
-    encoded = pc.dictionary_encode(names)
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.combine_chunks()
-    num_taxa = len(encoded.dictionary)
-    members = encoded.indices.fill_null(num_taxa).to_numpy(zero_copy_only=False)  # the last column: no label
-    cells = np.bincount(splits * (num_taxa + 1) + members, minlength=num_splits * (num_taxa + 1))
-    alphabetical = pc.sort_indices(encoded.dictionary).to_numpy()
-    return np.ascontiguousarray(cells.reshape(num_splits, num_taxa + 1)[:, alphabetical])
+def _records_of_taxa(names: pa.ChunkedArray | pa.Array, splits: Indices, num_splits: int) -> Indices:
+    names = names.cast(pa.string())
+    taxa = pc.unique(names).drop_null().sort()
+    width = len(taxa) + 1  # the last column: no label
+    members = pc.index_in(names, value_set=taxa).fill_null(len(taxa)).to_numpy()
+    cells = np.bincount(splits * width + members, minlength=num_splits * width)
+    return np.ascontiguousarray(cells.reshape(num_splits, width)[:, :-1])
 
 
 # --- Table 5 and Figure 8 -----------------------------------------------------------------------------------------
@@ -99,22 +91,18 @@ def _records_of_taxa(names: pa.ChunkedArray | pa.Array, splits: Counts, num_spli
 
 def splits_of_roles(protocol: Protocol) -> dict[Role, tuple[str, ...]]:
     """Which splits make up each column of Table 5; none where a protocol has no such column."""
-
-    def asking(part: str, subset: str) -> tuple[str, ...]:
-        split = protocol.queries.get(part, {}).get(subset)
-        return (split,) if split else ()
-
-    def answering(part: str) -> tuple[str, ...]:
-        return key_splits(protocol, part, "unseen") if asking(part, "unseen") else ()
-
+    asking = protocol.asking
+    answering = {
+        part: key_splits(protocol, part, "unseen") if asking(part, "unseen") else () for part in ("val", "test")
+    }
     return {
         "train_seen": protocol.training,
         "key_seen": key_splits(protocol, "val", "seen"),
         "val_query_seen": asking("val", "seen"),
         "test_query_seen": asking("test", "seen"),
-        "val_key_unseen": answering("val"),
+        "val_key_unseen": answering["val"],
         "val_query_unseen": asking("val", "unseen"),
-        "test_key_unseen": answering("test"),
+        "test_key_unseen": answering["test"],
         "test_query_unseen": asking("test", "unseen"),
     }
 
@@ -159,27 +147,25 @@ class TaxaOverlap:
 def taxa_overlap(counts: TaxonCounts, rank: Rank) -> TaxaOverlap:
     """Table 6 for one rank. Taxa of unused splits, such as species of a single record, do not count."""
     pretrain, seen, unseen = (counts.of(rank, splits) > 0 for splits in _sides(counts.protocol))
-
-    def num(taxa: npt.NDArray[np.bool_]) -> int:
-        return int(np.count_nonzero(taxa))
-
-    return TaxaOverlap(
-        pretrain_total=num(pretrain),
-        pretrain_seen=num(pretrain & seen),
-        pretrain_unseen=num(pretrain & unseen),
-        pretrain_overlap=num(pretrain & seen & unseen),
-        seen=num(seen),
-        unseen=num(unseen),
-        overlap=num(seen & unseen),
-        everywhere=num(pretrain | seen | unseen),
-    )
+    sets = {
+        "pretrain_total": pretrain,
+        "pretrain_seen": pretrain & seen,
+        "pretrain_unseen": pretrain & unseen,
+        "pretrain_overlap": pretrain & seen & unseen,
+        "seen": seen,
+        "unseen": unseen,
+        "overlap": seen & unseen,
+        "everywhere": pretrain | seen | unseen,
+    }
+    return TaxaOverlap(**{name: int(np.count_nonzero(taxa)) for name, taxa in sets.items()})
 
 
 def _sides(protocol: Protocol) -> tuple[list[str], list[str], list[str]]:
     """Splits without species, with seen species and with unseen ones."""
     pretrain = [split for split in protocol.training if split == "no_split"]
-    labelled = [split for split in protocol.splits if split not in (*pretrain, *protocol.unused)]
-    return pretrain, [s for s in labelled if "unseen" not in s], [s for s in labelled if "unseen" in s]
+    others = {*pretrain, *protocol.unused}
+    seen, unseen = ([s for s in protocol.splits_of(subset) if s not in others] for subset in ("seen", "unseen"))
+    return pretrain, seen, unseen
 
 
 # --- Table 7 ------------------------------------------------------------------------------------------------------
@@ -204,37 +190,22 @@ def chance(counts: TaxonCounts, rank: Rank, part: str) -> Chance:
     queries that it is right for. Macro: one taxon guessed whatever the query, so one over the number of the queries'
     taxa. The harmonic means are of this partition's own seen and unseen values.
     """
-    micro = {subset: _majority(counts, rank, part, subset) for subset in ("seen", "unseen")}
-    macro = {subset: _one_of(counts, rank, part, subset) for subset in ("seen", "unseen")}
-    return Chance(
-        micro_seen=micro["seen"],
-        micro_unseen=micro["unseen"],
-        micro_harmonic_mean=_harmonic_mean(micro["seen"], micro["unseen"]),
-        macro_seen=macro["seen"],
-        macro_unseen=macro["unseen"],
-        macro_harmonic_mean=_harmonic_mean(macro["seen"], macro["unseen"]),
-    )
-
-
-def _queries(counts: TaxonCounts, rank: Rank, part: str, subset: str) -> Counts:
-    split = counts.protocol.queries.get(part, {}).get(subset)
-    return counts.of(rank, (split,) if split else ())
+    shares: dict[str, float | None] = {}
+    for average, share in (("micro", _majority), ("macro", _one_of)):
+        seen, unseen = (share(counts, rank, part, subset) for subset in ("seen", "unseen"))
+        both = None if seen is None or unseen is None else harmonic_mean(seen, unseen)
+        shares |= {f"{average}_seen": seen, f"{average}_unseen": unseen, f"{average}_harmonic_mean": both}
+    return Chance(**shares)
 
 
 def _majority(counts: TaxonCounts, rank: Rank, part: str, subset: str) -> float | None:
     keys = counts.of(rank, key_splits(counts.protocol, part, subset))
-    queries = _queries(counts, rank, part, subset)
+    queries = counts.of(rank, counts.protocol.asking(part, subset))
     if not keys.any() or not queries.any():
         return None
     return float(queries[keys.argmax()] / queries.sum())  # of equally frequent taxa the alphabetically first
 
 
 def _one_of(counts: TaxonCounts, rank: Rank, part: str, subset: str) -> float | None:
-    num_taxa = int(np.count_nonzero(_queries(counts, rank, part, subset)))
+    num_taxa = counts.num_taxa(rank, counts.protocol.asking(part, subset))
     return 1 / num_taxa if num_taxa else None
-
-
-def _harmonic_mean(a: float | None, b: float | None) -> float | None:
-    if a is None or b is None:
-        return None
-    return 2 * a * b / (a + b) if a + b else 0.0

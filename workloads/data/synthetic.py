@@ -142,10 +142,10 @@ def _taxon_of_each(count: int, seed: int) -> Iterator[tuple[int, int, int, int]]
     members = random.choice(num_species, count, p=weights / weights.sum())
     ranks = random.permutation(num_species)
     for member in members:
-        yield _tree_path(int(ranks[member]), num_species)
+        yield tree_path(int(ranks[member]), num_species)
 
 
-def _tree_path(species: int, num_species: int) -> tuple[int, int, int, int]:
+def tree_path(species: int, num_species: int) -> tuple[int, int, int, int]:
     """Where a species hangs: about four to a genus, three genera to a family, at most 16 orders."""
     genus = species // 4
     family = genus // 3

@@ -18,30 +18,14 @@ SIDE = 64
 """Pixels of the finished drawing."""
 _CANVAS = 3 * SIDE // 2  # drawn larger and reduced, for smooth edges
 
+# fmt: off
 _TRAITS = (
-    "abdomen_length",
-    "abdomen_width",
-    "thorax_size",
-    "head_size",
-    "leg_length",
-    "antenna_length",
-    "wing_length",
-    "wing_width",
-    "wing_angle",
-    "wing_opacity",
-    "body_hue",
-    "body_saturation",
-    "body_lightness",
-    "wing_hue",
-    "wing_saturation",
-    "wing_lightness",
-    "band_count",
-    "band_contrast",
-    "spot_count",
-    "spot_size",
-    "stripe_count",
-    "stripe_contrast",
+    "abdomen_length", "abdomen_width", "thorax_size", "head_size", "leg_length", "antenna_length",
+    "wing_length", "wing_width", "wing_angle", "wing_opacity",
+    "body_hue", "body_saturation", "body_lightness", "wing_hue", "wing_saturation", "wing_lightness",
+    "band_count", "band_contrast", "spot_count", "spot_size", "stripe_count", "stripe_contrast",
 )
+# fmt: on
 _SPREAD = (1.0, 0.62, 0.45, 0.38)
 """How far a trait moves at each rank, order to species."""
 

@@ -65,17 +65,6 @@ def learn_word_pieces(labels: Iterable[str]) -> str:
     return str(tokenizer.to_str())
 
 
-def published_tokenizer(weights: str) -> str:
-    """The tokeniser of a Hugging Face model or of a local folder, as JSON of the `tokenizers` library.
-
-    The padding token, which `transformers` keeps elsewhere, is part of it.
-
-    Raises:
-        WeightsError: it cannot be had, or is none of the fast ones.
-    """
-    return TextTokenizer.from_weights(weights).to_json()
-
-
 def _fast_tokenizer(weights: str) -> Any:
     from transformers import AutoTokenizer, BertTokenizerFast
 
@@ -88,9 +77,8 @@ def _fast_tokenizer(weights: str) -> Any:
         except ValueError:  # old configurations, such as those of the small BERTs, do not say that they are a BERT's
             tokenizer = BertTokenizerFast.from_pretrained(place)
     except (OSError, ValueError) as error:
-        raise WeightsError(
-            "text", weights, f"its tokeniser cannot be loaded ({_first_line(error)}). {remedy}"
-        ) from error
+        reason = f"its tokeniser cannot be loaded ({str(error).strip().splitlines()[0]}). {remedy}"
+        raise WeightsError("text", weights, reason) from error
     if not tokenizer.is_fast:
         raise WeightsError("text", weights, "its tokeniser has no fast form")
     if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
@@ -126,13 +114,13 @@ class TextTokenizer:
         """The tokeniser of a Hugging Face model or of a local folder.
 
         Raises:
-            WeightsError: it cannot be had.
+            WeightsError: it cannot be had, or is none of the fast ones.
         """
         fast = _fast_tokenizer(weights)
         return TextTokenizer(fast.backend_tokenizer, pad_id=int(fast.pad_token_id or 0))
 
     def to_json(self) -> str:
-        """What `from_json` reads back, the padding token included."""
+        """What `from_json` reads back, the padding token included, which `transformers` keeps elsewhere."""
         kept = Tokenizer.from_str(self._tokenizer.to_str())
         kept.no_truncation()
         kept.enable_padding(pad_id=self.pad_id, pad_token=kept.id_to_token(self.pad_id))
@@ -154,7 +142,3 @@ class TextTokenizer:
         for row, ids in enumerate(encoded):
             padded[row, : len(ids)] = ids
         return padded
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]

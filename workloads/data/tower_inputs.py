@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
+from workloads.arrays import Indices
 from workloads.data.augment import evaluation_view, training_view
 from workloads.data.images import Pixels
 from workloads.data.simclr_view import simclr_view
@@ -22,7 +23,6 @@ from workloads.data.taxon_text import LabelTokenizer
 from workloads.errors import SpecError
 from workloads.spec import RANKS, ExperimentSpec, TextTower
 
-Indices = npt.NDArray[np.int64]
 Groups = tuple[Indices, Indices]
 """First row of each distinct input, and for each row which of these it equals."""
 
@@ -95,7 +95,8 @@ class Images:
 
     def groups(self) -> Groups:
         """Each by itself: no two photographs are the same."""
-        return _no_groups(len(self._column))
+        everything = np.arange(len(self._column))
+        return everything, everything
 
 
 _AUGMENTED: dict[str, Callable[[bytes, int, np.random.Generator], Pixels] | None] = {
@@ -186,8 +187,3 @@ def groups_of_texts(texts: pa.ChunkedArray) -> Groups:
     which = pc.index_in(texts, value_set=pc.unique(texts)).to_numpy().astype(np.int64)
     _, first = np.unique(which, return_index=True)
     return first, which
-
-
-def _no_groups(count: int) -> Groups:
-    everything = np.arange(count)
-    return everything, everything

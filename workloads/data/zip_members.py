@@ -24,9 +24,8 @@ MAX_MEMBER_SIZE = 64 * 2**20
 ENCRYPTED = 0x1 | 0x40 | 0x2000
 """Flags of a member that is encrypted, in any of the three ways."""
 _SMALL = 2**20
-_MAX_RATIO = (
-    200  # images do not shrink; lists of ids and tables of barcodes shrink tenfold; deflate itself ends at 1,032
-)
+# Images do not shrink; lists of ids and tables of barcodes shrink tenfold; deflate itself ends at 1,032.
+_MAX_RATIO = 200
 
 _END = struct.Struct("<4s4H2LH")
 _LOCATOR64 = struct.Struct("<4sLQL")

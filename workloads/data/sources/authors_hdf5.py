@@ -21,6 +21,7 @@ from workloads.data.hdf5_files import MAX_ROWS, dataset, datasets_of, groups_of,
 from workloads.data.image_source import hdf5_reference
 from workloads.data.schema import clean_name
 from workloads.data.source import RawRecord, Refused, Source
+from workloads.data.split_lists import UNIONS
 from workloads.errors import RecordError, SourceError
 from workloads.spec import RANKS
 
@@ -43,20 +44,13 @@ class _Layout:
     """Groups that repeat others, with these; the training group first."""
 
 
+_GROUPS_1M = (
+    *("no_split", "train_seen", "seen_keys", "val_seen", "val_unseen", "val_unseen_keys"),
+    *("test_seen", "test_unseen", "test_unseen_keys", "single_species"),
+)
+_OF_5M = ("val_seen", "test_seen", "val_unseen", "test_unseen", "unseen_keys", "other_heldout")
 _CLIBD = _Layout(
-    protocol="clibd",
-    identifier="sampleid",
-    splits={
-        name: name
-        for name in (
-            *("no_split", "train_seen", "seen_keys", "val_seen", "val_unseen", "val_unseen_keys"),
-            *("test_seen", "test_unseen", "test_unseen_keys", "single_species"),
-        )
-    },
-    unions={
-        "no_split_and_seen_train": ("no_split", "train_seen"),
-        "all_keys": ("seen_keys", "val_unseen_keys", "test_unseen_keys"),
-    },
+    protocol="clibd", identifier="sampleid", splits=dict(zip(_GROUPS_1M, _GROUPS_1M, strict=True)), unions=UNIONS
 )
 _BIOSCAN_5M = _Layout(
     protocol="bioscan_5m",
@@ -64,10 +58,7 @@ _BIOSCAN_5M = _Layout(
     splits={
         "no_split": "no_split",
         "seen_keys": "train_seen",  # the labelled training records are the keys of the seen species
-        **{
-            name: name
-            for name in ("val_seen", "test_seen", "val_unseen", "test_unseen", "unseen_keys", "other_heldout")
-        },
+        **dict(zip(_OF_5M, _OF_5M, strict=True)),
     },
     unions={"no_split_and_seen_train": ("no_split", "seen_keys"), "all_keys": ("seen_keys", "unseen_keys")},
 )
@@ -96,34 +87,22 @@ def authors_hdf5_source(path: Path, features: Mapping[str, str] | None = None) -
     with open_hdf5(path) as file:
         groups = groups_of(file)
         layout = _layout_of(file, groups)
-        plan = _plan(path, layout, groups)
         wanted = {field: name for field, name in (features or {}).items() if name}
-        total = sum(_num_rows(file, group, wanted) for group in plan.whole)
-        for group in plan.rest:
-            _num_rows(file, group, wanted)
+        records = _planned(path, layout, groups, wanted)
+        total = sum(_num_rows(file, group, wanted) for group in (*records.whole, *records.rest))
     return Source(
         name=str(path),
-        records=_Records(path, layout, plan, wanted),
+        records=records,
         root=str(path.parent),
-        total=None if plan.rest else total,
+        total=None if records.rest else total,
         protocol=layout.protocol,
         has_splits=True,
-        notes=plan.notes,
+        notes=records.notes,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
+def _planned(path: Path, layout: _Layout, groups: Sequence[str], features: Mapping[str, str]) -> "_Records":
     """Which groups are read."""
-
-    whole: tuple[str, ...]
-    """Groups of one split."""
-    rest: Mapping[str, tuple[str, ...]]
-    """Groups that repeat others, and those of the repeated ones that are missing: their rows come from here."""
-    notes: list[str]
-
-
-def _plan(path: Path, layout: _Layout, groups: Sequence[str]) -> _Plan:
     whole = tuple(name for name in layout.splits if name in groups)
     rest: dict[str, tuple[str, ...]] = {}
     notes = [f"group '{name}' is not known and not read" for name in groups if name not in (*whole, *layout.unions)]
@@ -138,7 +117,7 @@ def _plan(path: Path, layout: _Layout, groups: Sequence[str]) -> _Plan:
     if not whole and not rest:
         reason = "only groups that repeat others" if set(groups) & set(layout.unions) else "no group of a split"
         raise SourceError(str(path), "", f"{reason} ({', '.join(groups) or 'none at all'}), so no split can be told")
-    return _Plan(whole, rest, notes)
+    return _Records(path, layout, whole, rest, notes, features)
 
 
 @dataclass(slots=True)
@@ -147,21 +126,25 @@ class _Records:
 
     path: Path
     layout: _Layout
-    plan: _Plan
+    whole: tuple[str, ...]
+    """Groups of one split."""
+    rest: Mapping[str, tuple[str, ...]]
+    """Groups that repeat others, and those of the repeated ones that are missing: their rows come from here."""
+    notes: list[str]
     features: Mapping[str, str]
     _known: dict[str, set[str]] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[RawRecord | Refused]:
         # Ids are only held of the groups that another repeats in part, such as the seen keys of BIOSCAN-5M.
-        held = {part for name in self.plan.rest for part in self.layout.unions[name] if part in self.plan.whole}
+        held = {part for name in self.rest for part in self.layout.unions[name] if part in self.whole}
         self._known = {group: set() for group in held}
         with open_hdf5(self.path) as file:
-            for group in self.plan.whole:
+            for group in self.whole:
                 for record in self._group(file, group):
                     if group in held and not isinstance(record, Refused):
                         self._known[group].add(str(record["specimen_id"]))
                     yield record | {"split": self.layout.splits[group]} if isinstance(record, dict) else record
-            for group, missing in self.plan.rest.items():
+            for group, missing in self.rest.items():
                 yield from self._rest(file, group, missing)
 
     def _rest(self, file: "h5py.File", group: str, missing: Sequence[str]) -> Iterator[RawRecord | Refused]:
@@ -194,8 +177,8 @@ class _Records:
             return "train_seen"  # a name that the import refuses
 
     def _note(self, note: str) -> None:
-        if note not in self.plan.notes:
-            self.plan.notes.append(note)
+        if note not in self.notes:
+            self.notes.append(note)
 
     def _group(self, file: "h5py.File", group: str) -> Iterator[dict[str, Any] | Refused]:
         """Rows of one group, a few thousand at a time."""
@@ -212,26 +195,27 @@ class _Records:
             values = {name: read_slice(column, start, stop).tolist() for name, column in columns.items()}
             own = {name: read_slice(column, start, stop).astype(np.float32) for name, column in features.items()}
             sizes = [0] * (stop - start) if mask is None else read_slice(mask, start, stop).tolist()
-            for row, size, *texts in zip(range(start, stop), sizes, *values.values(), strict=True):
-                if 0 <= size <= width:
-                    record = self._record(group, row, dict(zip(values, texts, strict=True)), has_image=size > 0)
-                    if isinstance(record, dict):
-                        record |= {name: rows[row - start] for name, rows in own.items()}
-                    yield record
-                else:
+            for place, (size, *texts) in enumerate(zip(sizes, *values.values(), strict=True)):
+                row = start + place
+                if not 0 <= size <= width:
                     yield Refused(f"{group} row {row}", f"a row of {width:,} bytes cannot hold an image of {size:,}")
+                    continue
+                # The authors' script leaves a length of 0 where it did not find the image.
+                image = hdf5_reference(self.path.name, f"{group}/image", row) if size else None
+                features_of_row = {name: rows[place] for name, rows in own.items()}
+                yield _record(f"{group} row {row}", dict(zip(values, texts, strict=True)), image, features_of_row)
 
-    def _record(self, group: str, row: int, texts: Mapping[str, object], has_image: bool) -> dict[str, Any] | Refused:
-        where = f"{group} row {row}"
-        record: dict[str, Any] = {"where": where}
-        try:
-            for name, value in texts.items():
-                record[name] = value.decode() if isinstance(value, bytes) else str(value)
-        except UnicodeDecodeError:
-            return Refused(where, f"the value of '{name}' is not UTF-8")
-        # The authors' script leaves a length of 0 where it did not find the image.
-        record["image"] = hdf5_reference(self.path.name, f"{group}/image", row) if has_image else None
-        return record
+
+def _record(
+    where: str, texts: Mapping[str, object], image: str | None, features: Mapping[str, Any]
+) -> dict[str, Any] | Refused:
+    record: dict[str, Any] = {"where": where, "image": image, **features}
+    try:
+        for name, value in texts.items():
+            record[name] = value.decode() if isinstance(value, bytes) else str(value)
+    except UnicodeDecodeError:
+        return Refused(where, f"the value of '{name}' is not UTF-8")
+    return record
 
 
 def _layout_of(file: "h5py.File", groups: Sequence[str]) -> _Layout:
@@ -249,8 +233,7 @@ def _columns(file: "h5py.File", group: str, layout: _Layout) -> dict[str, str]:
     """Datasets of text by the names of the specimen table."""
     there = datasets_of(file, group)
     wanted = {"specimen_id": layout.identifier, "barcode": "barcode", "bin": "dna_bin"}
-    for rank in RANKS:
-        wanted[rank] = rank
+    wanted.update(zip(RANKS, RANKS, strict=True))
     if layout.identifier not in there:
         raise SourceError(file.filename, group, f"it has no dataset '{layout.identifier}' of specimen ids")
     return {ours: theirs for ours, theirs in wanted.items() if theirs in there}
@@ -261,22 +244,19 @@ def _num_rows(file: "h5py.File", group: str, features: Mapping[str, str] | None 
     there = datasets_of(file, group)
     texts = [name for name in ("sampleid", "processid", "barcode", "dna_bin", *RANKS) if name in there]
     images = ["image", "image_mask"] if "image" in there else []
-    shapes = {name: dataset(file, f"{group}/{name}").shape for name in (*texts, *images)}
-    matrices = {"image", *(features or {}).values()}
-    for name in sorted(matrices - {"image"}):
-        found = dataset(file, f"{group}/{name}", floats=True)
-        if found.dtype.kind not in "fiu":
-            raise SourceError(file.filename, f"{group}/{name}", "its values are no numbers")
-        shapes[name] = found.shape
-    if any(len(shape) != (2 if name in matrices else 1) for name, shape in shapes.items()):
+    numbers = sorted((features or {}).values())
+    found = {name: dataset(file, f"{group}/{name}", floats=name in numbers) for name in (*texts, *images, *numbers)}
+    if odd := [name for name in numbers if found[name].dtype.kind not in "fiu"]:
+        raise SourceError(file.filename, f"{group}/{odd[0]}", "its values are no numbers")
+    if any(values.ndim != (2 if name in ("image", *numbers) else 1) for name, values in found.items()):
         raise SourceError(file.filename, group, "its datasets do not have the authors' shapes")
-    lengths: set[int] = {shape[0] for shape in shapes.values()}
+    lengths: set[int] = {len(values) for values in found.values()}
     if len(lengths) != 1:
         raise SourceError(file.filename, group, "its datasets do not have equally many rows")
     num_rows = lengths.pop()
     if num_rows > MAX_ROWS:
         raise SourceError(file.filename, group, f"it claims {num_rows:,} rows; {MAX_ROWS:,} are allowed")
-    kinds = "".join(dataset(file, f"{group}/{name}").dtype.str for name in images)  # such as |u1<i8
+    kinds = "".join(found[name].dtype.str for name in images)  # such as |u1<i8
     if images and (not kinds.startswith("|u1") or "S" in kinds or "O" in kinds):
         raise SourceError(file.filename, group, "its images are not bytes with their lengths")
     return num_rows

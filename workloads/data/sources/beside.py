@@ -2,21 +2,19 @@
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from workloads.data.schema import FEATURES
-from workloads.data.source import RawRecord, Refused
+from workloads.data.source import RawRecord, Records, Refused
 from workloads.errors import SourceError
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _PACKED = ("zip:", "hdf5:", "synthetic:")
 _DEPTH = 3  # such as images/part7/a.jpg; a table in somebody's home folder must not make us read all of it
-
-Records = Iterable[RawRecord | Refused]
 
 
 class ImageFiles:
@@ -65,14 +63,10 @@ def with_images(records: Records, root: Path, notes: list[str]) -> Iterator[RawR
             if name is None and not has_features and not _is_there(real_root, image):
                 num_absent += 1
                 first_absent = first_absent or image
-            yield record if name is None else {**record, "image": name}
-            continue
-        if not files.num_files:
-            yield record
-            continue
-        name = files.find(str(record.get("specimen_id") or "").strip())
-        num_found += name is not None
-        yield {**record, "image": name}
+        else:
+            name = files.find(str(record.get("specimen_id") or "").strip())
+            num_found += name is not None
+        yield record if name is None else {**record, "image": name}
     if num_found:
         notes.append(f"{num_found:,} of {num_records:,} specimens have one of {files.num_files:,} images, by its name")
     if num_absent:
@@ -81,9 +75,8 @@ def with_images(records: Records, root: Path, notes: list[str]) -> Iterator[RawR
             f"{first_absent[:200]!r}); they can be partitioned, but `clibd data prepare` will refuse them"
         )
     if files.num_repeated:
-        notes.append(
-            f"{files.num_repeated:,} images share their name with another one; the first in the alphabet is taken"
-        )
+        remark = "images share their name with another one; the first in the alphabet is taken"
+        notes.append(f"{files.num_repeated:,} {remark}")
 
 
 def _is_there(root: str, image: str) -> bool:

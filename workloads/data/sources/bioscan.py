@@ -13,13 +13,12 @@ Layouts that are understood, below the folder that is named (the root of the `bi
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from workloads.data.source import RawRecord, Refused, Source
+from workloads.data.source import RawRecord, ReadAnew, Refused, Source, each
 from workloads.data.sources.bioscan_images import FoundImages, find_images, last_name, last_two_names
 from workloads.data.sources.bioscan_places import LAYOUT_1M, LAYOUT_5M, find_place
-from workloads.data.sources.delimited import read_delimited
+from workloads.data.sources.delimited import named, read_delimited
 from workloads.data.sources.zipped_text import ZippedText
 from workloads.data.split_lists import read_split_lists
 from workloads.errors import PartitionError, SourceError
@@ -44,6 +43,7 @@ _NO_IMAGES = (
 )
 _OF_1M, _OF_5M = "bioscan_1m", "bioscan_5m"  # in names of archives; both data sets may lie in one folder
 _MISSING_NAME = ("", "not_classified")
+_PARTS = re.compile(r"part\d+")
 
 
 def bioscan1m_source(path: Path) -> Source:
@@ -66,16 +66,16 @@ def bioscan1m_source(path: Path) -> Source:
     place = find_place(path, LAYOUT_1M)
     header, _ = read_delimited(place.table, "\t")
     _check_columns(place.table, header, ("sampleid", "image_file"))
-    images = find_images(place.root, place.folders, _is_part, last_two_names, _OF_5M)
+    images = find_images(place.root, place.folders, _PARTS.fullmatch, last_two_names, _OF_5M)
     lists_at = place.lists()
-    notes = [_images_note(images)]
+    notes = [images.note if images else _NO_IMAGES]
     if images and "chunk_number" not in header:
         images = None
         notes = ["images were found, but the table has no column 'chunk_number' that says where each of them lies"]
     if "nucraw" not in header:
         notes.append("the table has no barcodes (column 'nucraw')")
     splits = read_split_lists(lists_at) if lists_at else None
-    records = _Records1M(place.table, images, splits, str(lists_at), notes)
+    records = ReadAnew(lambda: _records_1m(place.table, images, splits, f"{lists_at}", notes))
     return Source(name=str(path), records=records, root=str(place.root), has_splits=lists_at is not None, notes=notes)
 
 
@@ -98,90 +98,51 @@ def bioscan5m_source(path: Path) -> Source:
     place = find_place(path, LAYOUT_5M)
     header, _ = read_delimited(place.table, ",")
     _check_columns(place.table, header, ("processid", "split"))
-    images = find_images(place.root, place.folders, lambda name: name in SPLITS_5M, last_name, _OF_1M)
-    notes = [_images_note(images)]
+    images = find_images(place.root, place.folders, SPLITS_5M.get, last_name, _OF_1M)
+    notes = [images.note if images else _NO_IMAGES]
     if "dna_barcode" not in header:
         notes.append("the table has no barcodes (column 'dna_barcode')")
-    records = _Records5M(place.table, images)
+    records = ReadAnew(lambda: each(named(*read_delimited(place.table, ",")), lambda row: _record_5m(row, images)))
     return Source(
         name=str(path), records=records, root=str(place.root), protocol="bioscan_5m", has_splits=True, notes=notes
     )
 
 
-@dataclass(slots=True)
-class _Records1M:
-    """Records of BIOSCAN-1M; each iteration reads the table anew."""
-
-    table: Path | ZippedText
-    images: FoundImages | None
-    splits: Mapping[str, str] | None
-    lists: str
-    notes: list[str] = field(default_factory=list)
-
-    def __iter__(self) -> Iterator[RawRecord | Refused]:
-        num_listed = 0
-        for row in _rows(self.table, "\t"):
-            if isinstance(row, Refused):
-                yield row
-                continue
-            record = _record(row, "sampleid", "nucraw", "uri")
-            if "order" not in row:
-                record["order"] = row.get("name")  # the column that repeats the order
-            if self.splits is not None and record["specimen_id"]:
-                record["split"] = self._split(row)
-                num_listed += 1
-            yield self._with_image(record, row)
-        if self.splits is not None and num_listed < len(self.splits):
-            note = f"the table has {num_listed:,} of the {len(self.splits):,} specimens that {self.lists} names"
-            self.notes[:] = [*(known for known in self.notes if known != note), note]
-
-    def _split(self, row: Mapping[str, str]) -> str:
+def _records_1m(
+    table: Path | ZippedText, images: FoundImages | None, splits: Mapping[str, str] | None, lists: str, notes: list[str]
+) -> Iterator[RawRecord | Refused]:
+    num_listed = 0
+    for row in named(*read_delimited(table, "\t")):
+        if isinstance(row, Refused):
+            yield row
+            continue
         identifier = row["sampleid"].strip()
-        if self.splits is None or identifier not in self.splits:
-            problem = f"{self.table}, {row['where']}: the specimen is in none of the lists of {self.lists}"
-            raise PartitionError(problem, [identifier])
-        return self.splits[identifier]
-
-    def _with_image(self, record: dict[str, str | None], row: Mapping[str, str]) -> RawRecord | Refused:
+        record = _record(row, identifier, "nucraw", "uri")
+        if "order" not in row:
+            record["order"] = row.get("name")  # the column that repeats the order
+        if splits is not None and identifier:
+            if identifier not in splits:
+                problem = f"{table}, {row['where']}: the specimen is in none of the lists of {lists}"
+                raise PartitionError(problem, [identifier])
+            record["split"] = splits[identifier]
+            num_listed += 1
         name = row["image_file"].strip()
-        if name in _MISSING_NAME or self.images is None:
-            return record | {"image": None if name in _MISSING_NAME else name}
-        return _found(record, self.images, f"part{row['chunk_number'].strip()}/{name}")
+        folder = f"part{row.get('chunk_number', '').strip()}/"
+        yield _with_image(record, images, None if name in _MISSING_NAME else name, folder)
+    if splits is not None and num_listed < len(splits):
+        note = f"the table has {num_listed:,} of the {len(splits):,} specimens that {lists} names"
+        notes[:] = [*(known for known in notes if known != note), note]
 
 
-@dataclass(slots=True)
-class _Records5M:
-    """Records of BIOSCAN-5M; each iteration reads the table anew."""
-
-    table: Path | ZippedText
-    images: FoundImages | None
-
-    def __iter__(self) -> Iterator[RawRecord | Refused]:
-        for row in _rows(self.table, ","):
-            if isinstance(row, Refused):
-                yield row
-                continue
-            record = _record(row, "processid", "dna_barcode", "dna_bin")
-            split = row["split"].strip()
-            record["split"] = SPLITS_5M.get(split, split)
-            name = f"{record['specimen_id']}.jpg"
-            yield record | {"image": name} if self.images is None else _found(record, self.images, name)
-
-
-def _rows(table: Path | ZippedText, delimiter: str) -> Iterator[dict[str, str] | Refused]:
-    """Rows of a table by their column names; `where` says the line."""
-    header, lines = read_delimited(table, delimiter)
-    for line in lines:
-        if isinstance(line, Refused):
-            yield line
-        else:
-            number, fields = line
-            yield {**dict(zip(header, fields, strict=True)), "where": f"line {number}"}
+def _record_5m(row: Mapping[str, str], images: FoundImages | None) -> RawRecord | Refused:
+    identifier, split = row["processid"].strip(), row["split"].strip()
+    record = _record(row, identifier, "dna_barcode", "dna_bin") | {"split": SPLITS_5M.get(split, split)}
+    return _with_image(record, images, f"{identifier}.jpg")
 
 
 def _record(row: Mapping[str, str], identifier: str, barcode: str, uri: str) -> dict[str, str | None]:
     return {
-        "specimen_id": row[identifier].strip(),
+        "specimen_id": identifier,
         "barcode": row.get(barcode),
         "bin": row.get(uri),
         "where": row["where"],
@@ -189,19 +150,17 @@ def _record(row: Mapping[str, str], identifier: str, barcode: str, uri: str) -> 
     }
 
 
-def _found(record: dict[str, str | None], images: FoundImages, key: str) -> RawRecord | Refused:
-    reference = images.index.reference(key)
+def _with_image(
+    record: dict[str, str | None], images: FoundImages | None, name: str | None, folder: str = ""
+) -> RawRecord | Refused:
+    """A record with the reference of its image; without images its file's name is kept."""
+    if images is None or name is None:
+        return record | {"image": name}
+    reference = images.index.reference(folder + name)
     if reference is None:
-        return Refused(str(record["specimen_id"]), f"{record['where']}: {images.package} holds no image '{key}'")
+        where = f"{record['where']}: {images.package} holds no image '{folder}{name}'"
+        return Refused(str(record["specimen_id"]), where)
     return record | {"image": reference}
-
-
-def _is_part(name: str) -> bool:
-    return re.fullmatch(r"part\d+", name) is not None
-
-
-def _images_note(images: FoundImages | None) -> str:
-    return images.note if images else _NO_IMAGES
 
 
 def _check_columns(table: Path | ZippedText, header: Sequence[str], needed: Sequence[str]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from workloads.arrays import Indices
 from workloads.data.image_source import zip_reference
 from workloads.data.zip_members import Member, zip_members
 from workloads.errors import SourceError
@@ -41,9 +42,8 @@ class ImageIndex:
     def __init__(self) -> None:
         self._hashes, self._offsets, self._sizes, self._places = array("q"), array("q"), array("q"), array("l")
         self._numbers: dict[tuple[str | None, str], int] = {}
-        self._sorted: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
-        self._order: np.ndarray[tuple[int], np.dtype[np.int64]] | None = None
-        self._names: list[tuple[str | None, str]] = []
+        self._lookup: tuple[Indices, Indices, list[tuple[str | None, str]]] | None = None
+        """Hashes in rising order, which image each is of, and the places by their numbers; None until asked for."""
 
     def __len__(self) -> int:
         """How many images there are, of different keys."""
@@ -51,6 +51,7 @@ class ImageIndex:
 
     def add(self, key: str, archive: str | None, member: Member) -> None:
         """Note an image of a folder (no archive) or of an archive; of two with one key, the first counts."""
+        self._lookup = None
         place = (archive, member.name.removesuffix(key))
         self._hashes.append(hash(key))
         self._offsets.append(member.offset)
@@ -59,17 +60,17 @@ class ImageIndex:
 
     def reference(self, key: str) -> str | None:
         """What an ImageSource reads the image by, or None if there is none."""
-        if self._sorted is None or self._order is None or len(self._order) != len(self._hashes):
+        if self._lookup is None:
             hashes = np.array(self._hashes, dtype=np.int64)
-            self._order = np.argsort(hashes, kind="stable")
-            self._sorted = hashes[self._order]
-            self._names = list(self._numbers)
+            order = np.argsort(hashes, kind="stable")
+            self._lookup = hashes[order], order, list(self._numbers)
+        rising, order, places = self._lookup
         wanted = hash(key)
-        found = int(np.searchsorted(self._sorted, wanted))
-        if found == len(self._sorted) or self._sorted[found] != wanted:
+        found = int(np.searchsorted(rising, wanted))
+        if found == len(rising) or rising[found] != wanted:
             return None
-        row = int(self._order[found])
-        archive, prefix = self._names[self._places[row]]
+        row = int(order[found])
+        archive, prefix = places[self._places[row]]
         # Should two keys share a hash, the name made here is not the indexed one, and reading refuses it.
         if archive is None:
             return prefix + key
@@ -87,7 +88,7 @@ class FoundImages:
 
 
 def find_images(
-    root: Path, folders: Sequence[Path], is_chunk: Callable[[str], bool], key_of: KeyOf, not_ours: str
+    root: Path, folders: Sequence[Path], is_chunk: Callable[[str], object], key_of: KeyOf, not_ours: str
 ) -> FoundImages | None:
     """The best package of images in some folders, indexed; None when there is none.
 

@@ -5,8 +5,9 @@ such as `dwc:` do not matter.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from workloads.data.schema import stands_for_nothing
 from workloads.data.source import RawRecord, Refused
@@ -25,11 +26,7 @@ COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
 """Column names understood for each field of a specimen, in lower case without blanks and marks; the best come first."""
 
 # Columns that are no field themselves, but of which one can be made when its own column is absent.
-_DARWIN_CORE = {
-    "scientific_name": ("scientificname",),
-    "specific_epithet": ("specificepithet",),
-    "taxon_rank": ("taxonrank",),
-}
+_DARWIN_CORE = {name: (name.replace("_", ""),) for name in ("scientific_name", "specific_epithet", "taxon_rank")}
 _MARKERS = ("markercode", "marker")
 # COI-5P, CO1, COX1, mtCOI or in words, but neither COII nor cytochrome b
 _COI = re.compile(r"(mt-?)?CO-?X?-?(I|1)(?![A-Z])|cytochrome\b.*\boxidase\b.*\b(1|I)\b", re.IGNORECASE)
@@ -72,6 +69,17 @@ class Columns:
             raw["species"] = _darwin_core_species(raw.get("genus"), epithet, raw.pop("scientific_name", None), rank)
         raw["where"] = where
         return raw
+
+
+@dataclass(slots=True)
+class OpenedTable:
+    """A table or FASTA file that has been opened."""
+
+    path: Path
+    columns: Columns
+    records: Iterator[RawRecord | Refused]
+    notes: list[str]
+    total: int | None = None
 
 
 def parse_map(pairs: Sequence[str]) -> dict[str, str]:
@@ -125,10 +133,7 @@ def choose_columns(header: Sequence[str], given: Mapping[str, str]) -> Columns:
 
 
 def _guess(
-    wanted: Mapping[str, tuple[str, ...]],
-    header: Sequence[str],
-    plain: Mapping[str, list[int]],
-    places: dict[str, int],
+    wanted: Mapping[str, tuple[str, ...]], header: Sequence[str], plain: Mapping[str, list[int]], places: dict[str, int]
 ) -> None:
     """Add the places of the fields whose columns have a name that is understood."""
     for field, names in wanted.items():

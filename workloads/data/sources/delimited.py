@@ -90,6 +90,15 @@ def read_delimited(path: Path | ZippedText, delimiters: str) -> tuple[list[str],
     return header, _records(lines, delimiter, len(header))
 
 
+def named(header: list[str], lines: Iterator[Line | Refused]) -> Iterator[dict[str, str] | Refused]:
+    """The records of `read_delimited` by their column names; `where` says the line."""
+    for line in lines:
+        if isinstance(line, Refused):
+            yield line
+        else:
+            yield {**dict(zip(header, line[1], strict=True)), "where": f"line {line[0]}"}
+
+
 def _check_header(path: Path | ZippedText, where: str, header: list[str]) -> None:
     """Refuse names that would leave open which column is meant."""
     unnamed = [number for number, name in enumerate(header, start=1) if not name]

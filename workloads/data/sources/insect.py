@@ -12,6 +12,7 @@ from workloads.data.schema import clean_name
 from workloads.data.source import RawRecord, Refused, Source
 from workloads.data.sources.insect_files import (
     FEATURES_FILE,
+    LINEAGE_FILES,
     LISTS,
     SPLITS_FILE,
     TABLE_FILE,
@@ -19,14 +20,13 @@ from workloads.data.sources.insect_files import (
     Specimen,
     image_finder,
     matlab_specimens,
+    synthetic_seed,
     table_specimens,
     variables,
 )
 from workloads.data.sources.insect_lineage import Lineages, read_lineages
 from workloads.data.sources.matlab import texts, zero_based
 from workloads.errors import MissingPathError, RecordError, SourceError
-
-_LINEAGE_FILES = ("specie_to_other_labels.json", "insect_species_lineage.tsv")
 
 _SPLIT_OF: dict[frozenset[str], str] = {
     frozenset({"trainval", "train"}): "train_seen",
@@ -64,20 +64,19 @@ def insect_source(path: Path, taxonomy: Path | None) -> Source:
     find_image = image_finder(folder)
     notes: list[str] = []
     specimens: Iterable[Specimen | Refused]
-    total: int | None
     if TABLE_FILE in names and (path.name == TABLE_FILE or not {FEATURES_FILE, SPLITS_FILE} <= names):
-        specimens, total = table_specimens(folder / TABLE_FILE), None
+        specimens = table_specimens(folder / TABLE_FILE)
     else:
         specimens = matlab_specimens(folder, with_features=find_image is None)
-        total = len(specimens)
     records = _records(specimens, find_image, lineages, _Census(str(folder)), notes)
     return Source(
         name=str(path),
         records=records,
         root=str(folder),
-        total=total,
+        total=len(specimens) if isinstance(specimens, list) else None,
         protocol="insect",
         has_splits=True,
+        synthetic_seed=synthetic_seed(folder),
         notes=notes,
     )
 
@@ -111,10 +110,9 @@ def class_embeddings(path: Path) -> tuple[tuple[str, ...], npt.NDArray[np.float3
 
 def lineages_for(folder: Path, taxonomy: Path | None) -> Lineages:
     """Lineages from the table named, else from the one that lies in INSECT's folder, else none."""
-    if taxonomy is not None:
-        return read_lineages(taxonomy)
-    beside = next((folder / name for name in _LINEAGE_FILES if (folder / name).is_file()), None)
-    return read_lineages(beside) if beside else Lineages({}, "no table")
+    is_real = synthetic_seed(folder) is None
+    table = taxonomy or next((folder / name for name in LINEAGE_FILES if (folder / name).is_file()), None)
+    return read_lineages(table, is_real) if table else Lineages({}, "no table")
 
 
 def _records(
@@ -187,9 +185,8 @@ class _Census:
         """
         train, val = self.species_of["train_seen"], self.species_of["val_classes"]
         if known := sorted(self.species_of["test_unseen"] & (train | val | self.species_of["test_seen"])):
-            raise SourceError(
-                self.source, "", f"{known[0]} and {len(known) - 1} more of test_unseen are on other lists too"
-            )
+            reason = f"{known[0]} and {len(known) - 1} more of test_unseen are on other lists too"
+            raise SourceError(self.source, "", reason)
         remarks = [
             (self.num_without_image, "specimens have no image file"),
             (self.num_shared, "test_seen specimens are on train_loc or val_loc too; they are only tested"),

@@ -18,15 +18,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from workloads.data.hdf5_files import open_hdf5, own_datasets_of
+from workloads.data.hdf5_files import datasets_of, open_hdf5
 from workloads.data.image_source import hdf5_reference
-from workloads.data.source import Refused
-from workloads.data.sources.delimited import read_delimited
+from workloads.data.source import Refused, each
+from workloads.data.sources.delimited import named, read_delimited
 from workloads.data.sources.matlab import Array, read_variables, texts, zero_based
 from workloads.errors import SourceError
+from workloads.storage import Folder
 
 FEATURES_FILE, SPLITS_FILE = "res101.mat", "att_splits.mat"
 TABLE_FILE, IMAGES_FILE = "INSECT_metadata.csv", "INSECT_images.hdf5"
+LINEAGE_FILES = ("specie_to_other_labels.json", "insect_species_lineage.tsv")
+PUBLISHED = "published"
+"""Folder of a prepared data set with the MATLAB files that it was made from, for zero-shot learning."""
+SEED_VARIABLE = "synthetic_seed"
+"""In the MATLAB files of synthetic specimens (`workloads.data.synthetic_insect`); the published files have none."""
 LISTS = ("trainval", "train", "val", "test_seen", "test_unseen")
 _IMAGE_FOLDERS = ("images", "INSECT_images/images")
 
@@ -56,11 +62,25 @@ def variables(folder: Path, needed: Iterable[str], optional: Iterable[str] = ())
         SourceError: not a MATLAB file, or one of the needed variables is in neither.
     """
     wanted = {*needed, *optional}
-    found = read_variables(folder / SPLITS_FILE, wanted)
-    found |= read_variables(folder / FEATURES_FILE, wanted)
+    found = read_variables([folder / SPLITS_FILE, folder / FEATURES_FILE], wanted)
     if missing := sorted(set(needed) - set(found)):
         raise SourceError(str(folder), "", f"no {', '.join(missing)} in {FEATURES_FILE} or {SPLITS_FILE}")
     return found
+
+
+def keep_published(folder: Path, target: Folder) -> None:
+    """Keep the published image features and side information with a prepared data set, where they are."""
+    for name in (FEATURES_FILE, SPLITS_FILE, *LINEAGE_FILES):
+        if (folder / name).is_file():
+            (target / PUBLISHED).write(name, (folder / name).read_bytes())
+
+
+def synthetic_seed(folder: Path) -> int | None:
+    """Of synthetic specimens in the form of INSECT; None for INSECT itself."""
+    if not (folder / FEATURES_FILE).is_file() or not (folder / SPLITS_FILE).is_file():
+        return None
+    found = variables(folder, (), (SEED_VARIABLE,))
+    return int(found[SEED_VARIABLE].item()) if SEED_VARIABLE in found else None
 
 
 def matlab_specimens(folder: Path, with_features: bool) -> list[Specimen | Refused]:
@@ -133,12 +153,11 @@ def table_specimens(path: Path) -> Iterator[Specimen | Refused]:
     header, lines = read_delimited(path, ",")
     if missing := {"ids", "species", "nucleotides", *LISTS} - set(header):
         raise SourceError(str(path), "first line", f"no column {', '.join(sorted(missing))}")
-    for line in lines:
-        yield line if isinstance(line, Refused) else _table_specimen(line[0], dict(zip(header, line[1], strict=True)))
+    yield from each(named(header, lines), _table_specimen)
 
 
-def _table_specimen(number: int, values: dict[str, str]) -> Specimen | Refused:
-    where = f"line {number}"
+def _table_specimen(values: dict[str, str]) -> Specimen | Refused:
+    where = values["where"]
     if odd := [name for name in LISTS if values[name] not in ("0", "1")]:
         return Refused(values["ids"] or where, f"{where}: {odd[0]} is {values[odd[0]]!r}, neither 0 nor 1")
     return Specimen(
@@ -162,7 +181,8 @@ def image_finder(folder: Path) -> ImageFinder | None:
             files = _image_files(folder, images)
             return lambda species, identifier: files.get((species, identifier))
     if (folder / IMAGES_FILE).is_file():
-        datasets = _hdf5_images(folder / IMAGES_FILE)
+        with open_hdf5(folder / IMAGES_FILE) as file:  # links to other files are not followed
+            datasets = {name for name in datasets_of(file, "images", own=True) if "#" not in name}
         return lambda _, name: hdf5_reference(IMAGES_FILE, f"images/{name}") if name in datasets else None
     return None
 
@@ -176,9 +196,3 @@ def _image_files(folder: Path, images: str) -> dict[tuple[str, str], str]:
             if key not in files or file.suffix == ".jpg":
                 files[key] = f"{images}/{file.parent.name}/{file.name}"
     return files
-
-
-def _hdf5_images(path: Path) -> frozenset[str]:
-    """Ids of the images that the file itself holds; links to other files are not followed."""
-    with open_hdf5(path) as file:
-        return frozenset(name for name in own_datasets_of(file, "images") if "#" not in name)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from workloads.data.schema import clean_name
 from workloads.data.source import Refused
-from workloads.data.sources.delimited import read_delimited
+from workloads.data.sources.delimited import named, read_delimited
 from workloads.errors import MissingPathError, RecordError, SourceError
 
 RANKS_ABOVE = ("order", "family", "genus")
@@ -42,8 +42,8 @@ Heteroptera of Hemiptera).
 class Lineages:
     """Ranks above species, by species; remembers what it was asked, so that remarks are about those species only."""
 
-    def __init__(self, table: Mapping[str, Lineage], source: str) -> None:
-        self._table, self._source = table, source
+    def __init__(self, table: Mapping[str, Lineage], source: str, are_real: bool = True) -> None:
+        self._table, self._source, self._are_real = table, source, are_real
         self._asked: set[str] = set()
 
     def of(self, species: str) -> dict[str, str | None]:
@@ -63,32 +63,28 @@ class Lineages:
         absent = [name for name in asked if not any(self._table.get(name, {}).values())]
         impossible = [f"{name} ({self._table[name]['order']})" for name in asked if self._is_impossible(name)]
         moved = [
-            f"{name} ({genus})"
-            for name in asked
-            if (genus := self.of(name)["genus"]) is not None and genus != name.split()[0]
+            f"{name} ({genus})" for name in asked if (genus := self.of(name)["genus"]) not in (None, name.split()[0])
         ]
-        found = []
-        if impossible:
-            found.append(
-                f"{self._source} gives {len(impossible)} species an order that is none of the insects'; "
-                f"their ranks above species are left out: {', '.join(impossible)}"
-            )
-        if moved:
-            found.append(
-                f"{self._source} puts {len(moved)} species into a genus that is not the first word of their name; "
-                f"its genus is kept: {_some(moved)}"
-            )
-        if absent:
-            found.append(f"{self._source} has no lineage of {len(absent)} species: {_some(absent)}")
-        return found
+        left_out = f"their ranks above species are left out: {', '.join(impossible)}"
+        kept = f"its genus is kept: {_some(moved)}"
+        remarks = [
+            (impossible, f"gives {len(impossible)} species an order that is none of the insects'; {left_out}"),
+            (moved, f"puts {len(moved)} species into a genus that is not the first word of their name; {kept}"),
+            (absent, f"has no lineage of {len(absent)} species: {_some(absent)}"),
+        ]
+        return [f"{self._source} {remark}" for names, remark in remarks if names]
 
     def _is_impossible(self, species: str) -> bool:
         order = self._table.get(species, {}).get("order")
-        return order is not None and order not in INSECT_ORDERS
+        return self._are_real and order is not None and order not in INSECT_ORDERS
 
 
-def read_lineages(path: Path) -> Lineages:
+def read_lineages(path: Path, are_real: bool = True) -> Lineages:
     """Lineages from `specie_to_other_labels.json`, or from a table (.tsv, .csv) of order, family, genus and species.
+
+    Args:
+        path: the file.
+        are_real: whether an order that is none of the insects' is an error; synthetic insects have orders of their own.
 
     Raises:
         MissingPathError: no such file.
@@ -111,7 +107,7 @@ def read_lineages(path: Path) -> Lineages:
             raise SourceError(str(path), where, f"a second, different lineage of {name}")
     if not table:
         raise SourceError(str(path), "", "it is empty")
-    return Lineages(table, path.name)
+    return Lineages(table, path.name, are_real)
 
 
 _Row = tuple[str, str, Mapping[str, str]]
@@ -137,11 +133,10 @@ def _table_rows(path: Path) -> Iterator[_Row]:
     column = next((name for name in _SPECIES_COLUMNS if name in header), None)
     if column is None or not set(header) & set(RANKS_ABOVE) or len(set(header)) < len(header):
         raise SourceError(str(path), "first line", "needs the columns species and order, family or genus, each once")
-    for line in lines:
-        if isinstance(line, Refused):
-            raise SourceError(str(path), line.identifier, line.reason)
-        fields = dict(zip(header, line[1], strict=True))
-        yield f"line {line[0]}", fields[column], fields
+    for row in named(header, lines):
+        if isinstance(row, Refused):
+            raise SourceError(str(path), row.identifier, row.reason)
+        yield row["where"], row[column], row
 
 
 def _some(names: list[str]) -> str:

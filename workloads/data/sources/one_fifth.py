@@ -2,11 +2,11 @@
 
 import random
 from array import array
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from workloads.data.schema import PROTOCOLS, clean_name
-from workloads.data.source import RawRecord, Refused, Source
+from workloads.data.source import RawRecord, ReadAnew, Refused, Source
 from workloads.errors import RecordError, SourceError
 
 NUM_TRAINING_1M = 1_080_142
@@ -40,48 +40,40 @@ def one_fifth(source: Source, *, num_wanted: int = NUM_TRAINING_1M, seed: int = 
     """
     if iter(source.records) is source.records or not source.has_splits:
         raise SourceError(source.name, "", "a fifth is only drawn from records with splits that can be read twice")
-    return replace(source, records=_Thinned(source, num_wanted, seed))
+    return replace(source, records=ReadAnew(lambda: _thinned(source, num_wanted, seed)))
 
 
-@dataclass(slots=True)
-class _Thinned:
-    source: Source
-    num_wanted: int
-    seed: int
+def _thinned(source: Source, num_wanted: int, seed: int) -> Iterator[RawRecord | Refused]:
+    training = PROTOCOLS[source.protocol].training
 
-    def __iter__(self) -> Iterator[RawRecord | Refused]:
-        kept = self._draw()
-        number = 0
-        for record in self.source.records:
-            if self._is_training(record):
-                number += 1
-                if not kept[number - 1]:
-                    continue
+    def is_training(record: RawRecord | Refused) -> bool:
+        return not isinstance(record, Refused) and record.get("split") in training
+
+    kept = _draw(source.name, filter(is_training, source.records), num_wanted, seed)
+    numbers = iter(kept)
+    for record in source.records:
+        if not is_training(record) or next(numbers):
             yield record
-        note = f"{sum(kept):,} of {len(kept):,} training records were drawn (seed {self.seed})"
-        self.source.notes[:] = [*(known for known in self.source.notes if known != note), note]
+    note = f"{sum(kept):,} of {len(kept):,} training records were drawn (seed {seed})"
+    source.notes[:] = [*(known for known in source.notes if known != note), note]
 
-    def _draw(self) -> bytearray:
-        """One byte for each training record: whether it is kept."""
-        rows: dict[str | None, array[int]] = {None: array("I")}
-        total = 0
-        for record in filter(self._is_training, self.source.records):
-            rows.setdefault(_species(record), array("I")).append(total)
-            total += 1
-        if total < self.num_wanted:
-            reason = f"{total:,} training records, fewer than the {self.num_wanted:,} to be drawn"
-            raise SourceError(self.source.name, "", reason)
-        ratio = self.num_wanted / total if total else 0.0
-        kept, draws = bytearray(total), random.Random(self.seed)
-        for numbers in rows.values():
-            if numbers:
-                share = len(numbers) * ratio
-                for place in draws.sample(range(len(numbers)), 1 if share < 1 else round(share)):
-                    kept[numbers[place]] = 1
-        return kept
 
-    def _is_training(self, record: RawRecord | Refused) -> bool:
-        return not isinstance(record, Refused) and record.get("split") in PROTOCOLS[self.source.protocol].training
+def _draw(name: str, training: Iterable[RawRecord | Refused], num_wanted: int, seed: int) -> bytearray:
+    """One byte for each training record: whether it is kept."""
+    rows: dict[str | None, array[int]] = {None: array("I")}
+    total = 0
+    for record in training:
+        rows.setdefault(_species(record), array("I")).append(total)
+        total += 1
+    if total < num_wanted:
+        raise SourceError(name, "", f"{total:,} training records, fewer than the {num_wanted:,} to be drawn")
+    ratio = num_wanted / max(total, 1)
+    kept, draws = bytearray(total), random.Random(seed)
+    for numbers in filter(None, rows.values()):
+        share = len(numbers) * ratio
+        for place in draws.sample(range(len(numbers)), 1 if share < 1 else round(share)):
+            kept[numbers[place]] = 1
+    return kept
 
 
 def _species(record: RawRecord | Refused) -> str | None:

@@ -5,37 +5,25 @@ such a type may unpickle what the file says of it.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pat
 
+from workloads.arrays import Floats
 from workloads.data.schema import FEATURES
 from workloads.data.source import RawRecord, Refused
-from workloads.data.sources.columns import Columns, choose_columns
+from workloads.data.sources.columns import Columns, OpenedTable, choose_columns
 from workloads.errors import SourceError
 from workloads.parquet_footer import REFUSAL, has_extension_types
 
 _ROWS = 4096
-_Features = npt.NDArray[np.float32]
 _BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
-@dataclass(frozen=True, slots=True)
-class ParquetTable:
-    """An opened Parquet table."""
-
-    columns: Columns
-    num_rows: int
-    records: Iterator[RawRecord | Refused]
-
-
-def read_parquet(path: Path, given: Mapping[str, str]) -> ParquetTable:
+def read_parquet(path: Path, given: Mapping[str, str]) -> OpenedTable:
     """Open a Parquet table; its rows follow while iterating.
 
     Raises:
@@ -51,7 +39,7 @@ def read_parquet(path: Path, given: Mapping[str, str]) -> ParquetTable:
     columns = choose_columns(header, given)
     for field, place in columns.places.items():
         _check_type(path, field, file.schema_arrow.field(place))
-    return ParquetTable(columns, file.metadata.num_rows, _records(path, file, header, columns))
+    return OpenedTable(path, columns, _records(path, file, header, columns), [], file.metadata.num_rows)
 
 
 def is_specimen_table(path: Path) -> bool:
@@ -115,7 +103,7 @@ def _records(path: Path, file: pq.ParquetFile, header: list[str], columns: Colum
             raise _unreadable(path, f"after row {number}", error) from error
 
 
-def _misfit(features: Mapping[str, _Features | None], sizes: dict[str, int]) -> str | None:
+def _misfit(features: Mapping[str, Floats | None], sizes: dict[str, int]) -> str | None:
     """Why the features of a row do not fit those of the first one, whose lengths are noted; None where they do."""
     for field, own in features.items():
         if own is not None and len(own) != sizes.setdefault(field, len(own)):
@@ -132,7 +120,7 @@ def _text(column: pa.Array) -> pa.Array:
     return column.cast(pa.string())
 
 
-def _features(column: pa.Array) -> list[_Features | None]:
+def _features(column: pa.Array) -> list[Floats | None]:
     """Features of each row; null and empty lists are missing ones."""
     lists = column.cast(pa.list_(pa.float32()))
     return [row.values.to_numpy(zero_copy_only=False) if row.is_valid and len(row.values) else None for row in lists]

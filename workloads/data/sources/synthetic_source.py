@@ -6,9 +6,4 @@ from workloads.data.source import Source
 
 def synthetic_source(count: int, seed: int) -> Source:
     """Synthetic insects, drawn one after another."""
-    return Source(
-        name="synthetic insects",
-        records=synthetic.specimens(count, seed),
-        total=count,
-        synthetic_seed=seed,
-    )
+    return Source(name="synthetic insects", records=synthetic.specimens(count, seed), total=count, synthetic_seed=seed)

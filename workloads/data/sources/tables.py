@@ -6,45 +6,28 @@ no column says where they are. Features, row by row, may lie there as one `image
 `dna_features*.npy`.
 """
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 
 from workloads.data.schema import FEATURES
-from workloads.data.source import RawRecord, Refused, Source
+from workloads.data.source import Source, each
 from workloads.data.sources.beside import features_beside, with_barcodes, with_features, with_images
-from workloads.data.sources.columns import Columns, choose_columns
-from workloads.data.sources.delimited import Line, read_delimited
+from workloads.data.sources.columns import Columns, OpenedTable, choose_columns
+from workloads.data.sources.delimited import read_delimited
 from workloads.data.sources.fasta import read_fasta
 from workloads.data.sources.parquet import is_specimen_table, read_parquet
 from workloads.errors import MissingPathError, SourceError
 
 _TABLE_NAMES = ("specimens", "pairs", "labels", "metadata")
-_DELIMITERS = {
-    ".tsv": "\t",
-    ".csv": ",\t;",
-    ".txt": "\t,;",
-}  # what GBIF calls CSV has tabs, and Excel writes semicolons
+# What GBIF calls CSV has tabs, and Excel writes semicolons.
+_DELIMITERS = {".tsv": "\t", ".csv": ",\t;", ".txt": "\t,;"}
 _TABLES = (".parquet", ".tsv.gz", ".csv.gz", ".tsv", ".csv")
 _NAMED_TABLES = (".txt", ".txt.gz")  # read when named, but not looked for: a folder holds notes under such names
 _HINTS = {
     ".zip": "name the folder in which it lies beside its table, or, for split lists, `clibd data partition --lists`",
-    ".xlsx": "save the sheet as .csv",
-    ".xls": "save the sheet as .csv",
-    ".ods": "save the sheet as .csv",
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as .csv"),
 }
 _FASTAS = tuple(suffix + packed for suffix in (".fasta", ".fas", ".fna", ".fa") for packed in ("", ".gz"))
-
-
-@dataclass(slots=True)
-class _Found:
-    """A table or FASTA file that has been opened."""
-
-    path: Path
-    columns: Columns
-    records: Iterator[RawRecord | Refused]
-    total: int | None = None
-    notes: list[str] = field(default_factory=list)
 
 
 def table_source(path: Path, given: Mapping[str, str]) -> Source:
@@ -72,11 +55,7 @@ def table_source(path: Path, given: Mapping[str, str]) -> Source:
         records, total = with_features(records, field_name, file, features, found.path.name), len(features)
         found.notes.append(f"{what}: {file.name}, {len(features):,} x {features.shape[1]}")
     return Source(
-        name=str(path),
-        records=with_images(records, root, found.notes),
-        root=str(root),
-        total=total,
-        notes=found.notes,
+        name=str(path), records=with_images(records, root, found.notes), root=str(root), total=total, notes=found.notes
     )
 
 
@@ -90,7 +69,7 @@ def _file(path: Path) -> Path:
     return path
 
 
-def _of_folder(folder: Path, given: Mapping[str, str]) -> _Found:
+def _of_folder(folder: Path, given: Mapping[str, str]) -> OpenedTable:
     """The table of a folder, with the barcodes of a FASTA file if it has none itself."""
     files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
     tables = [file for file in files if file.name.lower().endswith(_TABLES)]
@@ -98,7 +77,8 @@ def _of_folder(folder: Path, given: Mapping[str, str]) -> _Found:
     written = [file for file in tables if file.suffix.lower() == ".parquet" and is_specimen_table(file)]
     if fastas or len(written) < len(tables):  # what an earlier import left here is no source of the next one
         tables = [file for file in tables if file not in written]
-    named = next((folder / name for name in _known_names() if folder / name in tables), None)
+    known = [folder / (name + suffix) for name in _TABLE_NAMES for suffix in _TABLES]
+    named = next((file for file in known if file in tables), None)
     if not tables and not fastas:
         hdf5 = [file.name for file in files if file.name.lower().endswith((".hdf5", ".h5"))]
         remedy = f"Name the file {hdf5[0]} itself." if hdf5 else "Name a file, or a folder that holds one."
@@ -119,10 +99,6 @@ def _of_folder(folder: Path, given: Mapping[str, str]) -> _Found:
     return found
 
 
-def _known_names() -> list[str]:
-    return [name + suffix for name in _TABLE_NAMES for suffix in _TABLES]
-
-
 def _only(folder: Path, files: list[Path]) -> Path:
     """The first of several forms of one table; other tables beside it leave open which is meant."""
     if len({_stem(file) for file in files}) > 1:
@@ -136,19 +112,19 @@ def _stem(file: Path) -> str:
     return next(name.removesuffix(suffix) for suffix in (*_TABLES, *_FASTAS) if name.endswith(suffix))
 
 
-def _opened(path: Path, given: Mapping[str, str]) -> _Found:
+def _opened(path: Path, given: Mapping[str, str]) -> OpenedTable:
     """Open a file by its ending."""
     name = path.name.lower()
     if name.endswith(_FASTAS):
-        return _Found(path, Columns({}), read_fasta(path))
+        return OpenedTable(path, Columns({}), read_fasta(path), [])
     if name.endswith(".parquet"):
-        table = read_parquet(path, given)
-        found = _Found(path, table.columns, table.records, table.num_rows)
+        found = read_parquet(path, given)
     else:
         delimiters = _DELIMITERS[Path(name.removesuffix(".gz")).suffix]
         header, lines = read_delimited(path, delimiters)
         columns = choose_columns(header, given)
-        found = _Found(path, columns, _of_lines(lines, columns))
+        records = each(lines, lambda line: columns.record(line[1], f"line {line[0]}"))
+        found = OpenedTable(path, columns, records, [])
         for field_name, what in FEATURES.items():
             if field_name in columns:
                 reason = f"{what} are read from Parquet or from an .npy file beside the table, not from text"
@@ -158,15 +134,5 @@ def _opened(path: Path, given: Mapping[str, str]) -> _Found:
             reason = "no column is known to hold the specimens' ids; say which with --map specimen_id=COLUMN"
             raise SourceError(str(path), "header", reason)
         found.notes.append(f"{path.name}: no column holds ids, and the names of the images are taken for them")
-        found.records = _named_by_image(found.records)
+        found.records = each(found.records, lambda record: {**record, "specimen_id": record.get("image")})
     return found
-
-
-def _of_lines(lines: Iterator[Line | Refused], columns: Columns) -> Iterator[RawRecord | Refused]:
-    for line in lines:
-        yield line if isinstance(line, Refused) else columns.record(line[1], f"line {line[0]}")
-
-
-def _named_by_image(records: Iterator[RawRecord | Refused]) -> Iterator[RawRecord | Refused]:
-    for record in records:
-        yield record if isinstance(record, Refused) else {**record, "specimen_id": record.get("image")}
