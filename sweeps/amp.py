@@ -3,30 +3,41 @@
 clibd-sweep amp --demo
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from sweeps.point import Point, Sweep
-from workloads.experiments import Scale, scaled_batch
-from workloads.spec import ExperimentSpec
+from sweeps.point import Base, Impossible, Point, Sweep
+from sweeps.table import COST, Table, over_all
+from workloads.experiments import scaled_batch
 
 PRECISIONS: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
 
 
-def points(base: ExperimentSpec, scale: Scale) -> list[Point]:
+def points(base: Base) -> Sequence[Point | Impossible]:
     """Full precision and bf16, both with the published batch of 300.
 
     The authors' configurations fix the temperature, and so does their recipe.
     """
-    base = replace(base, trainable_temperature=base.trainable_temperature and base.recipe != "authors")
+    trainable = base.spec.trainable_temperature and base.spec.recipe != "authors"
+    spec = replace(base.spec, trainable_temperature=trainable, batch_size=scaled_batch(300, base.scale))
     return [
-        Point(
-            row={"amp": precision == "bf16"},
-            label=precision,
-            spec=replace(base, precision=precision, batch_size=scaled_batch(300, scale)),
-        )
+        Point(row={"amp": precision == "bf16"}, label=precision, spec=replace(spec, precision=precision))
         for precision in PRECISIONS
     ]
 
 
-SWEEP = Sweep("amp", 18, "What does bf16 cost in accuracy, and save in memory and time?", points)
+SWEEP = Sweep(
+    name="amp",
+    question="What does bf16 cost in accuracy, and save in memory and time?",
+    points=points,
+    tables=(
+        Table(
+            number=18,
+            caption="Automatic mixed precision, species level, validation set",
+            row_fields=("amp",),
+            blocks=(over_all("micro"), over_all("macro"), COST),
+            epochs=15,
+        ),
+    ),
+)

@@ -5,24 +5,38 @@ Both in fp32: the published row of full fine-tuning takes the 4.03 hours an epoc
     clibd-sweep lora --demo
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from sweeps.point import Point, Sweep
-from workloads.experiments import Scale, scaled_batch
+from sweeps.point import Base, Impossible, Point, Sweep
+from sweeps.table import COST, Table, over_all
+from workloads.experiments import scaled_batch
 from workloads.recipes import with_fine_tuning
-from workloads.spec import ExperimentSpec
 
 
-def points(base: ExperimentSpec, scale: Scale) -> list[Point]:
+def points(base: Base) -> Sequence[Point | Impossible]:
     """Full fine-tuning and LoRA, both with the published batch of 300."""
     return [
         Point(
             row={"fine_tuning": method},
             label=method,
-            spec=replace(spec, precision="fp32", batch_size=scaled_batch(300, scale)),
+            spec=replace(spec, precision="fp32", batch_size=scaled_batch(300, base.scale)),
         )
-        for method, spec in (("full", base), ("lora", with_fine_tuning(base, "lora")))
+        for method, spec in (("full", base.spec), ("lora", with_fine_tuning(base.spec, "lora")))
     ]
 
 
-SWEEP = Sweep("lora", 19, "How much accuracy does LoRA give up against full fine-tuning?", points)
+SWEEP = Sweep(
+    name="lora",
+    question="How much accuracy does LoRA give up against full fine-tuning?",
+    points=points,
+    tables=(
+        Table(
+            number=19,
+            caption="Low-rank adaptation, species level, validation set",
+            row_fields=("fine_tuning",),
+            blocks=(over_all("micro"), over_all("macro"), COST),
+            epochs=15,
+        ),
+    ),
+)

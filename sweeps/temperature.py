@@ -6,30 +6,41 @@ The paper is silent.
     clibd-sweep temperature --demo
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from sweeps.point import Point, Sweep
-from workloads.experiments import Scale, scaled_batch
-from workloads.spec import ExperimentSpec
+from sweeps.point import Base, Impossible, Point, Sweep
+from sweeps.table import Table, over_all
+from workloads.experiments import scaled_batch
 
 
-def points(base: ExperimentSpec, scale: Scale) -> list[Point]:
+def points(base: Base) -> Sequence[Point | Impossible]:
     """Both kinds of temperature, for one epoch and for the base's number of epochs."""
     return [
         Point(
             row={"temperature": "trainable" if trainable else "fixed", "epochs": published},
             label=f"{'trainable' if trainable else 'fixed'}, {epochs} epoch{'s' if epochs > 1 else ''}",
-            spec=replace(
-                base, trainable_temperature=trainable, epochs=epochs, batch_size=_batch(base, trainable, scale)
-            ),
+            spec=replace(base.spec, trainable_temperature=trainable, epochs=epochs, batch_size=_batch(base, trainable)),
         )
-        for published, epochs in ((1, 1), (15, base.epochs))
+        for published, epochs in ((1, 1), (15, base.spec.epochs))
         for trainable in (False, True)
     ]
 
 
-def _batch(base: ExperimentSpec, trainable: bool, scale: Scale) -> int:
-    return scaled_batch(200 if base.recipe == "authors" and not trainable else 300, scale)
+def _batch(base: Base, trainable: bool) -> int:
+    return scaled_batch(200 if base.spec.recipe == "authors" and not trainable else 300, base.scale)
 
 
-SWEEP = Sweep("temperature", 17, "Should the temperature be learned?", points)
+SWEEP = Sweep(
+    name="temperature",
+    question="Should the temperature be learned?",
+    points=points,
+    tables=(
+        Table(
+            number=17,
+            caption="Fixed and trainable temperature, species level, validation set",
+            row_fields=("temperature", "epochs"),
+            blocks=(over_all("micro"), over_all("macro")),
+        ),
+    ),
+)
