@@ -1,126 +1,248 @@
-"""The cells of a table: published, ours over seeds, and the difference, each with the runs behind it."""
+"""The cells of a sheet: published, ours over seeds, the floors beside, and of each empty one why it is empty."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean, stdev
 from typing import Any
 
-import numpy as np
-from scipy import stats
+from results.comparable import why_not
+from results.published import PublishedNumber, find_published
+from results.runs import Asked, Run, Runs
+from results.sheet import Cell, Unit
+from sweeps.table import Column, Row, Table, is_statistic
+from workloads.record import Measurement
+from workloads.spec import MODALITIES, Rank
 
-from results.collect import FinishedRun, Group
-from results.published import find_published, published_table
-from results.tables import Column, Table
-
-MISSING = object()
-Value = tuple[float, float | None, float | None]
-"""A value, and the ends of its interval."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ours:
-    """Our value at a place of a table."""
-
-    mean: float
-    standard_error: float | None
-    """Over seeds; None for a single run."""
-    runs: tuple[str, ...]
-    low: float | None = None
-    """Lower end of a single run's 95 % interval; None for several, and for costs."""
-    high: float | None = None
-    """Upper end."""
+FLOORS = (
+    ("random_key", "chance"),
+    ("majority", "majority"),
+    ("kmer_nearest_neighbour", "floor: 5-mer nearest neighbour"),
+    ("linear_cca", "floor: linear CCA"),
+    ("nearest_class_mean", "floor: nearest class mean"),
+)
+"""What an accuracy has to beat, by the method of its measurements."""
+_ANSWERED = ("nn_dna", "nn_is_du", "linear_is_du", "nn_dna_oracle", "nn_is_du_oracle", "linear_is_du_oracle")
+"""Methods of open-set recognition."""
+BUILT_IN = ("synthetic-insects", "synthetic-insect")
+"""Data sets of `--demo`."""
+_UNITS: Mapping[str, Unit] = {"hours_per_epoch": "hours", "cuda_memory_gb": "GB"}
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One place of a table. Accuracies are shares in [0, 1], costs have the unit of their column."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Member:
+    """A row that was asked for, or a folder that was named, and its run where there is one."""
 
-    block: str
-    column: str
-    is_accuracy: bool
-    published: float | None
-    note: str | None
-    """Why the published number cannot be right as printed."""
-    ours: Ours | None
+    asked: Asked
+    run: Run | None
 
     @property
-    def difference(self) -> float | None:
-        """Ours minus published."""
-        if self.ours is None or self.published is None:
-            return None
-        return self.ours.mean - self.published
+    def is_there(self) -> bool:
+        """Whether it has numbers."""
+        return self.run is not None and self.run.problem is None
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """One published row, and what was run for it."""
+class Group:
+    """Members that may stand on one sheet: of one data set, scale and recipe."""
 
-    level: str
-    names: Mapping[str, Any]
-    label: str | None
-    """The run as it really was; None when it is not finished."""
-    cells: tuple[Cell, ...]
+    dataset: str
+    fingerprint: str
+    scale: str
+    recipe: str
+    members: tuple[Member, ...]
+    twin: bool = False
+    """Whether another data set has its name."""
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether its specimens are drawn."""
+        return any(member.asked.synthetic for member in self.members)
 
-def table_rows(table: Table, group: Group) -> list[Row]:
-    """Every published row of a table, filled with the group's runs."""
-    rows = []
-    for level in table.levels:
-        for names in _published_rows(table):
-            runs = [run for run in group.runs if all(run.row.get(k, MISSING) == v for k, v in names.items())]
-            cells = tuple(
-                _cell(table, block.title, column, level, names, runs)
-                for block in table.blocks
-                for column in block.columns
-            )
-            rows.append(Row(level, names, runs[0].label if runs else None, cells))
-    return rows
-
-
-def _published_rows(table: Table) -> list[dict[str, Any]]:
-    """The rows in the order of print."""
-    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for number in published_table(table.number):
-        names = {name: number.where.get(name) for name in table.row_fields}
-        rows.setdefault(tuple(names.values()), names)
-    return list(rows.values())
+    @property
+    def title(self) -> str:
+        """The group in words; says when the numbers come from synthetic specimens."""
+        kind = "SYNTHETIC specimens" if self.synthetic else "specimens"
+        which = f", version {self.fingerprint}" if self.twin else ""
+        return f"{self.dataset} ({kind}{which}), scale {self.scale}, recipe {self.recipe}"
 
 
-def _cell(
-    table: Table, block: str, column: Column, level: str, names: Mapping[str, Any], runs: list[FinishedRun]
-) -> Cell:
-    is_accuracy = "statistic" not in column.where
-    where = {**column.where, **({"level": level, "partition": table.partition} if is_accuracy else {})}
-    printed = find_published(table.number, {**where, **names})
-    values = {run.id: _value(run, where) for run in runs}
-    return Cell(
-        block=block,
-        column=column.header,
-        is_accuracy=is_accuracy,
-        published=printed.value if printed else None,
-        note=printed.note if printed else None,
-        ours=over_seeds({name: value for name, value in values.items() if value is not None}),
-    )
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of a sheet: a row, and the members that stand for it, which differ in their seed alone."""
+
+    row: Row
+    members: tuple[Member, ...]
+    queries: str = "all"
+    """`untrained`: only those that the runs were not trained on."""
+
+    @property
+    def runs(self) -> list[Run]:
+        """Those that have numbers."""
+        return [member.run for member in self.members if member.run is not None and member.is_there]
+
+    @property
+    def label(self) -> str | None:
+        """The row as it really ran."""
+        labels = [member.asked.label for member in self.members]
+        label = labels[0] if labels else None
+        if label and any(other != label for other in labels):  # they name their seeds
+            label = label.rpartition(", ")[0] or label
+        return label if self.queries == "all" else f"{label}, without what it was trained on"
 
 
-def _value(run: FinishedRun, where: Mapping[str, Any]) -> Value | None:
-    """A run's value with the ends of its interval."""
-    if "statistic" in where:
-        cost = run.statistic(where["statistic"])
-        return None if cost is None else (cost, None, None)
-    wanted = {"method": "clibd", "metric": "top1", "keys": "all", **where}
-    for row in run.measurements:
-        if all(getattr(row, name) == value for name, value in wanted.items()):
-            return row.value, row.low, row.high
-    return None
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """A sheet to be filled."""
+
+    table: Table
+    sweep: str
+    """That makes its runs."""
+    group: Group
+    runs: Runs | None
+    """None where folders were named instead."""
+
+    def cells(self, lines: Sequence[Line]) -> Iterator[Cell]:
+        """Level by level, the floors below each."""
+        for level in self.table.levels:
+            for line in lines:
+                for block in self.table.blocks:
+                    for column in block.columns:
+                        yield self._cell(line, level, block.title, column)
+            yield from self._floors(lines, level)
+
+    def _cell(self, line: Line, level: Rank, block: str, column: Column) -> Cell:
+        where = self._where(line.row, column, level)
+        printed = self._published(line, column, where)
+        values = {run.name: value for run in line.runs if (value := _value(run, where, line.queries)) is not None}
+        cell = Cell(
+            **self._known(where),
+            row=line.row.names,
+            block=block,
+            column=column.header,
+            label=line.label,
+            published=printed.value if printed else None,
+            published_note=printed.note if printed else None,
+            contamination=_contamination(line.runs, self.table.partition) if line.queries == "all" else None,
+            **_ours(values),
+        )
+        if cell.ours is None:
+            return replace(cell, reason=self._missing(line, where) if printed or self.group.members else None)
+        reason = why_not(self.table, line.row.names, where, self.group.scale, line.runs) if printed else None
+        return replace(cell, comparable=printed is not None and reason is None, reason=reason)
+
+    def _where(self, row: Row, column: Column, level: Rank) -> dict[str, str]:
+        """Fields of the measurement, or of the statistic."""
+        if is_statistic(column.where):
+            return dict(column.where)
+        usual = {"method": "clibd", "metric": "top1", "level": level, "partition": self.table.partition}
+        return {**usual, **column.where, **row.where}
+
+    def _published(self, line: Line, column: Column, where: Mapping[str, str]) -> PublishedNumber | None:
+        number = self.table.number
+        if not isinstance(number, int) or not (column.published and line.row.published) or line.queries != "all":
+            return None
+        place = {name: value for name, value in where.items() if name != "method"}  # ours; the paper's is in its row
+        return find_published(number, {**place, **line.row.names})
+
+    def _known(self, where: Mapping[str, str]) -> dict[str, Any]:
+        """What a cell is of, whoever measured it."""
+        accuracy = {} if is_statistic(where) else {"partition": self.table.partition, "rank": where.get("level")}
+        group = self.group
+        about = {"recipe": group.recipe, "dataset": group.dataset, "synthetic": group.synthetic, "scale": group.scale}
+        return {
+            "table": str(self.table.number),
+            "unit": _UNITS.get(where.get("statistic", ""), "share"),
+            "k": 1 if where.get("metric") == "top1" else None,
+            "subset": where.get("species"),
+            **{name: where.get(name) for name in ("method", "average", "query", "key")},
+            **accuracy,
+            **(about if group.members else {}),
+        }
+
+    # --- Why a cell is empty
+
+    def _missing(self, line: Line, where: Mapping[str, str]) -> str:
+        """The reason, with the command that would fill the cell."""
+        member = line.members[0] if line.members else None
+        if member is None and self.runs is None and self.group.members:
+            return f"none of the folders is of this row: {self._command()}, or name one with --run"
+        if member is None or (member.run is None and not member.asked.impossible):
+            return f"not run: {self._command()}"
+        if member.asked.impossible or member.run is None:
+            return f"{member.asked.label}: {member.asked.impossible}"
+        if member.run.problem:
+            return f"{member.run.name}: {member.run.problem} ({self._command()})"
+        if is_statistic(where):
+            return "there was no GPU to measure" if member.run.epochs else f"{member.run.name} has no training log"
+        return self._unmeasured(member.run, where)
+
+    def _command(self) -> str:
+        group = self.group
+        runs = f" --runs {self.runs.folder}" if self.runs else ""
+        if group.dataset in ("", *BUILT_IN):
+            return f"`clibd-sweep {self.sweep} --demo{runs}`"
+        words = f"--scale {group.scale} --recipe {group.recipe.split()[0]}{runs}"
+        if self.table.dataset == "insect":
+            return f"`clibd-sweep {self.sweep} --data DIR --insect FILES {words}`, where FILES is INSECT's folder"
+        return f"`clibd-sweep {self.sweep} --data DIR {words}`, where DIR is {group.dataset}, prepared"
+
+    def _unmeasured(self, run: Run, where: Mapping[str, str]) -> str:
+        """Why a finished run has no number at a place."""
+        for name in filter(None, (where.get("query"), where.get("key"))):
+            if reason := run.facts.get("left_out", {}).get(name):
+                return f"{run.name}: {reason}"
+            if name in MODALITIES and run.spec is not None and name not in run.spec.modalities:
+                return f"{name} is not among the modalities of this row"
+        method = where.get("method", "")
+        again = {"bzsl": "clibd bzsl RUN"} | dict.fromkeys(_ANSWERED, "clibd open-set RUN --classifier CLASSIFIER_RUN")
+        command = again.get(method, f"clibd evaluate {run.folder}")
+        return f"{run.name} was not measured so, or its data set has no such queries: `{command}`"
+
+    # --- Floors
+
+    def _floors(self, lines: Sequence[Line], level: Rank) -> Iterator[Cell]:
+        """Chance, the commonest class and simple methods at the places of a level, where they were measured."""
+        sources = [run.measured for line in lines for run in line.runs if run.measured]
+        if old := self.runs.floors(self.group.dataset, self.group.fingerprint) if self.runs else None:
+            sources.append(old)
+        for method, label in FLOORS if self.group.members else ():
+            for block in self.table.blocks:
+                for column in block.columns:
+                    if not is_statistic(column.where) and "metric" not in column.where:
+                        where = {**self._where(Row({}), column, level), "method": method}
+                        row = dict.fromkeys(self.table.row_fields)
+                        if found := next(filter(None, (source.find(where) for source in sources)), None):
+                            known = {**self._known(where), **_ours({method: found}), "runs": ()}
+                            yield Cell(**known, row=row, block=block.title, column=column.header, label=label)
 
 
-def over_seeds(values: Mapping[str, Value]) -> Ours | None:
+def _value(run: Run, where: Mapping[str, str], queries: str) -> Measurement | float | None:
+    return run.statistic(where["statistic"]) if is_statistic(where) else run.find({**where, "queries": queries})
+
+
+def _ours(values: Mapping[str, Measurement | float]) -> dict[str, Any]:
     """Mean and standard error over runs that differ in their seed; of a single run its value and interval."""
     if not values:
-        return None
-    runs = tuple(sorted(values))
-    if len(values) == 1:
-        [(value, low, high)] = values.values()
-        return Ours(value, None, runs, low, high)
-    found = [value for value, _, _ in values.values()]
-    return Ours(float(np.mean(found)), float(stats.sem(found)), runs)
+        return {}
+    found = [value.value if isinstance(value, Measurement) else value for value in values.values()]
+    first = next(iter(values.values()))
+    known: dict[str, Any] = {"runs": tuple(sorted(values)), "ours": fmean(found)}
+    known |= {"n": first.count} if isinstance(first, Measurement) else {}
+    if len(found) > 1:
+        return {**known, "standard_error": stdev(found) / len(found) ** 0.5}
+    return {**known, "low": first.low, "high": first.high} if isinstance(first, Measurement) else known
+
+
+def _contamination(runs: Sequence[Run], partition: str) -> str | None:
+    """What runs have seen in training of what they are asked, in words."""
+    texts: list[str] = []
+    for run in runs:
+        found = run.facts.get("contamination", {}).get(partition, {})
+        species, specimens, barcodes = (found.get(name) or 0 for name in ("unseen_species", "specimens", "barcodes"))
+        parts = [f"{species:,}/{found.get('num_unseen_species', 0):,} unseen species"] if species else []
+        seen = [f"{count:,} {what}" for count, what in ((specimens, "specimens"), (barcodes, "barcodes")) if count]
+        parts += [f"{' and '.join(seen)} of {found.get('num_queries', 0):,} queries"] if seen else []
+        texts += [", ".join(parts)] if parts else []
+        declared = run.facts.get("declared", [])
+        texts += ["declared below", *declared] if declared and not texts else declared
+    return "; ".join(dict.fromkeys(texts)) or None

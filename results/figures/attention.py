@@ -5,7 +5,7 @@ picture in magma, whose lightness grows evenly with attention.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from results.figures.attention_data import (
     read_attention,
 )
 from results.figures.evaluated import Evaluated
-from results.figures.picture import INK, Picture, plain_style, sheet, shown
+from results.figures.picture import Picture, plain_style, sheet, shown, tile, write
 from workloads.data.images import Pixels
 from workloads.data.pictures import find_pictures, square
 from workloads.data.prepared import PreparedDataset
@@ -35,7 +35,7 @@ RIGHT, WRONG = "#168A36", "#D1232A"
 _SIDE = 224  # pixels of a tile
 _LETTERS = 17  # of a line beneath a tile
 
-_TILE, _STEP, _NAMES = 1.02, 1.08, 0.4  # inches: a tile, from one to the next, and the lines of text beneath
+_STEP, _NAMES = 1.08, 0.4  # inches: from one tile to the next, and the lines of text beneath
 _LEFT, _LABELS, _GAP, _TOP, _FOOT = 0.2, 1.3, 0.3, 0.95, 0.4
 
 
@@ -121,31 +121,19 @@ def overlaid(picture: Pixels, mask: npt.NDArray[np.float32], recipe: str) -> Pix
 # --- Layout, in inches from the upper left corner ------------------------------------------------------------------
 
 
-def _text(
-    figure: "Figure", left: float, top: float, text: str, size: float, colour: str = INK, bold: bool = False
-) -> None:
-    """Lines from a place down; each stands on its baseline, so that neighbours with other letters stand level."""
-    width, height = figure.get_size_inches()
-    weight = "bold" if bold else "normal"
-    for number, line in enumerate(text.split("\n")):
-        y = 1 - (top + (0.85 + 1.3 * number) * size / 72) / height
-        figure.text(left / width, y, line, fontsize=size, ha="left", va="baseline", color=colour, weight=weight)
+def _text(figure: "Figure", left: float, top: float, text: str, size: float, **style: Any) -> None:
+    """Lines from a place down."""
+    write(figure, left, top + 0.85 * size / 72, text, size, **style)
 
 
-def _tile(figure: "Figure", left: float, top: float, pixels: Pixels, edge: str = "#FFFFFF") -> None:
-    width, height = figure.get_size_inches()
-    axes = figure.add_axes((left / width, 1 - (top + _TILE) / height, _TILE / width, _TILE / height))
-    axes.imshow(pixels, interpolation="nearest")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_color(edge)
-    axes.spines[:].set_linewidth(2)
+def _show(figure: "Figure", left: float, top: float, pixels: Pixels, edge: str = "#FFFFFF") -> None:
+    tile(figure, left, top, edge, 2).imshow(pixels, interpolation="nearest")
 
 
 def _headings(figure: "Figure", subsets: Sequence[str], models: Sequence[str]) -> None:
     for side, subset in enumerate(subsets):
         left = _LEFT + _LABELS + side * ((1 + len(models)) * _STEP + _GAP)
-        _text(figure, left, 0.5, f"{subset.title()} species", 9.5, bold=True)
+        _text(figure, left, 0.5, f"{subset.title()} species", 9.5, weight="bold")
         for number, name in enumerate(("Input", *models)):
             _text(figure, left + number * _STEP, 0.72, shown(name, 18), 8.5)
 
@@ -164,7 +152,7 @@ def _scale(figure: "Figure", recipe: str) -> None:
 
 def _label(figure: "Figure", top: float, group: Group, subsets: Sequence[str]) -> None:
     """What the queries of a group have in common, and how many there are."""
-    _text(figure, _LEFT, top, group.title, 8.5, bold=True)
+    _text(figure, _LEFT, top, group.title, 8.5, weight="bold")
     counts = "\n".join(f"{group.counts[subset]:,} {subset}" for subset in subsets)
     _text(figure, _LEFT, top + 0.38, counts, 8)
 
@@ -180,15 +168,15 @@ def _row(
     left, top = place
     picture = pictures[case.specimen_id]
     names_top = top + (2 if with_keys else 1) * _STEP
-    _tile(figure, left, top, picture)
+    _show(figure, left, top, picture)
     _text(figure, left, top + _STEP, _lines(case.truth), 7)
     for number, glance in enumerate(case.glances, start=1):
         across = left + number * _STEP
         colour = RIGHT if glance.right else WRONG
-        _tile(figure, across, top, overlaid(picture, glance.mask, recipe))
+        _show(figure, across, top, overlaid(picture, glance.mask, recipe))
         if with_keys:
-            _tile(figure, across, top + _STEP, pictures[glance.key_id], colour)
-        _text(figure, across, names_top, _answer(glance), 7, colour)
+            _show(figure, across, top + _STEP, pictures[glance.key_id], colour)
+        _text(figure, across, names_top, _answer(glance), 7, color=colour)
 
 
 def _answer(glance: Glance) -> str:

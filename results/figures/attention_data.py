@@ -13,6 +13,8 @@ from workloads.data.pictures import Extent
 from workloads.errors import DamagedError, MissingPathError, UsageError
 
 SUBSETS = ("seen", "unseen")
+_LEAST: Mapping[int, int] = {5: 1, 11: 2, 12: 3, 13: 2}
+"""Models that each figure needs."""
 ROWS_OF_GROUP, ROWS_OF_FIGURE = 2, 6
 """Queries that Figure 5 shows of each outcome, and the others in all, of seen and of unseen species."""
 
@@ -124,15 +126,14 @@ def groups_of_figure(figure: int, stored: StoredAttention) -> list[Group]:
     Raises:
         UsageError: no such figure, fewer models than it compares, or no query fits.
     """
-    if figure not in _FIGURES:
-        raise UsageError(f"figure {figure} does not show attention; {', '.join(map(str, _FIGURES))} do")
-    least, wanted = _FIGURES[figure]
-    if len(stored.models) < least:
+    if figure not in _LEAST:
+        raise UsageError(f"figure {figure} does not show attention; {', '.join(map(str, _LEAST))} do")
+    if len(stored.models) < (least := _LEAST[figure]):
         raise UsageError(
             f"figure {figure} compares {least} models at least, and attention was stored of "
             f"{', '.join(stored.models)}; use `clibd attention RUN --data DIR --untrained --before OTHER_RUN`"
         )
-    groups = [_group(stored, title, fits, figure == 5) for title, fits in wanted(stored.models)]
+    groups = [_group(stored, title, fits, figure == 5) for title, fits in _wanted(figure, stored.models)]
     if not (shown := [group for group in groups if any(group.cases.values())]):
         raise UsageError(f"no query that was stored fits figure {figure} ({' '.join(groups[0].title.split())})")
     return shown
@@ -141,7 +142,14 @@ def groups_of_figure(figure: int, stored: StoredAttention) -> list[Group]:
 Fits = Callable[[Verdicts], bool]
 
 
-def _before_and_after(models: Sequence[str]) -> list[tuple[str, Fits]]:
+def _wanted(figure: int, models: Sequence[str]) -> list[tuple[str, Fits]]:
+    """The groups of a figure: what each is called, and which queries are in it."""
+    if figure == 11:
+        return [(f"Only {models[-1]}\nis right", lambda v: v[-1] and not any(v[:-1]))]
+    if figure == 12:
+        return [("Several aligned\nmodels are right", lambda v: sum(v[1:]) > 1)]
+    if figure == 13:
+        return [("No model\nis right", lambda v: not any(v))]
     if len(models) == 1:
         return [("Right", lambda v: v[0]), ("Wrong", lambda v: not v[0])]
     return [
@@ -150,27 +158,6 @@ def _before_and_after(models: Sequence[str]) -> list[tuple[str, Fits]]:
         ("Right before\nand after", lambda v: v[0] and v[-1]),
         ("Wrong before\nand after", lambda v: not v[0] and not v[-1]),
     ]
-
-
-def _only_the_last(models: Sequence[str]) -> list[tuple[str, Fits]]:
-    return [(f"Only {models[-1]}\nis right", lambda v: v[-1] and not any(v[:-1]))]
-
-
-def _several(models: Sequence[str]) -> list[tuple[str, Fits]]:
-    return [("Several aligned\nmodels are right", lambda v: sum(v[1:]) > 1)]
-
-
-def _none(models: Sequence[str]) -> list[tuple[str, Fits]]:
-    return [("No model\nis right", lambda v: not any(v))]
-
-
-_FIGURES: Mapping[int, tuple[int, Callable[[Sequence[str]], list[tuple[str, Fits]]]]] = {
-    5: (1, _before_and_after),
-    11: (2, _only_the_last),
-    12: (3, _several),
-    13: (2, _none),
-}
-"""Models that each figure needs, and its groups."""
 
 
 def _group(stored: StoredAttention, title: str, fits: Fits, one_of_several: bool) -> Group:

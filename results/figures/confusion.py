@@ -1,6 +1,7 @@
 """Which taxa are taken for which: the commonest confusions, and a heat map of the most confused taxa."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,10 +32,7 @@ class Confusions:
     @property
     def truths(self) -> Counter[str]:
         """Queries of each taxon."""
-        found: Counter[str] = Counter()
-        for (truth, _), count in self.counts.items():
-            found[truth] += count
-        return found
+        return _summed((truth, count) for (truth, _), count in self.counts.items())
 
     @property
     def wrong(self) -> list[tuple[str, str, int]]:
@@ -44,18 +42,24 @@ class Confusions:
 
     def most_confused(self, at_most: int) -> list[str]:
         """The taxa whose queries were answered wrongly most often, by name where equally often."""
-        wrong: Counter[str] = Counter()
-        for truth, _, count in self.wrong:
-            wrong[truth] += count
-        return sorted(wrong, key=lambda name: (-wrong[name], name))[:at_most]
+        return _commonest([(truth, count) for truth, _, count in self.wrong], at_most)
 
     def commonest_answers(self, taxa: list[str], at_most: int) -> list[str]:
         """What some taxa are taken for most often, beside one another; by name where equally often."""
-        answers: Counter[str] = Counter()
-        for truth, other, count in self.wrong:
-            if truth in taxa and other not in taxa:
-                answers[other] += count
-        return sorted(answers, key=lambda name: (-answers[name], name))[:at_most]
+        others = [(other, count) for truth, other, count in self.wrong if truth in taxa and other not in taxa]
+        return _commonest(others, at_most)
+
+
+def _summed(counts: Iterable[tuple[str, int]]) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for name, count in counts:
+        found[name] += count
+    return found
+
+
+def _commonest(counts: Iterable[tuple[str, int]], at_most: int) -> list[str]:
+    totals = _summed(counts)
+    return sorted(totals, key=lambda name: (-totals[name], name))[:at_most]
 
 
 def confusions(
@@ -93,20 +97,11 @@ def confusion_shares(found: Confusions, taxa: list[str], columns: list[str]) -> 
 
     Rows sum to 1, shape (taxa, columns + 1).
     """
-    from sklearn.metrics import confusion_matrix
-
-    number = {name: place for place, name in enumerate(dict.fromkeys((*columns, *taxa)))}
-    pairs = [(truth, other, count) for (truth, other), count in found.counts.items() if truth in taxa]
-    matrix = confusion_matrix(
-        [number[truth] for truth, _, _ in pairs],
-        [number.get(other, len(number)) for _, other, _ in pairs],
-        labels=list(range(len(number) + 1)),
-        sample_weight=[count for _, _, count in pairs],
-    )
-    rows = matrix[[number[name] for name in taxa]]
-    kept = rows[:, : len(columns)]
-    others = rows[:, len(columns) :].sum(axis=1, keepdims=True)
-    return np.asarray(np.hstack([kept, others]) / rows.sum(axis=1, keepdims=True), dtype=np.float64)
+    shares = np.zeros((len(taxa), len(columns) + 1))
+    for (truth, other), count in found.counts.items():
+        if truth in taxa:
+            shares[taxa.index(truth), columns.index(other) if other in columns else -1] += count
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
 @plain_style()
@@ -141,7 +136,8 @@ def draw_confusion(
         _heat_map(heat, found, taxa)
     else:
         figure.text(0.5, 0.5, "Every answer is right: nothing is confused.", ha="center", fontsize=11)
-    return Picture(figure, _records(found, partition, query, key, rank, subset), evaluated.synthetic)
+    place: Record = {"partition": partition, "query": query, "key": key, "subset": subset or "all", "rank": rank}
+    return Picture(figure, _records(found, place), evaluated.synthetic)
 
 
 def _bars(axes: "Axes", found: Confusions, at_most: int) -> None:
@@ -184,17 +180,13 @@ def _heat_map(axes: "Axes", found: Confusions, taxa: list[str]) -> None:
     axes.tick_params(length=0)
 
 
-def _records(found: Confusions, partition: str, query: str, key: str, rank: Rank, subset: str | None) -> list[Record]:
+def _records(found: Confusions, place: Record) -> list[Record]:
     """Every pair that there is, confusions first, the commonest first; then the right answers."""
     truths = found.truths
     right = sorted((truth, truth, count) for (truth, other), count in found.counts.items() if truth == other)
     return [
         {
-            "partition": partition,
-            "query": query,
-            "key": key,
-            "subset": subset or "all",
-            "rank": rank,
+            **place,
             "truth": truth,
             "found": other,
             "right": truth == other,

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from results.figures.evaluated import Evaluated, Floats, Names
-from results.figures.picture import FAINT, INK, Picture, Record, feature_word, plain_style, sheet, shown
+from results.figures.picture import FAINT, INK, Picture, Record, feature_word, mark, plain_style, sheet, shown
 from workloads.errors import UsageError
 from workloads.spec import RANKS, Rank
 
@@ -74,20 +74,19 @@ def choose_queries(table: pa.Table, rank: Rank, within: str | None = None) -> Ch
     Raises:
         UsageError: there are none.
     """
-    rows = [row for row in table.to_pylist() if "unseen" not in row["split"] and row[rank] is not None]
+    rows = table.to_pandas()
+    rows = rows[~rows["split"].str.contains("unseen") & rows[rank].notna()]
     if within is not None:
-        rows = [row for row in rows if within in (row[above] for above in RANKS[: RANKS.index(rank)])]
-    counts = Counter(row[rank] for row in rows)
+        rows = rows[(rows[list(RANKS[: RANKS.index(rank)])] == within).any(axis=1)]
+    counts = Counter(rows[rank])
     if not counts:
         place = f" within '{shown(within, 60)}'" if within is not None else ""
         raise UsageError(f"no query of a seen species has a name at the rank of {rank}{place}; choose another")
     ranking = sorted(counts, key=lambda name: (-counts[name], name))[:NUM_TAXA]
-    rows = [row for row in rows if row[rank] in ranking]
-    lineages = [tuple(row[name] for name in RANKS) for row in rows]
-    known: set[tuple[str | None, ...]] = set()
-    first = [not (lineage in known or known.add(lineage)) for lineage in lineages]  # type: ignore[func-returns-value]
-    ids = np.array([row["specimen_id"] for row in rows], dtype=object)
-    return Chosen(ids, np.array([row[rank] for row in rows], dtype=object), np.array(first), tuple(ranking))
+    rows = rows[rows[rank].isin(ranking)]
+    first = ~rows.duplicated(list(RANKS)).to_numpy()
+    ids, taxa = (rows[name].to_numpy(dtype=object) for name in ("specimen_id", rank))
+    return Chosen(ids, taxa, first, tuple(ranking))
 
 
 def embedding_map(evaluated: Evaluated, partition: str, chosen: Chosen, panel: str, seed: int) -> Map:
@@ -104,15 +103,11 @@ def embedding_map(evaluated: Evaluated, partition: str, chosen: Chosen, panel: s
             "it. Evaluate both runs on the same data set."
         )
     order = place.to_numpy()
-    ids, modality, taxa, points = [], [], [], []
-    for name, embedded in rows.items():
-        mask = chosen.first_of_text if name == "text" else np.ones(len(order), dtype=bool)
-        points.append(embedded[order[mask]])
-        ids.append(chosen.ids[mask])
-        taxa.append(chosen.taxa[mask])
-        modality.append(np.full(mask.sum(), name, dtype=object))
-    places = _lay_out(np.concatenate(points), seed)
-    return Map(panel, np.concatenate(ids), np.concatenate(modality), np.concatenate(taxa), places)
+    masks = {name: chosen.first_of_text if name == "text" else np.ones(len(order), dtype=bool) for name in rows}
+    points = np.concatenate([rows[name][order[mask]] for name, mask in masks.items()])
+    ids, taxa = (np.concatenate([values[mask] for mask in masks.values()]) for values in (chosen.ids, chosen.taxa))
+    modality = np.concatenate([np.full(mask.sum(), name, dtype=object) for name, mask in masks.items()])
+    return Map(panel, ids, modality, taxa, _lay_out(points, seed))
 
 
 def _lay_out(points: Floats, seed: int) -> Floats:
@@ -197,32 +192,15 @@ def _panel(axes: "Axes", points: Map, chosen: Chosen) -> None:
 
 def _legends(figure: "Figure", left: float, points: Map, chosen: Chosen) -> None:
     """Taxa by number and hue, modalities by symbol."""
-    from matplotlib.lines import Line2D
-
     counts = Counter(chosen.taxa.tolist())
     taxa = [
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            marker="o",
-            color=_COLOURS[number],
-            label=f"{number + 1}  {shown(name, 20)} ({counts[name]:,})",
-        )
+        mark("o", f"{number + 1}  {shown(name, 20)} ({counts[name]:,})", color=_COLOURS[number])
         for number, name in enumerate(chosen.ranking)
     ]
     modalities = [
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            marker=marker,
-            color=FAINT,
-            markersize=8,
-            label=f"{feature_word(name)} ({(points.modality == name).sum():,})",
-        )
-        for name, marker in _MARKERS.items()
-        if (points.modality == name).any()
+        mark(_MARKERS[name], f"{feature_word(name)} ({num_points:,})", color=FAINT, markersize=8)
+        for name in _MARKERS
+        if (num_points := (points.modality == name).sum())
     ]
     place = {"frameon": False, "fontsize": 8.5, "title_fontsize": 9, "alignment": "left", "labelcolor": INK}
     figure.legend(handles=taxa, title="Taxon (queries)", loc="upper left", bbox_to_anchor=(left, 0.9), **place)

@@ -9,12 +9,23 @@ import numpy as np
 from PIL import Image
 
 from results.figures.evaluated import Evaluated
-from results.figures.picture import FAINT, INK, Picture, feature_word, pair_words, plain_style, sheet, shown
+from results.figures.picture import (
+    FAINT,
+    INK,
+    TILE,
+    Picture,
+    feature_word,
+    pair_words,
+    plain_style,
+    sheet,
+    shown,
+    tile,
+    write,
+)
 from results.figures.retrieval_examples import (
     NUM_KEYS,
     Example,
     Lineage,
-    Neighbour,
     example_records,
     lowest_name,
     retrieval_examples,
@@ -42,7 +53,7 @@ _UNCERTAIN, _PAST_THE_END = (205, 205, 205), (255, 255, 255)
 _BASES_A_LINE = 110  # six lines hold the 660 bases that the DNA tower reads
 _SIDE = 240  # pixels of a stored picture: what a tile of an inch shows in print
 
-_TILE, _STEP, _LINE = 1.02, 1.1, 1.66  # inches: a tile, from one to the next, from row to row
+_STEP, _LINE = 1.1, 1.66  # inches: from one tile to the next, from row to row
 _LETTERS = 16  # of a name across a tile
 _LEFT, _GROUP_GAP, _TOP, _FOOT = 0.2, 0.2, 0.88, 0.66
 
@@ -160,48 +171,33 @@ def _left_of(group: int, place: int) -> float:
     return _LEFT + _STEP + (group + 1) * _GROUP_GAP + (NUM_KEYS * group + place) * _STEP
 
 
-def _text(figure: "Figure", left: float, top: float, text: str, size: float, **style: Any) -> None:
-    """Lines of text, the first one's base line at `top`; each is placed alone, so that base lines meet across tiles."""
-    width, height = figure.get_size_inches()
-    for number, line in enumerate(text.split("\n")):
-        below = top + number * 1.28 * size / 72
-        figure.text(left / width, 1 - below / height, line, fontsize=size, ha="left", va="baseline", **style)
-
-
-def _tile(figure: "Figure", left: float, top: float) -> "Axes":
-    width, height = figure.get_size_inches()
-    axes = figure.add_axes((left / width, 1 - (top + _TILE) / height, _TILE / width, _TILE / height))
-    axes.set_xticks([])
-    axes.set_yticks([])
-    return axes
-
-
 def _headings(figure: "Figure", groups: Sequence[str], query: str) -> None:
-    _text(figure, _LEFT, 0.74, "Query", 9.5, weight="bold")
+    write(figure, _LEFT, 0.74, "Query", 9.5, weight="bold")
     for number, key in enumerate(groups):
-        _text(figure, _left_of(number, 0), 0.74, pair_words(query, key), 9.5, weight="bold")
+        write(figure, _left_of(number, 0), 0.74, pair_words(query, key), 9.5, weight="bold")
 
 
 def _row(figure: "Figure", top: float, example: Example, query: str, portraits: Mapping[str, Portrait]) -> None:
-    axes = _tile(figure, _LEFT, top)
-    axes.spines[:].set_color(FAINT)
+    axes = tile(figure, _LEFT, top, FAINT, 0.8)
     _fill(axes, query, portraits[example.specimen_id], example.lineage)
     lines = [*_name_lines(example.lineage), f"{example.subset} species"]
-    _text(figure, _LEFT, top + _TILE + 0.15, "\n".join(lines), 7)
+    write(figure, _LEFT, top + TILE + 0.15, "\n".join(lines), 7)
     for group, (key, neighbours) in enumerate(example.found.items()):
         for place, near in enumerate(neighbours):
             left = _left_of(group, place)
-            axes = _tile(figure, left, top)
+            colour, letter, words = FRAMES[near.shared]
+            axes = tile(figure, left, top, colour, 3)
             _fill(axes, key, portraits[near.specimen_id], near.lineage)
-            _frame(axes, near)
-            words = [FRAMES[near.shared][2], *_name_lines(near.lineage), f"cosine {near.cosine:.3f}".replace("-", "−")]
-            _text(figure, left, top + _TILE + 0.15, "\n".join(words), 7)
+            axes.text(
+                0, 1, letter, fontsize=8, transform=axes.transAxes, ha="left", va="top", zorder=5, **_badge(near.shared)
+            )
+            lines = [words, *_name_lines(near.lineage), f"cosine {near.cosine:.3f}".replace("-", "−")]
+            write(figure, left, top + TILE + 0.15, "\n".join(lines), 7)
 
 
 def _name_lines(lineage: Lineage) -> list[str]:
     """The most precise name."""
-    name = lowest_name(lineage)
-    return ["no name"] if name is None else _wrapped(name)
+    return _wrapped(lowest_name(lineage) or "no name")
 
 
 def _wrapped(name: str) -> list[str]:
@@ -232,41 +228,22 @@ def _fill(axes: "Axes", feature: str, portrait: Portrait, lineage: Lineage) -> N
         axes.set_ylim(0, 1)
 
 
-def _frame(axes: "Axes", near: Neighbour) -> None:
-    colour, letter, _ = FRAMES[near.shared]
-    axes.spines[:].set_color(colour)
-    axes.spines[:].set_linewidth(3)
-    badge = {"boxstyle": "square,pad=0.22", "facecolor": colour, "edgecolor": "none"}
-    axes.text(
-        0.0,
-        1.0,
-        letter,
-        transform=axes.transAxes,
-        ha="left",
-        va="top",
-        fontsize=8,
-        weight="bold",
-        family="monospace",
-        color=_ink_on(near.shared),
-        bbox=badge,
-        zorder=5,
-    )
-
-
-def _ink_on(shared: Rank | None) -> str:
-    return "white" if shared in ("species", None) else INK
+def _badge(shared: Rank | None) -> dict[str, Any]:
+    """How the letter of a rank is drawn."""
+    ink = "white" if shared in ("species", None) else INK
+    box = {"boxstyle": "square,pad=0.22", "facecolor": FRAMES[shared][0], "edgecolor": "none"}
+    return {"weight": "bold", "family": "monospace", "color": ink, "bbox": box}
 
 
 def _key_to_frames(figure: "Figure") -> None:
     """What frames, letters and bases mean."""
     _, height = figure.get_size_inches()
     left, top = _LEFT, height - 0.42
-    for shared, (colour, letter, words) in FRAMES.items():
-        badge = {"boxstyle": "square,pad=0.22", "facecolor": colour, "edgecolor": "none"}
-        _text(figure, left + 0.04, top, letter, 8, weight="bold", family="monospace", color=_ink_on(shared), bbox=badge)
-        _text(figure, left + 0.22, top, words, 8)
+    for shared, (_, letter, words) in FRAMES.items():
+        write(figure, left + 0.04, top, letter, 8, **_badge(shared))
+        write(figure, left + 0.22, top, words, 8)
         left += 1.1
     for base, rgb in _BASES.items():
-        _text(figure, left + 0.12, top, base, 8, weight="bold", color="#{:02X}{:02X}{:02X}".format(*rgb))
+        write(figure, left + 0.12, top, base, 8, weight="bold", color="#{:02X}{:02X}{:02X}".format(*rgb))
         left += 0.16
-    _text(figure, left + 0.15, top, f"bases, {_BASES_A_LINE} a line", 8)
+    write(figure, left + 0.15, top, f"bases, {_BASES_A_LINE} a line", 8)

@@ -1,15 +1,16 @@
 """Figure 4: the accuracy of a species against the number of its records among the keys."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
 from results.figures.evaluated import Evaluated
-from results.figures.picture import FAINT, SEEN, UNSEEN, Picture, Record, pair_words, plain_style, sheet
+from results.figures.picture import FAINT, SEEN, UNSEEN, Picture, Record, mark, pair_words, plain_style, sheet
 from workloads.data.schema import PROTOCOLS
 from workloads.errors import UsageError
 from workloads.predictions import MISSING, Answers, KeyChoice
@@ -74,21 +75,13 @@ def keys_per_taxon(specimens: pa.Table, rank: Rank, keys: KeyChoice) -> Counter[
 
 def _bins(answers: Answers, rank: Rank, counts: Counter[str], names: Sequence[str]) -> list[KeyCountBin]:
     """The bins of one retrieval."""
-    outcomes: dict[tuple[str, int], list[bool]] = defaultdict(list)
-    truth = answers.truth[rank].tolist()
-    for subset, code, hit in zip(answers.subset.tolist(), truth, answers.hits(rank).tolist(), strict=True):
-        if code != MISSING:
-            outcomes[subset, code].append(hit)
-    shares: dict[tuple[str, int], list[float]] = defaultdict(list)
-    queries: Counter[tuple[str, int]] = Counter()
-    for (subset, code), hits in outcomes.items():
-        place = subset, counts[names[code]]
-        shares[place].append(sum(hits) / len(hits))
-        queries[place] += len(hits)
-    where = answers.place
+    frame = pd.DataFrame({"subset": answers.subset, "code": answers.truth[rank], "hit": answers.hits(rank)})
+    taxa = frame[frame.code != MISSING].groupby(["subset", "code"]).hit.agg(["mean", "size"]).reset_index()
+    taxa["keys"] = [counts[names[code]] for code in taxa.code]
+    pair = answers.place.query, answers.place.key
     return [
-        KeyCountBin(where.query, where.key, subset, count, len(found), queries[subset, count], sum(found) / len(found))
-        for (subset, count), found in sorted(shares.items())
+        KeyCountBin(*pair, subset, count, len(found), int(found["size"].sum()), float(found["mean"].mean()))
+        for (subset, count), found in taxa.groupby(["subset", "keys"])
     ]
 
 
@@ -168,25 +161,18 @@ def _strength(num_taxa: int, largest: int) -> float:
 
 def _legends(figure: "Figure", largest: int, taxa: str, keyless: bool) -> None:
     """What colours and sizes mean, to the right of the panels."""
-    from matplotlib.lines import Line2D
-
     kinds = [
-        Line2D([], [], linestyle="", marker=_MARKERS[subset], color=colour, markersize=7, label=f"{subset} species")
-        for subset, colour in _COLOURS.items()
+        mark(_MARKERS[subset], f"{subset} species", color=colour, markersize=7) for subset, colour in _COLOURS.items()
     ]
-    steps = sorted({1, max(1, round(largest**0.5)), largest})
     sizes = [
-        Line2D(
-            [],
-            [],
-            linestyle="",
-            marker="o",
+        mark(
+            "o",
+            f"{step:,}",
             color=(FAINT, _strength(step, largest)),
             markeredgecolor=FAINT,
             markersize=_area(step, largest) ** 0.5,
-            label=f"{step:,}",
         )
-        for step in steps
+        for step in sorted({1, max(1, round(largest**0.5)), largest})
     ]
     place = {"frameon": False, "fontsize": 9, "title_fontsize": 9, "alignment": "left"}
     figure.legend(handles=kinds, loc="upper left", bbox_to_anchor=(0.82, 0.87), **place)
@@ -198,14 +184,4 @@ def _legends(figure: "Figure", largest: int, taxa: str, keyless: bool) -> None:
 
 
 def _record(found: KeyCountBin, partition: str, rank: Rank) -> Record:
-    return {
-        "partition": partition,
-        "rank": rank,
-        "query": found.query,
-        "key": found.key,
-        "subset": found.subset,
-        "num_keys": found.num_keys,
-        "num_taxa": found.num_taxa,
-        "num_queries": found.num_queries,
-        "accuracy": round(found.accuracy, 6),
-    }
+    return {"partition": partition, "rank": rank, **asdict(found), "accuracy": round(found.accuracy, 6)}

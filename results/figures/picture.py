@@ -9,13 +9,15 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from results.render import records_text
 from workloads.storage import Folder
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 INK, FAINT = "#222222", "#767676"
 SEEN, UNSEEN = "#0072B2", "#C25300"
@@ -24,6 +26,7 @@ readers can tell apart."""
 
 Record = Mapping[str, str | int | float | bool | None]
 
+TILE = 1.02  # inches, a picture among others
 _MARGIN = 0.2  # inches
 _TITLE, _SMALL = 11.0, 7.5  # points
 
@@ -108,6 +111,35 @@ def sheet(width: float, height: float, title: str, small_print: str) -> "Figure"
         place = (0.15 + 0.14 * number) / height
         figure.text(left, place, line, ha="left", va="center", fontsize=_SMALL, color=FAINT)
     return figure
+
+
+def write(figure: "Figure", left: float, top: float, text: str, size: float, **style: Any) -> None:
+    """Lines of text in inches from the upper left corner, the first one's base line at `top`.
+
+    Each is placed alone, so that base lines meet across tiles whatever letters are in them.
+    """
+    width, height = figure.get_size_inches()
+    for number, line in enumerate(text.split("\n")):
+        below = top + number * 1.28 * size / 72
+        figure.text(left / width, 1 - below / height, line, fontsize=size, ha="left", va="baseline", **style)
+
+
+def tile(figure: "Figure", left: float, top: float, edge: str, edge_width: float) -> "Axes":
+    """A framed square in inches from the upper left corner."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((left / width, 1 - (top + TILE) / height, TILE / width, TILE / height))
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[:].set_color(edge)
+    axes.spines[:].set_linewidth(edge_width)
+    return axes
+
+
+def mark(marker: str, label: str, **style: Any) -> "Line2D":
+    """A symbol and its words, for a legend."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], linestyle="", marker=marker, label=label, **style)
 
 
 def _text_width(text: str, size: float, weight: str) -> float:

@@ -7,8 +7,9 @@ import numpy as np
 
 from results.figures.evaluated import Evaluated
 from results.figures.picture import Record
+from workloads.arrays import Mask
 from workloads.errors import UsageError
-from workloads.predictions import MISSING, Answers, Mask
+from workloads.predictions import MISSING, Answers
 from workloads.spec import RANKS, Rank
 
 NUM_QUERIES, NUM_KEYS = 5, 3

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from results.figures.evaluated import Evaluated, read_evaluated
 from results.figures.picture import Picture, Record, pair_words, plain_style, sheet
 from workloads.errors import MissingPathError, UsageError
-from workloads.record import RunFolder
+from workloads.record import RunFolder, find_run
 from workloads.spec import RANKS, ExperimentSpec, Rank
 from workloads.storage import Folder
 
@@ -92,6 +92,10 @@ def _runs_of(address: str) -> list[SeedRun]:
     if folder.has("spec.json"):
         return [SeedRun(address, RunFolder(folder).spec())]
     inside = [folder / name for name in folder.folders()]
+    if folder.has("points.json"):  # runs that another sweep made first lie in its folder
+        listed = dict.fromkeys(entry["id"] for entry in folder.read_json("points.json") if entry["id"])
+        above = Folder(folder.address.rpartition("/")[0])
+        inside = [run.folder for name in listed if (run := find_run(above, name))]
     runs = [run for run in inside if run.has("spec.json") and run.has("measurements.parquet")]
     if not runs:
         raise MissingPathError(
@@ -116,7 +120,8 @@ def accuracies_over_seeds(runs: Sequence[SeedRun], partition: str) -> list[OverS
     for run in runs:
         folder = read_evaluated(run.address).folder
         for row in RunFolder(folder).measurements():
-            if (row.method, row.partition, row.metric, row.keys or "all") == ("clibd", partition, "top1", "all"):
+            asked = (row.method, row.partition, row.metric, row.keys or "all", row.queries)
+            if asked == ("clibd", partition, "top1", "all", "all"):
                 values[row.average, row.species, row.level, row.query, row.key].append((run.spec.seed, row.value))
     found = [
         OverSeeds(average, subset, rank, query, key, tuple(values[average, subset, rank, query, key]))
@@ -172,15 +177,8 @@ def _panel(axes: "Axes", found: Sequence[OverSeeds]) -> None:
             continue
         places = [RANKS.index(one.rank) + offset for one in line]
         for place, one in zip(places, line, strict=True):
-            axes.scatter(
-                [place + 0.055] * len(one.values),
-                [100 * value for _, value in one.values],
-                14,
-                facecolor="none",
-                edgecolor=colour,
-                marker=marker,
-                linewidth=0.7,
-            )
+            across, up = [place + 0.055] * len(one.values), [100 * value for _, value in one.values]
+            axes.scatter(across, up, 14, facecolor="none", edgecolor=colour, marker=marker, linewidth=0.7)
         means, errors = [100 * one.mean for one in line], [100 * one.standard_error for one in line]
         label = pair_words(query, key)
         axes.errorbar(places, means, errors, color=colour, marker=marker, markersize=5, capsize=3, lw=1.2, label=label)
@@ -197,11 +195,7 @@ def _records(one: OverSeeds, partition: str) -> list[Record]:
     return [
         {
             "partition": partition,
-            "average": one.average,
-            "subset": one.subset,
-            "rank": one.rank,
-            "query": one.query,
-            "key": one.key,
+            **{name: getattr(one, name) for name in ("average", "subset", "rank", "query", "key")},
             "seed": seed,
             "value": round(value, 6),
             "mean": round(one.mean, 6),

@@ -5,8 +5,11 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
+
 from results.report import write_report
 from sweeps.point import Point
+from workloads.errors import MissingRunsError
 from workloads.storage import Folder
 
 Write = Callable[..., str]
@@ -85,3 +88,9 @@ def test_the_report_goes_where_it_was_asked_to(runs: Folder, tmp_path: Path, wri
     assert write_report(runs, tmp_path / "deep" / "page.html") == str(tmp_path / "deep" / "page.html")
     assert write_report(runs) == f"{runs}/report.html"
     assert runs.has("report.html")
+
+
+def test_without_a_finished_run_there_is_no_report(runs: Folder, write_run: Write, amp_points: Amp) -> None:
+    write_run(amp_points()[True], 0.9, state="failed")
+    with pytest.raises(MissingRunsError, match="The report: no finished run"):
+        write_report(runs)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from results.comparison import Comparison, compare
-from results.paired_answers import Pairing, pair
-from results.paired_tests import mcnemar_p
+from results.comparison.compare import Comparison, compare
+from results.comparison.paired_answers import Pairing, pair
+from results.comparison.paired_tests import mcnemar_p
 from workloads.errors import IncomparableError, MissingPathError
 from workloads.intervals import SEED
 from workloads.predictions import Place

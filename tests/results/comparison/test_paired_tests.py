@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 from scipy import stats
 
-from results.paired_tests import PERMUTATIONS, SMALLEST_P, halves, mcnemar_p, permutation_p
+from results.comparison.paired_tests import PERMUTATIONS, SMALLEST_P, halves, mcnemar_p, permutation_p
 from workloads.averages import Averages
 from workloads.intervals import SEED
 

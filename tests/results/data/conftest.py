@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from results.data_statistics import OFFICIAL_SPLITS
+from workloads.data.official import BIOSCAN_1M_SPLITS
 from workloads.data.partition import partition
 from workloads.data.schema import PROTOCOLS
 from workloads.data.statistics import TaxonCounts, count_columns
@@ -23,13 +23,13 @@ def official() -> TaxonCounts:
     """Counts with exactly the official records and species; at each higher rank one taxon holds what is labelled."""
     species = np.zeros((len(CLIBD.splits), FIRST["single"] + 3897), dtype=np.int64)
     for row, split in zip(species, CLIBD.splits, strict=True):
-        num_records, num_species = OFFICIAL_SPLITS[split]
+        num_records, num_species = BIOSCAN_1M_SPLITS[split]
         role = "seen" if split.endswith("_seen") or split == "seen_keys" else split.partition("_")[0]
         if num_species:
             members = row[FIRST[role] : FIRST[role] + num_species]
             members += num_records // num_species
             members[: num_records % num_species] += 1
-    records = {split: OFFICIAL_SPLITS[split][0] for split in CLIBD.splits}
+    records = {split: BIOSCAN_1M_SPLITS[split][0] for split in CLIBD.splits}
     above = np.array([[number] for number in records.values()])
     return TaxonCounts(CLIBD, records, {"order": above, "family": above, "genus": above, "species": species})
 

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from results.data_figures import figure_2, figure_8, figure_8_numbers
+from results.data.figures import figure_2, figure_8, figure_8_numbers
+from results.data.partition_flow import figure_7, partition_flow
 from results.figures.picture import png, svg
-from results.partition_flow import figure_7, partition_flow
 from workloads.data.schema import PROTOCOLS
 from workloads.data.statistics import TaxonCounts
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results.cli import main
-from results.figure_command import FIGURES, Asked, draw_figure
+from commands.results import main
+from results.figures.drawing import FIGURES, Asked, draw_figure
 from results.figures.evaluated import Evaluated
 from tests.results.figures.made_up import Row, write_evaluated
 from workloads.data.prepared import PreparedDataset

@@ -15,9 +15,9 @@ import numpy as np
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
-from workloads.averages import Averages, Part, Sample, Values, harmonic_means
+from workloads.arrays import Doubles, Mask
+from workloads.averages import Averages, Part, Sample, harmonic_means
 from workloads.intervals import SEED
-from workloads.predictions import Mask
 
 PairedTest = Literal["McNemar", "permutation"]
 
@@ -43,7 +43,7 @@ def mcnemar_p(first: Mask, second: Mask) -> float:
     return float(mcnemar([[both, only_first], [only_second, neither]], exact=True).pvalue)
 
 
-def halves(numbers: Values, num_ranks: int) -> tuple[Values, Values]:
+def halves(numbers: Doubles, num_ranks: int) -> tuple[Doubles, Doubles]:
     """The numbers of the first and of the second run, which stand in turn for each rank.
 
     Both are (..., numbers / 2), by rank and then by retrieval.
@@ -53,7 +53,7 @@ def halves(numbers: Values, num_ranks: int) -> tuple[Values, Values]:
     return by_run[..., 0, :].reshape(shape), by_run[..., 1, :].reshape(shape)
 
 
-def permutation_p(averages: Averages, num_ranks: int) -> dict[Part, Values]:
+def permutation_p(averages: Averages, num_ranks: int) -> dict[Part, Doubles]:
     """Two-sided p-values of the differences between both runs, for seen, unseen and their harmonic mean.
 
     Args:
@@ -83,8 +83,8 @@ class _Swapping:
     """Differences between two runs when some units are swapped: a sign for each unit, -1 where it is."""
 
     def __init__(self, averages: Averages, num_ranks: int) -> None:
-        self._by_unit: dict[Sample, Values] = {}
-        self._middle: dict[Sample, Values] = {}
+        self._by_unit: dict[Sample, Doubles] = {}
+        self._middle: dict[Sample, Doubles] = {}
         point = averages.point()
         for sample, contributions in averages.contributions().items():
             first, second = halves(contributions, num_ranks)
@@ -96,7 +96,7 @@ class _Swapping:
         self.num_units = sum(map(len, self._by_unit.values()))
         self.width = max((differences.shape[1] for differences in self._by_unit.values()), default=0)
 
-    def differences(self, signs: Values, axis: int) -> Values:
+    def differences(self, signs: Doubles, axis: int) -> Doubles:
         """Of every part side by side, for 1 or -1 by unit: (..., units) to (..., parts x numbers / 2)."""
         found, begin = {}, 0
         for sample, by_unit in self._by_unit.items():

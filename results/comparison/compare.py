@@ -2,7 +2,7 @@
 
     interval   paired bootstrap (`workloads.intervals`): both runs are measured on the same resamples
     p-value    McNemar's exact test for micro accuracy of seen and of unseen queries, elsewhere a paired permutation
-               test (`results.paired_tests`)
+               test (`results.comparison.paired_tests`)
     Holm       over all rows that are asked for together (statsmodels)
 
 A bootstrap of n resamples knows no p-value below 2/n, and is too sure where few queries differ; so it gives intervals,
@@ -16,11 +16,12 @@ from itertools import product
 import numpy as np
 from statsmodels.stats.multitest import multipletests
 
-from results.paired_answers import PairedAnswers
-from results.paired_tests import PairedTest, halves, mcnemar_p, permutation_p
-from workloads.averages import SAMPLES, Part, Values
+from results.comparison.paired_answers import PairedAnswers
+from results.comparison.paired_tests import PairedTest, halves, mcnemar_p, permutation_p
+from workloads.arrays import Doubles, Mask
+from workloads.averages import SAMPLES, Part
 from workloads.intervals import RankAverages, bootstrap_intervals, rank_averages
-from workloads.predictions import Mask, MissingRank, Place
+from workloads.predictions import MissingRank, Place
 from workloads.spec import Rank
 
 PARTS: tuple[Part, ...] = ("seen", "unseen", "harmonic_mean")
@@ -104,7 +105,7 @@ def _hits(pairs: Sequence[PairedAnswers], rank: Rank) -> Mask:
 def _rows_of(group: RankAverages, pairs: Sequence[PairedAnswers], missing: MissingRank) -> Iterator[Comparison]:
     """The rows of the ranks at which the same queries count."""
 
-    def difference(numbers: Values) -> Values:
+    def difference(numbers: Doubles) -> Doubles:
         first, second = halves(numbers, len(group.ranks))
         return second - first
 

@@ -1,4 +1,4 @@
-"""What `clibd-results figure` does: check what is asked for, draw the figure, and save it as PNG, SVG and CSV."""
+"""Any figure by its name: check what is asked for, draw the figure, and save it as PNG, SVG and CSV."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ SEED = 413
 """The authors' seed for the examples of Figure 3."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Asked:
-    """A figure as it was asked for; None is what the figure itself holds for usual."""
+    """A figure as it was asked for, its options in their order; None is what the figure itself holds for usual."""
 
     runs: tuple[str, ...]
     """Run folders, or evaluations in them; only Figure 9 takes several."""
@@ -78,13 +78,8 @@ def draw_figure(figure: str, asked: Asked, out: str | None = None) -> list[str]:
 
 def _stem(figure: str, asked: Asked) -> str:
     """A name for the files that tells figures of one run apart by what was chosen."""
-    return "-".join(
-        [
-            f"figure{figure}" if figure.isdigit() else figure,
-            asked.partition,
-            *(CHOICES[figure](asked) if figure in CHOICES else ()),
-        ]
-    )
+    chosen = CHOICES[figure](asked) if figure in CHOICES else ()
+    return "-".join([f"figure{figure}" if figure.isdigit() else figure, asked.partition, *chosen])
 
 
 def _data(asked: Asked, evaluated: Evaluated) -> str:

@@ -1,13 +1,14 @@
 """The same queries, answered by two runs: read from two evaluated folders, and refused where they are not the same."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from workloads.arrays import Names
 from workloads.errors import IncomparableError
-from workloads.predictions import PAPERS_PAIRS, Answers, MissingRank, Names, Place, Predictions
+from workloads.predictions import PAPERS_PAIRS, Answers, MissingRank, Place, Predictions
 from workloads.record import read_evaluation
 from workloads.spec import RANKS, Rank
 from workloads.storage import Folder
@@ -109,7 +110,7 @@ def _paired(one: Evaluation, other: Evaluation, place: Place) -> PairedAnswers:
     row = {name: number for number, name in enumerate(second.ids)}
     if strangers := sorted(set(first.ids) ^ set(row)):
         raise refuse(f"{len(strangers)} of them are in one run only ({_some(strangers)})")
-    second = _reordered(second, [row[name] for name in first.ids])
+    second = second.take(np.array([row[name] for name in first.ids]))
     if (moved := first.subset != second.subset).any():
         raise refuse(f"{moved.sum()} of them are seen in one run and unseen in the other ({_some(first.ids[moved])})")
     for rank in RANKS:
@@ -121,15 +122,3 @@ def _paired(one: Evaluation, other: Evaluation, place: Place) -> PairedAnswers:
 
 def _some(names: Sequence[str] | Names) -> str:
     return ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-
-
-def _reordered(answers: Answers, rows: list[int]) -> Answers:
-    return replace(
-        answers,
-        ids=answers.ids[rows],
-        subset=answers.subset[rows],
-        truth={rank: codes[rows] for rank, codes in answers.truth.items()},
-        found={rank: codes[rows] for rank, codes in answers.found.items()},
-        key_ids=answers.key_ids[rows],
-        cosines=answers.cosines[rows],
-    )

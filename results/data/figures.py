@@ -4,8 +4,9 @@ Pictures are drawn without a window system and are the same bytes for the same n
 """
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from results.figures.picture import INK
 from workloads.data.partition_checks import key_splits
@@ -180,13 +181,8 @@ def figure_8_numbers(counts: TaxonCounts) -> list[dict[str, str | int]]:
 def _binned(counts: TaxonCounts, role: Role) -> tuple[bool, list[int]]:
     """Whether the species are seen, and how many of them fall into each bin."""
     sizes = records_per_taxon(counts, "species", role)
-    bounds = [*_BIN_STARTS, None]
-    found = [
-        sum(species for size, species in sizes.items() if size >= start and (stop is None or size < stop))
-        for start, stop in pairwise(bounds)
-        if start is not None
-    ]
-    return role.endswith("_seen"), found
+    found, _ = np.histogram(list(sizes), [*_BIN_STARTS, np.inf], weights=list(sizes.values()))
+    return role.endswith("_seen"), found.astype(int).tolist()
 
 
 def _shades(seen: bool) -> list[tuple[float, float, float, float]]:

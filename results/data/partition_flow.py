@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from results.data_figures import LIGHT, box, canvas, tone
+from results.data.figures import LIGHT, box, canvas, tone
 from results.figures.picture import INK
 from workloads.data.partition import COMMON
 from workloads.data.partition_checks import key_splits

@@ -1,0 +1,1 @@
+"""What a data set holds: its statistics beside the paper's, as sheets, files and figures."""

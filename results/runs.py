@@ -1,0 +1,318 @@
+"""What lies under a folder of runs: which rows sweeps have asked for, and what each run folder says, read once.
+
+A folder that is damaged, or that was never finished, is a run with a `problem`, which becomes the reason of an empty
+cell; it never stops a table. Where folders lie is of no importance: RUNS/*/ID is found under any sweep's name.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sweeps.table import Value
+from workloads.errors import ClibdError, MissingPathError
+from workloads.record import EVALUATION, Measurement, RunFolder, read_evaluation
+from workloads.spec import MODALITIES, RUN_PREFIX, ExperimentSpec, spec_from_dict
+from workloads.storage import Folder
+
+MEASUREMENTS, OPEN_SET, ZERO_SHOT = "measurements.parquet", "open_set.json", "bzsl.json"
+POINTS = "points.json"
+_PAIRED = ("clibd", "random_key", "majority")
+"""Methods that are measured of all pairs of features; tables show those of single ones."""
+_UNREADABLE = (ClibdError, OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException)
+"""What reading a folder can raise that somebody else has written, or half of it."""
+
+
+class Measured:
+    """Measurements by their place; of all pairs of features only those of single modalities, as tables show no others.
+
+    Kept are top-1 accuracies over all keys, and rates.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        if "queries" not in table.column_names:  # written by an earlier version, which knew no others
+            table = table.append_column("queries", pa.array(["all"] * len(table), pa.string()))
+        ranked = pc.is_in(table["metric"], pa.array(["top3", "top5"]))
+        told = pc.ends_with(table["method"], "_oracle")
+        several = pc.or_(*(pc.match_substring_regex(table[name], "[+_]") for name in ("query", "key")))
+        of_pairs = pc.is_in(table["method"], pa.array(_PAIRED))
+        wanted = pc.and_(pc.or_(pc.equal(table["keys"], "all"), told), pc.invert(pc.and_(several, of_pairs)))
+        table = table.filter(pc.and_(wanted, pc.invert(ranked)))
+        self._columns: dict[str, list[Any]] = {name: table[name].to_pylist() for name in table.column_names}
+        self._fields = [name for name in Measurement.__dataclass_fields__ if name in self._columns]
+        self._indexes: dict[tuple[str, ...], dict[tuple[Any, ...], int]] = {}
+
+    def find(self, where: Mapping[str, Any]) -> Measurement | None:
+        """The first measurement that is of all that is said; `queries` are all of them unless it says otherwise."""
+        where = where if "queries" in where else {**where, "queries": "all"}
+        fields = tuple(where)
+        if fields not in self._indexes:
+            places = zip(*(self._columns[name] for name in fields), strict=True)
+            self._indexes[fields] = {place: number for number, place in reversed(list(enumerate(places)))}
+        number = self._indexes[fields].get(tuple(where.values()))
+        return None if number is None else Measurement(**{name: self._columns[name][number] for name in self._fields})
+
+    @cached_property
+    def has_untrained(self) -> bool:
+        """Whether there are numbers without the queries that were trained on."""
+        return "untrained" in self._columns["queries"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run folder, or an evaluation, as results see it."""
+
+    folder: Folder
+    name: str
+    """Its id; behind a slash the evaluation where it is not the run's own."""
+    state: str
+    """`finished`, `failed`, `missing` when it never ended, or `damaged`."""
+    problem: str | None = None
+    """Why there are no numbers of it."""
+    spec: ExperimentSpec | None = None
+    """None where it is no run of CLIBD."""
+    point: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """evaluation.json, or what stands in its place."""
+    status: Mapping[str, Any] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+    """provenance.json."""
+    table: pa.Table | None = None
+
+    @cached_property
+    def measured(self) -> Measured | None:
+        """Its measurements, or None."""
+        return None if self.table is None else Measured(self.table)
+
+    def find(self, where: Mapping[str, Any]) -> Measurement | None:
+        """One of its measurements."""
+        return self.measured.find(where) if self.measured else None
+
+    @cached_property
+    def but_for_seed(self) -> str | None:
+        """What runs have in common that may be averaged; a start from another run has a seed of its own."""
+        if self.spec is None:
+            return None
+        spec = {**asdict(self.spec), "seed": 0, "untrained": self.facts.get("untrained")}
+        for name in MODALITIES:
+            if str(spec[name]["weights"]).startswith(RUN_PREFIX):
+                spec[name] = {**spec[name], "weights": RUN_PREFIX}
+        return repr(spec)
+
+    @property
+    def recipe(self) -> str:
+        """By which recipe it was trained and, where that is another one, measured."""
+        measured = str(self.facts.get("recipe", self.spec.recipe if self.spec else ""))
+        trained = self.spec.recipe if self.spec else measured
+        return trained if trained == measured else f"{trained} measured as {measured}"
+
+    @cached_property
+    def epochs(self) -> list[dict[str, Any]]:
+        """Its training log, one event per epoch; none where the log cannot be read."""
+        try:
+            return [event for event in RunFolder(self.folder).events() if event["event"] == "epoch"]
+        except _UNREADABLE:
+            return []
+
+    def statistic(self, name: str) -> float | None:
+        """A cost of the run; None where there was no GPU to measure, or no log.
+
+        The paper's `cuda_memory_gb` adds allocated to reserved memory, which counts the former twice; so does this
+        field of the log, for the comparison only.
+        """
+        if not self.epochs:
+            return None
+        if name == "hours_per_epoch":
+            return float(sum(event["seconds"] for event in self.epochs) / len(self.epochs) / 3600)
+        return float(max(event["papers_memory_gb"] for event in self.epochs)) or None
+
+
+# --- One folder ---------------------------------------------------------------------------------------------------
+
+
+def read_run(folder: Folder) -> Run:
+    """A run folder or point, whatever its state."""
+    name = folder.address.rpartition("/")[2]
+    found: dict[str, Any] = {"folder": folder, "name": name, "state": "missing"}
+    try:
+        for field_name, file in (("point", "point.json"), ("source", "provenance.json"), ("status", "status.json")):
+            found[field_name] = _object(folder, file)
+        found["spec"] = spec_from_dict(folder.read_json("spec.json")) if folder.has("spec.json") else None
+        found["state"] = found["status"].get("state", "missing")
+        if found["state"] != "finished":
+            failed = f"it failed: {found['status'].get('reason', 'it does not say why')}"
+            return Run(**found, problem=failed if found["state"] == "failed" else "it never ended; its sweep goes on")
+        found["facts"] = {**_object(folder, EVALUATION), **_thresholds(folder)}
+        if not folder.has(MEASUREMENTS):
+            return Run(**found, problem="it has not been measured: `clibd evaluate RUN --data DIR`")
+        return Run(**found, table=folder.read_table(MEASUREMENTS))
+    except _UNREADABLE as error:
+        why = str(error) if isinstance(error, ClibdError) else f"{name}: {type(error).__name__} ({error})"
+        return Run(**{**found, "state": "damaged"}, problem=f"it cannot be read: {why}")
+
+
+def _thresholds(folder: Folder) -> dict[str, Any]:
+    """How open-set recognition has chosen them, where it was here."""
+    return {name: value for name, value in _object(folder, OPEN_SET).items() if name == "thresholds"}
+
+
+def _object(folder: Folder, name: str) -> dict[str, Any]:
+    """A JSON object; empty where the file is not there."""
+    content = folder.read_json(name) if folder.has(name) else {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{name} is no object")
+    return content
+
+
+def read_evaluated(folder: Folder) -> list[Run]:
+    """An evaluated folder that somebody names: its retrieval, and open-set recognition and zero-shot learning beside.
+
+    Raises:
+        MissingPathError: nothing was evaluated there, or no run is near it.
+        DamagedError: a file does not say what it should.
+        SpecError: the spec is of a newer version.
+    """
+    alone = folder.has(ZERO_SHOT) and not folder.has(EVALUATION)  # as an earlier version has left it
+    facts = {} if alone else {**read_evaluation(folder), **_thresholds(folder)}
+    facts = _zero_shot_facts(folder, facts) if folder.has(ZERO_SHOT) else facts
+    above, _, own = folder.address.rpartition("/")
+    spec, name, run = _spec_near(folder, Folder(above), own, facts)
+    common: dict[str, Any] = {"state": "finished", "spec": spec, "point": _object(run, "point.json")}
+    common |= {"status": _object(run, "status.json"), "source": _object(run, "provenance.json"), "folder": folder}
+    found = [Run(**common, name=name, facts=facts, table=folder.read_table(MEASUREMENTS))]
+    if folder.has(OPEN_SET) and folder.has("open_set_measurements.parquet"):
+        table = folder.read_table("open_set_measurements.parquet")
+        found.append(Run(**common, name=name, facts={**facts, **_object(folder, OPEN_SET)}, table=table))
+    inside = folder / "bzsl"
+    if inside.has(ZERO_SHOT) and inside.has(MEASUREMENTS):
+        table = inside.read_table(MEASUREMENTS)
+        found.append(Run(**common, name=f"{name}/bzsl", facts=_zero_shot_facts(inside, facts), table=table))
+    return found
+
+
+def _spec_near(
+    folder: Folder, parent: Folder, own: str, facts: Mapping[str, Any]
+) -> tuple[ExperimentSpec | None, str, Folder]:
+    """The spec, name and folder of the run that an evaluation is of; no spec where it is of another model."""
+    if facts.get("model", "CLIBD") != "CLIBD":
+        return None, own, folder
+    run = next((place for place in (folder, parent) if place.has("spec.json")), None)
+    if run is None:
+        if not facts.get("run"):
+            return None, own, folder
+        raise MissingPathError(str(folder), "spec.json, nor above it,", "Leave an evaluation in the folder of its run.")
+    if (owner := run.address.rpartition("/")[2]) != facts.get("run", owner):
+        remedy = f"It was evaluated with {facts['run']}: leave it in that run's folder."
+        raise MissingPathError(str(folder), f"evaluation of {owner}", remedy)
+    return spec_from_dict(run.read_json("spec.json")), own if run is folder else f"{owner}/{own}", run
+
+
+def _zero_shot_facts(folder: Folder, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What `bzsl.json` says, over what the evaluation of its images does."""
+    found = _object(folder, ZERO_SHOT)
+    asked = found.get("asked", {})
+    own = {"recipe": asked.get("recipe"), "source": asked.get("source"), "dna": asked.get("dna")}
+    about = {"dataset": "INSECT", "data_fingerprint": "", "model": "Bayesian zero-shot learning", "missing_rank": ""}
+    return {**(facts or about), **own, "synthetic": bool(found.get("synthetic", facts.get("synthetic", False)))}
+
+
+# --- Everything under a folder of runs ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A row of a table that a sweep has asked for, and the folder that stands for it."""
+
+    sweep: str
+    id: str | None
+    """None where the row is impossible."""
+    row: Mapping[str, Value]
+    label: str
+    kind: str = "train"
+    scale: str = "paper"
+    recipe: str = ""
+    dataset: str = ""
+    fingerprint: str = ""
+    synthetic: bool = False
+    seed: int = 42
+    impossible: str | None = None
+
+
+class Runs:
+    """A folder of runs. Folders are read when a table wants them, each once, many at a time."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self._read: dict[str, Run] = {}
+        self.unreadable: list[Run] = []
+        """Folders of earlier versions that do not say any more what they stand for."""
+
+    @cached_property
+    def places(self) -> dict[str, Folder]:
+        """Every folder RUNS/*/ID by its id; of several the first finished one."""
+        found: dict[str, Folder] = {}
+        for sweep in self.folder.folders():
+            for name in (self.folder / sweep).folders():
+                place = self.folder / sweep / name
+                if name not in found or (place.has("status.json") and not found[name].has("status.json")):
+                    found[name] = place
+        return found
+
+    @cached_property
+    def asked(self) -> tuple[Asked, ...]:
+        """What sweeps have asked for, in their order; runs of earlier versions say by themselves what they are."""
+        return tuple(asked for sweep in self.folder.folders() for asked in self._asked(sweep))
+
+    def read(self, ids: Sequence[str]) -> dict[str, Run]:
+        """Runs by their id; those that have no folder are not there."""
+        missing = [name for name in dict.fromkeys(ids) if name in self.places and name not in self._read]
+        with ThreadPoolExecutor(16) as readers:
+            self._read |= zip(missing, readers.map(read_run, [self.places[name] for name in missing]), strict=True)
+        return {name: self._read[name] for name in ids if name in self._read}
+
+    def _asked(self, sweep: str) -> Iterator[Asked]:
+        folder = self.folder / sweep
+        try:
+            stored = folder.read_json(POINTS) if folder.has(POINTS) else []
+            listed = [_asked_for(sweep, entry) for entry in stored]
+        except _UNREADABLE:
+            listed = []  # the folders below say themselves what they are
+        yield from listed
+        known = {asked.id for asked in listed}
+        unknown = [name for name in folder.folders() if name not in known and (folder / name).has("point.json")]
+        for run in self.read(unknown).values():
+            if legacy := _of_itself(sweep, run):
+                yield legacy
+            elif run.spec is None and run.problem:
+                self.unreadable.append(run)
+
+    def floors(self, dataset: str, fingerprint: str) -> Measured | None:
+        """The floors that a sweep of an earlier version has left of a data set."""
+        name = f"floors-{dataset}-{fingerprint}.parquet"
+        for sweep in self.folder.folders():
+            if (self.folder / sweep).has(name):
+                try:
+                    return Measured((self.folder / sweep).read_table(name))
+                except _UNREADABLE:
+                    continue  # they are missing in the table; the runs are not
+        return None
+
+
+def _asked_for(sweep: str, entry: Mapping[str, Any]) -> Asked:
+    row = {name: tuple(value) if isinstance(value, list) else value for name, value in (entry["row"] or {}).items()}
+    renamed = {**entry, "row": row, "sweep": sweep, "fingerprint": entry.get("data_fingerprint", "")}
+    return Asked(**{name: renamed[name] for name in Asked.__dataclass_fields__ if name in renamed})
+
+
+def _of_itself(sweep: str, run: Run) -> Asked | None:
+    """What a run folder of an earlier version stands for; None for one that no sweep has made."""
+    if run.spec is None or not run.point.get("row"):
+        return None
+    spec = run.spec
+    entry = {"id": run.name, "label": run.name, "kind": "train", "scale": "paper", **run.point, "recipe": spec.recipe}
+    about = {"dataset": spec.dataset, "data_fingerprint": spec.data_fingerprint, "synthetic": spec.synthetic}
+    return _asked_for(sweep, {**entry, **about, "seed": spec.seed, "impossible": None})
