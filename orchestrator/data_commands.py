@@ -1,7 +1,7 @@
 """Carries out `clibd data …` up to the prepared data set."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import pyarrow as pa
@@ -29,16 +29,6 @@ _SHOWN = 5
 """Contradictions, notes or rejects shown on the terminal; the files have all of them."""
 _SEED = 42
 """Of the draw, where none is asked for."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PartitionAsked:
-    """The command line of `clibd data partition`."""
-
-    recipe: PartitionRecipe | None
-    lists: Path | None
-    seed: int | None
-    """Of the draw; None takes the default, and is the only choice where nothing is drawn."""
 
 
 def import_command(place: str, to: str, kind: SourceKind, options: SourceOptions) -> None:
@@ -100,7 +90,9 @@ def _records(count: int) -> str:
 def _say_contradictions(console: Console, table: SpecimenTable) -> None:
     """Names with two parents are listed, not merged: which one is right cannot be known here."""
     name = _beside(table, "contradictions.txt")
-    found = [str(item) for item in contradictions(_lineages(table))]
+    rows = (zip(*(column.to_pylist() for column in batch.columns), strict=True) for batch in table.batches(RANKS))
+    lineages: Iterator[Lineage] = chain.from_iterable(rows)
+    found = [str(item) for item in contradictions(lineages)]
     if not found:
         table.folder.remove(name)
         return
@@ -110,56 +102,55 @@ def _say_contradictions(console: Console, table: SpecimenTable) -> None:
     console.print(f"Contradictions among the names: {len(found):,}, none of them changed; all in {table.folder}/{name}")
 
 
-def _lineages(table: SpecimenTable) -> Iterator[Lineage]:
-    """The lineage of every specimen, a batch at a time."""
-    for batch in table.batches(RANKS):
-        yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
-
-
-def partition_command(specimens: str, to: str, asked: PartitionAsked) -> None:
-    """`clibd data partition`."""
+def partition_command(
+    specimens: str, to: str, recipe: PartitionRecipe | None, lists: Path | None, seed: int | None
+) -> None:
+    """`clibd data partition`; no seed takes the default, and is the only choice where nothing is drawn."""
     console = stderr_console()
     table, target = SpecimenTable.at(specimens), SpecimenTable.at(to)
     given_by = table.facts.partition  # read first: that there is no such table matters more than the target
     target.check_can_be_written()
-    splits, by, protocol = _splits(console, table, given_by, asked)
+    splits, by, protocol = _splits(console, table, given_by, recipe, lists, seed)
     check_partition(PROTOCOLS[protocol], table.column("species"), splits, table.column("specimen_id"))
     table.with_splits(splits, by, target, protocol)
     counts = target.count_by_split()
     for split, count in counts.items():
         console.print(f"{split or 'no split':<18}{count:>10,} specimens")
-    for sentence in empty_roles(PROTOCOLS[protocol], counts):
-        console.print(sentence)
-    for sentence in barcode_report(target).sentences():
+    for sentence in (*empty_roles(PROTOCOLS[protocol], counts), *barcode_report(target).sentences()):
         console.print(sentence)
     console.print(f"Next: clibd data prepare {to} --to DIR")
 
 
 def _splits(
-    console: Console, table: SpecimenTable, given_by: str | None, asked: PartitionAsked
+    console: Console,
+    table: SpecimenTable,
+    given_by: str | None,
+    recipe: PartitionRecipe | None,
+    lists: Path | None,
+    seed: int | None,
 ) -> tuple[pa.Array | pa.ChunkedArray, str, str]:
     """The split of every specimen, what gave it, and the protocol it is of.
 
     Raises:
         UsageError: lists and a recipe, or a seed where nothing is drawn.
     """
-    if asked.lists is not None:
-        if asked.recipe is not None:
+    if lists is not None:
+        if recipe is not None:
             raise UsageError("--lists and --recipe are two ways to give splits; name one of them")
-        if asked.seed is not None:
+        if seed is not None:
             raise UsageError("--seed is of a random draw, and --lists draws nothing; leave out one of them")
-        given = assign_lists(table.column("specimen_id"), read_split_lists(asked.lists))
+        given = assign_lists(table.column("specimen_id"), read_split_lists(lists))
         if given.note:
             console.print(given.note)
-        return given.splits, f"lists {asked.lists}", protocol_of(given.splits.unique().to_pylist())
-    if asked.recipe is None and given_by == "source":
-        if asked.seed is not None:
+        return given.splits, f"lists {lists}", protocol_of(given.splits.unique().to_pylist())
+    if recipe is None and given_by == "source":
+        if seed is not None:
             raise UsageError(
                 "--seed is of a random draw, and the source's own partition is kept; --recipe paper draws another one"
             )
         console.print("The source has its own partition, which is kept; --recipe paper draws another one.")
         return table.column("split"), "source", table.facts.protocol
-    recipe, seed = asked.recipe or "paper", _SEED if asked.seed is None else asked.seed
+    recipe, seed = recipe or "paper", _SEED if seed is None else seed
     return partition(table.column("species"), recipe, seed), f"{recipe}, seed {seed}", "clibd"
 
 

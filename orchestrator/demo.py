@@ -1,8 +1,10 @@
-"""The built-in data set of `--demo`: synthetic insects, partitioned and prepared once."""
+"""Data sets that a sweep prepares itself: the synthetic insects of `--demo`, and INSECT from its published files."""
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -13,37 +15,89 @@ from workloads.data.collect import collect
 from workloads.data.partition import partition
 from workloads.data.preparation import Wanted, first_facts, prepare
 from workloads.data.prepared import DatasetFacts, PreparedDataset
+from workloads.data.sources.insect import insect_source
 from workloads.data.sources.synthetic_source import synthetic_source
 from workloads.data.specimen_table import SpecimenTable
 from workloads.data.synthetic_images import SIDE
+from workloads.data.synthetic_insect import write_synthetic_insect
+from workloads.errors import UsageError
 from workloads.storage import Folder
 
-NAME = "synthetic-insects"
 NUM_SPECIMENS = 3000
 SEED = 8
-WANTED = Wanted(name=NAME, image_size=SIDE)
 
 
-@contextmanager
-def _specimens() -> Iterator[SpecimenTable]:
-    """The partitioned specimen table, in a folder that goes away."""
-    with tempfile.TemporaryDirectory() as scratch:
-        table = SpecimenTable.at(Path(scratch) / "specimens.parquet")
-        collect(synthetic_source(NUM_SPECIMENS, SEED), table)
-        table.with_splits(partition(table.column("species"), "paper"), "paper, seed 42", table)
-        yield table
+@dataclass(frozen=True, slots=True)
+class OwnData:
+    """A data set, and what it is prepared from."""
+
+    wanted: Wanted
+    folder: Folder
+    draw: Callable[[Path], SpecimenTable]
+    """Makes the specimen table, partitioned, in a folder that goes away."""
+
+    @contextmanager
+    def _specimens(self) -> Iterator[SpecimenTable]:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield self.draw(Path(scratch))
+
+    def facts(self) -> DatasetFacts:
+        """What it holds, or will hold once it is prepared.
+
+        Raises:
+            UsageError: it was prepared from other specimens.
+        """
+        if self.folder.has("dataset.json") and self.wanted.name != INSECT:
+            return PreparedDataset(self.folder).facts
+        with self._specimens() as table:
+            first = first_facts(table, self.wanted)
+        if not self.folder.has("dataset.json"):
+            return first
+        facts = PreparedDataset(self.folder).facts
+        if facts.fingerprint != first.fingerprint:
+            raise UsageError(f"{self.folder} was prepared from another INSECT; move it away, or choose another --runs")
+        return facts
+
+    def prepare(self, console: Console) -> None:
+        """Prepare it with Ray unless it is there."""
+        if not self.folder.has("dataset.json"):
+            with self._specimens() as table:
+                what = f"Preparing {self.wanted.name}, {len(table):,} specimens"
+                with counting(console, what, "shards") as told:
+                    prepare(table, self.folder, self.wanted, run_on_ray, told)
 
 
-def prepare_demo(target: Folder, console: Console) -> DatasetFacts:
-    """Prepare the synthetic insects unless they are there."""
-    if target.has("dataset.json"):
-        return PreparedDataset(target).facts
-    what = f"Drawing and preparing {NUM_SPECIMENS:,} synthetic insects"
-    with _specimens() as table, counting(console, what, "shards") as told:
-        return prepare(table, target, WANTED, run_on_ray, told)
+NAME, SYNTHETIC_INSECT, INSECT = "synthetic-insects", "synthetic-insect", "insect"
 
 
-def demo_facts() -> DatasetFacts:
-    """What the prepared demo will hold, without preparing it."""
-    with _specimens() as table:
-        return first_facts(table, WANTED)
+def synthetic_insects(runs: Folder) -> OwnData:
+    """The data set of `--demo`."""
+    return OwnData(Wanted(name=NAME, image_size=SIDE), runs / NAME, _insects)
+
+
+def insect(files: str | None, runs: Folder) -> OwnData:
+    """INSECT from the folder of its published files, or a synthetic one in the same form."""
+    if files is not None:
+        return OwnData(Wanted(name=INSECT), runs / "insect-prepared", partial(_insect, Path(files)))
+    wanted = Wanted(name=SYNTHETIC_INSECT, image_size=SIDE)
+    return OwnData(wanted, runs / f"{SYNTHETIC_INSECT}-prepared", _synthetic_insect)
+
+
+def _insects(scratch: Path) -> SpecimenTable:
+    table = SpecimenTable.at(scratch / "specimens.parquet")
+    collect(synthetic_source(NUM_SPECIMENS, SEED), table)
+    table.with_splits(partition(table.column("species"), "paper"), "paper, seed 42", table)
+    return table
+
+
+def _insect(files: Path, scratch: Path) -> SpecimenTable:
+    """With the partition that the files have."""
+    table = SpecimenTable.at(scratch / "specimens.parquet")
+    collect(insect_source(files, None), table)
+    return table
+
+
+def _synthetic_insect(scratch: Path) -> SpecimenTable:
+    files = scratch / "files"
+    write_synthetic_insect(files)
+    return _insect(files, scratch)

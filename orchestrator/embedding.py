@@ -5,7 +5,7 @@ numbers do not depend on who embeds what: chunks are the same for any number of 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -13,11 +13,12 @@ import numpy as np
 import torch
 
 from orchestrator.resources import Resources
+from workloads.arrays import Floats
 from workloads.data.batches import Specimens
 from workloads.data.prepared import PreparedDataset
 from workloads.errors import ClibdError, UsageError
-from workloads.evaluation.embed import BATCH_SIZE, all_splits, as_parts, embed_rows, parts_of
-from workloads.evaluation.embedded import Embedded, Floats
+from workloads.evaluation.embed import BATCH_SIZE, all_splits, as_parts, embed_rows, embedded_specimens, parts_of
+from workloads.evaluation.embedded import Embedded
 from workloads.experiment import Experiment, open_experiment, open_run
 from workloads.recipes import evaluation_precision
 from workloads.record import RunFolder
@@ -46,11 +47,13 @@ class Job:
     """With the weights that the run began with."""
     with_rest: bool = False
     """Named specimens that train, too."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Where the weights lie that an untrained run names, beside the folders of runs."""
 
     def experiment(self, dataset: PreparedDataset) -> Experiment:
         """The model."""
         run = RunFolder(Folder(self.run))
-        return open_experiment(run.spec(), dataset) if self.untrained else open_run(run)
+        return open_experiment(run.spec(), dataset, self.places, run.folder) if self.untrained else open_run(run)
 
 
 class Embedder:
@@ -166,9 +169,6 @@ def _gathered(embedder: Embedder, found: Iterable[tuple[Chunk, Floats]], tell: T
             rows[modality] = np.empty((count, embedded.shape[1]), dtype=np.float32)
         rows[modality][start:stop] = embedded
         tell(done, len(chunks))
-    return as_parts(embedder.specimens, _spread(embedder.specimens, rows), embedder.parts)
-
-
-def _spread(specimens: Specimens, distinct: Mapping[Modality, Floats]) -> dict[Modality, Floats]:
-    """A row for every specimen from one for every distinct input."""
-    return {name: distinct[name][specimens.groups(name)[1]] for name in specimens.modalities}
+    specimens = embedder.specimens  # a row for each of them from one for every distinct input
+    spread = {name: rows[name][specimens.groups(name)[1]] for name in specimens.modalities}
+    return as_parts(embedded_specimens(specimens, spread), embedder.parts)

@@ -1,12 +1,22 @@
-"""What to run, what to skip, and how long it will take: decisions without disk, clock or Ray."""
+"""What to run, what waits for what, what cannot be, and how long it takes: decisions without disk, clock or Ray."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
+from statistics import mean
 
-from sweeps.point import Point
-from workloads.errors import DriftError
+from sweeps.point import Impossible, Kind, Point
+from workloads.errors import DriftError, UsageError
 from workloads.record import State
 from workloads.spec import ExperimentSpec, first_difference
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """What cannot be run, and why."""
+
+    point: Point | Impossible
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,53 +24,145 @@ class Plan:
     """The points of a sweep, sorted by what is to be done."""
 
     finished: tuple[Point, ...]
-    to_run: tuple[Point, ...]
+    waves: tuple[tuple[Point, ...], ...]
+    """To run, in this order: the points of a wave need only what is finished, or ends with an earlier wave."""
+    blocked: tuple[Blocked, ...] = ()
+
+    @property
+    def to_run(self) -> tuple[Point, ...]:
+        """All that is to run."""
+        return tuple(chain(*self.waves))
 
 
-def plan(points: Sequence[Point], states: Mapping[str, State], stored: Mapping[str, ExperimentSpec]) -> Plan:
-    """Skip what finished, run the rest; two points with one spec run once.
+def plan(
+    points: Sequence[Point | Impossible],
+    states: Mapping[str, State],
+    stored: Mapping[str, ExperimentSpec],
+    refused: Mapping[str, str] | None = None,
+    failed: Mapping[str, str] | None = None,
+) -> Plan:
+    """Skip what finished, run the rest as soon as what it needs is there; two points with one id run once.
 
     Args:
         points: what the sweep asks for.
-        states: state of each run folder, by run id; a missing id never began.
-        stored: the specs of finished runs, by run id.
+        states: state of each folder, by id; a missing id never began.
+        stored: the specs of finished runs, by id.
+        refused: why points that are not finished cannot be run, by id.
+        failed: why points ended without success, which are not to be tried again, by id.
 
     Raises:
         DriftError: a finished run was another experiment.
     """
-    finished, to_run = [], []
-    for point in {point.spec.id: point for point in points}.values():
-        if states.get(point.spec.id, "missing") != "finished":
-            to_run.append(point)
-            continue
-        if difference := first_difference(stored[point.spec.id], point.spec):
-            raise DriftError(point.spec.id, *difference)
-        finished.append(point)
-    return Plan(tuple(finished), tuple(to_run))
+    distinct = {point.id: point for point in points if isinstance(point, Point)}
+    done = {name for name, state in states.items() if state == "finished"}
+    for name in distinct.keys() & done & stored.keys():
+        if difference := first_difference(stored[name], distinct[name].spec):
+            raise DriftError(name, *difference)
+    pending = {name: point for name, point in distinct.items() if name not in done}
+    said = {"cannot run": refused or {}, "failed": failed or {}}
+    why = {name: (verb, reason) for verb, of in said.items() for name, reason in of.items() if name in pending}
+    waves, there = [], set(done)
+    while wave := [p for p in pending.values() if p.id not in there and p.id not in why and there.issuperset(p.needs)]:
+        waves.append(tuple(wave))
+        there |= {point.id for point in wave}
+    left = {name: point for name, point in pending.items() if name not in there}
+    impossible = [Blocked(point, point.reason) for point in points if isinstance(point, Impossible)]
+    return Plan(
+        tuple(point for name, point in distinct.items() if name in done),
+        tuple(waves),
+        (*impossible, *(Blocked(point, _reason(point, left, why, there)) for point in left.values())),
+    )
+
+
+def _reason(
+    point: Point,
+    left: Mapping[str, Point],
+    why: Mapping[str, tuple[str, str]],
+    there: set[str],
+    behind: tuple[str, ...] = (),
+) -> str:
+    """Why a point cannot begin: by itself, or for the first of what it needs that cannot."""
+    if point.id in why:
+        return why[point.id][1]
+    lost = next(name for name in point.needs if name not in there)
+    what = f"its start {lost}" if point.kind in ("train", "untrained") else f"{lost}, which it measures,"
+    if lost not in left:
+        return f"{what} is neither a point of this sweep nor finished under --runs"
+    if lost in behind:
+        return f"{what} waits for it"
+    verb = why[lost][0] if lost in why else "cannot run"
+    return f"{what} {verb}: {_reason(left[lost], left, why, there, (*behind, point.id))}"
+
+
+def matching(points: Sequence[Point | Impossible], text: str) -> list[Point | Impossible]:
+    """The points whose label holds a text, or whose row says it as `field=value`; what they need comes along.
+
+    Raises:
+        UsageError: there is none.
+    """
+    wanted = text.casefold()
+    found = [p for p in points if wanted in p.label.casefold() or wanted in row_texts(p)]
+    if not found:
+        labels = ", ".join(dict.fromkeys(f"'{p.label}'" for p in points if p.row is not None))
+        raise UsageError(f"--filter '{text}': no point has this in its label or as field=value; there are {labels}")
+    needed = {name for p in found if isinstance(p, Point) for name in p.needs}
+    known = {p.id: p for p in points if isinstance(p, Point)}
+    while further := {name for old in needed & known.keys() for name in known[old].needs} - needed:
+        needed |= further
+    return [p for p in points if p in found or (isinstance(p, Point) and p.id in needed)]
+
+
+def row_texts(point: Point | Impossible) -> set[str]:
+    """The fields of a row as `field=value`, in small letters."""
+    texts = {name: "+".join(v) if isinstance(v, tuple) else str(v) for name, v in (point.row or {}).items()}
+    return {f"{name}={value}".casefold() for name, value in texts.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Expected:
+    """How long a point is thought to take, seconds."""
+
+    kind: Kind
+    training: float
+    start: float
+    """Until its first batch."""
+    end: float
+    """Behind its last epoch; of a measurement, all of it."""
 
 
 @dataclass(slots=True)
 class Pace:
-    """What the finished part of a sweep says about the rest. Work is counted in specimens seen."""
+    """What the finished part of a sweep says about the rest."""
 
-    work: Mapping[str, float]
-    """Of each run to do."""
-    done: dict[str, float]
-    """Of each run, so far."""
+    expected: Mapping[str, Expected]
+    """Of each point to run, by id."""
+    at_once: int = 1
+    """Points side by side."""
+    done: dict[str, float] = field(default_factory=dict)
+    """Share of its training, of each that has begun to train."""
+    ended: set[str] = field(default_factory=set)
     seconds_of_training: float = 0.0
-    work_of_training: float = 0.0
-    overhead: float = 25.0
-    """Seconds a run takes beside training: a first guess, then the last measured."""
+    """Measured."""
+    thought_of_training: float = 0.0
+    """What had been expected of the same."""
+    starts: list[float] = field(default_factory=list)
+    ends: dict[Kind, list[float]] = field(default_factory=dict)
 
-    def seconds_left(self, num_open: int, at_once: int = 1) -> float | None:
-        """Expected seconds until the last run ends; None before anything was measured.
+    def trained(self, point: str, share: float, seconds: float) -> None:
+        """A point has trained up to a share, the last part in so many seconds."""
+        self.thought_of_training += self.expected[point].training * (share - self.done.get(point, 0.0))
+        self.seconds_of_training += seconds
+        self.done[point] = share
 
-        Args:
-            num_open: runs that have not begun to train.
-            at_once: runs side by side.
-        """
-        if not self.seconds_of_training:
-            return None
-        left = sum(self.work.values()) - sum(self.done.values())
-        rate = self.work_of_training / self.seconds_of_training
-        return (left / rate + num_open * self.overhead) / at_once
+    @property
+    def seconds_left(self) -> float:
+        """Expected seconds until the last point ends."""
+        ratio = self.seconds_of_training / self.thought_of_training if self.thought_of_training else 1.0
+        left = 0.0
+        for name in self.expected.keys() - self.ended:
+            point = self.expected[name]
+            left += ratio * point.training * (1 - self.done.get(name, 0.0))
+            left += mean(self.ends.get(point.kind) or [point.end])
+            if name not in self.done and point.kind == "train":
+                left += mean(self.starts or [point.start])
+        return left / self.at_once

@@ -1,23 +1,17 @@
 """What a command shows while it works: on stderr, moving bars on a terminal and plain lines elsewhere."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import SpinnerColumn as Spinner
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import TimeElapsedColumn as Elapsed
+from rich.progress import TimeRemainingColumn as Remaining
 
-from orchestrator.plan import Pace, Plan
+from orchestrator.plan import Expected, Pace
+from sweeps.point import Point
 from workloads.record import RunFolder
 from workloads.storage import Folder
 
@@ -48,13 +42,7 @@ def counting(console: Console, what: str, unit: str) -> Iterator[Callable[[int, 
 
         yield tell
         return
-    columns = (
-        Spinner(),
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
     with Progress(*columns, console=console, transient=True) as bars:
         task = bars.add_task(what, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
@@ -69,44 +57,46 @@ def clock(seconds: float) -> str:
 
 
 class SweepDisplay:
-    """Which runs train, how far each is, and how long the rest will take."""
+    """Which points are made, how far each is, and how long the rest will take."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._overall: TaskID | None = None
         self._labels: dict[str, str] = {}
         self._epochs: dict[str, int] = {}
-        self._at_once = 1
         self._begun: dict[str, float] = {}
-        self._ended: set[str] = set()
+        self._trained: dict[str, float] = {}
         self._last_line = 0.0
-        self._pace = Pace({}, {})
+        self._pace = Pace({})
 
     def say(self, line: str) -> None:
         """One line that stays."""
         self._console.print(line)
 
-    def begin(self, todo: Plan, num_training: int, at_once: int) -> None:
-        """Show the runs that are about to start."""
-        self._at_once = at_once
-        self._labels = {point.spec.id: point.label for point in todo.to_run}
-        self._epochs = {point.spec.id: point.spec.epochs for point in todo.to_run}
-        self._pace = Pace({run: num_training * epochs for run, epochs in self._epochs.items()}, {})
-        if not self._console.is_terminal:
+    def begin(self, waves: Sequence[Sequence[Point]], expected: Mapping[str, Expected], at_once: int) -> None:
+        """Show the points that are about to be made.
+
+        Args:
+            waves: in which order.
+            expected: how long each will take, by id.
+            at_once: how many go side by side.
+        """
+        points = [point for wave in waves for point in wave]
+        self._pace = Pace(expected, at_once)
+        self._labels = {point.id: _told(point) for point in points}
+        self._epochs = {point.id: point.spec.epochs if point.kind == "train" else 1 for point in points}
+        if len(points) > 0:
+            order = f" in {len(waves)} waves: {', then '.join(str(len(wave)) for wave in waves)}" if waves[1:] else ""
+            self._console.print(f"{len(points)} to make{order}; about {clock(self._pace.seconds_left)} in all")
+        if not self._console.is_terminal or not points:
             return
-        columns = (
-            TextColumn("{task.description:<24}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
-        )
-        self._bars = Progress(*columns, console=self._console)
-        self._overall = self._bars.add_task("all runs", total=sum(self._epochs.values()), state="starting Ray Train")
-        for run, label in self._labels.items():
-            task = self._bars.add_task(f"  {label}", total=self._epochs[run], state="waiting", start=False)
-            self._tasks[run] = task
+        label, state = (TextColumn(text) for text in ("{task.description:<24}", "{task.fields[state]}"))
+        self._bars = Progress(label, BarColumn(bar_width=24), state, Elapsed(), console=self._console)
+        self._tasks = {"": self._bars.add_task("all", total=self._pace.seconds_left, state="starting Ray Train")}
+        for point, told in self._labels.items():
+            total = self._epochs[point]
+            self._tasks[point] = self._bars.add_task(f"  {told}", total=total, state="waiting", start=False)
         self._bars.start()
 
     def end(self) -> None:
@@ -114,51 +104,60 @@ class SweepDisplay:
         if self._bars:
             self._bars.stop()
 
-    def started(self, run: str) -> None:
-        """A run's trial began."""
-        self._begun[run] = time.monotonic()
+    def started(self, point: str) -> None:
+        """A point's trial began."""
+        self._begun[point] = time.monotonic()
+        state = "starting its workers" if self._pace.expected[point].kind == "train" else "measuring"
         if self._bars:
-            self._bars.start_task(self._tasks[run])
-            self._bars.update(self._tasks[run], state="starting its workers")
+            self._bars.start_task(self._tasks[point])
+            self._bars.update(self._tasks[point], state=state)
         else:
-            self._console.print(f"{self._labels[run]}: starting its workers")
+            self._console.print(f"{self._labels[point]}: {state}")
 
-    def trained(self, run: str, report: Mapping[str, Any]) -> None:
+    def trained(self, point: str, report: Mapping[str, Any]) -> None:
         """A run finished an epoch."""
-        epoch, epochs = int(report["epoch"]) + 1, self._epochs[run]
-        share = self._pace.work[run] / epochs
-        if run not in self._pace.done and run in self._begun:
-            self._pace.overhead = max(5.0, time.monotonic() - self._begun[run] - report["seconds"])
-        self._pace.done[run] = share * epoch
-        self._pace.seconds_of_training += report["seconds"]
-        self._pace.work_of_training += share
+        epoch, epochs, now = int(report["epoch"]) + 1, self._epochs[point], time.monotonic()
+        if point not in self._pace.done and point in self._begun:
+            self._pace.starts.append(max(0.0, now - self._begun[point] - report["seconds"]))
+            self._pace.done[point] = (epoch - 1) / epochs  # what an earlier attempt had done
+        self._pace.trained(point, epoch / epochs, report["seconds"])
+        self._trained[point] = now
         state = f"epoch {epoch}/{epochs}  loss {report['loss']:.3f}  {report['specimens_per_second']:,.0f} specimens/s"
-        left = self._left()
-        if self._bars and self._overall is not None:
-            self._bars.update(self._tasks[run], completed=epoch, state=state)
-            done = sum(self._pace.done.values()) / sum(self._pace.work.values())
-            self._bars.update(self._overall, completed=done * sum(self._epochs.values()), state=left)
-        elif time.monotonic() - self._last_line > _LINE_EVERY or epoch == epochs:
-            self._last_line = time.monotonic()
-            self._console.print(f"{self._labels[run]}: {state}  |  all runs: {left}")
-
-    def ended(self, run: str, failed: bool) -> None:
-        """A run's trial ended."""
-        self._ended.add(run)
-        state = "failed" if failed else "finished"
-        if not failed:
-            self._pace.done[run] = self._pace.work[run]
         if self._bars:
-            self._bars.update(self._tasks[run], state=state)
-            self._bars.stop_task(self._tasks[run])
+            self._bars.update(self._tasks[point], completed=epoch, state=state)
+            self._show_all()
+        elif now - self._last_line > _LINE_EVERY or epoch == epochs:
+            self._last_line = now
+            self._console.print(f"{self._labels[point]}: {state}  |  all: {self._left()}")
+
+    def ended(self, point: str, failed: bool) -> None:
+        """A point's trial ended."""
+        now, kind = time.monotonic(), self._pace.expected[point].kind
+        self._pace.ended.add(point)
+        if not failed:
+            self._pace.ends.setdefault(kind, []).append(now - self._trained.get(point, self._begun[point]))
+        state = "failed" if failed else "finished"
+        if self._bars:
+            self._bars.update(self._tasks[point], state=state, completed=self._epochs[point])
+            self._bars.stop_task(self._tasks[point])
+            self._show_all()
         else:
-            self._console.print(f"{self._labels[run]}: {state} after {clock(time.monotonic() - self._begun[run])}")
+            after = clock(now - self._begun[point])
+            self._console.print(f"{self._labels[point]}: {state} after {after}  |  all: {self._left()}")
+
+    def lost(self, points: Set[str]) -> None:
+        """Points that will not begin, because what they need has failed; or that have ended."""
+        for point in points - self._pace.ended:
+            self._pace.ended.add(point)
+            self._console.print(f"{self._labels[point]}: not made, because what it needs failed")
+
+    def _show_all(self) -> None:
+        assert self._bars is not None
+        left, total = self._pace.seconds_left, self._bars.tasks[0].elapsed or 0.0
+        self._bars.update(self._tasks[""], completed=total, total=total + left, state=self._left())
 
     def _left(self) -> str:
-        open_runs = len([run for run in self._labels if run not in self._pace.done])
-        seconds = self._pace.seconds_left(open_runs, self._at_once)
-        ended = f"{len(self._ended)}/{len(self._labels)} finished"
-        return ended if seconds is None else f"{ended}, about {clock(seconds)} left"
+        return f"{len(self._pace.ended)}/{len(self._labels)} finished, about {clock(self._pace.seconds_left)} left"
 
     def callback(self) -> Any:
         """The Tune callback that feeds this display."""
@@ -186,3 +185,8 @@ class SweepDisplay:
                 self.display.ended(trial.config["job"]["id"], failed=True)
 
         return Feed(self)
+
+
+def _told(point: Point) -> str:
+    """A point on a line of progress."""
+    return point.label if point.kind == "train" else f"{point.label} ({point.kind.replace('_', ' ')})"

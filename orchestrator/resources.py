@@ -1,6 +1,6 @@
 """What a run may use. None of it is part of the spec; of the numbers it decides what `workloads.execution` says."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from workloads.execution import Execution
 
@@ -25,6 +25,16 @@ class Resources:
         """In words, for the plan."""
         kind = "GPU" if self.gpus_per_worker else "CPU"
         return f"{self.num_workers} {kind} worker{'s' if self.num_workers > 1 else ''}"
+
+
+def fitting(resources: Resources, batch_size: int) -> Resources:
+    """The same for a batch that does not divide among all workers: as many as share it evenly, with the same threads.
+
+    So a batch of 150 takes three of four GPUs, instead of being refused.
+    """
+    count = next(n for n in range(resources.num_workers, 0, -1) if batch_size % n == 0)
+    threads = resources.threads if resources.gpus_per_worker else resources.threads * resources.num_workers // count
+    return replace(resources, num_workers=count, threads=threads)
 
 
 def choose_resources(*, num_cpus: int, num_gpus: int, remote: bool, workers: int | None, cpu_only: bool) -> Resources:

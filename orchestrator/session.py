@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from orchestrator.resources import Resources, choose_resources
+from orchestrator.resources import Resources, choose_resources, concurrent_runs
 from workloads.errors import UsageError
 
 _SETTINGS = {
@@ -37,6 +37,14 @@ def resources_here(workers: int | None, address: str | None, cpu_only: bool) -> 
         workers=workers,
         cpu_only=cpu_only,
     )
+
+
+def runs_at_once(resources: Resources) -> int:
+    """How many runs fit the session that is open."""
+    import ray
+
+    there = ray.cluster_resources()
+    return concurrent_runs(resources, cluster_cpus=there.get("CPU", 0), cluster_gpus=there.get("GPU", 0))
 
 
 @contextmanager

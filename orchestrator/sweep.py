@@ -1,134 +1,96 @@
-"""A sweep under Ray Tune: each trial drives one Ray Train run, and only what is missing is run.
+"""A sweep under Ray Tune: each trial makes one point, wave by wave, and only what is missing is made.
 
 What is finished is decided by the run folders alone, so a sweep that is started again needs nothing of Tune's own
 state, and a run that was interrupted goes on from its newest checkpoint.
 """
 
+import os
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
-from orchestrator.plan import Plan, plan
+from orchestrator.estimate import effort_of, rate_here
+from orchestrator.plan import Plan
 from orchestrator.progress import SweepDisplay
-from orchestrator.resources import Resources, concurrent_runs
-from orchestrator.trial import drive_run
-from sweeps import SWEEPS
+from orchestrator.request import Asked, SweepRequest, entry_of, plan_of, write_points
+from orchestrator.resources import Resources
+from orchestrator.session import runs_at_once
+from orchestrator.trial import command_line, make_point
 from sweeps.point import Point
-from workloads.data.batches import check_batch, num_trained
-from workloads.data.prepared import DatasetFacts, PreparedDataset
-from workloads.errors import FailedRunsError, ModalitiesError
-from workloads.evaluation.floors import compute_floors
-from workloads.experiments import Data, Scale, base_spec
-from workloads.record import RunFolder, find_runs, measurements_to_table
-from workloads.spec import Recipe, spec_to_dict
-from workloads.storage import Folder
+from workloads.data.prepared import PreparedDataset
+from workloads.errors import FailedRunsError
+from workloads.evaluation.floors import stored_floors
+from workloads.record import RunFolder
+from workloads.spec import spec_to_dict
 
-SEEDS = (42, 43, 44, 45, 46)
+IN_THE_TRIAL = ("untrained", "openclip", "attention", "costs")
+"""Kinds that compute on a device in the trial's own process."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SweepRequest:
-    """A sweep on a data set, and where it leaves its runs."""
-
-    name: str
-    scale: Scale
-    data: Folder
-    runs: Folder
-    recipe: Recipe = "corrected"
-    num_seeds: int = 1
-    wandb: str = "off"
-
-
-def points_of(request: SweepRequest, facts: DatasetFacts) -> list[Point]:
-    """The points of a sweep on a data set.
+def run_sweep(request: SweepRequest, asked: Asked, resources: Resources, display: SweepDisplay) -> None:
+    """Make what is missing of a request, inside a Ray session.
 
     Raises:
-        ModalitiesError: the data set has fewer than two modalities.
+        FailedRunsError: points failed; all others that do not need these are finished.
     """
-    if len(facts.modalities) < 2:
-        raise ModalitiesError(facts.name, facts.modalities)
-    points = []
-    for seed in SEEDS[: request.num_seeds]:
-        base = base_spec(request.scale, Data.of(facts), request.recipe, seed)
-        points += SWEEPS[request.name].points(base, request.scale)
-    return points
+    failed: dict[str, str] = {}
+    todo, folders = plan_of(request, asked, resources)
+    write_points(request, asked, todo)
+    for data in (request.data, request.insect):
+        if todo.waves and data is not None:
+            display.say(f"Floors of {data}: kept with it, or computed now")
+            stored_floors(PreparedDataset(data))
+    at_once = runs_at_once(resources)
+    rate = rate_here(todo.to_run, asked, resources, given=None, idle=False)
+    efforts = {p.id: effort_of(p, asked.facts_of(p.spec), resources, rate, request.scale) for p in todo.to_run}
+    display.begin(todo.waves, {name: effort.expected for name, effort in efforts.items()}, at_once)
+    while todo.waves:
+        lost = dict(_tune(request, asked, todo.waves[0], folders, resources, display, at_once))
+        for point in todo.waves[0]:
+            state = folders[point.id].state()
+            if state != "finished":
+                failed[point.id] = folders[point.id].status()["reason"] if state == "failed" else lost[point.id]
+        before = todo
+        todo, folders = plan_of(request, asked, resources, failed)
+        display.lost({point.id for point in before.to_run} - {point.id for point in todo.to_run})
+    display.end()
+    write_points(request, asked, todo)
+    if failed:
+        raise FailedRunsError(request.name, _not_made(todo, failed))
 
 
-def plan_of(request: SweepRequest, facts: DatasetFacts) -> Plan:
-    """What of a sweep is finished and what is to be run."""
-    runs = {run.id: run for run in find_runs(request.runs, request.name)}
-    states = {name: run.state() for name, run in runs.items()}
-    stored = {name: runs[name].spec() for name, state in states.items() if state == "finished"}
-    return plan(points_of(request, facts), states, stored)
-
-
-def ready(request: SweepRequest, facts: DatasetFacts, resources: Resources) -> Plan:
-    """What is to be run, after a look whether it can be; starts nothing.
-
-    Raises:
-        ModalitiesError, TooFewSpecimensError, SpecError: a point cannot be trained on this data set.
-        DriftError: a finished run was another experiment.
-    """
-    todo = plan_of(request, facts)
-    for point in todo.to_run:
-        check_batch(point.spec, num_trained(point.spec, facts), resources.num_workers)
-    return todo
-
-
-def floors_name(facts: DatasetFacts) -> str:
-    """File of a data set's floors, beside the runs of a sweep."""
-    return f"floors-{facts.name}-{facts.fingerprint}.parquet"
-
-
-def run_sweep(request: SweepRequest, resources: Resources, display: SweepDisplay) -> None:
-    """Run what is missing of a sweep, inside a Ray session.
-
-    Raises:
-        FailedRunsError: runs failed; the others are finished.
-        UsageError: as `ready`.
-    """
-    dataset = PreparedDataset(request.data)
-    facts = dataset.facts
-    todo = ready(request, facts, resources)
-    folder = request.runs / request.name
-    if not folder.has(floors_name(facts)):
-        display.say("Computing the floors: 5-mer nearest neighbour and linear CCA")
-        folder.write_table(floors_name(facts), measurements_to_table(compute_floors(dataset)))
-    if todo.to_run:
-        _tune(request, todo, resources, display, facts.num_training)
-    failed = [
-        (point.label, RunFolder(folder / point.spec.id).status()["reason"])
-        for point in todo.to_run
-        if RunFolder(folder / point.spec.id).state() == "failed"
+def _not_made(todo: Plan, failed: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Labels and reasons of what failed, and of what could not begin for that."""
+    return [
+        (blocked.point.label, blocked.reason)
+        for blocked in todo.blocked
+        if isinstance(blocked.point, Point) and (blocked.point.id in failed or failed.keys() & set(blocked.point.needs))
     ]
-    lost = [(point.label, "it never ended") for point in todo.to_run if _never_ended(folder, point)]
-    if failed or lost:
-        raise FailedRunsError(request.name, [*failed, *lost])
 
 
-def _never_ended(folder: Folder, point: Point) -> bool:
-    return RunFolder(folder / point.spec.id).state() == "missing"
-
-
-def _tune(request: SweepRequest, todo: Plan, resources: Resources, display: SweepDisplay, num_training: int) -> None:
-    import ray
+def _tune(
+    request: SweepRequest,
+    asked: Asked,
+    wave: Sequence[Point],
+    folders: Mapping[str, RunFolder],
+    resources: Resources,
+    display: SweepDisplay,
+    at_once: int,
+) -> Iterator[tuple[str, str]]:
+    """Make the points of one wave; gives why points have no end, by id."""
     from ray import tune
 
-    at_once = concurrent_runs(
-        resources,
-        cluster_cpus=ray.cluster_resources().get("CPU", 0),
-        cluster_gpus=ray.cluster_resources().get("GPU", 0),
-    )
-    display.begin(todo, num_training, at_once)
-    jobs = [_job(request, point, resources) for point in todo.to_run]
+    jobs = [_job(request, asked, point, folders, resources) for point in wave]
     with tempfile.TemporaryDirectory(prefix="clibd-tune-") as scratch:
         # Tune's own files are of no further use; on a cluster they have to be where every node can reach them.
         storage = scratch if request.runs.is_local else str(request.runs / request.name / "tune")
-        tune.Tuner(
-            tune.with_resources(drive_run, {"cpu": 0.01}),
+        results = tune.Tuner(
+            tune.with_resources(make_point, _taken),
             param_space={"job": tune.grid_search(jobs)},
-            tune_config=tune.TuneConfig(max_concurrent_trials=at_once, trial_dirname_creator=_trial_folder),
+            tune_config=tune.TuneConfig(
+                max_concurrent_trials=at_once, trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}"
+            ),
             run_config=tune.RunConfig(
                 name="trials",
                 storage_path=storage,
@@ -137,45 +99,44 @@ def _tune(request: SweepRequest, todo: Plan, resources: Resources, display: Swee
                 callbacks=[display.callback(), *_wandb(request)],
             ),
         ).fit()
-    display.end()
+    for result in results:
+        lines = str(result.error or "it never ended").strip().splitlines()
+        yield result.config["job"]["id"], lines[-1]
 
 
-def _trial_folder(trial: Any) -> str:
-    return f"trial_{trial.trial_id}"
+def _taken(config: Mapping[str, Any]) -> dict[str, float]:
+    """What a trial takes itself: one that only waits for its workers next to nothing."""
+    return {"cpu": 0.01, "gpu": config["job"]["gpus"]}
 
 
-def _job(request: SweepRequest, point: Point, resources: Resources) -> dict[str, Any]:
+def _job(
+    request: SweepRequest, asked: Asked, point: Point, folders: Mapping[str, RunFolder], resources: Resources
+) -> dict[str, Any]:
     """Everything a trial needs, as plain values."""
-    from dataclasses import asdict
-
+    insect = request.insect if asked.is_of_insect(point.spec) else None
+    about = entry_of(request, asked.facts, point, {})
     return {
-        "id": point.spec.id,
-        "spec": spec_to_dict(point.spec),
-        "point": {
-            "sweep": request.name,
-            "row": dict(point.row),
-            "label": point.label,
-            "scale": request.scale,
+        "id": point.id,
+        "kind": point.kind,
+        "model": point.model,
+        "uses": {
+            what: str(request.insect if name == "insect" else folders[name].folder) for what, name in point.uses.items()
         },
-        "run": str(request.runs / request.name / point.spec.id),
-        "data": str(request.data),
+        "places": {name: str(folders[name].folder) for name in point.needs},
+        "spec": spec_to_dict(point.spec),
+        "point": {**about, "sweep": asked.home(point.id)},
+        "run": str(folders[point.id].folder),
+        "data": str(insect or request.data),
         "resources": asdict(resources),
-        "argv": _argv(),
+        "gpus": int(point.kind in IN_THE_TRIAL and resources.gpus_per_worker > 0),
+        "argv": command_line(),
     }
-
-
-def _argv() -> Sequence[str]:
-    import sys
-
-    return [sys.argv[0].rsplit("/", 1)[-1], *sys.argv[1:]]
 
 
 def _wandb(request: SweepRequest) -> list[Any]:
     """W&B's own Tune callback, when asked for."""
     if request.wandb == "off":
         return []
-    import os
-
     os.environ["WANDB_MODE"] = request.wandb
     os.environ.setdefault("WANDB_DIR", str(request.runs.path) if request.runs.is_local else tempfile.gettempdir())
     from ray.air.integrations.wandb import WandbLoggerCallback

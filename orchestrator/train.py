@@ -4,7 +4,7 @@ Ray Train places the workers, joins them to a process group and starts them agai
 those of `workloads.training`, in the run folder, so a run begun without Ray goes on with it, and the other way round.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any
@@ -51,14 +51,14 @@ def train_worker(config: dict[str, Any]) -> None:
     torch.set_num_threads(config["threads"])
     run = RunFolder(Folder(config["run"]))
     placement = Placement.here(ray.train.torch.get_device(), config["loader_processes"])
-    dataset = PreparedDataset(Folder(config["data"]))
+    dataset = PreparedDataset(Folder(config["data"])).without(config["without"])
     spec, execution = spec_from_dict(config["spec"]), Execution(**config["execution"])
     listeners: list[Listener] = [Reporter()]
     try:
         with ExitStack() as stack:
             if config["wandb"] != "off" and placement.rank == 0:
                 listeners.append(stack.enter_context(WandbLog(spec, run, config["wandb"])))
-            details = train_run(spec, run, dataset, placement, execution, listeners)
+            details = train_run(spec, run, dataset, placement, execution, listeners, config["places"])
     except ClibdError as error:  # every worker meets it alike, and trying again would end the same way
         if placement.rank == 0:
             run.finish("failed", reason=str(error))
@@ -74,14 +74,18 @@ def run_training(
     resources: Resources,
     callbacks: Sequence[Any] = (),
     wandb: WandbMode = "off",
+    places: Mapping[str, str] | None = None,
+    without: Sequence[str] = (),
 ) -> None:
     """Train one run to its end. Called again after an interruption, it goes on from the newest checkpoint.
 
-    Ends with a status in the run folder, also when the run failed.
+    Ends with a status in the run folder, also when the run failed. `places` says where weights that the spec names lie
+    (`workloads.models.places`), `without` which partitions' queries are not looked at.
     """
     import ray.train
     from ray.train.torch import TorchConfig, TorchTrainer
 
+    gpus = resources.gpus_per_worker
     trainer = TorchTrainer(
         train_worker,
         train_loop_config={
@@ -92,13 +96,15 @@ def run_training(
             "loader_processes": resources.loader_processes,
             "offline": resources.offline,
             "wandb": wandb,
+            "without": list(without),
+            "places": dict(places or {}),
             "execution": asdict(resources.execution),
         },
-        torch_config=TorchConfig(backend="nccl" if resources.gpus_per_worker else "gloo", timeout_s=1800),
+        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=1800),
         scaling_config=ray.train.ScalingConfig(
             num_workers=resources.num_workers,
-            use_gpu=bool(resources.gpus_per_worker),
-            resources_per_worker=_per_worker(resources),
+            use_gpu=bool(gpus),
+            resources_per_worker={"CPU": resources.cpus_per_worker, **({"GPU": gpus} if gpus else {})},
         ),
         run_config=ray.train.RunConfig(
             name=_RAYS_OWN,
@@ -112,13 +118,6 @@ def run_training(
     except ray.train.TrainingFailedError as error:
         run.finish("failed", reason=_reason(error))
     run.folder.remove_folder(_RAYS_OWN)
-
-
-def _per_worker(resources: Resources) -> dict[str, float]:
-    wanted: dict[str, float] = {"CPU": resources.cpus_per_worker}
-    if resources.gpus_per_worker:
-        wanted["GPU"] = resources.gpus_per_worker
-    return wanted
 
 
 def _reason(error: BaseException) -> str:

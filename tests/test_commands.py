@@ -10,17 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-import orchestrator.cli
-import orchestrator.cli_sweep
-import results.cli
+import commands.clibd
+import commands.results
 from workloads.command_line import run_command
 from workloads.data.preparation import Wanted, prepare
-from workloads.data.prepared import PreparedDataset
 from workloads.data.schema import SPECIMEN_SCHEMA
 from workloads.data.specimen_table import SpecimenTable
 from workloads.storage import Folder
 
-PROGRAMS = {"clibd": orchestrator.cli.app, "clibd-sweep": orchestrator.cli_sweep.app, "clibd-results": results.cli.app}
+PROGRAMS = {"clibd": commands.clibd.app, "clibd-results": commands.results.app}
 
 
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -34,13 +32,9 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *w
 
 
 MISUSES = [
-    (("clibd-sweep", "no-such-sweep", "--demo"), "no-such-sweep"),
-    (("clibd-sweep", "lora"), "--demo"),
-    (("clibd-sweep", "lora", "--data", "no/such/folder"), "clibd data prepare"),
-    (("clibd-sweep", "lora", "--data", "no/such/folder", "--plan"), "clibd data prepare"),
     (("clibd-results", "table", "20", "--runs", "no/such/folder"), "clibd-sweep"),
-    (("clibd-results", "table", "3"), "--run"),
-    (("clibd-results", "table", "7"), "clibd data stats"),
+    (("clibd-results", "table", "3"), "clibd-sweep"),
+    (("clibd-results", "table", "7"), "clibd-sweep"),
     (("clibd-results", "report", "--runs", "no/such/folder"), "clibd-sweep"),
     (("clibd", "data", "import", "no/such/file.tsv", "--to", "x.parquet"), "no/such/file.tsv"),
     (("clibd", "data", "partition", "no/such/file.parquet"), "clibd data import"),
@@ -73,44 +67,6 @@ def test_misuse_is_one_sentence_that_names_the_way_out(
     assert out == ""
     assert named in err
     assert "Traceback" not in err
-
-
-def test_a_batch_larger_than_the_data_set_is_refused_before_ray_starts_a_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_dataset: PreparedDataset, tmp_path: Path
-) -> None:
-    data = str(tiny_dataset.folder)
-    code, _, err = call(monkeypatch, capsys, "clibd-sweep", "batch-size", "--data", data, "--runs", str(tmp_path))
-    assert code == 2
-    assert "cannot fill one batch" in err
-
-
-def test_labels_alone_are_too_few_modalities(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_dataset: PreparedDataset, tmp_path: Path
-) -> None:
-    facts = json.loads(tiny_dataset.folder.read("dataset.json"))
-    (tmp_path / "dataset.json").write_text(json.dumps({**facts, "modalities": ["text"]}))
-    code, _, err = call(monkeypatch, capsys, "clibd-sweep", "lora", "--data", str(tmp_path), "--plan")
-    assert code == 2
-    assert "at least two of image, dna and text" in err
-
-
-def test_the_plan_starts_nothing_and_lists_every_run(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_dataset: PreparedDataset, tmp_path: Path
-) -> None:
-    words = ("clibd-sweep", "encoders", "--scale", "small", "--data", str(tiny_dataset.folder))
-    code, out, _ = call(monkeypatch, capsys, *words, "--runs", str(tmp_path / "runs"), "--plan")
-    assert code == 0
-    assert out.count("to run") == 5
-    assert "5 of 5 runs to do" in out
-    assert not (tmp_path / "runs").exists()
-
-
-def test_every_sweep_is_listed_with_its_table(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    code, out, _ = call(monkeypatch, capsys, "clibd-sweep", "list")
-    assert code == 0
-    assert [line.split()[2] for line in out.splitlines()] == ["20", "18", "19", "17", "14"]
 
 
 def test_bad_records_are_listed_and_the_good_ones_go_on(
@@ -252,7 +208,7 @@ def test_statistics_of_a_prepared_data_set_leave_out_what_preparation_refused(
 
     assert code == 0
     counted = [cell for cell in json.loads(out) if (cell["table"], cell["block"]) == ("figure2", "Splits")]
-    records = {cell["row"]: cell["ours"] for cell in counted if cell["column"] == "Records"}
+    records = {cell["row"]["row"]: cell["ours"] for cell in counted if cell["column"] == "Records"}
     assert {split: count for split, count in records.items() if split in facts.splits.splits and count} == {
         split: count for split, count in facts.num_specimens.items() if count
     }

@@ -8,23 +8,23 @@ import click
 import pytest
 import typer.main
 
-import orchestrator.cli
-import orchestrator.cli_sweep
-import results.cli
+import commands.clibd
+import commands.results
+import commands.sweep
 from workloads.command_line import run_command
 
-PROGRAMS = {"clibd": orchestrator.cli.app, "clibd-sweep": orchestrator.cli_sweep.app, "clibd-results": results.cli.app}
+PROGRAMS = {"clibd": commands.clibd.app, "clibd-sweep": commands.sweep.app, "clibd-results": commands.results.app}
 HEAVY = ("torch", "ray", "faiss", "umap", "matplotlib", "plotly", "scipy", "sklearn", "statsmodels", "optuna", "timm")
 
 
-def commands(words: tuple[str, ...], command: click.Command) -> Iterator[tuple[tuple[str, ...], str]]:
+def commands_in(words: tuple[str, ...], command: click.Command) -> Iterator[tuple[tuple[str, ...], str]]:
     """A command and those within it, each with what it says of itself."""
     yield words, command.help or ""
     for name, inner in getattr(command, "commands", {}).items():
-        yield from commands((*words, name), inner)
+        yield from commands_in((*words, name), inner)
 
 
-COMMANDS = dict(pair for name, app in PROGRAMS.items() for pair in commands((name,), typer.main.get_command(app)))
+COMMANDS = dict(pair for name, app in PROGRAMS.items() for pair in commands_in((name,), typer.main.get_command(app)))
 
 
 def test_these_are_the_commands() -> None:
@@ -51,7 +51,7 @@ def test_a_command_says_what_it_does_and_what_it_takes(
     assert " ".join(COMMANDS[words].split()[:5]) in " ".join(printed.out.split())
 
 
-@pytest.mark.parametrize("module", ["orchestrator.cli", "orchestrator.cli_sweep", "results.cli"])
+@pytest.mark.parametrize("module", ["commands.clibd", "commands.sweep", "commands.results"])
 def test_help_waits_for_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

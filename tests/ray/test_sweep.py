@@ -1,5 +1,6 @@
 """The seams with Ray on one local cluster: preparation, a sweep, and a worker that is killed in the middle of it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,16 +14,21 @@ import pyarrow as pa
 import pytest
 from rich.console import Console
 
+from commands.sweep_file import read_sweep
 from orchestrator.prepare import run_on_ray
 from orchestrator.progress import SweepDisplay
+from orchestrator.request import SweepRequest, asked_on, plan_of
 from orchestrator.resources import Resources
-from orchestrator.sweep import SweepRequest, plan_of, run_sweep
+from orchestrator.sweep import run_sweep
+from results.render import render_sheets
 from results.report import write_report
-from results.sweep_table import render_sweep_table
+from results.tables import table_sheets
+from sweeps import SWEEPS
+from sweeps.point import Point
 from workloads.data.preparation import Wanted, prepare
 from workloads.data.prepared import PreparedDataset
 from workloads.data.specimen_table import SpecimenTable
-from workloads.errors import DamagedError, TooManyRejectsError
+from workloads.errors import DamagedError, FailedRunsError, TooManyRejectsError
 from workloads.record import RunFolder, find_runs
 from workloads.storage import Folder
 
@@ -89,6 +95,7 @@ class WorkerKiller(threading.Thread):
         self.killed: str | None = None
 
     def run(self) -> None:
+        import ray
         from ray.util.state import list_actors
 
         while self.killed is None:
@@ -97,7 +104,9 @@ class WorkerKiller(threading.Thread):
                 epochs = [event["epoch"] for event in run.events()]
                 if run.state() != "missing" or not epochs or max(epochs) < self._after_epoch:
                     continue
-                workers = list_actors(filters=[("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")])
+                here = ray.get_runtime_context().gcs_address  # there may be other clusters on this machine
+                filters = [("class_name", "=", "RayTrainWorker"), ("state", "=", "ALIVE")]
+                workers = list_actors(address=here, filters=filters)
                 if workers:
                     os.kill(workers[0].pid, signal.SIGKILL)
                     self.killed = run.id
@@ -105,11 +114,12 @@ class WorkerKiller(threading.Thread):
 
 def test_a_killed_worker_does_not_lose_the_sweep(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
     runs = Folder(tmp_path / "runs")
-    request = SweepRequest(name="amp", scale="small", data=tiny_dataset.folder, runs=runs)
+    request = SweepRequest(sweeps=(SWEEPS["amp"],), scale="small", data=tiny_dataset.folder, runs=runs)
+    asked = asked_on(request)
     killer = WorkerKiller(runs, "amp", after_epoch=3)
     killer.start()
 
-    run_sweep(request, TWO_WORKERS, SweepDisplay(Console(quiet=True)))
+    run_sweep(request, asked, TWO_WORKERS, SweepDisplay(Console(quiet=True)))
 
     assert killer.killed is not None
     hit = RunFolder(runs / "amp" / killer.killed)
@@ -117,7 +127,7 @@ def test_a_killed_worker_does_not_lose_the_sweep(tiny_dataset: PreparedDataset, 
     assert logged == list(range(hit.spec().epochs))
     assert not (hit.folder / "checkpoints").folders()
 
-    text = render_sweep_table(runs, 18, "md")
+    text = render_sheets(table_sheets(18, runs), "md")
     assert "SYNTHETIC" in text
     assert "not run" not in text
     assert "linear CCA" in text
@@ -126,11 +136,11 @@ def test_a_killed_worker_does_not_lose_the_sweep(tiny_dataset: PreparedDataset, 
 
     _the_same_command_runs_on_a_cluster_that_is_there(request)
 
-    again = plan_of(request, tiny_dataset.facts)
+    again, _ = plan_of(request, asked, TWO_WORKERS)
     assert not again.to_run
     assert len(again.finished) == 2
     before = [run.folder.read("status.json") for run in find_runs(runs, "amp")]
-    run_sweep(request, TWO_WORKERS, SweepDisplay(Console(quiet=True)))
+    run_sweep(request, asked, TWO_WORKERS, SweepDisplay(Console(quiet=True)))
     assert [run.folder.read("status.json") for run in find_runs(runs, "amp")] == before
 
 
@@ -148,3 +158,58 @@ def _the_same_command_runs_on_a_cluster_that_is_there(request: SweepRequest) -> 
     assert "0/1 finished" in ended.stderr
     assert "not run" not in ended.stdout
     assert lost.state() == "finished"
+
+
+OWN = """
+from dataclasses import replace
+
+from sweeps.point import Impossible, Point, Sweep, behind, started
+
+
+def points(base):
+    spec = replace(base.spec, batch_size=20, epochs=2)
+    simclr = Point(row={}, label="SimCLR", spec=replace(base.experiment("simclr-image"), batch_size=20, epochs=2))
+    image = replace(spec.image, weights="/no/such/folder")
+    lost = Point(row={"start": "lost"}, label="lost", spec=replace(spec, image=image))
+    after = started(simclr, {"start": "simclr"}, "from SimCLR", lambda: spec)
+    return [
+        *behind(simclr),
+        after,
+        Point(row={"start": "none"}, label="untrained", spec=spec, kind="untrained"),
+        Point(row={"of": "from SimCLR"}, label="open set", spec=spec, kind="open_set", uses={"run": after.id}),
+        lost,
+        Point(row={"of": "lost"}, label="open set of what is lost", spec=spec, kind="open_set", uses={"run": lost.id}),
+        Impossible({"start": "sound"}, "sound", "insects have no sound"),
+    ]
+
+
+SWEEP = Sweep(name="own", question="Does a start help?", points=points)
+"""
+
+
+def test_points_begin_when_what_they_need_is_there_and_a_failure_costs_only_what_needs_it(
+    tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    runs = Folder(tmp_path / "runs")
+    sweep = read_sweep(str(tmp_path / "own.py"))
+    request = SweepRequest(sweeps=(sweep,), scale="small", data=tiny_dataset.folder, runs=runs)
+    asked = asked_on(request)
+    ids = {point.label: point.id for point in asked.points if isinstance(point, Point)}
+
+    with pytest.raises(FailedRunsError) as failed:
+        run_sweep(request, asked, TWO_WORKERS, SweepDisplay(Console(quiet=True)))
+
+    assert "2 run(s) failed (lost: " in str(failed.value)
+    stored = {entry["label"]: entry for entry in json.loads((runs / "own").read("points.json"))}
+    made = ["SimCLR", "from SimCLR", "untrained", "open set"]
+    assert [RunFolder(runs / "own" / ids[label]).state() for label in made] == ["finished"] * 4
+    assert [stored[label]["impossible"] for label in made] == [None] * 4
+    assert "/no/such/folder" in stored["lost"]["impossible"]
+    assert f"{ids['lost']}, which it measures, failed: " in stored["open set of what is lost"]["impossible"]
+    assert stored["sound"]["impossible"] == "insects have no sound"
+    start = RunFolder(runs / "own" / ids["from SimCLR"])
+    assert start.weights()["image"]["name"] == f"run:{ids['SimCLR']}"
+    assert all(
+        RunFolder(runs / "own" / ids[label]).measurements() for label in ("from SimCLR", "untrained", "open set")
+    )

@@ -20,6 +20,7 @@ def train(
     batch_size: options.BatchSize = None,
     epochs: options.Epochs = None,
     start_from: options.StartFrom = None,
+    settings: options.Settings = None,
     micro_batch: options.MicroBatch = None,
     checkpoint_blocks: options.CheckpointBlocks = False,
     compile_towers: options.Compile = False,
@@ -43,17 +44,8 @@ def train(
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported, which comes next
     from workloads.training.command import Asked, train_here
 
-    asked = Asked(
-        experiment=experiment,
-        data=data,
-        runs=runs,
-        scale=scale,
-        recipe=recipe,
-        seed=seed,
-        batch_size=batch_size,
-        epochs=epochs,
-        start_from=start_from,
-    )
+    fields = tuple(settings or ())
+    asked = Asked(experiment, data, runs, scale, recipe, seed, batch_size, epochs, start_from, fields)
     execution = Execution(micro_batch=micro_batch, checkpoint_blocks=checkpoint_blocks, compile=compile_towers)
     if workers is None and address is None:
         print(train_here(asked, execution, wandb, cpu).folder)

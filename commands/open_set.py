@@ -1,9 +1,10 @@
 """`clibd open-set`: Tables 3, 15 and 16 of an evaluated run."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
+from commands.options import FormOption
 from workloads.spec import Recipe
 
 
@@ -16,9 +17,7 @@ def open_set(
         Recipe | None,
         typer.Option(help="Thresholds: all that differ (corrected), or a grid. Default: the evaluation's."),
     ] = None,
-    form: Annotated[
-        Literal["md", "csv", "json"], typer.Option("--format", help="md to read; others long form.")
-    ] = "md",
+    form: FormOption = "md",
 ) -> None:
     """Tell seen from unseen species by a threshold, and name both: seen ones by images, unseen ones by barcodes.
 
@@ -27,6 +26,13 @@ def open_set(
 
     Example: clibd open-set RUN --classifier CLASSIFIER_RUN
     """
-    from orchestrator.open_set_command import open_set_command
+    from orchestrator.open_set import measure_open_set
+    from orchestrator.progress import stderr_console
+    from results.render import render_sheets
+    from results.tables import table_sheets
+    from workloads.storage import Folder
 
-    open_set_command(run, classifier, recipe, form)
+    folder = Folder(run)
+    measure_open_set(folder, None if classifier is None else Folder(classifier), folder, recipe)
+    print(render_sheets([sheet for number in (3, 15, 16) for sheet in table_sheets(number, None, [folder])], form))
+    stderr_console().print(f"open_set.json and its tables: {folder}")

@@ -5,12 +5,15 @@ from typing import Annotated, Literal
 
 import typer
 
-from orchestrator.cli_attention import attention
-from orchestrator.cli_bzsl import bzsl
-from orchestrator.cli_costs import costs
-from orchestrator.cli_evaluate import evaluate
-from orchestrator.cli_open_set import open_set
-from orchestrator.cli_train import train
+from commands.attention import attention
+from commands.bzsl import bzsl
+from commands.convert import convert
+from commands.costs import costs
+from commands.data_stats import data_stats
+from commands.download import download
+from commands.evaluate import evaluate
+from commands.open_set import open_set
+from commands.train import train
 from workloads.command_line import run_command
 
 app = typer.Typer(
@@ -22,26 +25,10 @@ app = typer.Typer(
 data = typer.Typer(help="Import, partition and prepare specimens.", no_args_is_help=True)
 app.add_typer(data, name="data")
 
+data.command()(download)
+
 Kind = Literal["auto", "table", "bioscan-1m", "bioscan-5m", "authors", "insect", "synthetic"]
 Specimens = Annotated[str, typer.Argument(help="Specimen table (.parquet), as `clibd data import` writes it.")]
-
-
-@data.command("download")
-def download(
-    name: Annotated[str | None, typer.Argument(help="Package; none lists them.")] = None,
-    to: Annotated[Path, typer.Option(help="Folder to put it into.")] = Path("."),
-    unverified: Annotated[bool, typer.Option(help="Also where no checksum is published.")] = False,
-) -> None:
-    """Fetch a published package: resumes what broke off, and checks what arrived. Nothing is unpacked.
-
-    Example: clibd data download                      lists the packages with their sizes and licences
-    """
-    from orchestrator.download_command import download_command, list_packages
-
-    if name is None:
-        list_packages()
-    else:
-        download_command(name, to, unverified)
 
 
 @data.command("import")
@@ -69,11 +56,7 @@ def import_(
     from workloads.data.sources.opening import SourceOptions
 
     options = SourceOptions(
-        columns=parse_map(columns or []),
-        taxonomy=taxonomy,
-        one_fifth=one_fifth,
-        num_synthetic=specimens,
-        seed=seed,
+        columns=parse_map(columns or []), taxonomy=taxonomy, one_fifth=one_fifth, num_synthetic=specimens, seed=seed
     )
     import_command(source, to, kind, options)
 
@@ -93,21 +76,12 @@ def partition(
     seed: Annotated[int | None, typer.Option(help="Of the random draws. Default: 42.")] = None,
 ) -> None:
     """Give every specimen its split, and check that accuracies measured on it can be believed."""
-    from orchestrator.data_commands import PartitionAsked, partition_command
+    from orchestrator.data_commands import partition_command
 
-    partition_command(specimens, to or specimens, PartitionAsked(recipe=recipe, lists=lists, seed=seed))
+    partition_command(specimens, to or specimens, recipe, lists, seed)
 
 
-@data.command("stats")
-def stats(
-    data: Annotated[str, typer.Argument(help="Prepared data set, or a partitioned specimen table (.parquet).")],
-    out: Annotated[str, typer.Option(help="Folder or address (s3://, gs://) for tables and figures.")],
-    form: Annotated[Literal["md", "csv", "json"], typer.Option("--format", help="Of what stdout shows.")] = "md",
-) -> None:
-    """Tables 5, 6 and 7 and Figures 2, 7 and 8 of the paper for any data set, beside the published numbers."""
-    from orchestrator.stats_command import stats_command
-
-    stats_command(data, out, form)
+data.command("stats")(data_stats)
 
 
 @data.command("prepare")
@@ -146,25 +120,7 @@ app.command()(attention)
 app.command()(bzsl)
 app.command()(costs)
 app.command("open-set")(open_set)
-
-
-@app.command()
-def convert(
-    source: Annotated[str, typer.Argument(help="Checkpoint (.pth), or a published name such as barcodebert-5mer.")],
-    to: Annotated[str | None, typer.Option(help="Folder to write. Published names have a default.")] = None,
-    tokenizer: Annotated[
-        str | None, typer.Option(help="Word pieces of a text tower: Hugging Face id or folder. Default: BERT's.")
-    ] = None,
-) -> None:
-    """Turn a released checkpoint into safetensors with JSON beside; every tensor in it is accounted for.
-
-    Published names: barcodebert-5mer, clibd-image-dna, clibd-image-dna-text, clibd-image-text, and clibd-5m-… of each.
-
-    Example: clibd convert best.pth --to released, then clibd evaluate released --data DIR
-    """
-    from orchestrator.convert_command import convert_command
-
-    convert_command(source, to, tokenizer)
+app.command()(convert)
 
 
 def main() -> None:

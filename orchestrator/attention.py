@@ -1,26 +1,23 @@
-"""Carries out `clibd attention`: where the vision towers of some runs look, by who named the species."""
+"""Attention as a function: where the vision towers of some runs look, by who named the species."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch import nn
 
+from orchestrator.evaluating import this_device
 from orchestrator.progress import stderr_console
-from results.render import grid
 from workloads.data.prepared import DatasetFacts, PreparedDataset
 from workloads.errors import MissingPathError, SpecError, UsageError
-from workloads.evaluation.attention_by_outcome import (
-    Onlooker,
-    Verdicts,
-    Wanted,
-    count_outcomes,
-    store_attention,
-)
+from workloads.evaluation.attention_by_outcome import Onlooker, Verdicts, Wanted, store_attention
 from workloads.evaluation.image_predictions import image_predictions
+from workloads.evaluation.measure import write_evaluation
 from workloads.experiment import Experiment, open_experiment, open_run
 from workloads.predictions import PREDICTIONS, Place, Predictions
-from workloads.record import EVALUATION, RunFolder, read_evaluation
+from workloads.record import EVALUATION, RunFolder, read_evaluation, seal_run
 from workloads.spec import ExperimentSpec, Recipe
 from workloads.storage import Folder
 from workloads.training.placement import Placement
@@ -29,30 +26,53 @@ UNTRAINED = "No align"
 """What the figures call the towers before alignment."""
 
 
-def attention_command(
-    run_address: str,
-    data: str,
-    before: Sequence[str],
-    untrained: bool,
-    partition: str,
-    number: int,
-    recipe: Recipe | None,
-    seed: int,
-) -> None:
-    """Look with every model at queries of every outcome; print how many queries had which."""
-    console = stderr_console()
-    dataset = PreparedDataset(Folder(data))
+def measure_attention(
+    run: Folder,
+    data: Folder,
+    target: Folder | None = None,
+    before: Sequence[Folder] = (),
+    untrained: bool = True,
+    partition: str = "val",
+    number: int = 6,
+    recipe: Recipe | None = None,
+    seed: int = 42,
+    console: Console | None = None,
+) -> Folder:
+    """Look with every model at queries of every outcome, and store the maps.
+
+    Args:
+        run: finished and evaluated on the data set.
+        data: prepared data set, for its images.
+        target: where to write; None: where the run was evaluated on the data set.
+        before: other evaluated runs to compare with.
+        untrained: whether to compare with the run's towers before training too; it embeds all images.
+        partition: whose queries.
+        number: queries of each outcome, of seen and of unseen species.
+        recipe: how attention is rolled out; None: the run's.
+        seed: of the choice among queries of one outcome.
+        console: told of progress.
+
+    Returns:
+        The folder, with `attention-PARTITION.parquet`, and `.json` written last.
+
+    Raises:
+        MissingPathError: a run is not finished, or not evaluated on the data set.
+        UsageError: a classifier, or a partition that the data set does not have.
+        SpecError: a tower has no attention to show.
+    """
+    console = console or stderr_console()
+    dataset = PreparedDataset(data)
     if partition not in dataset.facts.splits.queries:
         raise UsageError(f"{dataset.facts.name} has no partition '{partition}'; choose --partition val or test")
-    runs = [_finished(address) for address in (*before, run_address)]
-    specs = [run.spec() for run in runs]
-    evaluated = [evaluated_folder(run, spec, dataset.facts) for run, spec in zip(runs, specs, strict=True)]
+    runs = [_finished(folder) for folder in (*before, run)]
+    specs = [each.spec() for each in runs]
+    evaluated = [evaluated_folder(each, spec, dataset.facts) for each, spec in zip(runs, specs, strict=True)]
     read = [Predictions.read(folder) for folder in evaluated]
     place = Place(partition, "image", "image")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = this_device()
     models = [
-        Onlooker(Verdicts.of(name, predictions.answers(place)), _tower_of(run))
-        for name, predictions, run in zip(model_names(specs), read, runs, strict=True)
+        Onlooker(Verdicts.of(name, predictions.answers(place)), partial(_tower_of, each))
+        for name, predictions, each in zip(model_names(specs), read, runs, strict=True)
     ]
     if untrained:
         console.print(f"Embedding {dataset.facts.name} ({partition}) with the towers of {runs[-1].id} before training")
@@ -60,10 +80,13 @@ def attention_command(
     specimens = read[-1].specimens
     species = dict(zip(specimens["specimen_id"].to_pylist(), specimens["species"].to_pylist(), strict=True))
     wanted = Wanted(partition=partition, number=number, recipe=recipe or specs[-1].recipe, seed=seed)
-    about = {"runs": [run.id for run in runs], **_about(dataset.facts)}
-    table = store_attention(models, dataset, species, wanted, evaluated[-1], about, device)
-    print(_counts([model.verdicts for model in models], partition, dataset.facts.synthetic))
-    console.print(f"{len(table):,} maps (recipe {wanted.recipe}): {evaluated[-1]}/attention-{partition}.parquet")
+    if target is not None:
+        write_evaluation(target, {**_about(dataset.facts), "recipe": wanted.recipe}, [])
+    about = {"runs": [each.id for each in runs], **_about(dataset.facts)}
+    target = target or evaluated[-1]
+    store_attention(models, dataset, species, wanted, target, about, device)
+    seal_run(target)
+    return target
 
 
 def evaluated_folder(run: RunFolder, spec: ExperimentSpec, facts: DatasetFacts) -> Folder:
@@ -73,7 +96,8 @@ def evaluated_folder(run: RunFolder, spec: ExperimentSpec, facts: DatasetFacts) 
         MissingPathError: it was not evaluated on this data set.
     """
     evaluation = run.folder / f"evaluation-{facts.name}"
-    if evaluation.has(PREDICTIONS) and _was_of(evaluation) == facts.fingerprint:
+    measured = evaluation.has(PREDICTIONS) and evaluation.has(EVALUATION)  # the latter last
+    if measured and read_evaluation(evaluation)["data_fingerprint"] == facts.fingerprint:
         return evaluation
     own = (spec.dataset, spec.data_fingerprint) == (facts.name, facts.fingerprint)
     if own and run.folder.has(PREDICTIONS):
@@ -83,31 +107,24 @@ def evaluated_folder(run: RunFolder, spec: ExperimentSpec, facts: DatasetFacts) 
     )
 
 
-def _was_of(evaluation: Folder) -> str | None:
-    """The fingerprint of the data set that was evaluated; None where measuring was interrupted."""
-    return str(read_evaluation(evaluation)["data_fingerprint"]) if evaluation.has(EVALUATION) else None
-
-
 def model_names(specs: Sequence[ExperimentSpec]) -> list[str]:
     """What each model aligned, such as I+D+T; with a number where two aligned the same."""
     names = ["+".join(modality[0].upper() for modality in spec.modalities) for spec in specs]
-    return [
-        f"{name} ({names[: place + 1].count(name)})" if names.count(name) > 1 else name
-        for place, name in enumerate(names)
-    ]
+    places = [names[: place + 1].count(name) for place, name in enumerate(names)]
+    return [f"{name} ({at})" if names.count(name) > 1 else name for name, at in zip(names, places, strict=True)]
 
 
-def _finished(address: str) -> RunFolder:
-    run = RunFolder(Folder(address))
+def _finished(folder: Folder) -> RunFolder:
+    run = RunFolder(folder)
     if run.state() != "finished":
-        raise MissingPathError(address, "finished run", "Name a run folder of a sweep, RUNS/SWEEP/RUN.")
+        raise MissingPathError(str(folder), "finished run", "Name a run folder of a sweep, RUNS/SWEEP/RUN.")
     if run.spec().objective == "classify":
         raise UsageError(f"{run.id} is a classifier, which is not asked for the nearest image; name an aligned run")
     return run
 
 
-def _tower_of(run: RunFolder) -> Callable[[], tuple[nn.Module, int]]:
-    return lambda: _image_tower(open_run(run))
+def _tower_of(run: RunFolder) -> tuple[nn.Module, int]:
+    return _image_tower(open_run(run))
 
 
 def _image_tower(experiment: Experiment) -> tuple[nn.Module, int]:
@@ -127,10 +144,3 @@ def _untrained(spec: ExperimentSpec, dataset: PreparedDataset, partition: str, d
 
 def _about(facts: DatasetFacts) -> dict[str, Any]:
     return {"dataset": facts.name, "data_fingerprint": facts.fingerprint, "synthetic": facts.synthetic}
-
-
-def _counts(models: Sequence[Verdicts], partition: str, synthetic: bool) -> str:
-    """A line for each subset and outcome."""
-    body = [[subset, *outcome.split(), f"{count}"] for (subset, outcome), count in count_outcomes(models).items()]
-    title = f"Species named by the nearest image, {partition} queries{' (SYNTHETIC specimens)' if synthetic else ''}"
-    return f"{title}\n\n{grid(['Species', *(model.name for model in models), 'queries'], body)}"

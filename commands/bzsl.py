@@ -4,18 +4,21 @@ from typing import Annotated, Literal
 
 import typer
 
+from commands.options import FormOption
+from workloads.spec import Recipe
+
 
 def bzsl(
     source: Annotated[
         str,
-        typer.Argument(help="INSECT's folder, a measured run, or a folder of one table with *_features*.npy beside."),
+        typer.Argument(
+            help="INSECT's folder or INSECT prepared, a measured run, or a table with *_features*.npy beside."
+        ),
     ],
     dna: Annotated[
         str | None, typer.Option(help="Take the DNA of each species from this one instead; any of the same kinds.")
     ] = None,
-    recipe: Annotated[
-        Literal["paper", "authors", "corrected"], typer.Option(help="Which reading of the paper; see docs/fidelity.md.")
-    ] = "corrected",
+    recipe: Annotated[Recipe, typer.Option(help="Which reading of the paper; see docs/fidelity.md.")] = "corrected",
     form: Annotated[
         Literal["published", "corrected"] | None,
         typer.Option(help="Of a seen species' covariance: with the published slip or without. Default: the recipe's."),
@@ -31,7 +34,7 @@ def bzsl(
     pca: Annotated[int, typer.Option(min=1, help="Principal components of the image features.")] = 500,
     seed: Annotated[int, typer.Option(min=0, help="Of drawn partitions and of optuna.")] = 42,
     out: Annotated[str | None, typer.Option(help="Folder to write. Default: bzsl in the run, or ./bzsl.")] = None,
-    output: Annotated[Literal["md", "csv", "json"], typer.Option("--format", help="Of what stdout shows.")] = "md",
+    output: FormOption = "md",
 ) -> None:
     """Tell species apart by their images, unseen ones by the DNA that they have in common with seen ones.
 
@@ -42,18 +45,18 @@ def bzsl(
              clibd bzsl INSECT --dna RUN                      INSECT's images, your run's DNA
              clibd bzsl RUN --search optuna --hours 1         your run's images and DNA
     """
-    from orchestrator.bzsl_command import Asked, bzsl_command
+    from orchestrator.progress import stderr_console
+    from orchestrator.zero_shot import measure_zero_shot
+    from results.measured.zero_shot import zero_shot_sheet
+    from results.render import render_sheets
+    from workloads.errors import UsageError
+    from workloads.storage import Folder
 
-    asked = Asked(
-        source=source,
-        dna=dna,
-        recipe=recipe,
-        form=form or ("corrected" if recipe == "corrected" else "published"),
-        search=search,
-        trials=trials,
-        hours=hours,
-        num_components=pca,
-        seed=seed,
-        out=out,
-    )
-    bzsl_command(asked, output)
+    target = None if out is None else Folder(out)
+    if target is not None and (
+        target.has("spec.json") or (target.has("evaluation.json") and not target.has("bzsl.json"))
+    ):
+        raise UsageError(f"--out {out} holds a run or an evaluation, whose measurements would be lost")
+    folder = measure_zero_shot(source, dna, target, recipe, seed, form, search, trials, hours, pca)
+    print(render_sheets([zero_shot_sheet(folder)], output))
+    stderr_console().print(f"Settings, predictions and measurements: {folder}")

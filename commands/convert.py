@@ -1,0 +1,81 @@
+"""`clibd convert`: a released checkpoint as safetensors."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from workloads.errors import UsageError
+
+if TYPE_CHECKING:
+    from workloads.models.conversion import Conversion
+
+_SHOWN = 5
+"""Leftovers that are named; all of them are in provenance.json."""
+
+
+def convert(
+    source: Annotated[str, typer.Argument(help="Checkpoint (.pth), or a published name such as barcodebert-5mer.")],
+    to: Annotated[str | None, typer.Option(help="Folder to write. Published names have a default.")] = None,
+    tokenizer: Annotated[
+        str | None, typer.Option(help="Word pieces of a text tower: Hugging Face id or folder. Default: BERT's.")
+    ] = None,
+    dna_pooling: Annotated[
+        Literal["softmax_mean", "logits_mean", "hidden_mean", "cls_token"] | None,
+        typer.Option(help="How a model pools DNA, which its tensors do not tell. Default: what a published name says."),
+    ] = None,
+) -> None:
+    """Turn a released checkpoint into safetensors with JSON beside; every tensor in it is accounted for.
+
+    Published names: barcodebert-5mer, clibd-image-dna, clibd-image-dna-text, clibd-image-text, and clibd-5m-… of each.
+
+    Example: clibd convert best.pth --to released --dna-pooling softmax_mean, then clibd evaluate released --data DIR
+    """
+    from orchestrator.progress import stderr_console
+    from workloads.models import conversion
+    from workloads.models.conversion_published import PUBLISHED, fetch
+    from workloads.models.conversion_reading import read_checkpoint
+    from workloads.storage import Folder
+
+    console = stderr_console()
+    target = to or _default_target(source)
+    conversion.check_target(Folder(target))
+    if source in PUBLISHED and not Path(source).is_file():
+        console.print(f"Fetching {PUBLISHED[source].address}")
+        path = fetch(source, target)
+    else:
+        path = Path(source)
+    console.print(f"Reading {path}")
+    done = conversion.convert(read_checkpoint(path), Folder(target), tokenizer or conversion.TOKENIZER, dna_pooling)
+    for line in _account(done):
+        console.print(line)
+    print(target)
+
+
+def _default_target(source: str) -> str:
+    """Where a published file goes.
+
+    Raises:
+        UsageError: it is none, so that its folder has to be named.
+    """
+    from workloads.models.conversion_published import BARCODEBERT, PUBLISHED
+    from workloads.storage import cache_folder
+
+    if source not in PUBLISHED:
+        names = ", ".join(PUBLISHED)
+        raise UsageError(f"--to is missing: the folder to write. Published names, which need none: {names}")
+    return str(cache_folder() / "weights" / source) if source == BARCODEBERT else source
+
+
+def _account(done: "Conversion") -> list[str]:
+    """What was made and what became of every tensor."""
+    named = ", ".join(done.leftovers[:_SHOWN]) + (", …" if len(done.leftovers) > _SHOWN else "")
+    lines = [
+        f"{done.what}: {done.num_tensors:,} tensors, {done.num_merged} adapters merged into their layers",
+        f"{len(done.leftovers)} leftovers dropped{f': {named}' if named else ''}",
+    ]
+    if done.dna_pooling:
+        lines.append(f"DNA is pooled as {done.dna_pooling}; --dna-pooling names another way")
+    if done.beside:
+        lines.append(f"Not looked at: {', '.join(done.beside)}")
+    return [*lines, done.use]

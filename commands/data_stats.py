@@ -1,0 +1,51 @@
+"""`clibd data stats`: Tables 5 to 7 and Figures 2, 7 and 8 of any data set."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from commands.options import FormOption
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from results.sheet import Sheet
+
+
+def data_stats(
+    data: Annotated[str, typer.Argument(help="Prepared data set, or a partitioned specimen table (.parquet).")],
+    out: Annotated[str, typer.Option(help="Folder or address (s3://, gs://) for tables and figures.")],
+    form: FormOption = "md",
+) -> None:
+    """Tables 5, 6 and 7 and Figures 2, 7 and 8 of the paper for any data set, beside the published numbers."""
+    from orchestrator.progress import stderr_console
+    from results.render import render_sheets
+
+    sheets = statistics_of(data, out, stderr_console())
+    print(render_sheets(list(sheets.values()), form))
+
+
+def statistics_of(data: str, out: str, console: "Console") -> "dict[str, Sheet]":
+    """Count, and write every table and figure into a folder; the sheets by name."""
+    from results.data.report import write_statistics
+    from workloads.data.prepared import PreparedDataset
+    from workloads.data.specimen_table import SpecimenTable
+    from workloads.data.statistics import count_columns, count_taxa
+    from workloads.spec import RANKS
+    from workloads.storage import Folder
+
+    if data.endswith(".parquet"):
+        table = SpecimenTable.at(data)
+        console.print(f"Counting {len(table):,} specimens")
+        facts, counts = table.facts, count_taxa(table)
+        name, synthetic, partition = facts.source, facts.synthetic_seed is not None, facts.partition
+    else:  # what is in the shards: the data set's own specimen table also has those that preparation refused
+        dataset = PreparedDataset(Folder(data))
+        prepared = dataset.facts
+        console.print(f"Counting {sum(prepared.num_specimens.values()):,} specimens")
+        labels = dataset.load([split for split, count in prepared.num_specimens.items() if count], RANKS)
+        counts = count_columns(labels.column, prepared.splits)
+        name, synthetic, partition = prepared.name, prepared.synthetic, prepared.partition
+    sheets, files = write_statistics(counts, out, name, synthetic=synthetic, partition=partition)
+    console.print(f"{len(files)} files in {out}: {', '.join(files)}")
+    return sheets
