@@ -16,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.bzsl_likelihoods import model_log_likelihoods
 from benchmarks.measuring import publish
 from benchmarks.peak_memory import in_own_process, peak_and_seconds
 from benchmarks.published_bzsl import estimate, log_likelihoods
+from workloads.arrays import Floats, Indices
 from workloads.bzsl.components import principal_axes
-from workloads.bzsl.features import Features, Floats, Indices, Partition
+from workloads.bzsl.features import Features, Partition
 from workloads.bzsl.model import Model
 from workloads.bzsl.scoring import query_images
 from workloads.bzsl.settings import GRID
@@ -84,7 +86,7 @@ def _ours(features: Features, queries: Floats, scratch: str) -> dict[str, float]
     order = np.argsort(model.candidates)
     places = order[np.searchsorted(model.candidates[order], predictions[SETTING])]
     np.save(f"{scratch}/predictions.npy", places)
-    np.save(f"{scratch}/ours.npy", model.log_likelihoods(queries, GRID[SETTING]))
+    np.save(f"{scratch}/ours.npy", model_log_likelihoods(model, queries, GRID[SETTING]))
     return figures
 
 

@@ -26,8 +26,9 @@ from threadpoolctl import threadpool_limits
 from benchmarks import authors_retrieval as authors
 from benchmarks.measuring import publish
 from benchmarks.peak_memory import in_own_process, peak_and_seconds
+from workloads.arrays import Floats, Names
 from workloads.evaluation.accuracy import accuracies_of
-from workloads.evaluation.embedded import Embedded, Floats, Names, unit
+from workloads.evaluation.embedded import Embedded, unit
 from workloads.evaluation.evaluate import Questions, find_answers
 from workloads.evaluation.measure import measure_embedded
 from workloads.evaluation.retrieval import nearest_keys

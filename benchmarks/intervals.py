@@ -16,8 +16,9 @@ import numpy as np
 
 from benchmarks.measuring import publish
 from benchmarks.peak_memory import in_own_process, peak_and_seconds
+from workloads.arrays import Codes
 from workloads.intervals import REPLICATES, with_intervals
-from workloads.predictions import Answers, Codes, Place
+from workloads.predictions import Answers, Place
 from workloads.record import Measurement
 from workloads.spec import RANKS
 

@@ -18,9 +18,12 @@ from rich.console import Console
 from benchmarks.measuring import publish
 from orchestrator.prepare import run_on_ray
 from orchestrator.progress import SweepDisplay
+from orchestrator.request import SweepRequest, asked_on
 from orchestrator.resources import choose_resources
 from orchestrator.session import ray_session
-from orchestrator.sweep import SweepRequest, points_of, run_sweep
+from orchestrator.sweep import run_sweep
+from sweeps import SWEEPS
+from sweeps.point import Point
 from workloads.data.collect import collect
 from workloads.data.partition import partition
 from workloads.data.preparation import Wanted, prepare
@@ -60,9 +63,10 @@ def training(folder: Path) -> dict[str, float]:
     """The loop alone in this process, on all cores: bf16 and fp32."""
     torch.set_num_threads(os.cpu_count() or 1)
     dataset = PreparedDataset(Folder(folder / "data"))
-    request = SweepRequest(name="amp", scale="small", data=dataset.folder, runs=Folder(folder / "runs"))
+    request = SweepRequest(sweeps=(SWEEPS["amp"],), scale="small", data=dataset.folder, runs=Folder(folder / "runs"))
     found: dict[str, float] = {}
-    for point in points_of(request, dataset.facts):
+    for point in asked_on(request).points:
+        assert isinstance(point, Point)
         spec = replace(point.spec, epochs=3)
         experiment = open_experiment(spec, dataset)
         specimens = experiment.specimens(dataset, dataset.facts.splits.training)
@@ -89,10 +93,12 @@ class Paces:
 
 def sweep(folder: Path) -> dict[str, float]:
     """The amp sweep (two runs, two workers each): where its wall time goes."""
-    request = SweepRequest(name="amp", scale="small", data=Folder(folder / "data"), runs=Folder(folder / "runs"))
+    request = SweepRequest(
+        sweeps=(SWEEPS["amp"],), scale="small", data=Folder(folder / "data"), runs=Folder(folder / "runs")
+    )
     resources = choose_resources(num_cpus=os.cpu_count() or 1, num_gpus=0, remote=False, workers=None, cpu_only=True)
-    wall = seconds_of(lambda: run_sweep(request, resources, SweepDisplay(Console(stderr=True))))
-    runs = [run.status() for run in find_runs(request.runs, request.name)]
+    wall = seconds_of(lambda: run_sweep(request, asked_on(request), resources, SweepDisplay(Console(stderr=True))))
+    runs = [run.status() for run in find_runs(request.runs, "amp")]
     trained = sum(run["training_seconds"] for run in runs)
     evaluated = sum(run["evaluation_seconds"] for run in runs)
     return {
