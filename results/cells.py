@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from shlex import quote
 from statistics import fmean, stdev
 from typing import Any
 
@@ -178,7 +179,7 @@ class Filling:
 
     def _command(self) -> str:
         group = self.group
-        runs = f" --runs {self.runs.folder}" if self.runs else ""
+        runs = f" --runs {quote(str(self.runs.folder))}" if self.runs else ""
         if group.dataset in ("", *BUILT_IN):
             return f"`clibd-sweep {self.sweep} --demo{runs}`"
         words = f"--scale {group.scale} --recipe {group.recipe.split()[0]}{runs}"
@@ -195,7 +196,7 @@ class Filling:
                 return f"{name} is not among the modalities of this row"
         method = where.get("method", "")
         again = {"bzsl": "clibd bzsl RUN"} | dict.fromkeys(_ANSWERED, "clibd open-set RUN --classifier CLASSIFIER_RUN")
-        command = again.get(method, f"clibd evaluate {run.folder}")
+        command = again.get(method, f"clibd evaluate {quote(str(run.folder))}")
         return f"{run.name} was not measured so, or its data set has no such queries: `{command}`"
 
     # --- Floors

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from shlex import quote
 
 from results.cells import FLOORS
 from results.render import percent, render_sheets
@@ -37,7 +38,7 @@ def closing_words(sweeps: Sequence[Sweep], runs: Folder, full: bool = False) -> 
     cells = _short(sheet.cells)
     words = [f"{sweeps[0].question} {_compared(sheet)}", _came_out(table, cells), _to_the_paper(sheet.cells)]
     compact = Sheet(title="", cells=tuple(cells), headers=sheet.headers)
-    rest = ", ".join(f"`clibd-results table {other.number} --runs {runs}`" for other, _ in found)
+    rest = ", ".join(f"`clibd-results table {other.number} --runs {quote(str(runs))}`" for other, _ in found)
     return "\n".join([*words, "", render_sheets([compact], "md"), "", f"Everything: {rest}"])
 
 
@@ -105,4 +106,4 @@ def _all_tables(found: list[tuple[Table, Sheet]], runs: Folder) -> str:
         "",
     ]
     lines += [f"Table {table.number:>2}  {_came_out(table, _short(sheet.cells))}" for table, sheet in found]
-    return "\n".join([*lines, "", f"Everything: `clibd-results table N --runs {runs}`, N = 1 to 20"])
+    return "\n".join([*lines, "", f"Everything: `clibd-results table N --runs {quote(str(runs))}`, N = 1 to 20"])

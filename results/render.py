@@ -245,7 +245,10 @@ class _Shown:
         """`id` of our best accuracies of each column, and each rank where that is a column; floors are not ours."""
         places: dict[tuple[Any, ...], list[Cell]] = {}
         for cell in cells:
-            if cell.unit == "share" and cell.ours is not None and cell.runs:
+            told = (cell.method or "").endswith(
+                "_oracle"
+            )  # whether a query's species is seen, so it competes with none
+            if cell.unit == "share" and cell.ours is not None and cell.runs and not told:
                 places.setdefault((cell.column, cell.rank if self.sheet.show_rank else None), []).append(cell)
         of_several = [there for there in places.values() if len(there) > 1]
         highest = [max(cell.ours or 0.0 for cell in there) for there in of_several]

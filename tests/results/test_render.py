@@ -37,6 +37,14 @@ def lines_of(sheet: Sheet) -> list[list[str]]:
     return [[text.strip() for text in line.strip("|").split(" | ")] for line in (lines[0], *lines[2:])]
 
 
+def test_an_answer_that_was_told_is_not_the_best() -> None:
+    methods = {"nn_is_du": 0.2, "linear_is_du": 0.3, "nn_is_du_oracle": 0.9}
+    cells = [cell(batch=number, method=name, ours=ours) for number, (name, ours) in enumerate(methods.items())]
+    text = render_sheets([sheet_of(*cells)], "latex")
+    assert text.count("\\bfseries") == 1
+    assert "\\bfseries 30.0" in text
+
+
 def test_a_rendered_table_is_the_committed_one(golden_runs: Folder) -> None:
     """A diff here is a decision: look at it, then copy it."""
     text = render_sheets(table_sheets(18, golden_runs), "md")

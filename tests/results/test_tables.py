@@ -244,6 +244,14 @@ def test_every_empty_cell_says_why(runs: Folder, write_run: Write, amp_points: A
     assert f"- [1] not run: {command}" in text or f"] not run: {command}" in text
 
 
+def test_a_remedy_can_be_pasted_from_a_folder_with_blanks_too(tmp_path: Path) -> None:
+    runs = Folder(tmp_path / "my runs")
+    Path(runs.path, "amp").mkdir(parents=True)
+    [sheet] = table_sheets(18, runs)
+    reasons = {cell.reason for cell in sheet.cells}
+    assert reasons == {f"not run: `clibd-sweep amp --demo --runs '{runs}'`"}
+
+
 def test_a_modality_that_was_left_out_is_named(runs: Folder, write_run: Write, amp_points: Amp) -> None:
     write_run(amp_points()[True], 0.5, evaluation={"left_out": {"image": "its tower takes features, not pixels"}})
     cell = cell_of(only(table_sheets(18, runs)), "Image to Image", amp=True)
