@@ -70,7 +70,8 @@ class TooFewSpecimensError(UsageError):
 
     sentence = (
         "{0}: {1} training specimen(s) cannot fill one batch of {2}. "
-        "Prepare more specimens, or use `--scale small`, whose batches are a tenth."
+        "Prepare more specimens, or take a batch of {1} or less: `clibd train --batch-size {1}`; "
+        "of a sweep, `clibd-sweep --scale small` takes a tenth of each batch."
     )
 
     def __init__(self, dataset: str, num_specimens: int, batch_size: int) -> None:

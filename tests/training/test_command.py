@@ -125,11 +125,16 @@ def test_wandb_offline_keeps_the_curves_on_this_machine(
     assert b"c0ffee" * 6 not in kept
 
 
-def test_a_run_that_fails_says_why_in_its_status(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
-    with pytest.raises(TooFewSpecimensError):
+def test_a_run_that_fails_says_why_in_its_status_and_the_remedy_works(
+    tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(TooFewSpecimensError) as refused:
         train_here(asked(tiny_dataset, tmp_path, batch_size=5000), Execution(), "off", cpu_only=True)
     assert only_run(tmp_path).state() == "failed"
     assert "cannot fill one batch of 5000" in only_run(tmp_path).status()["reason"]
+    largest = int(str(refused.value).partition("clibd train --batch-size ")[2].partition("`")[0])
+    fits = asked(tiny_dataset, tmp_path, batch_size=largest, epochs=1)
+    assert train_here(fits, Execution(), "off", cpu_only=True).state() == "finished"
 
 
 def test_a_folder_without_a_run_cannot_be_begun_with(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
