@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.plan import Expected, Pace, Plan, matching, plan
-from orchestrator.resources import Resources, choose_resources, concurrent_runs
+from orchestrator.resources import Resources, choose_resources, concurrent_runs, fitting
 from sweeps.point import Impossible, Point
 from workloads.errors import DriftError, UsageError
 from workloads.experiments import starting_from
@@ -173,3 +173,21 @@ def test_a_cluster_gets_the_papers_four_gpus_and_a_machine_its_own(
 def test_resources_say_what_they_are() -> None:
     assert Resources(num_workers=1).describe == "1 CPU worker"
     assert GPU.describe == "2 GPU workers"
+
+
+@pytest.mark.parametrize(
+    ("workers", "gpus", "threads", "batch_size", "expected"),
+    [
+        (4, 1, 2, 150, (3, 2)),
+        (4, 1, 2, 300, (4, 2)),
+        (4, 1, 2, 7, (1, 2)),
+        (2, 0, 1, 15, (1, 2)),
+        (2, 0, 1, 30, (2, 1)),
+    ],
+)
+def test_a_batch_takes_as_many_workers_as_share_it_evenly(
+    workers: int, gpus: int, threads: int, batch_size: int, expected: tuple[int, int]
+) -> None:
+    """Four GPUs share no batch of 150, the classifier's; on processors one worker takes over the others' threads."""
+    fitted = fitting(Resources(num_workers=workers, gpus_per_worker=gpus, threads=threads), batch_size)
+    assert (fitted.num_workers, fitted.threads) == expected
