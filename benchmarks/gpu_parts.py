@@ -12,8 +12,8 @@ from benchmarks.authors_path import AuthorsStep, as_authors_feed
 from benchmarks.gpu_measuring import Deadline, Figures, Scale, fastest, free_memory, held_batch, peaks, seconds_of
 from benchmarks.our_step import OurStep, gflop_per_sample
 from workloads.models.clibd import checkpoint_blocks
+from workloads.placement import kernels
 from workloads.training.loss import contrastive_loss
-from workloads.training.placement import kernels
 
 
 def ceiling(scale: Scale, device: torch.device, deadline: Deadline) -> Figures:

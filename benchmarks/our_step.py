@@ -11,11 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.authors_path import PAD_ID, Sizes, drawn_batch
 from workloads.models.clibd import TowerInputs, build_model
+from workloads.placement import kernels, matrix_products
 from workloads.recipes import with_recipe
 from workloads.spec import DnaTower, ExperimentSpec, ImageTower, Recipe, TextTower
 from workloads.training.gradient_cache import accumulate_gradients
 from workloads.training.loss import contrastive_loss
-from workloads.training.placement import kernels, matrix_products
 
 GFLOP_PER_SAMPLE = 177.35
 """Forward and backward of the paper's three towers, counted by `benchmarks.training_step`."""

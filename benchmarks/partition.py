@@ -22,8 +22,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from benchmarks.measuring import publish
-from workloads.data.schema import PROTOCOLS, SPECIMEN_SCHEMA
-from workloads.data.specimen_table import SpecimenTable, TableFacts
+from workloads.data.specimens.schema import PROTOCOLS, SPECIMEN_SCHEMA
+from workloads.data.specimens.specimen_table import SpecimenTable, TableFacts
 
 NUM_SPECIMENS = 1_130_000
 NUM_LABELLED = 84_450
@@ -57,9 +57,9 @@ def main() -> None:
 def work(table: SpecimenTable, out: Path) -> dict[str, object]:
     """What `clibd data partition` and `clibd data stats` do, timed."""
     from results.data.report import write_statistics
-    from workloads.data.partition import partition
-    from workloads.data.partition_checks import barcode_report, check_partition
-    from workloads.data.statistics import count_taxa
+    from workloads.data.specimens.partition import partition
+    from workloads.data.specimens.partition_checks import barcode_report, check_partition
+    from workloads.data.specimens.statistics import count_taxa
 
     seconds: dict[str, float] = {}
     started = time.perf_counter()

@@ -24,14 +24,14 @@ import psutil
 from benchmarks.measuring import publish
 from orchestrator.prepare import run_on_ray
 from orchestrator.session import ray_session
-from workloads.data.collect import collect
-from workloads.data.partition import partition
-from workloads.data.preparation import Run, Wanted, Work, prepare
-from workloads.data.shards import Shard, ShardReport
-from workloads.data.source import RawRecord, Source
-from workloads.data.specimen_table import SpecimenTable
-from workloads.data.synthetic import Place, specimens
-from workloads.data.synthetic_images import draw
+from workloads.data.prepared.preparation import Run, Wanted, Work, prepare
+from workloads.data.prepared.shards import Shard, ShardReport
+from workloads.data.sources.collect import collect
+from workloads.data.sources.source import RawRecord, Source
+from workloads.data.specimens.partition import partition
+from workloads.data.specimens.specimen_table import SpecimenTable
+from workloads.data.synthetic.drawings import draw
+from workloads.data.synthetic.insects import Place, specimens
 from workloads.storage import Folder
 
 NUM_FOR_SPEED = 20_480

@@ -16,11 +16,11 @@ from pathlib import Path
 from benchmarks.measuring import publish
 from orchestrator.session import ray_session, resources_here
 from orchestrator.train_command import train_on_ray
-from workloads.data.collect import collect
-from workloads.data.partition import partition
-from workloads.data.preparation import Wanted, prepare
+from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.sources.collect import collect
 from workloads.data.sources.synthetic_source import synthetic_source
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.specimens.partition import partition
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.record import RunFolder, find_runs
 from workloads.storage import Folder
 from workloads.training.command import Asked

@@ -22,10 +22,10 @@ from torch.utils.data import DataLoader
 from benchmarks.measuring import publish
 from benchmarks.preparation import make_table
 from orchestrator.session import ray_session
-from workloads.data.batches import EpochBatches, Specimens
-from workloads.data.preparation import Wanted, prepare
-from workloads.data.prepared import PreparedDataset
-from workloads.experiments import Data, base_spec
+from workloads.data.inputs.batches import EpochBatches, Specimens
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.experiments import base_spec
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
 
@@ -66,7 +66,7 @@ def main() -> None:
 
 
 def spec_for(dataset: PreparedDataset) -> ExperimentSpec:
-    data = replace(Data.of(dataset.facts), modalities=("image", "dna"))
+    data = replace(dataset.facts.data, modalities=("image", "dna"))
     base = base_spec("small", data)
     return replace(base, batch_size=BATCH_SIZE, image=replace(base.image, image_size=224))
 

@@ -24,18 +24,18 @@ from orchestrator.session import ray_session
 from orchestrator.sweep import run_sweep
 from sweeps import SWEEPS
 from sweeps.point import Point
-from workloads.data.collect import collect
-from workloads.data.partition import partition
-from workloads.data.preparation import Wanted, prepare
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.sources.collect import collect
 from workloads.data.sources.synthetic_source import synthetic_source
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.specimens.partition import partition
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.execution import Execution
-from workloads.experiment import open_experiment
+from workloads.models.loaded import open_untrained
+from workloads.placement import Placement
 from workloads.record import find_runs
 from workloads.storage import Folder
 from workloads.training.loop import Training, fit
-from workloads.training.placement import Placement
 from workloads.training.report import EpochReport, StepReport
 
 NUM_SPECIMENS = 2000
@@ -68,7 +68,7 @@ def training(folder: Path) -> dict[str, float]:
     for point in asked_on(request).points:
         assert isinstance(point, Point)
         spec = replace(point.spec, epochs=3)
-        experiment = open_experiment(spec, dataset)
+        experiment = open_untrained(spec, dataset)
         specimens = experiment.specimens(dataset, dataset.facts.splits.training)
         run = Training(spec, experiment.model, len(specimens), Placement(), Execution())
         paces = Paces()

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.measuring import best_seconds, publish
-from workloads.data.barcode import authors_token_ids, token_ids
+from workloads.data.specimens.barcode import authors_token_ids, token_ids
 
 NUM_BARCODES = 100_000
 _KMERS = {"".join(letters): number for number, letters in enumerate(itertools.product("ACGT", repeat=5), start=3)}

@@ -103,7 +103,7 @@ def prepare(
     Started again after an interruption, it makes only the shards that are missing.
     """
     from orchestrator.data_commands import prepare_command
-    from workloads.data.preparation import Wanted
+    from workloads.data.prepared.preparation import Wanted
 
     wanted = Wanted(
         name=name or to.rstrip("/").rsplit("/", 1)[-1],

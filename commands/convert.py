@@ -8,7 +8,7 @@ import typer
 from workloads.errors import UsageError
 
 if TYPE_CHECKING:
-    from workloads.models.conversion import Conversion
+    from workloads.conversion.convert import Conversion
 
 _SHOWN = 5
 """Leftovers that are named; all of them are in provenance.json."""
@@ -32,9 +32,9 @@ def convert(
     Example: clibd convert best.pth --to released --dna-pooling softmax_mean, then clibd evaluate released --data DIR
     """
     from orchestrator.progress import stderr_console
-    from workloads.models import conversion
-    from workloads.models.conversion_published import PUBLISHED, fetch
-    from workloads.models.conversion_reading import read_checkpoint
+    from workloads.conversion import convert as conversion
+    from workloads.conversion.published import PUBLISHED, fetch
+    from workloads.conversion.reading import read_checkpoint
     from workloads.storage import Folder
 
     console = stderr_console()
@@ -58,7 +58,7 @@ def _default_target(source: str) -> str:
     Raises:
         UsageError: it is none, so that its folder has to be named.
     """
-    from workloads.models.conversion_published import BARCODEBERT, PUBLISHED
+    from workloads.conversion.published import BARCODEBERT, PUBLISHED
     from workloads.storage import cache_folder
 
     if source not in PUBLISHED:

@@ -28,9 +28,9 @@ def data_stats(
 def statistics_of(data: str, out: str, console: "Console") -> "dict[str, Sheet]":
     """Count, and write every table and figure into a folder; the sheets by name."""
     from results.data.report import write_statistics
-    from workloads.data.prepared import PreparedDataset
-    from workloads.data.specimen_table import SpecimenTable
-    from workloads.data.statistics import count_columns, count_taxa
+    from workloads.data.prepared.dataset import PreparedDataset
+    from workloads.data.specimens.specimen_table import SpecimenTable
+    from workloads.data.specimens.statistics import count_columns, count_taxa
     from workloads.spec import RANKS
     from workloads.storage import Folder
 

@@ -17,8 +17,8 @@ def download(
     """
     from orchestrator.progress import counting, stderr_console
     from results.render import grid
-    from workloads.data.download import download as fetch
-    from workloads.data.packages import PACKAGES, find_package
+    from workloads.data.packages.download import download as fetch
+    from workloads.data.packages.published import PACKAGES, find_package
 
     if name is None:
         rows = [[p.name, p.about or "", p.licence, p.content] for p in PACKAGES.values()]

@@ -13,7 +13,7 @@ from orchestrator.request import Asked, SweepRequest, asked_of, plan_of
 from orchestrator.resources import Resources
 from orchestrator.weights_at_hand import missing_weights
 from sweeps.point import Impossible, Point
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 
 State = Literal["finished", "to run", "cannot run"]
 

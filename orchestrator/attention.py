@@ -10,17 +10,17 @@ from torch import nn
 
 from orchestrator.evaluating import this_device
 from orchestrator.progress import stderr_console
-from workloads.data.prepared import DatasetFacts, PreparedDataset
+from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
 from workloads.errors import MissingPathError, SpecError, UsageError
 from workloads.evaluation.attention_by_outcome import Onlooker, Verdicts, Wanted, store_attention
 from workloads.evaluation.image_predictions import image_predictions
 from workloads.evaluation.measure import write_evaluation
-from workloads.experiment import Experiment, open_experiment, open_run
+from workloads.models.loaded import LoadedModel, open_run, open_untrained
+from workloads.placement import Placement
 from workloads.predictions import PREDICTIONS, Place, Predictions
 from workloads.record import EVALUATION, RunFolder, read_evaluation, seal_run
 from workloads.spec import ExperimentSpec, Recipe
 from workloads.storage import Folder
-from workloads.training.placement import Placement
 
 UNTRAINED = "No align"
 """What the figures call the towers before alignment."""
@@ -127,7 +127,7 @@ def _tower_of(run: RunFolder) -> tuple[nn.Module, int]:
     return _image_tower(open_run(run))
 
 
-def _image_tower(experiment: Experiment) -> tuple[nn.Module, int]:
+def _image_tower(experiment: LoadedModel) -> tuple[nn.Module, int]:
     if "image" not in experiment.model.towers:
         raise SpecError(f"{experiment.spec.id} has no image tower whose attention could be shown")
     return experiment.model.towers["image"], experiment.spec.image.image_size
@@ -135,7 +135,7 @@ def _image_tower(experiment: Experiment) -> tuple[nn.Module, int]:
 
 def _untrained(spec: ExperimentSpec, dataset: PreparedDataset, partition: str, device: torch.device) -> Onlooker:
     """The towers of a spec with the weights that they begin with; their heads are as drawn."""
-    experiment = open_experiment(spec, dataset)
+    experiment = open_untrained(spec, dataset)
     experiment.model.to(device)
     predictions = image_predictions(experiment, dataset, partition, Placement.here(device))
     answers = predictions.answers(Place(partition, "image", "image"))

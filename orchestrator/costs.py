@@ -7,16 +7,16 @@ from rich.console import Console
 
 from orchestrator.evaluating import this_device
 from orchestrator.progress import stderr_console
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import MissingPathError
 from workloads.evaluation.costs import BATCH, BERT_VOCABULARY, CPU_BATCH, Cost, list_costs
 from workloads.evaluation.measure import write_evaluation
 from workloads.experiments import Data, base_spec
 from workloads.models.clibd import TowerInputs
+from workloads.placement import device_name
 from workloads.record import RunFolder
 from workloads.spec import MODALITIES, ExperimentSpec
 from workloads.storage import Folder
-from workloads.training.placement import device_name
 
 
 def measure_costs(

@@ -10,17 +10,17 @@ from rich.console import Console
 from orchestrator.prepare import run_on_ray
 from orchestrator.progress import counting, stderr_console
 from orchestrator.session import ray_session
-from workloads.data.collect import ImportReport, collect
-from workloads.data.lineages import Lineage, contradictions
-from workloads.data.partition import PartitionRecipe, partition
-from workloads.data.partition_checks import barcode_report, check_partition
-from workloads.data.preparation import Wanted, prepare
-from workloads.data.prepared import REJECTS_HEADER, reject_line
-from workloads.data.schema import PROTOCOLS, Protocol
-from workloads.data.source import Source
+from workloads.data.prepared.dataset import REJECTS_HEADER, reject_line
+from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.sources.collect import ImportReport, collect
 from workloads.data.sources.opening import SourceKind, SourceOptions, open_source
-from workloads.data.specimen_table import SpecimenTable
-from workloads.data.split_lists import assign_lists, protocol_of, read_split_lists
+from workloads.data.sources.source import Source
+from workloads.data.sources.split_lists import assign_lists, protocol_of, read_split_lists
+from workloads.data.specimens.lineages import Lineage, contradictions
+from workloads.data.specimens.partition import PartitionRecipe, partition
+from workloads.data.specimens.partition_checks import barcode_report, check_partition
+from workloads.data.specimens.schema import PROTOCOLS, Protocol
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import SourceError, UsageError
 from workloads.spec import RANKS
 from workloads.storage import Folder

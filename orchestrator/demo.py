@@ -11,15 +11,15 @@ from rich.console import Console
 
 from orchestrator.prepare import run_on_ray
 from orchestrator.progress import counting
-from workloads.data.collect import collect
-from workloads.data.partition import partition
-from workloads.data.preparation import Wanted, first_facts, prepare
-from workloads.data.prepared import DatasetFacts, PreparedDataset
+from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
+from workloads.data.prepared.preparation import Wanted, first_facts, prepare
+from workloads.data.sources.collect import collect
 from workloads.data.sources.insect import insect_source
+from workloads.data.sources.synthetic_insect import write_synthetic_insect
 from workloads.data.sources.synthetic_source import synthetic_source
-from workloads.data.specimen_table import SpecimenTable
-from workloads.data.synthetic_images import SIDE
-from workloads.data.synthetic_insect import write_synthetic_insect
+from workloads.data.specimens.partition import partition
+from workloads.data.specimens.specimen_table import SpecimenTable
+from workloads.data.synthetic.drawings import SIDE
 from workloads.errors import UsageError
 from workloads.storage import Folder
 

@@ -14,12 +14,12 @@ import torch
 
 from orchestrator.resources import Resources
 from workloads.arrays import Floats
-from workloads.data.batches import Specimens
-from workloads.data.prepared import PreparedDataset
+from workloads.data.inputs.batches import Specimens
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import ClibdError, UsageError
 from workloads.evaluation.embed import BATCH_SIZE, all_splits, as_parts, embed_rows, embedded_specimens, parts_of
 from workloads.evaluation.embedded import Embedded
-from workloads.experiment import Experiment, open_experiment, open_run
+from workloads.models.loaded import LoadedModel, open_run, open_untrained
 from workloads.recipes import evaluation_precision
 from workloads.record import RunFolder
 from workloads.spec import Modality
@@ -50,10 +50,10 @@ class Job:
     places: Mapping[str, str] = field(default_factory=dict)
     """Where the weights lie that an untrained run names, beside the folders of runs."""
 
-    def experiment(self, dataset: PreparedDataset) -> Experiment:
+    def experiment(self, dataset: PreparedDataset) -> LoadedModel:
         """The model."""
         run = RunFolder(Folder(self.run))
-        return open_experiment(run.spec(), dataset, self.places, run.folder) if self.untrained else open_run(run)
+        return open_untrained(run.spec(), dataset, self.places, run.folder) if self.untrained else open_run(run)
 
 
 class Embedder:

@@ -16,14 +16,14 @@ from orchestrator.plan import Expected
 from orchestrator.request import Asked
 from orchestrator.resources import Resources
 from sweeps.point import Kind, Point
-from workloads.data.batches import num_trained
-from workloads.data.prepared import DatasetFacts
+from workloads.data.inputs.batches import num_trained
+from workloads.data.prepared.dataset import DatasetFacts
 from workloads.errors import ClibdError
 from workloads.evaluation.costs import BERT_VOCABULARY, TowerCost, drawn_inputs, median_seconds, tower_costs
 from workloads.experiments import Scale
 from workloads.models.clibd import TowerInputs, build_model
+from workloads.placement import kernels, matrix_products
 from workloads.spec import ExperimentSpec, Modality
-from workloads.training.placement import kernels, matrix_products
 
 A100 = 80.0
 """TFLOP/s that an NVIDIA A100 is assumed to sustain in bf16, a quarter of what it has at most (312)."""

@@ -16,7 +16,7 @@ from orchestrator.embedding import Job, check_room, embed_here, embed_on_ray
 from orchestrator.progress import counting, stderr_console
 from orchestrator.resources import Resources
 from orchestrator.session import ray_session
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import EmbeddingsError, MissingPathError, ModalitiesError, UsageError
 from workloads.evaluation.beside import Beside, beside_of, beside_run, read_beside, usable_modalities
 from workloads.evaluation.embedded import Embedded
@@ -25,14 +25,14 @@ from workloads.evaluation.measure import about, about_data, embedding_facts, mea
 from workloads.evaluation.openclip_row import embed_openclip, openclip_row
 from workloads.evaluation.prompts import Prompts
 from workloads.evaluation.stored import REST, EmbeddingFacts, read_embedded, stored_facts, stored_parts, write_embedded
-from workloads.experiment import Experiment, open_experiment, open_run
+from workloads.evaluation.trained_on import TrainedOn, declared
 from workloads.models.clibd import Classifier
+from workloads.models.loaded import LoadedModel, open_run, open_untrained
+from workloads.placement import Placement
 from workloads.predictions import MISSING_RANK, KeyChoice
 from workloads.record import EVALUATION, Measurement, RunFolder, seal_run
 from workloads.spec import Recipe
 from workloads.storage import Folder
-from workloads.trained_on import TrainedOn, declared
-from workloads.training.placement import Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ def evaluate_untrained(
         WeightsError: published weights that the spec names cannot be had.
     """
     dataset = PreparedDataset(data)
-    experiment = open_experiment(target.spec(), dataset, {}, target.folder)
+    experiment = open_untrained(target.spec(), dataset, {}, target.folder)
     where = Embedding(resources=resources, console=console or stderr_console())
     questions = Questions(recipe=experiment.spec.recipe, keys=_choices(()))
     return _evaluated(target, experiment, dataset, target.folder, questions, where, untrained=True)
@@ -209,7 +209,7 @@ def _choices(keys: Sequence[KeyChoice]) -> tuple[KeyChoice, ...]:
 
 
 def _classified(
-    run: RunFolder, experiment: Experiment, dataset: PreparedDataset, target: Folder, device: torch.device
+    run: RunFolder, experiment: LoadedModel, dataset: PreparedDataset, target: Folder, device: torch.device
 ) -> Evaluated:
     if target.has(EVALUATION):
         raise UsageError(f"{target} holds the evaluation of another model; name another folder with --out")
@@ -224,7 +224,7 @@ def _classified(
 
 def _evaluated(
     run: RunFolder,
-    experiment: Experiment,
+    experiment: LoadedModel,
     dataset: PreparedDataset,
     target: Folder,
     questions: Questions,

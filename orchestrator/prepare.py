@@ -10,8 +10,8 @@ from dataclasses import asdict
 from typing import Any
 
 from workloads import errors
-from workloads.data.preparation import Work
-from workloads.data.shards import Shard, ShardReport
+from workloads.data.prepared.preparation import Work
+from workloads.data.prepared.shards import Shard, ShardReport
 from workloads.errors import ClibdError
 
 

@@ -14,11 +14,11 @@ from orchestrator.plan import Plan, matching, plan
 from orchestrator.resources import Resources
 from orchestrator.weights_at_hand import hub_answers, missing_weights
 from sweeps.point import Base, Impossible, Point, Sweep
-from workloads.data.batches import check_batch, num_trained
-from workloads.data.prepared import DatasetFacts, PreparedDataset
+from workloads.data.inputs.batches import check_batch, num_trained
+from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
 from workloads.errors import ModalitiesError, SpecError, TooFewSpecimensError, UsageError
 from workloads.evaluation.selection import check_selection
-from workloads.experiments import Data, Scale, base_spec
+from workloads.experiments import Scale, base_spec
 from workloads.fields import with_fields
 from workloads.record import RunFolder, State
 from workloads.spec import ExperimentSpec, Recipe
@@ -93,12 +93,12 @@ def asked_of(request: SweepRequest, facts: DatasetFacts, insect: DatasetFacts | 
         raise ModalitiesError(facts.name, facts.modalities)
     found: dict[str, list[Point | Impossible]] = {sweep.name: [] for sweep in request.sweeps}
     for seed in SEEDS[: request.num_seeds]:
-        spec = with_fields(base_spec(request.scale, Data.of(facts), request.recipe, seed), request.fields)
+        spec = with_fields(base_spec(request.scale, facts.data, request.recipe, seed), request.fields)
         base = Base(
             spec=spec,
             scale=request.scale,
-            data=Data.of(facts),
-            insect=Data.of(insect) if insect else None,
+            data=facts.data,
+            insect=insect.data if insect else None,
             fields=request.fields,
         )
         for sweep in request.sweeps:

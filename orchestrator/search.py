@@ -21,10 +21,10 @@ from orchestrator.train import run_training
 from orchestrator.trial import command_line, resources_of
 from results.render import render_sheets
 from results.sheet import Cell, Sheet
-from workloads.data.prepared import DatasetFacts, PreparedDataset
+from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
 from workloads.errors import UsageError
 from workloads.evaluation.floors import stored_floors
-from workloads.experiments import Data, base_spec
+from workloads.experiments import base_spec
 from workloads.fields import with_fields
 from workloads.record import RunFolder, find_runs, provenance
 from workloads.spec import ExperimentSpec, spec_from_dict, spec_to_dict
@@ -88,7 +88,7 @@ def spec_of(base: ExperimentSpec, values: Mapping[str, Any]) -> ExperimentSpec:
 
 def base_of(request: SweepRequest, facts: DatasetFacts) -> ExperimentSpec:
     """What a search varies: the alignment of everything, with the fields that were set."""
-    return with_fields(base_spec(request.scale, Data.of(facts), request.recipe), request.fields)
+    return with_fields(base_spec(request.scale, facts.data, request.recipe), request.fields)
 
 
 def run_search(

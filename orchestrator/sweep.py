@@ -18,7 +18,7 @@ from orchestrator.resources import Resources
 from orchestrator.session import runs_at_once
 from orchestrator.trial import command_line, make_point
 from sweeps.point import Point
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import FailedRunsError
 from workloads.evaluation.floors import stored_floors
 from workloads.record import RunFolder

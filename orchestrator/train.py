@@ -32,9 +32,9 @@ def train_worker(config: dict[str, Any]) -> None:
     import ray.train.torch
     import torch
 
-    from workloads.data.prepared import PreparedDataset
+    from workloads.data.prepared.dataset import PreparedDataset
     from workloads.execution import Execution
-    from workloads.training.placement import Placement
+    from workloads.placement import Placement
     from workloads.training.report import EpochReport, Listener, StepReport
     from workloads.training.run import train_run
     from workloads.training.wandb_log import WandbLog

@@ -4,7 +4,7 @@ from orchestrator.progress import stderr_console
 from orchestrator.resources import Resources
 from orchestrator.session import ray_session
 from orchestrator.train import run_training
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import ClibdError
 from workloads.record import RunFolder
 from workloads.storage import Folder

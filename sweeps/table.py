@@ -61,7 +61,7 @@ class Table:
     epochs: int | None = None
     """Epochs of the published runs, where no field of a row says them."""
     dataset: str = "bioscan_1m"
-    """Whose official split the published numbers are of, as `workloads.data.official` names it."""
+    """Whose official split the published numbers are of, as `workloads.data.prepared.official` names it."""
     notes: tuple[str, ...] = ()
     """What a reader must know of its rows and columns, in sentences below it."""
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from workloads.data.collect import collect
-from workloads.data.partition import partition
-from workloads.data.preparation import Wanted, Work, prepare
-from workloads.data.prepared import PreparedDataset
-from workloads.data.shards import Shard, ShardReport
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.preparation import Wanted, Work, prepare
+from workloads.data.prepared.shards import Shard, ShardReport
+from workloads.data.sources.collect import collect
 from workloads.data.sources.synthetic_source import synthetic_source
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.specimens.partition import partition
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.recipes import with_fine_tuning
 from workloads.spec import DnaTower, ExperimentSpec, ImageTower, TextTower
 from workloads.storage import Folder

@@ -32,6 +32,22 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     "sweeps": ("workloads.spec", "workloads.errors", "workloads.experiments", "workloads.fields", "workloads.recipes"),
 }
 """Exceptions to the above."""
+LAYERS = (
+    "workloads",  # the words that all share: specs, records, errors, folders
+    "workloads.data.files",
+    "workloads.data.packages",
+    "workloads.data.specimens",
+    "workloads.data.synthetic",
+    "workloads.data.sources",
+    "workloads.data.prepared",
+    "workloads.data.inputs",
+    "workloads.models",
+    "workloads.conversion",
+    "workloads.evaluation",
+    "workloads.bzsl",
+    "workloads.training",
+)
+"""The packages of `workloads`: each imports those before it, and none after it."""
 BANNED_NAMES = {"utils", "helpers", "common", "manager", "handler", "base", "misc"}
 
 
@@ -67,6 +83,31 @@ def test_imports_follow_the_arrows(package: str) -> None:
     found = files(package)
     assert len(found) >= 5
     assert {str(file.relative_to(ROOT)): bad for file in found if (bad := offences(package, file.read_text()))} == {}
+
+
+def upwards(source: str, package: str) -> list[str]:
+    """Imports of packages that stand above one."""
+    above = LAYERS[LAYERS.index(package) + 1 :]
+    return [module for module in imports(source) if any(within(module, name) for name in above)]
+
+
+@pytest.mark.parametrize("package", LAYERS)
+def test_packages_of_workloads_import_downwards(package: str) -> None:
+    folder = ROOT / package.replace(".", "/")
+    modules = sorted(folder.glob("*.py"))
+    assert len(modules) >= 3
+    assert {file.name: bad for file in modules if (bad := upwards(file.read_text(), package))} == {}
+
+
+def test_every_package_of_workloads_has_its_layer() -> None:
+    packages = {str(file.parent.relative_to(ROOT)).replace("/", ".") for file in files("workloads")}
+    assert packages - {"workloads.data"} == set(LAYERS)
+
+
+def test_the_layers_notice_an_import_of_what_stands_above() -> None:
+    assert upwards("from workloads.training.loop import fit\n", "workloads.models") == ["workloads.training.loop.fit"]
+    assert upwards("from workloads.data.files import images\n", "workloads") == ["workloads.data.files.images"]
+    assert upwards("from workloads.models import lora\n", "workloads.evaluation") == []
 
 
 def test_the_rules_notice_an_offence_wherever_it_hides() -> None:

@@ -13,9 +13,9 @@ from PIL import Image
 import commands.clibd
 import commands.results
 from workloads.command_line import run_command
-from workloads.data.preparation import Wanted, prepare
-from workloads.data.schema import SPECIMEN_SCHEMA
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.specimens.schema import SPECIMEN_SCHEMA
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.storage import Folder
 
 PROGRAMS = {"clibd": commands.clibd.app, "clibd-results": commands.results.app}

@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator.search import parse_space, spec_of
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import MissingPathError, UsageError
 from workloads.evaluation.embed import parts_of
 from workloads.spec import ExperimentSpec

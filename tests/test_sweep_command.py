@@ -11,7 +11,7 @@ from commands.sweep import app
 from orchestrator.request import SweepRequest, asked_on, folders_of
 from sweeps import SWEEPS
 from workloads.command_line import run_command
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.record import RunFolder
 from workloads.storage import Folder
 

@@ -6,14 +6,11 @@ torch nor Ray.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from workloads.errors import SpecError
 from workloads.recipes import with_recipe
 from workloads.spec import DnaTower, ExperimentSpec, ImageTower, Modality, Recipe, TextTower
-
-if TYPE_CHECKING:
-    from workloads.data.prepared import DatasetFacts
 
 Scale = Literal["paper", "small"]
 """`paper`: the published encoders and batches. `small`: towers of a million parameters and a tenth of the batch."""
@@ -48,18 +45,6 @@ class Data:
     """Whether its images are features that another model computed."""
     dna_features: bool = False
     """Whether its barcodes are such features."""
-
-    @staticmethod
-    def of(facts: "DatasetFacts") -> "Data":
-        """What there is to know of a prepared data set."""
-        return Data(
-            name=facts.name,
-            fingerprint=facts.fingerprint,
-            synthetic=facts.synthetic,
-            modalities=facts.modalities,
-            image_features=facts.image_feature_size is not None,
-            dna_features=facts.dna_feature_size is not None and not facts.barcodes,
-        )
 
 
 def base_spec(scale: Scale, data: Data, recipe: Recipe = "corrected", seed: int = 42) -> ExperimentSpec:

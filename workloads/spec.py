@@ -104,7 +104,7 @@ class DnaTower:
     token_dropout: float = 0.0
     """Share of 5-mers replaced by the unknown token in training, against learning barcodes by heart."""
     tokens: Literal["own", "authors"] = "own"
-    """Which of the two stored 5-mer tokenisations (`workloads.data.barcode`); only our own has padding to mask."""
+    """Which of the two stored 5-mer tokenisations (`specimens.barcode`); only our own has padding to mask."""
     pooling: DnaPooling = "masked_mean"
     """What of a barcode's tokens is its embedding (`workloads.models.barcodebert`). `masked_mean`, `mean`: the mean of
     the last states over real tokens (CLIBD, section 3), or over all positions, and a new layer. `softmax_mean`: the
@@ -151,7 +151,7 @@ class ExperimentSpec:
     data_fingerprint: str
     """Fingerprint of its specimens and their splits; two data sets with one name are told apart by it."""
     synthetic: bool = False
-    """Whether the specimens were drawn by `workloads.data.synthetic`; every number shown says so."""
+    """Whether the specimens were drawn by `workloads.data.synthetic.insects`; every number shown says so."""
     objective: Literal["align", "simclr", "classify"] = "align"
     """Align modalities; teach one tower to know two views of a specimen (section B.1); or teach it the seen species
     with a linear layer behind it (section B.2, the supervised rows)."""

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from results.figures.picture import INK
-from workloads.data.partition_checks import key_splits
-from workloads.data.schema import Protocol
-from workloads.data.statistics import ROLES, Role, TaxonCounts, records_per_taxon, splits_of_roles
+from workloads.data.specimens.partition_checks import key_splits
+from workloads.data.specimens.schema import Protocol
+from workloads.data.specimens.statistics import ROLES, Role, TaxonCounts, records_per_taxon, splits_of_roles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

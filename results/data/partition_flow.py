@@ -14,10 +14,10 @@ import numpy.typing as npt
 
 from results.data.figures import LIGHT, box, canvas, tone
 from results.figures.picture import INK
-from workloads.data.partition import COMMON
-from workloads.data.partition_checks import key_splits
-from workloads.data.schema import PROTOCOLS, Protocol
-from workloads.data.statistics import TaxonCounts
+from workloads.data.specimens.partition import COMMON
+from workloads.data.specimens.partition_checks import key_splits
+from workloads.data.specimens.schema import PROTOCOLS, Protocol
+from workloads.data.specimens.statistics import TaxonCounts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

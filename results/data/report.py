@@ -12,7 +12,7 @@ from results.data.statistics import corrections, statistic_cells
 from results.figures.picture import Record, png, svg
 from results.render import Format, cell_from_record, record, records_text, render_sheets
 from results.sheet import Cell, Sheet
-from workloads.data.statistics import TaxonCounts
+from workloads.data.specimens.statistics import TaxonCounts
 from workloads.errors import DamagedError, MissingPathError
 from workloads.storage import Folder
 

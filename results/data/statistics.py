@@ -15,8 +15,8 @@ from typing import Any
 from results.published import find_published
 from results.sheet import Cell, Unit
 from sweeps.table import SUBSETS
-from workloads.data.official import BIOSCAN_1M_SPLITS
-from workloads.data.statistics import ROLES, Role, TaxonCounts, chance, mean_records, taxa_overlap
+from workloads.data.prepared.official import BIOSCAN_1M_SPLITS
+from workloads.data.specimens.statistics import ROLES, Role, TaxonCounts, chance, mean_records, taxa_overlap
 from workloads.spec import RANKS, Rank
 
 OTHERS = "published are the numbers of BIOSCAN-1M under the authors' split lists, and these are other specimens"

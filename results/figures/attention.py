@@ -23,9 +23,9 @@ from results.figures.attention_data import (
 )
 from results.figures.evaluated import Evaluated
 from results.figures.picture import Picture, plain_style, sheet, shown, tile, write
-from workloads.data.images import Pixels
-from workloads.data.pictures import find_pictures, square
-from workloads.data.prepared import PreparedDataset
+from workloads.data.files.images import Pixels
+from workloads.data.inputs.pictures import find_pictures, square
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.storage import Folder
 
 if TYPE_CHECKING:

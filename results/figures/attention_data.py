@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from results.figures.evaluated import Evaluated
 from results.figures.picture import Record
-from workloads.data.pictures import Extent
+from workloads.data.inputs.pictures import Extent
 from workloads.errors import DamagedError, MissingPathError, UsageError
 
 SUBSETS = ("seen", "unseen")

@@ -30,8 +30,8 @@ from results.figures.retrieval_examples import (
     lowest_name,
     retrieval_examples,
 )
-from workloads.data.images import Pixels, decode
-from workloads.data.prepared import PreparedDataset
+from workloads.data.files.images import Pixels, decode
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import UsageError
 from workloads.spec import RANKS, Rank
 from workloads.storage import Folder

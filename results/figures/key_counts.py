@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from results.figures.evaluated import Evaluated
 from results.figures.picture import FAINT, SEEN, UNSEEN, Picture, Record, mark, pair_words, plain_style, sheet
-from workloads.data.schema import PROTOCOLS
+from workloads.data.specimens.schema import PROTOCOLS
 from workloads.errors import UsageError
 from workloads.predictions import MISSING, Answers, KeyChoice
 from workloads.spec import Rank

@@ -12,17 +12,17 @@ from sweeps import SWEEPS
 from sweeps.point import Base, Point
 from workloads.bzsl.pool import side_of
 from workloads.bzsl.reading import read_source
-from workloads.data.collect import collect
-from workloads.data.preparation import Wanted, prepare
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.sources.collect import collect
 from workloads.data.sources.insect import insect_source
-from workloads.data.specimen_table import SpecimenTable
-from workloads.data.synthetic_insect import write_synthetic_insect
+from workloads.data.sources.synthetic_insect import write_synthetic_insect
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.execution import Execution
-from workloads.experiments import Data, base_spec
+from workloads.experiments import base_spec
+from workloads.placement import Placement
 from workloads.record import RunFolder
 from workloads.storage import Folder
-from workloads.training.placement import Placement
 from workloads.training.run import train_run
 
 SPLITS = {"train_seen", "val_classes", "test_seen", "test_unseen"}
@@ -41,7 +41,7 @@ def insect(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
 @pytest.fixture(scope="module")
 def points(insect: PreparedDataset) -> dict[tuple[str, str, bool], Point]:
     """Rows of Table 4 by their encoders and whether that of DNA is fine-tuned, and the runs that they need by id."""
-    data = Data.of(insect.facts)
+    data = insect.facts.data
     base = Base(spec=base_spec("small", data), scale="small", data=data, insect=data)
     found = {}
     for point in SWEEPS["insect"].points(base):

@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 import scipy.io
 
-from workloads.bzsl.partitions import drawn_splits, features_of
+from workloads.bzsl.partitions import features_of
 from workloads.bzsl.pool import side_of
 from workloads.bzsl.reading import read_source
+from workloads.data.specimens.partition import drawn_splits
 from workloads.errors import DamagedError, EmbeddingsError, MissingPathError, SourceError, ZeroShotError
 from workloads.spec import RANKS
 from workloads.storage import Folder

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.data.barcode import (
+from workloads.data.specimens.barcode import (
     LONGEST_BARCODE,
     MAX_BASES,
     NUM_TOKENS,

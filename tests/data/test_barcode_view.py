@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.data.barcode import PAD_ID, START_ID, UNKNOWN_ID, authors_token_ids, base_codes, token_ids
-from workloads.data.barcode_view import shown_kmers, view_of_base_codes, view_of_text, view_of_token_ids
+from workloads.data.inputs.barcode_view import shown_kmers, view_of_base_codes, view_of_text, view_of_token_ids
+from workloads.data.specimens.barcode import PAD_ID, START_ID, UNKNOWN_ID, authors_token_ids, base_codes, token_ids
 
 LETTERS = np.array(list("ACGT"))
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workloads.data.batches import (
+from workloads.data.inputs.batches import (
     EpochBatches,
     Specimens,
     View,
@@ -18,10 +18,10 @@ from workloads.data.batches import (
     num_trained,
     training_classes,
 )
-from workloads.data.prepared import PreparedDataset
-from workloads.data.schema import PROTOCOLS
-from workloads.data.taxon_text import TextTokenizer
-from workloads.data.tower_inputs import Rows
+from workloads.data.inputs.tower_inputs import Rows
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.taxon_text import TextTokenizer
+from workloads.data.specimens.schema import PROTOCOLS
 from workloads.errors import MissingPathError, SpecError, TooFewSpecimensError
 from workloads.spec import ExperimentSpec, Modality
 

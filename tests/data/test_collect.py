@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from workloads.data.collect import ImportReport, collect
-from workloads.data.source import RawRecord, Refused, Source
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.sources.collect import ImportReport, collect
+from workloads.data.sources.source import RawRecord, Refused, Source
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import SourceError
 
 GOOD: dict[str, Any] = {"barcode": "ACGT", "order": "Diptera"}

@@ -12,16 +12,16 @@ import pytest
 import torch
 
 from tests.evaluation.floor_rows import floors_of
-from workloads.data.batches import EpochBatches, Specimens, View
-from workloads.data.collect import collect
-from workloads.data.partition import partition
-from workloads.data.preparation import Wanted, Work, prepare
-from workloads.data.prepared import PreparedDataset
-from workloads.data.schema import PROTOCOLS
-from workloads.data.shards import Shard, ShardReport
+from workloads.data.inputs.batches import EpochBatches, Specimens, View
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.preparation import Wanted, Work, prepare
+from workloads.data.prepared.shards import Shard, ShardReport
+from workloads.data.prepared.taxon_text import TextTokenizer
+from workloads.data.sources.collect import collect
 from workloads.data.sources.tables import table_source
-from workloads.data.specimen_table import SpecimenTable
-from workloads.data.taxon_text import TextTokenizer
+from workloads.data.specimens.partition import partition
+from workloads.data.specimens.schema import PROTOCOLS
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import SpecError
 from workloads.spec import DnaTower, ExperimentSpec, ImageTower
 from workloads.storage import Folder

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
-from workloads.data import frame
-from workloads.data.frame import consensus, placed
+from workloads.data.prepared.dataset import frame
+from workloads.data.prepared.frame import consensus, placed
 
 
 def relatives(seed: int, count: int = 12, length: int = 600, rate: float = 0.15) -> list[str]:

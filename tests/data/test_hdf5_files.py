@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from workloads.data.hdf5_files import dataset, open_hdf5
-from workloads.data.image_source import ImageSource, hdf5_reference
+from workloads.data.files.hdf5_files import dataset, open_hdf5
+from workloads.data.files.image_source import ImageSource, hdf5_reference
 from workloads.errors import RecordError, SourceError
 
 

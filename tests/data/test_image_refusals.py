@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workloads.data.images import MAX_PIXELS, decode, open_image
+from workloads.data.files.images import MAX_PIXELS, decode, open_image
 from workloads.errors import RecordError
 
 Encode = Callable[..., bytes]

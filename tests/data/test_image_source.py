@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 import pytest
 
-from workloads.data import image_source, zip_members
-from workloads.data.image_source import ImageSource, hdf5_reference, zip_reference
-from workloads.data.zip_members import Member
+from workloads.data.files import image_source, zip_members
+from workloads.data.files.image_source import ImageSource, hdf5_reference, zip_reference
+from workloads.data.files.zip_members import Member
 from workloads.errors import RecordError, SourceError
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workloads.data.images import decode, open_image
+from workloads.data.files.images import decode, open_image
 
 Encode = Callable[..., bytes]
 Noise = Callable[..., Image.Image]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.data.lineages import Contradiction, Lineage, contradictions
+from workloads.data.specimens.lineages import Contradiction, Lineage, contradictions
 from workloads.spec import RANKS
 
 FLY: Lineage = ("Diptera", "Zoridae", "Zoro", "Zoro bus")

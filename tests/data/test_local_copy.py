@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from workloads.data.local_copy import mapped
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.local_copy import mapped
 from workloads.errors import MissingPathError, UsageError
 from workloads.storage import cache_folder
 

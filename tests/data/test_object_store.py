@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from moto.server import ThreadedMotoServer
 
-from workloads.data.image_source import ImageSource
-from workloads.data.preparation import Wanted, prepare
-from workloads.data.prepared import PreparedDataset
-from workloads.data.schema import SPECIMEN_SCHEMA
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.files.image_source import ImageSource
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.specimens.schema import SPECIMEN_SCHEMA
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import MissingPathError, RecordError
 from workloads.storage import Folder
 

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from workloads.data.schema import PROTOCOLS, clean_name
-from workloads.data.statistics import (
+from workloads.data.specimens.schema import PROTOCOLS, clean_name
+from workloads.data.specimens.statistics import (
     ROLES,
     Role,
     TaxonCounts,

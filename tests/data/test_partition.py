@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.data.partition import COMMON, PartitionRecipe, partition
-from workloads.data.partition_checks import check_partition
-from workloads.data.schema import PROTOCOLS
+from workloads.data.specimens.partition import COMMON, PartitionRecipe, partition
+from workloads.data.specimens.partition_checks import check_partition
+from workloads.data.specimens.schema import PROTOCOLS
 from workloads.errors import UsageError
 
 RECIPES: tuple[PartitionRecipe, ...] = ("paper", "authors")

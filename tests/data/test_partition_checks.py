@@ -8,16 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from workloads.data.partition import partition
-from workloads.data.partition_checks import (
+from workloads.data.specimens.partition import partition
+from workloads.data.specimens.partition_checks import (
     barcode_report,
     check_one_split,
     check_partition,
     hashed,
     key_splits,
 )
-from workloads.data.schema import PROTOCOLS, SPECIMEN_SCHEMA
-from workloads.data.specimen_table import SpecimenTable, TableFacts
+from workloads.data.specimens.schema import PROTOCOLS, SPECIMEN_SCHEMA
+from workloads.data.specimens.specimen_table import SpecimenTable, TableFacts
 from workloads.errors import PartitionError
 
 Rows = list[tuple[str | None, str]]

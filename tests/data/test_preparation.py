@@ -9,11 +9,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from workloads.data.preparation import Wanted, Work, first_facts, prepare
-from workloads.data.prepared import DatasetFacts, PreparedDataset
-from workloads.data.schema import SPECIMEN_SCHEMA
-from workloads.data.shards import Shard, ShardReport
-from workloads.data.specimen_table import SpecimenTable, TableFacts
+from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
+from workloads.data.prepared.preparation import Wanted, Work, first_facts, prepare
+from workloads.data.prepared.shards import Shard, ShardReport
+from workloads.data.specimens.schema import SPECIMEN_SCHEMA
+from workloads.data.specimens.specimen_table import SpecimenTable, TableFacts
 from workloads.errors import PartitionError, SourceError, TooManyRejectsError, UsageError, WeightsError
 from workloads.spec import RANKS
 from workloads.storage import Folder

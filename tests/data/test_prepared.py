@@ -9,14 +9,14 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from workloads.data.prepared import (
+from workloads.data.prepared.dataset import (
     SCHEMA_VERSION,
     DatasetFacts,
     PreparedDataset,
     labels_of,
     write_facts,
 )
-from workloads.data.shards import PREPARED_SCHEMA
+from workloads.data.prepared.shards import PREPARED_SCHEMA
 from workloads.errors import DamagedError, MissingPathError
 from workloads.storage import Folder
 

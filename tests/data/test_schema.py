@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pytest
 
-from workloads.data.schema import (
+from workloads.data.specimens.schema import (
     PROTOCOLS,
     SPECIMEN_SCHEMA,
     clean_name,

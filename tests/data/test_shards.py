@@ -10,11 +10,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from workloads.data.barcode import authors_token_ids, token_ids
-from workloads.data.image_source import ImageSource
-from workloads.data.images import open_image
-from workloads.data.schema import SPECIMEN_SCHEMA
-from workloads.data.shards import (
+from workloads.data.files.image_source import ImageSource
+from workloads.data.files.images import open_image
+from workloads.data.prepared.shards import (
     PREPARED_SCHEMA,
     ROWS_PER_GROUP,
     Recipe,
@@ -25,9 +23,11 @@ from workloads.data.shards import (
     prepare_rows,
     rows_per_shard,
 )
-from workloads.data.specimen_table import SpecimenTable, TableFacts
-from workloads.data.synthetic import specimens as synthetic_specimens
-from workloads.data.synthetic_images import SIDE
+from workloads.data.specimens.barcode import authors_token_ids, token_ids
+from workloads.data.specimens.schema import SPECIMEN_SCHEMA
+from workloads.data.specimens.specimen_table import SpecimenTable, TableFacts
+from workloads.data.synthetic.drawings import SIDE
+from workloads.data.synthetic.insects import specimens as synthetic_specimens
 from workloads.errors import DamagedError
 from workloads.spec import Modality
 from workloads.storage import Folder

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workloads.data.images import decode, open_image, shrink
+from workloads.data.files.images import decode, open_image, shrink
 from workloads.errors import RecordError
 
 Encode = Callable[..., bytes]

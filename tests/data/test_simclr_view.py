@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from workloads.data.augment import Turn, random_box, view_of
-from workloads.data.images import Pixels, decode
-from workloads.data.simclr_view import (
+from workloads.data.files.images import Pixels, decode
+from workloads.data.inputs.augment import Turn, random_box, view_of
+from workloads.data.inputs.simclr_view import (
     COLOURS,
     Look,
     blurred,

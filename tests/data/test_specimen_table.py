@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.data.schema import PROTOCOLS, SPECIMEN_SCHEMA
-from workloads.data.specimen_table import ROWS_PER_GROUP, SpecimenTable, TableFacts
+from workloads.data.specimens.schema import PROTOCOLS, SPECIMEN_SCHEMA
+from workloads.data.specimens.specimen_table import ROWS_PER_GROUP, SpecimenTable, TableFacts
 from workloads.errors import DamagedError, MissingPathError, UsageError
 from workloads.storage import Folder
 

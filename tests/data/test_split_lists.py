@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.data.schema import PROTOCOLS
-from workloads.data.split_lists import UNIONS, assign_lists, protocol_of, read_split_lists
+from workloads.data.sources.split_lists import UNIONS, assign_lists, protocol_of, read_split_lists
+from workloads.data.specimens.schema import PROTOCOLS
 from workloads.errors import MissingPathError, PartitionError, SourceError
 
 PARTS = {split: [f"BIOUG{split}-{n}" for n in range(3)] for split in PROTOCOLS["clibd"].splits}

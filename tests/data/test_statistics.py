@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from workloads.data.partition import partition
-from workloads.data.schema import PROTOCOLS, SPECIMEN_SCHEMA
-from workloads.data.specimen_table import SpecimenTable, TableFacts
-from workloads.data.statistics import (
+from workloads.data.specimens.partition import partition
+from workloads.data.specimens.schema import PROTOCOLS, SPECIMEN_SCHEMA
+from workloads.data.specimens.specimen_table import SpecimenTable, TableFacts
+from workloads.data.specimens.statistics import (
     ROLES,
     TaxonCounts,
     chance,

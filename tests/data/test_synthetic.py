@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workloads.data.synthetic import BARCODE_BASES, Place, barcode, specimens
-from workloads.data.synthetic_images import draw, traits
-from workloads.data.synthetic_names import lineage
+from workloads.data.synthetic.drawings import draw, traits
+from workloads.data.synthetic.insects import BARCODE_BASES, Place, barcode, specimens
+from workloads.data.synthetic.names import lineage
 from workloads.spec import RANKS
 
 ROWS = list(specimens(1500, seed=7))

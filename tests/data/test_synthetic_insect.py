@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from workloads.bzsl.reading import read_source
-from workloads.data.collect import collect
-from workloads.data.preparation import Wanted, prepare
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.sources.collect import collect
 from workloads.data.sources.insect_files import FEATURES_FILE, SPLITS_FILE
 from workloads.data.sources.opening import SourceOptions, open_source
-from workloads.data.specimen_table import SpecimenTable
-from workloads.data.synthetic import specimens
-from workloads.data.synthetic_insect import write_synthetic_insect
+from workloads.data.sources.synthetic_insect import write_synthetic_insect
+from workloads.data.specimens.specimen_table import SpecimenTable
+from workloads.data.synthetic.insects import specimens
 from workloads.errors import MissingPathError
 from workloads.spec import RANKS
 from workloads.storage import Folder

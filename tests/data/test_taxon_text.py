@@ -12,13 +12,13 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 from transformers import PreTrainedTokenizerFast
 
-from workloads.data.schema import lineage_text
-from workloads.data.synthetic import specimens
-from workloads.data.taxon_text import (
+from workloads.data.prepared.taxon_text import (
     VOCABULARY_SIZE,
     TextTokenizer,
     learn_word_pieces,
 )
+from workloads.data.specimens.schema import lineage_text
+from workloads.data.synthetic.insects import specimens
 from workloads.errors import WeightsError
 from workloads.spec import TextTower
 
@@ -29,7 +29,7 @@ LEARNED = learn_word_pieces(LABELS)
 
 LEARN_AGAIN = """
 import sys
-from workloads.data.taxon_text import learn_word_pieces
+from workloads.data.prepared.taxon_text import learn_word_pieces
 sys.stdout.write(learn_word_pieces(sys.stdin.read().splitlines()))
 """
 

@@ -12,12 +12,12 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from workloads.data.augment import evaluation_view
-from workloads.data.batches import EpochBatches, Specimens, View
-from workloads.data.dna_inputs import MAX_BYTE_PAIRS
-from workloads.data.prepared import PreparedDataset
-from workloads.data.schema import PROTOCOLS
-from workloads.data.taxon_text import TextTokenizer
+from workloads.data.inputs.augment import evaluation_view
+from workloads.data.inputs.batches import EpochBatches, Specimens, View
+from workloads.data.inputs.dna_inputs import MAX_BYTE_PAIRS
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.taxon_text import TextTokenizer
+from workloads.data.specimens.schema import PROTOCOLS
 from workloads.errors import SpecError
 from workloads.spec import DnaTower, ExperimentSpec
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.data import zip_members
-from workloads.data.image_source import ImageSource, zip_reference
-from workloads.data.zip_members import Member, read_member
+from workloads.data.files import zip_members
+from workloads.data.files.image_source import ImageSource, zip_reference
+from workloads.data.files.zip_members import Member, read_member
 from workloads.errors import MissingPathError, RecordError, SourceError
 
 

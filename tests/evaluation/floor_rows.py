@@ -1,6 +1,6 @@
 """The floors of a data set as measurements."""
 
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.evaluation.accuracy import accuracies_of
 from workloads.evaluation.embed import all_splits, parts_of
 from workloads.evaluation.floors import floor_answers, stored_floors

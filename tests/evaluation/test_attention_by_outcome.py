@@ -10,22 +10,22 @@ import torch
 
 from commands.attention import attention
 from orchestrator.attention import evaluated_folder, measure_attention, model_names
-from workloads.data.augment import evaluation_view
-from workloads.data.images import decode
-from workloads.data.pictures import find_pictures, square
-from workloads.data.prepared import PreparedDataset
+from workloads.data.files.images import decode
+from workloads.data.inputs.augment import evaluation_view
+from workloads.data.inputs.pictures import find_pictures, square
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import EmbeddingsError, MissingPathError, SpecError, UsageError
 from workloads.evaluation.attention import ROLLOUTS, attention_masks
 from workloads.evaluation.attention_by_outcome import SCHEMA, Verdicts, choose, count_outcomes, outcomes
 from workloads.evaluation.embed import embed
 from workloads.evaluation.image_predictions import image_predictions
-from workloads.experiment import Experiment, open_experiment, open_run, write_inputs
+from workloads.models.loaded import LoadedModel, open_run, open_untrained, write_inputs
+from workloads.models.stored_weights import save_weights
+from workloads.placement import Placement
 from workloads.predictions import Answers, Place, Predictions
 from workloads.record import RunFolder, read_evaluation
 from workloads.spec import RANKS, ExperimentSpec
 from workloads.storage import Folder
-from workloads.training.checkpoint import save_weights
-from workloads.training.placement import Placement
 
 
 def verdicts(name: str, right: list[bool], ids: list[str] | None = None) -> Verdicts:
@@ -98,10 +98,10 @@ def test_models_are_called_by_what_they_align(tiny_spec: ExperimentSpec) -> None
     assert model_names([pair, tiny_spec, pair]) == ["I+D (1)", "I+D+T", "I+D (2)"]
 
 
-def finished(spec: ExperimentSpec, dataset: PreparedDataset, path: Path) -> tuple[RunFolder, Experiment]:
+def finished(spec: ExperimentSpec, dataset: PreparedDataset, path: Path) -> tuple[RunFolder, LoadedModel]:
     """A run with first weights, evaluated by image."""
     run = RunFolder(Folder(path / spec.id))
-    experiment = open_experiment(spec, dataset)
+    experiment = open_untrained(spec, dataset)
     run.begin(spec, {}, {})
     write_inputs(run, experiment)
     save_weights(run.folder, experiment.model)
@@ -121,7 +121,7 @@ def runs(
 
 
 def test_predictions_by_image_are_the_nearest_images(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
-    experiment = open_experiment(tiny_spec, tiny_dataset)
+    experiment = open_untrained(tiny_spec, tiny_dataset)
     found = image_predictions(experiment, tiny_dataset, "val", Placement()).answers(Place("val", "image", "image"))
     splits = tiny_dataset.facts.splits
     queries = experiment.specimens(tiny_dataset, list(splits.queries["val"].values()), ["image"])

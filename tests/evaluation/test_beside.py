@@ -11,27 +11,27 @@ import pytest
 from orchestrator.evaluating import evaluate_again, evaluate_run
 from results.measured.evaluation import evaluation_sheet
 from tests.conftest import plain_run
-from workloads.data.barcode import token_ids
-from workloads.data.collect import collect
-from workloads.data.dna_inputs import LaidRows
-from workloads.data.official import BIOSCAN_1M_SPLITS, official_split
-from workloads.data.partition import partition
-from workloads.data.preparation import Wanted, prepare
-from workloads.data.prepared import DatasetFacts, PreparedDataset
+from workloads.data.inputs.dna_inputs import LaidRows
+from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
+from workloads.data.prepared.official import BIOSCAN_1M_SPLITS, official_split
+from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.sources.collect import collect
 from workloads.data.sources.tables import table_source
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.specimens.barcode import token_ids
+from workloads.data.specimens.partition import partition
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.evaluation.beside import usable_modalities
 from workloads.evaluation.evaluate import Questions, measure_predictions
 from workloads.evaluation.stored import read_embedded
+from workloads.evaluation.trained_on import TRAINED_ON, TrainedOn, digests, read_trained_on
 from workloads.execution import Execution
-from workloads.experiment import open_experiment, open_run
-from workloads.experiments import Data, experiment_spec
+from workloads.experiments import experiment_spec
+from workloads.models.loaded import open_run, open_untrained
+from workloads.placement import Placement
 from workloads.predictions import Predictions
 from workloads.record import Measurement, RunFolder, measurements_from_table, measurements_to_table
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
-from workloads.trained_on import TRAINED_ON, TrainedOn, digests, read_trained_on
-from workloads.training.placement import Placement
 from workloads.training.result_words import result_words
 from workloads.training.run import train_run
 
@@ -242,7 +242,7 @@ def test_barcodes_are_read_in_the_frame_of_the_run(
 
 
 def test_what_a_run_cannot_take_is_named(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
-    experiment, facts = open_experiment(tiny_spec, tiny_dataset), tiny_dataset.facts
+    experiment, facts = open_untrained(tiny_spec, tiny_dataset), tiny_dataset.facts
     assert usable_modalities(experiment, facts) == (["image", "dna", "text"], {})
     features = replace(facts, image_feature_size=768, barcodes=False, dna_feature_size=512)
     usable, left_out = usable_modalities(experiment, features)
@@ -273,7 +273,7 @@ def real_pairs(folder: Path, seed: int) -> PreparedDataset:
 @pytest.mark.skipif(not PAIRS.is_dir(), reason=f"the pairs are not at {PAIRS}")
 def test_unseen_species_of_real_pairs_that_were_trained_on_are_counted(tmp_path: Path) -> None:
     one, two = real_pairs(tmp_path, 1), real_pairs(tmp_path, 2)
-    spec = experiment_spec("image-dna", "small", Data.of(one.facts))
+    spec = experiment_spec("image-dna", "small", one.facts.data)
     spec = replace(spec, epochs=2, batch_size=100, image=replace(spec.image, width=128))
     found = evaluate_run(train(spec, one, tmp_path / "run"), two.folder)
     trained = set(one.load(one.facts.splits.training)["species"].drop_null().to_pylist())

@@ -11,16 +11,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.data.prepared import PreparedDataset
-from workloads.data.schema import PROTOCOLS
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.specimens.schema import PROTOCOLS
 from workloads.errors import MissingPathError, SpecError
 from workloads.evaluation.classification import class_accuracies, class_lineages, evaluate_classifier
-from workloads.experiment import Experiment, open_experiment
 from workloads.models.clibd import Classifier
+from workloads.models.loaded import LoadedModel, open_untrained
+from workloads.placement import Placement
 from workloads.predictions import Place
 from workloads.record import Measurement
 from workloads.spec import RANKS, ExperimentSpec, Modality
-from workloads.training.placement import Placement
 
 Names = Sequence[str | None]
 Column = npt.NDArray[np.object_]
@@ -30,22 +30,22 @@ def column(names: Names) -> Column:
     return np.array([*names, None], dtype=object)[:-1]  # None keeps numpy from making strings of its own
 
 
-def classifier(spec: ExperimentSpec, dataset: PreparedDataset, modality: Modality = "dna") -> Experiment:
-    return open_experiment(replace(spec, objective="classify", modalities=(modality,)), dataset)
+def classifier(spec: ExperimentSpec, dataset: PreparedDataset, modality: Modality = "dna") -> LoadedModel:
+    return open_untrained(replace(spec, objective="classify", modalities=(modality,)), dataset)
 
 
 @pytest.fixture(scope="module")
-def experiment(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> Experiment:
+def experiment(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> LoadedModel:
     return classifier(tiny_spec, tiny_dataset)
 
 
 @pytest.fixture(scope="module")
-def evaluated(experiment: Experiment, tiny_dataset: PreparedDataset) -> tuple[list[Measurement], pa.Table]:
+def evaluated(experiment: LoadedModel, tiny_dataset: PreparedDataset) -> tuple[list[Measurement], pa.Table]:
     return evaluate_classifier(experiment, tiny_dataset, Placement())
 
 
 def test_every_query_is_predicted_once(
-    evaluated: tuple[list[Measurement], pa.Table], experiment: Experiment, tiny_dataset: PreparedDataset
+    evaluated: tuple[list[Measurement], pa.Table], experiment: LoadedModel, tiny_dataset: PreparedDataset
 ) -> None:
     _, table = evaluated
     assert table.column_names == ["specimen_id", "partition", "subset", "predicted", "probability"]
@@ -62,9 +62,9 @@ def test_every_query_is_predicted_once(
 
 
 def test_probabilities_are_the_softmax_of_the_models_own_logits(
-    evaluated: tuple[list[Measurement], pa.Table], experiment: Experiment, tiny_dataset: PreparedDataset
+    evaluated: tuple[list[Measurement], pa.Table], experiment: LoadedModel, tiny_dataset: PreparedDataset
 ) -> None:
-    from workloads.data.batches import View
+    from workloads.data.inputs.batches import View
 
     queries = experiment.specimens(tiny_dataset, ["test_seen"])
     with torch.no_grad():
@@ -83,7 +83,7 @@ def test_probabilities_are_the_softmax_of_the_models_own_logits(
 
 
 def test_accuracies_follow_from_the_predictions(
-    evaluated: tuple[list[Measurement], pa.Table], experiment: Experiment, tiny_dataset: PreparedDataset
+    evaluated: tuple[list[Measurement], pa.Table], experiment: LoadedModel, tiny_dataset: PreparedDataset
 ) -> None:
     measurements, table = evaluated
     truth = tiny_dataset.load(["val_seen", "test_seen"])
@@ -124,9 +124,9 @@ def test_a_classifier_that_knows_the_labels_is_always_right(
     assert min(row["probability"][0] for row in table.to_pylist() if row["subset"] == "seen") > 0.5
 
 
-def fit_to_the_labels(known: Experiment, dataset: PreparedDataset) -> None:
+def fit_to_the_labels(known: LoadedModel, dataset: PreparedDataset) -> None:
     """Give each class the output that is highest for the text of its species, in closed form."""
-    from workloads.data.batches import View
+    from workloads.data.inputs.batches import View
 
     training = known.specimens(dataset, dataset.facts.splits.training)
     rows = np.array([training.labels["species"].tolist().index(name) for name in known.classes], dtype=np.int64)
@@ -198,13 +198,13 @@ def test_a_class_has_the_names_that_most_of_its_training_specimens_have(tiny_dat
     }
 
 
-def test_a_classifier_of_other_species_is_refused(experiment: Experiment, tiny_dataset: PreparedDataset) -> None:
+def test_a_classifier_of_other_species_is_refused(experiment: LoadedModel, tiny_dataset: PreparedDataset) -> None:
     with pytest.raises(SpecError, match="outputs for 3 species"):
         evaluate_classifier(replace(experiment, classes=("a", "b", "c")), tiny_dataset, Placement())
 
 
 def test_a_data_set_without_queries_is_named(
-    experiment: Experiment, tiny_dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+    experiment: LoadedModel, tiny_dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = dict.fromkeys(("val_seen", "test_seen"), 0)
     without = PreparedDataset(tiny_dataset.folder)

@@ -14,7 +14,7 @@ from commands.costs import costs
 from orchestrator.costs import measure_costs
 from results.measured.costs import QUANTITIES, costs_sheet, published_costs
 from results.render import render_sheets
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import MissingPathError
 from workloads.evaluation.costs import (
     BERT_VOCABULARY,
@@ -27,9 +27,9 @@ from workloads.evaluation.costs import (
     tower_costs,
     tower_times,
 )
-from workloads.experiment import open_experiment, write_inputs
 from workloads.experiments import Data, base_spec
 from workloads.models.clibd import TowerInputs, build_model
+from workloads.models.loaded import open_untrained, write_inputs
 from workloads.recipes import with_fine_tuning
 from workloads.record import RunFolder, read_evaluation
 from workloads.spec import MODALITIES, DnaTower, ExperimentSpec, ImageTower
@@ -187,7 +187,7 @@ def test_the_command_counts_and_times_the_towers_of_a_run(
 ) -> None:
     run = RunFolder(Folder(tmp_path / tiny_spec.id))
     run.begin(tiny_spec, {}, {})
-    write_inputs(run, open_experiment(tiny_spec, tiny_dataset))
+    write_inputs(run, open_untrained(tiny_spec, tiny_dataset))
     costs(str(run.folder), str(tiny_dataset.folder), 2, "json")
     shown = json.loads(capsys.readouterr().out)
     rows = {(row["row"]["modality"], row["row"]["quantity"].partition(" (2 samples")[0]): row["ours"] for row in shown}
@@ -204,7 +204,7 @@ def test_costs_as_a_point_of_a_sweep_are_a_whole_folder(
 ) -> None:
     run, target = RunFolder(Folder(tmp_path / tiny_spec.id)), Folder(tmp_path / "costs")
     run.begin(tiny_spec, {}, {})
-    write_inputs(run, open_experiment(tiny_spec, tiny_dataset))
+    write_inputs(run, open_untrained(tiny_spec, tiny_dataset))
     found = measure_costs(run.folder, tiny_dataset.folder, target, 2)
     assert target.read_json("costs.json")["costs"] == [asdict(cost) for cost in found]
     assert read_evaluation(target)["dataset"] == tiny_spec.dataset

@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workloads.data.prepared import PreparedDataset, write_facts
-from workloads.data.schema import PROTOCOLS
+from workloads.data.prepared.dataset import PreparedDataset, write_facts
+from workloads.data.specimens.schema import PROTOCOLS
 from workloads.errors import EmbeddingsError, MissingPathError, ModalitiesError, UsageError
 from workloads.evaluation.embed import embed, embed_parts
 from workloads.evaluation.embedded import Embedded
 from workloads.evaluation.evaluate import ALL_PAIRS, Evaluation, Questions, evaluate_embedded
 from workloads.evaluation.measure import measure
-from workloads.experiment import open_experiment
+from workloads.models.loaded import open_untrained
+from workloads.models.stored_weights import save_weights
+from workloads.placement import Placement
 from workloads.predictions import Place, Predictions
 from workloads.record import Measurement, RunFolder
 from workloads.spec import RANKS, ExperimentSpec, Modality
 from workloads.storage import Folder
-from workloads.training.checkpoint import save_weights
-from workloads.training.placement import Placement
 
 PROTOCOL = PROTOCOLS["clibd"]
 PARTITIONS = ("val", "test")
@@ -28,7 +28,7 @@ PARTITIONS = ("val", "test")
 
 @pytest.fixture(scope="module")
 def parts(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> dict[str, Embedded]:
-    return embed_parts(open_experiment(tiny_spec, tiny_dataset), tiny_dataset, Placement())
+    return embed_parts(open_untrained(tiny_spec, tiny_dataset), tiny_dataset, Placement())
 
 
 def ask(parts: dict[str, Embedded], questions: Questions) -> Evaluation:
@@ -171,7 +171,7 @@ def test_only_the_modalities_of_a_spec_are_measured(
     tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     spec = replace(tiny_spec, modalities=("dna", "text"))
-    experiment, run = open_experiment(spec, tiny_dataset), RunFolder(Folder(tmp_path / "run"))
+    experiment, run = open_untrained(spec, tiny_dataset), RunFolder(Folder(tmp_path / "run"))
     save_weights(run.folder, experiment.model)
     measure(experiment, tiny_dataset, Placement(), run)
     pairs = {(row.query, row.key) for row in run.measurements()}
@@ -185,7 +185,7 @@ def test_only_the_modalities_of_a_spec_are_measured(
 def test_embeddings_do_not_depend_on_the_batch_size(
     modality: Modality, tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset
 ) -> None:
-    experiment = open_experiment(tiny_spec, tiny_dataset)
+    experiment = open_untrained(tiny_spec, tiny_dataset)
     specimens = experiment.specimens(tiny_dataset, PROTOCOL.keys)
     whole, by_three = (embed(experiment.model, specimens, modality, Placement(), batch_size=size) for size in (256, 3))
     assert whole.shape == (len(specimens), tiny_spec.embedding_size)
@@ -198,7 +198,7 @@ def test_embeddings_do_not_depend_on_the_batch_size(
 def test_equal_inputs_have_equal_embeddings_to_the_bit(
     modality: Modality, tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset
 ) -> None:
-    experiment = open_experiment(tiny_spec, tiny_dataset)
+    experiment = open_untrained(tiny_spec, tiny_dataset)
     twice = experiment.specimens(tiny_dataset, [*PROTOCOL.keys, *PROTOCOL.keys])
     embeddings = embed(experiment.model, twice, modality, Placement(), batch_size=7)
     half = len(twice) // 2
@@ -209,7 +209,7 @@ def test_a_data_set_without_keys_is_named(
     tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     spec = replace(tiny_spec, modalities=("image", "dna"))
-    experiment = open_experiment(spec, tiny_dataset)
+    experiment = open_untrained(spec, tiny_dataset)
     write_facts(Folder(tmp_path / "no-keys"), replace(tiny_dataset.facts, num_specimens={"no_split": 46}), [])
     with pytest.raises(MissingPathError, match="seen_keys"):
         embed_parts(experiment, PreparedDataset(Folder(tmp_path / "no-keys")), Placement())

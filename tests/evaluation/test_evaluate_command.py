@@ -10,22 +10,22 @@ import pyarrow as pa
 import pytest
 
 from commands.evaluate import OtherKeys, evaluate
-from workloads.data.collect import collect
-from workloads.data.partition import partition
-from workloads.data.preparation import Wanted, prepare
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.sources.collect import collect
 from workloads.data.sources.tables import table_source
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.specimens.partition import partition
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import EmbeddingsError, UsageError
 from workloads.evaluation.evaluate import Questions
 from workloads.evaluation.measure import measure, measure_embedded
 from workloads.evaluation.stored import read_embedded, stored_facts, stored_parts
-from workloads.experiment import open_experiment, write_inputs
+from workloads.models.loaded import open_untrained, write_inputs
+from workloads.models.stored_weights import save_weights
+from workloads.placement import Placement
 from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
-from workloads.training.checkpoint import save_weights
-from workloads.training.placement import Placement
 
 PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "real" / "bioscan1m_species_images"
 
@@ -34,7 +34,7 @@ PHOTOGRAPHS = Path(__file__).parents[3] / "shared" / "real" / "bioscan1m_species
 def run(tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, tmp_path: Path) -> RunFolder:
     """A run folder with first weights, as if training had ended at once."""
     folder = RunFolder(Folder(tmp_path / "runs" / "amp" / tiny_spec.id))
-    experiment = open_experiment(tiny_spec, tiny_dataset)
+    experiment = open_untrained(tiny_spec, tiny_dataset)
     folder.begin(tiny_spec, {"sweep": "amp"}, {})
     write_inputs(folder, experiment)
     save_weights(folder.folder, experiment.model)
@@ -72,7 +72,7 @@ def test_a_classifier_is_measured_over_its_species_and_not_by_retrieval(
 ) -> None:
     spec = replace(tiny_spec, objective="classify", modalities=("image",))
     folder = RunFolder(Folder(tmp_path / spec.id))
-    experiment = open_experiment(spec, tiny_dataset)
+    experiment = open_untrained(spec, tiny_dataset)
     folder.begin(spec, {"sweep": "train"}, {})
     write_inputs(folder, experiment)
     save_weights(folder.folder, experiment.model)
@@ -122,7 +122,7 @@ def test_embeddings_are_made_once_and_those_of_another_model_are_never_taken_for
     assert "left out there" in first.out
     assert "Keys" in second.out
 
-    other = open_experiment(replace(tiny_spec, seed=tiny_spec.seed + 1), tiny_dataset)
+    other = open_untrained(replace(tiny_spec, seed=tiny_spec.seed + 1), tiny_dataset)
     save_weights(run.folder, other.model)
     with pytest.raises(EmbeddingsError, match=r"weights \w+ instead of \w+.*--again"):
         evaluate(*asked)
@@ -147,7 +147,7 @@ def test_a_run_s_own_embeddings_are_measured_again_without_its_data(
 ) -> None:
     with pytest.raises(UsageError, match="name a data set"):
         evaluate(model=str(run.folder), data=None, form="md")
-    measure(open_experiment(tiny_spec, tiny_dataset), tiny_dataset, Placement(), run)
+    measure(open_untrained(tiny_spec, tiny_dataset), tiny_dataset, Placement(), run)
     before = run.measurements()
     evaluate(model=str(run.folder), data=None, keys=[OtherKeys.SEEN], recipe="authors", form="json")
     again = json.loads(capsys.readouterr().out)
@@ -175,7 +175,7 @@ def test_a_run_s_own_embeddings_are_measured_again_without_its_data(
 def test_rules_that_were_not_written_are_made_anew(
     run: RunFolder, tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    measure(open_experiment(tiny_spec, tiny_dataset), tiny_dataset, Placement(), run)
+    measure(open_untrained(tiny_spec, tiny_dataset), tiny_dataset, Placement(), run)
     before = run.folder.read_json("evaluation.json")
     run.folder.remove("evaluation.json")  # as if measuring had been interrupted
     evaluate(model=str(run.folder), data=None, form="md")
@@ -185,7 +185,7 @@ def test_rules_that_were_not_written_are_made_anew(
 def test_a_question_that_cannot_be_asked_costs_no_answers(
     run: RunFolder, tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec
 ) -> None:
-    measure(open_experiment(tiny_spec, tiny_dataset), tiny_dataset, Placement(), run)
+    measure(open_untrained(tiny_spec, tiny_dataset), tiny_dataset, Placement(), run)
     files = {name: run.folder.read(name) for name in ("evaluation.json", "predictions.parquet")}
     facts = stored_facts(run.folder)
     assert facts is not None
@@ -202,7 +202,7 @@ def test_the_measurements_of_a_run_are_not_overwritten_by_those_of_another(
     other = RunFolder(Folder(tmp_path / "other"))
     other.begin(replace(tiny_spec, seed=tiny_spec.seed + 1), {}, {})
     for data in (str(tiny_dataset.folder), None):
-        measure(open_experiment(tiny_spec, tiny_dataset), tiny_dataset, Placement(), run)
+        measure(open_untrained(tiny_spec, tiny_dataset), tiny_dataset, Placement(), run)
         with pytest.raises(UsageError, match="folder of a run"):
             evaluate(model=str(run.folder), data=data, out=str(other.folder), form="md")
     assert not other.folder.has("measurements.parquet")

@@ -13,8 +13,8 @@ import scipy.linalg
 from sklearn.cross_decomposition import CCA
 
 from tests.evaluation.floor_rows import floors_of
-from workloads.data.prepared import PreparedDataset
-from workloads.data.schema import PROTOCOLS
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.specimens.schema import PROTOCOLS
 from workloads.evaluation import floors
 from workloads.evaluation.floors import FLOORS, LinearCca
 from workloads.predictions import MissingRank

@@ -15,14 +15,14 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from tests.processes import run_together
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import SpecError
 from workloads.evaluation.embedded import Embedded
 from workloads.evaluation.openclip_row import embed_openclip, openclip_row
 from workloads.evaluation.prompts import label_texts, templates
 from workloads.models.openclip_plan import open_clip_library
+from workloads.placement import Placement
 from workloads.spec import RANKS
-from workloads.training.placement import Placement
 
 CPU = torch.device("cpu")
 ROUNDING = 2e-6

@@ -12,27 +12,27 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workloads.data.batches import View
-from workloads.data.prepared import PreparedDataset
+from workloads.data.inputs.batches import View
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.evaluation.embed import all_splits, as_parts, embed, embed_parts, embedded_specimens, parts_of
 from workloads.evaluation.measure import embedding_facts
-from workloads.experiment import Experiment, open_experiment
+from workloads.models.loaded import LoadedModel, open_untrained
+from workloads.models.stored_weights import save_weights
+from workloads.placement import Placement
 from workloads.record import RunFolder
 from workloads.spec import RANKS, ExperimentSpec, Recipe
 from workloads.storage import Folder
-from workloads.training.checkpoint import save_weights
-from workloads.training.placement import Placement
 
 Rows = npt.NDArray[np.float32]
 
 
 @pytest.fixture
-def experiment(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> Experiment:
-    return open_experiment(tiny_spec, tiny_dataset)
+def experiment(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> LoadedModel:
+    return open_untrained(tiny_spec, tiny_dataset)
 
 
 @contextmanager
-def counted(experiment: Experiment) -> Iterator[Counter[str]]:
+def counted(experiment: LoadedModel) -> Iterator[Counter[str]]:
     """How many inputs each tower was given."""
     given: Counter[str] = Counter()
 
@@ -48,7 +48,7 @@ def counted(experiment: Experiment) -> Iterator[Counter[str]]:
         handle.remove()
 
 
-def inputs_of(experiment: Experiment, dataset: PreparedDataset, modality: str) -> dict[str, bytes]:
+def inputs_of(experiment: LoadedModel, dataset: PreparedDataset, modality: str) -> dict[str, bytes]:
     """What a tower is given for each specimen, by id."""
     specimens = experiment.specimens(dataset, all_splits(parts_of(dataset)))
     inputs = specimens.inputs(modality, np.arange(len(specimens)), View())
@@ -57,7 +57,7 @@ def inputs_of(experiment: Experiment, dataset: PreparedDataset, modality: str) -
 
 @pytest.mark.parametrize("modality", ["dna", "text"])
 def test_what_is_identical_in_keys_and_queries_is_embedded_once_and_to_the_same_bits(
-    modality: str, experiment: Experiment, tiny_dataset: PreparedDataset
+    modality: str, experiment: LoadedModel, tiny_dataset: PreparedDataset
 ) -> None:
     inputs = inputs_of(experiment, tiny_dataset, modality)
     with counted(experiment) as given:
@@ -76,7 +76,7 @@ def test_what_is_identical_in_keys_and_queries_is_embedded_once_and_to_the_same_
 
 
 def test_a_part_holds_the_specimens_of_its_splits_as_they_are_embedded_alone(
-    experiment: Experiment, tiny_dataset: PreparedDataset
+    experiment: LoadedModel, tiny_dataset: PreparedDataset
 ) -> None:
     parts, wanted = embed_parts(experiment, tiny_dataset, Placement()), parts_of(tiny_dataset)
     assert parts.keys() == wanted.keys() == {"keys", "val", "test"}
@@ -92,7 +92,7 @@ def test_a_part_holds_the_specimens_of_its_splits_as_they_are_embedded_alone(
 
 
 def test_rows_are_dealt_to_the_parts_whose_splits_they_are_of(
-    experiment: Experiment, tiny_dataset: PreparedDataset
+    experiment: LoadedModel, tiny_dataset: PreparedDataset
 ) -> None:
     parts = parts_of(tiny_dataset)
     specimens = experiment.specimens(tiny_dataset, all_splits(parts))
@@ -115,7 +115,7 @@ def test_the_rest_is_what_trains_and_has_a_name(tiny_dataset: PreparedDataset) -
 
 
 def test_only_the_modalities_that_are_asked_for_are_embedded(
-    experiment: Experiment, tiny_dataset: PreparedDataset
+    experiment: LoadedModel, tiny_dataset: PreparedDataset
 ) -> None:
     with counted(experiment) as given:
         parts = embed_parts(experiment, tiny_dataset, Placement(), ["dna"])
@@ -142,7 +142,7 @@ def test_towers_run_in_bf16_where_the_recipe_and_the_training_say_so(
     tmp_path: Path,
 ) -> None:
     spec = replace(tiny_spec, recipe=recipe, precision=precision)  # type: ignore[arg-type]  # one of its literals
-    experiment = open_experiment(spec, tiny_dataset)
+    experiment = open_untrained(spec, tiny_dataset)
     products: set[torch.dtype] = set()
     layers = [layer for tower in experiment.model.towers.values() for layer in tower.modules()]
     for layer in layers:

@@ -7,16 +7,16 @@ import pyarrow as pa
 import pytest
 
 from tests.evaluation.floor_rows import floors_of
-from workloads.data.preparation import Wanted, prepare
-from workloads.data.prepared import PreparedDataset
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.evaluation.embed import all_splits, embed_parts, parts_of
 from workloads.evaluation.evaluate import Questions, evaluate_embedded
 from workloads.evaluation.stored import queries_of
-from workloads.experiment import open_experiment
+from workloads.models.loaded import open_untrained
+from workloads.placement import Placement
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
-from workloads.training.placement import Placement
 
 OTHER_NAMES: Mapping[str, Mapping[str, str]] = {
     "bioscan_5m": {
@@ -62,7 +62,7 @@ def test_a_data_set_is_measured_on_the_keys_and_queries_of_its_protocol(
     tmp_path: Path,
 ) -> None:
     dataset = prepared_under(protocol, synthetic_table(tmp_path / "specimens.parquet", 150, 3), tmp_path)
-    parts = embed_parts(open_experiment(tiny_spec, dataset), dataset, Placement())
+    parts = embed_parts(open_untrained(tiny_spec, dataset), dataset, Placement())
     assert set(parts["keys"].split) == keys
     found = evaluate_embedded(parts["keys"], queries_of(parts), Questions(pairs=[("image", "dna")]))
     measured = {(row.partition, row.species) for row in found.measurements}

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.processes import run_together
 from workloads.arrays import Labels
 from workloads.averages import harmonic_mean
-from workloads.data.prepared import PreparedDataset
-from workloads.data.schema import PROTOCOLS
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.specimens.schema import PROTOCOLS
 from workloads.errors import SpecError
 from workloads.evaluation.embed import embed_parts
 from workloads.evaluation.embedded import PAIRS, Embedded
@@ -27,9 +27,9 @@ from workloads.evaluation.selection import (
     selection_score,
     validation_score,
 )
-from workloads.experiment import Experiment, open_experiment
+from workloads.models.loaded import LoadedModel, open_untrained
+from workloads.placement import Placement
 from workloads.spec import MODALITIES, RANKS, ExperimentSpec, Modality
-from workloads.training.placement import Placement
 
 Rows = npt.NDArray[np.float32]
 Names = Sequence[str | None]
@@ -189,7 +189,7 @@ import sys
 import numpy as np, torch.distributed as dist, torch
 from workloads.evaluation.embedded import Embedded
 from workloads.evaluation.selection import all_accuracies
-from workloads.training.placement import Placement
+from workloads.placement import Placement
 rank, meeting, case, out = int(sys.argv[1]), *sys.argv[2:]
 torch.set_num_threads(1)
 dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=2)
@@ -236,13 +236,13 @@ class WatchedDataset(PreparedDataset):
 
 
 @pytest.fixture(scope="module")
-def experiment(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> Experiment:
-    return open_experiment(tiny_spec, tiny_dataset)
+def experiment(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> LoadedModel:
+    return open_untrained(tiny_spec, tiny_dataset)
 
 
 @pytest.mark.parametrize("rule", ["image_to_dna", "mean_of_336"])
 def test_only_keys_and_validation_queries_are_ever_read(
-    rule: Rule, experiment: Experiment, tiny_dataset: PreparedDataset
+    rule: Rule, experiment: LoadedModel, tiny_dataset: PreparedDataset
 ) -> None:
     watched = WatchedDataset(tiny_dataset)
     score = validation_score(with_rule(experiment, rule), watched, Placement())
@@ -250,12 +250,12 @@ def test_only_keys_and_validation_queries_are_ever_read(
     assert watched.asked == {*PROTOCOLS["clibd"].keys, "val_seen", "val_unseen"}
 
 
-def with_rule(experiment: Experiment, rule: Rule | Literal["last"]) -> Experiment:
+def with_rule(experiment: LoadedModel, rule: Rule | Literal["last"]) -> LoadedModel:
     return replace(experiment, spec=replace(experiment.spec, selection=rule))
 
 
 def test_the_score_is_what_the_evaluation_measures_on_validation(
-    experiment: Experiment, tiny_dataset: PreparedDataset
+    experiment: LoadedModel, tiny_dataset: PreparedDataset
 ) -> None:
     parts = embed_parts(experiment, tiny_dataset, Placement())
     queries = {part: parts[part] for part in ("val", "test")}
@@ -268,7 +268,7 @@ def test_the_score_is_what_the_evaluation_measures_on_validation(
     assert validation_score(with_rule(experiment, "image_to_dna"), tiny_dataset, Placement()) == expected
 
 
-def test_the_last_epoch_has_no_score(experiment: Experiment, tiny_dataset: PreparedDataset) -> None:
+def test_the_last_epoch_has_no_score(experiment: LoadedModel, tiny_dataset: PreparedDataset) -> None:
     with pytest.raises(SpecError, match="no score"):
         validation_score(with_rule(experiment, "last"), tiny_dataset, Placement())
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.evaluation.openclip_row import embed_openclip
+from workloads.placement import Placement
 from workloads.storage import Folder
-from workloads.training.placement import Placement
 
 if __name__ == "__main__":
     rank, meeting, data, weights, out = sys.argv[1:]

@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workloads.data.barcode import authors_token_ids
-from workloads.data.taxon_text import TextTokenizer
+from workloads.data.prepared.taxon_text import TextTokenizer
+from workloads.data.specimens.barcode import authors_token_ids
 from workloads.models.clibd import Classifier, Clibd
 from workloads.models.torchvision_ops import declare_missing_operators
 from workloads.spec import DnaPooling

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from workloads.data.barcode import NO_BASE, base_codes
+from workloads.data.specimens.barcode import NO_BASE, base_codes
 from workloads.errors import WeightsError
 from workloads.models.barcode_cnn import BarcodeCnn, build_barcode_cnn
 from workloads.spec import DnaTower, ExperimentSpec, spec_to_dict

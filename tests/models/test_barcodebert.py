@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from workloads.data import barcode
+from workloads.data.specimens import barcode
 from workloads.errors import WeightsError
 from workloads.models.barcodebert import CONVERTED_WEIGHTS, BarcodeBert, build_barcodebert
 from workloads.models.bert import last_states

@@ -30,15 +30,15 @@ from tests.models.authors_model import (
     AuthorsModel,
     distance,
 )
-from workloads.data.prepared import PreparedDataset
-from workloads.data.taxon_text import TextTokenizer, learn_word_pieces
+from workloads.conversion.convert import convert
+from workloads.conversion.reading import Checkpoint
+from workloads.conversion.sizes import Reader, image_tower
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.taxon_text import TextTokenizer, learn_word_pieces
 from workloads.errors import ClibdError, UsageError
 from workloads.evaluation.evaluate import ALL_PAIRS
-from workloads.experiment import open_run
-from workloads.models.conversion import convert
-from workloads.models.conversion_reading import Checkpoint
-from workloads.models.conversion_sizes import Reader, image_tower
 from workloads.models.image_tower import build_image_tower
+from workloads.models.loaded import open_run
 from workloads.record import RunFolder
 from workloads.spec import DnaPooling, ImageTower
 from workloads.storage import Folder

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from commands.convert import convert as convert_command
-from workloads.data.barcode import authors_token_ids
+from workloads.conversion.convert import convert
+from workloads.conversion.published import PUBLISHED, published_as
+from workloads.conversion.reading import Checkpoint
+from workloads.data.specimens.barcode import authors_token_ids
 from workloads.errors import ClibdError, UsageError
-from workloads.models.conversion import convert
-from workloads.models.conversion_published import PUBLISHED, published_as
-from workloads.models.conversion_reading import Checkpoint
 from workloads.models.dna_tower import build_dna_tower
 from workloads.models.image_tower import build_image_tower
 from workloads.models.torchvision_ops import declare_missing_operators

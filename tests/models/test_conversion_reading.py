@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from workloads.conversion.reading import keep_tensors, read_checkpoint, refuse_event
 from workloads.errors import ClibdError, MissingPathError
-from workloads.models.conversion_reading import keep_tensors, read_checkpoint, refuse_event
 
 
 class Payload:

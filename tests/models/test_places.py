@@ -16,11 +16,11 @@ from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
 from orchestrator.embedding import Job
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import UsageError, WeightsDriftError, WeightsError
 from workloads.execution import Execution
-from workloads.experiment import open_experiment
 from workloads.experiments import starting_from
+from workloads.models.loaded import open_untrained
 from workloads.models.places import located, name_of, weights_of, with_settings
 from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec, ImageTower, spec_from_dict, spec_to_dict
@@ -132,7 +132,7 @@ def test_the_folder_beside_is_found_without_being_told(
     spec, _ = spec_of(asked(tiny_dataset, runs, start_from=simclr.folder.path), tiny_dataset)
     found = weights_of(spec, near=Folder(runs / "train" / spec.id))
     assert found["image"].address == str(runs / "modalities" / simclr.id)
-    assert open_experiment(spec, tiny_dataset, near=Folder(runs / "train" / spec.id)).weights == found
+    assert open_untrained(spec, tiny_dataset, near=Folder(runs / "train" / spec.id)).weights == found
     run = RunFolder(Folder(runs / "train" / spec.id))
     run.begin(spec, {}, {})
     job = Job(run=str(run.folder), data=str(tiny_dataset.folder), modalities=("image",), untrained=True)
@@ -194,7 +194,7 @@ def test_a_converted_model_is_named_by_its_digest(simclr: RunFolder, runs: Path,
     folder.write_json("point.json", {"converted": True})
     spec, places = spec_of(asked(tiny_dataset, runs, start_from=str(folder)), tiny_dataset)
     assert spec.image.weights == f"sha256:{folder.digest('model.safetensors')}"
-    experiment = open_experiment(spec, tiny_dataset, places)
+    experiment = open_untrained(spec, tiny_dataset, places)
     assert torch.equal(experiment.model.get_parameter(BODY), load_file(f"{folder}/model.safetensors")[BODY])
     assert experiment.spec.image.weights == spec.image.weights  # what is recorded keeps the name
 
@@ -213,7 +213,7 @@ def test_a_spec_of_an_earlier_version_with_a_path_is_read_and_built(
     old = starting_from(replace(trained, objective="align", modalities=("image", "dna")), simclr.folder.path, trained)
     again = spec_from_dict(json.loads(json.dumps(spec_to_dict(old))))
     assert again.image.weights == simclr.folder.path
-    model = open_experiment(again, tiny_dataset).model
+    model = open_untrained(again, tiny_dataset).model
     assert torch.equal(model.get_parameter(BODY), load_file(f"{simclr.folder.path}/model.safetensors")[BODY])
 
 

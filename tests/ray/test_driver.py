@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.record import find_runs
 from workloads.storage import Folder
 

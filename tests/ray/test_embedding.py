@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from orchestrator import embedding
 from orchestrator.embedding import Job, check_room, embed_here, embed_on_ray
 from orchestrator.resources import Resources
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, UsageError, WeightsError
 from workloads.evaluation.embedded import Embedded
-from workloads.experiment import Experiment, open_experiment, write_inputs
+from workloads.models.loaded import LoadedModel, open_untrained, write_inputs
+from workloads.models.stored_weights import save_weights
 from workloads.record import RunFolder
 from workloads.spec import MODALITIES, RANKS, ExperimentSpec
 from workloads.storage import Folder
-from workloads.training.checkpoint import save_weights
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 
@@ -37,7 +37,7 @@ class Watched(Job):
     folder: str
     """Where the actors leave word."""
 
-    def experiment(self, dataset: PreparedDataset) -> Experiment:
+    def experiment(self, dataset: PreparedDataset) -> LoadedModel:
         found = super().experiment(dataset)
         if os.getpid() != self.here:
             for tower in found.model.towers.values():
@@ -72,7 +72,7 @@ class FindsDamage(Watched):
 class LacksWeights(Watched):
     """Actors are on machines that lack a file."""
 
-    def experiment(self, dataset: PreparedDataset) -> Experiment:
+    def experiment(self, dataset: PreparedDataset) -> LoadedModel:
         if os.getpid() != self.here:
             raise WeightsError("image tower", "somewhere/weights", "they are not on this machine")
         return super().experiment(dataset)
@@ -94,7 +94,7 @@ def asked(
     """A job's fields, of a run with first weights; a dozen chunks."""
     monkeypatch.setattr(embedding, "BATCH_SIZE", 16)
     run = RunFolder(Folder(tmp_path / "run"))
-    experiment = open_experiment(tiny_spec, tiny_dataset)
+    experiment = open_untrained(tiny_spec, tiny_dataset)
     run.begin(tiny_spec, {}, {})
     write_inputs(run, experiment)
     save_weights(run.folder, experiment.model)

@@ -25,9 +25,9 @@ from results.report import write_report
 from results.tables import table_sheets
 from sweeps import SWEEPS
 from sweeps.point import Point
-from workloads.data.preparation import Wanted, prepare
-from workloads.data.prepared import PreparedDataset
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import DamagedError, FailedRunsError, TooManyRejectsError
 from workloads.record import RunFolder, find_runs
 from workloads.storage import Folder

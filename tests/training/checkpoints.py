@@ -13,12 +13,7 @@ from torch.optim import Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR
 
 from workloads.storage import Folder
-from workloads.training.checkpoint import (
-    Checkpoint,
-    CheckpointStore,
-    restore_training,
-    training_tensors,
-)
+from workloads.training.checkpoint import Checkpoint, CheckpointStore, restore_training, training_tensors
 
 
 class Net(nn.Module):

@@ -24,15 +24,9 @@ from tests.training.checkpoints import (
     state,
 )
 from workloads.errors import DamagedError
+from workloads.sealed_folder import MANIFEST
 from workloads.storage import Folder
-from workloads.training.checkpoint import (
-    PROGRESS,
-    STATE,
-    Checkpoint,
-    CheckpointStore,
-    training_tensors,
-)
-from workloads.training.sealed_folder import MANIFEST
+from workloads.training.checkpoint import PROGRESS, STATE, Checkpoint, CheckpointStore, training_tensors
 
 FILES = (MANIFEST, PROGRESS, STATE)
 

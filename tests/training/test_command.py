@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import TooFewSpecimensError, UsageError
 from workloads.execution import Execution
 from workloads.record import RunFolder, find_runs

@@ -11,18 +11,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from workloads.data.batches import EpochBatches
-from workloads.data.prepared import PreparedDataset
+from workloads.data.inputs.batches import EpochBatches
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import NonFiniteLossError, SpecError, TooFewSpecimensError
 from workloads.execution import Execution
-from workloads.experiment import Experiment, open_experiment
+from workloads.models.loaded import LoadedModel, open_untrained
+from workloads.placement import Placement
 from workloads.recipes import with_fine_tuning, with_recipe
 from workloads.spec import ExperimentSpec, FineTuning, Recipe
 from workloads.storage import Folder
 from workloads.training import loop
 from workloads.training.checkpoint import CheckpointStore
 from workloads.training.loop import Training, fit
-from workloads.training.placement import Placement
 from workloads.training.report import EpochReport, StepReport
 
 AT_EVERY_STEP = Execution(checkpoint_seconds=0.0)
@@ -76,9 +76,9 @@ def train(
     execution: Execution = AT_EVERY_STEP,
     store: CheckpointStore | None = None,
     stop_after: int | None = None,
-    score: Callable[[Experiment], float] | None = None,
+    score: Callable[[LoadedModel], float] | None = None,
 ) -> Trained:
-    experiment = open_experiment(spec, dataset)
+    experiment = open_untrained(spec, dataset)
     specimens = experiment.specimens(dataset, dataset.facts.splits.training)
     training = Training(spec, experiment.model, len(specimens.trained), Placement(), execution)
     if store:
@@ -183,7 +183,7 @@ def test_every_precision_and_fine_tuning_trains_what_it_should(
     tiny_dataset: PreparedDataset,
 ) -> None:
     spec = with_fine_tuning(replace(tiny_spec, precision=precision, epochs=1), fine_tuning)
-    before = open_experiment(spec, tiny_dataset).model
+    before = open_untrained(spec, tiny_dataset).model
     trained = {name for name, parameter in before.named_parameters() if parameter.requires_grad}
     run = train(spec, tiny_dataset)
     moved = {name for name, value in before.state_dict().items() if not torch.equal(value, run.weights[name])}
@@ -224,7 +224,7 @@ def test_one_tower_learns_to_know_two_views(
 def test_a_classifier_learns_the_training_species(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
     spec = replace(tiny_spec, objective="classify", modalities=("image",), augmentation="none", batch_size=8, epochs=30)
     run = train(spec, tiny_dataset)
-    classes = len(open_experiment(spec, tiny_dataset).classes)
+    classes = len(open_untrained(spec, tiny_dataset).classes)
     assert run.weights["classifier.weight"].shape[0] == classes
     losses = [report.loss for report in run.watcher.epochs]
     assert losses[0] == pytest.approx(math.log(classes), abs=0.7)
@@ -250,7 +250,7 @@ def test_the_best_epoch_is_kept_and_earlier_ones_are_not_looked_at(
     scores = iter([0.2, 0.6, 0.6, 0.1])
     seen: list[dict[str, Tensor]] = []
 
-    def score(experiment: Experiment) -> float:
+    def score(experiment: LoadedModel) -> float:
         seen.append({name: value.clone() for name, value in experiment.model.state_dict().items()})
         return next(scores)
 
@@ -294,7 +294,7 @@ def test_what_is_not_finite_ends_the_run_with_its_step_and_name_and_keeps_the_la
 ) -> None:
     store = CheckpointStore(Folder(tmp_path))
     train(replace(two, epochs=2), tiny_dataset, store=store, stop_after=3)
-    experiment = open_experiment(replace(two, epochs=2), tiny_dataset)
+    experiment = open_untrained(replace(two, epochs=2), tiny_dataset)
     specimens = experiment.specimens(tiny_dataset, tiny_dataset.facts.splits.training)
     training = Training(experiment.spec, experiment.model, len(specimens), Placement(), AT_EVERY_STEP)
     training.resume(store, pytest.fail)
@@ -312,7 +312,7 @@ def test_what_is_not_finite_ends_the_run_with_its_step_and_name_and_keeps_the_la
 def test_a_gradient_that_is_not_finite_leaves_the_weights_as_they_were(
     two: ExperimentSpec, tiny_dataset: PreparedDataset
 ) -> None:
-    experiment = open_experiment(two, tiny_dataset)
+    experiment = open_untrained(two, tiny_dataset)
     specimens = experiment.specimens(tiny_dataset, tiny_dataset.facts.splits.training)
     training = Training(two, experiment.model, len(specimens), Placement(), Execution(micro_batch=16))
     before = {name: value.clone() for name, value in experiment.model.state_dict().items()}
@@ -346,7 +346,7 @@ def test_fewer_specimens_than_a_batch_are_refused(two: ExperimentSpec, tiny_data
 def test_a_batch_that_does_not_divide_among_the_workers_is_refused(
     two: ExperimentSpec, tiny_dataset: PreparedDataset
 ) -> None:
-    model = open_experiment(two, tiny_dataset).model
+    model = open_untrained(two, tiny_dataset).model
     with pytest.raises(SpecError, match="does not divide among 3 workers"):
         Training(two, model, 100, Placement(num_workers=3), Execution())
 
@@ -358,7 +358,7 @@ def test_dropout_is_its_own_at_every_step_of_every_worker_and_comes_back(
     spec = replace(two, text=replace(two.text, dropout=0.5))
 
     def masks(rank: int) -> list[bytes]:
-        experiment = open_experiment(spec, tiny_dataset)
+        experiment = open_untrained(spec, tiny_dataset)
         specimens = experiment.specimens(tiny_dataset, tiny_dataset.facts.splits.training)
         training = Training(spec, experiment.model, len(specimens), Placement(rank=rank), Execution(micro_batch=16))
         drawn: list[bytes] = []
@@ -381,7 +381,7 @@ def test_specimens_per_second_are_those_trained_by_the_time_it_took(
     """A clock that moves by hand: a batch of 3 takes 0.5 s to arrive and 2 s to train, 1.2 specimens a second."""
     clock, spec = [100.0], replace(two, batch_size=3, epochs=2)  # some 26 steps, of which every second one is logged
     monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
-    experiment = open_experiment(spec, tiny_dataset)
+    experiment = open_untrained(spec, tiny_dataset)
     specimens = experiment.specimens(tiny_dataset, tiny_dataset.facts.splits.training)
     training = Training(spec, experiment.model, len(specimens), Placement(), AT_EVERY_STEP)
     take_step, inputs, watcher = training.take_step, specimens.inputs, Watcher()

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from tests.processes import run_together
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.placement import Placement, is_same_for_all, matrix_products
 from workloads.spec import DnaTower, ExperimentSpec, spec_to_dict
-from workloads.training.placement import Placement, is_same_for_all, matrix_products
 from workloads.training.tiled_loss import _full_precision
 
 PROGRAM = Path(__file__).with_name("two_trainers.py")

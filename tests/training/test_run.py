@@ -8,17 +8,18 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, SpecError
 from workloads.execution import Execution
-from workloads.experiment import open_experiment, open_run
+from workloads.models.loaded import open_run, open_untrained
+from workloads.models.stored_weights import MODEL
+from workloads.placement import Placement
 from workloads.recipes import with_recipe
 from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
-from workloads.training.checkpoint import MODEL, CheckpointStore
+from workloads.training.checkpoint import CheckpointStore
 from workloads.training.loop import Training
-from workloads.training.placement import Placement
 from workloads.training.report import EpochReport, StepReport
 from workloads.training.run import take_the_selected, train_run
 
@@ -112,7 +113,7 @@ def test_a_run_begins_with_the_towers_of_another(
     learned = load_file(str(tmp_path / "alone" / MODEL))
     spec = replace(two, image=replace(two.image, weights=before.folder.address))
     name = "towers.image.trunk.patch_embed.proj.weight"
-    assert torch.equal(open_experiment(spec, tiny_dataset).model.get_parameter(name), learned[name])
+    assert torch.equal(open_untrained(spec, tiny_dataset).model.get_parameter(name), learned[name])
     after = run_of(spec, tiny_dataset, tmp_path / "both")
     assert not torch.equal(load_file(str(tmp_path / "both" / MODEL))[name], learned[name])
     assert {(row.query, row.key) for row in before.measurements()} == {("image", "image")}
@@ -145,7 +146,7 @@ def test_a_rule_that_cannot_select_is_refused_before_training(
 def test_best_weights_that_are_lost_are_named(
     two: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    experiment = open_experiment(two, tiny_dataset)
+    experiment = open_untrained(two, tiny_dataset)
     training = Training(two, experiment.model, 100, Placement(), Execution())
     training.best = (0.5, 3)
     with pytest.raises(DamagedError, match="epoch 3, the best, are not there"):
@@ -156,7 +157,7 @@ def test_best_weights_of_a_course_that_was_left_are_not_taken(
     two: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     """A process died between writing them and its checkpoint, and on a GPU the epoch came out otherwise again."""
-    experiment, store = open_experiment(two, tiny_dataset), CheckpointStore(Folder(tmp_path))
+    experiment, store = open_untrained(two, tiny_dataset), CheckpointStore(Folder(tmp_path))
     weights = {name: value.clone() for name, value in experiment.model.state_dict().items()}
     store.save_best(weights, 0.5, 3)
     store.save_best({name: torch.zeros_like(value) for name, value in weights.items()}, 0.6, 4)

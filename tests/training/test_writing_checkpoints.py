@@ -20,17 +20,10 @@ from tests.training.checkpoints import (
     state,
 )
 from workloads.errors import DamagedError
+from workloads.models.stored_weights import MODEL, HostCopy, load_weights, save_weights
+from workloads.sealed_folder import MANIFEST
 from workloads.storage import Folder
-from workloads.training.checkpoint import (
-    MODEL,
-    PROGRESS,
-    STATE,
-    CheckpointStore,
-    load_weights,
-    save_weights,
-)
-from workloads.training.host_copy import HostCopy
-from workloads.training.sealed_folder import MANIFEST
+from workloads.training.checkpoint import PROGRESS, STATE, CheckpointStore
 
 FILES = (MANIFEST, PROGRESS, STATE)
 

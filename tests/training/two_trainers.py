@@ -13,15 +13,15 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import UsageError
 from workloads.execution import Execution
-from workloads.experiment import open_experiment
+from workloads.models.loaded import open_untrained
+from workloads.placement import Placement
 from workloads.spec import spec_from_dict
 from workloads.storage import Folder
 from workloads.training.checkpoint import CheckpointStore
 from workloads.training.loop import Training, fit
-from workloads.training.placement import Placement
 from workloads.training.report import EpochReport, StepReport
 
 
@@ -44,7 +44,7 @@ def main(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=(folder / "meeting").as_uri(), rank=rank, world_size=2)
     asked = json.loads((folder / "asked.json").read_text())
     spec, dataset = spec_from_dict(asked["spec"]), PreparedDataset(Folder(asked["data"]))
-    experiment = open_experiment(spec, dataset)
+    experiment = open_untrained(spec, dataset)
     specimens = experiment.specimens(dataset, dataset.facts.splits.training)
     placement = Placement.here(torch.device("cpu"))
     training = Training(spec, experiment.model, len(specimens), placement, Execution(micro_batch=8))

@@ -11,14 +11,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from workloads.arrays import Indices, Names
+from workloads.arrays import Indices
 from workloads.bzsl.features import Features, Partition
 from workloads.bzsl.pool import Pool, Side, lineages_of
+from workloads.data.specimens.partition import FIFTH
 from workloads.errors import ZeroShotError
 from workloads.spec import Recipe
-
-FIFTH = 0.2
-"""Share of species that are unseen, and of a seen species' specimens that are asked about."""
 
 
 def features_of(
@@ -121,27 +119,3 @@ def _held_out(train: Indices, labels: Indices, recipe: Recipe, seed: int) -> Ind
             left[labels[specimen]] -= 1
             held.append(specimen)
     return np.array(sorted(held), dtype=np.int64)
-
-
-def drawn_splits(species: Names, seed: int) -> Names:
-    """Splits in the manner of INSECT for specimens that have none.
-
-    A fifth of the species, rounded up, are test_unseen. Of each other species a fifth of the specimens, rounded up but
-    not all, are test_seen. The rest is train_seen, and val_classes for a fifth of these species, rounded up.
-
-    Args:
-        species: of each specimen, (specimens,).
-        seed: of the draw; the order of specimens does not matter to which species are drawn.
-    """
-    draw = np.random.default_rng(seed)
-    names, which, counts = np.unique(species.astype(str), return_inverse=True, return_counts=True)
-    shuffled = draw.permutation(len(names))
-    num_unseen = math.ceil(FIFTH * len(names))
-    num_val = math.ceil(FIFTH * (len(names) - num_unseen))
-    group = np.full(len(names), "train_seen", dtype=object)
-    group[shuffled[:num_unseen]], group[shuffled[num_unseen : num_unseen + num_val]] = "test_unseen", "val_classes"
-    splits = group[which]
-    for number in np.flatnonzero(group != "test_unseen"):
-        own = draw.permutation(np.flatnonzero(which == number))
-        splits[own[: min(math.ceil(FIFTH * counts[number]), counts[number] - 1)]] = "test_seen"
-    return splits

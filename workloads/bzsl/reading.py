@@ -17,12 +17,10 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from workloads.arrays import Floats, Names
-from workloads.bzsl.partitions import drawn_splits
 from workloads.bzsl.pool import Pool, Side, side_of
-from workloads.data.official import official_split
-from workloads.data.prepared import PreparedDataset
-from workloads.data.schema import clean_name
-from workloads.data.source import Refused
+from workloads.data.files.matlab import zero_based
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.official import official_split
 from workloads.data.sources.beside import features_beside
 from workloads.data.sources.insect import class_embeddings, lineages_for
 from workloads.data.sources.insect_files import (
@@ -33,7 +31,9 @@ from workloads.data.sources.insect_files import (
     synthetic_seed,
     variables,
 )
-from workloads.data.sources.matlab import zero_based
+from workloads.data.sources.source import Refused
+from workloads.data.specimens.partition import drawn_splits
+from workloads.data.specimens.schema import clean_name
 from workloads.errors import EmbeddingsError, MissingPathError, RecordError, SourceError
 from workloads.evaluation.embedded import Embedded
 from workloads.evaluation.stored import read_embedded, stored_facts, stored_parts

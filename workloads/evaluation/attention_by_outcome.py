@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from workloads.arrays import Floats, Mask, Names
-from workloads.data.pictures import Extent, find_pictures, square
-from workloads.data.prepared import PreparedDataset
+from workloads.data.inputs.pictures import Extent, find_pictures, square
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import EmbeddingsError, UsageError
 from workloads.evaluation.attention import ROLLOUTS, attention_masks
 from workloads.predictions import Answers

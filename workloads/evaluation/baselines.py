@@ -1,7 +1,7 @@
 """What an evaluation scores that has learned nothing: keys at random, and the commonest name among the keys.
 
 Both depend on the labels of queries and keys alone, so they are exact, not drawn. (Table 7 of the paper counts other
-things: `workloads.data.statistics`.)
+things: `workloads.data.specimens.statistics`.)
 """
 
 from collections.abc import Mapping, Sequence

@@ -16,17 +16,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workloads.arrays import Indices, Mask
-from workloads.data.official import official_split
-from workloads.data.prepared import DatasetFacts, PreparedDataset
+from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
+from workloads.data.prepared.official import official_split
 from workloads.evaluation.embedded import Embedded
 from workloads.evaluation.floors import FLOORS, floor_answers, stored_floors
 from workloads.evaluation.stored import queries_of
-from workloads.experiment import Experiment
+from workloads.evaluation.trained_on import TrainedOn, are_among, of_beginning, of_training, read_trained_on
+from workloads.models.loaded import LoadedModel
 from workloads.predictions import Answers
 from workloads.record import RunFolder
 from workloads.spec import Modality
 from workloads.storage import Folder
-from workloads.trained_on import TrainedOn, are_among, of_beginning, of_training, read_trained_on
 
 SCHEMA = 2
 _FOLDER, _BESIDE = "embeddings", "beside.json"
@@ -128,7 +128,7 @@ def _seen(queries: Embedded, texts: pa.Table, trained: TrainedOn) -> tuple[Mask,
 
 def beside_run(
     run: RunFolder,
-    experiment: Experiment,
+    experiment: LoadedModel,
     dataset: PreparedDataset,
     parts: Mapping[str, Embedded],
     untrained: bool = False,
@@ -150,7 +150,7 @@ def beside_run(
     return beside_of(dataset, parts, trained, left_out, {"frame": frame})
 
 
-def _trained(run: RunFolder, experiment: Experiment, dataset: PreparedDataset, untrained: bool) -> TrainedOn:
+def _trained(run: RunFolder, experiment: LoadedModel, dataset: PreparedDataset, untrained: bool) -> TrainedOn:
     began_with = experiment.began_with or [RunFolder(Folder(kept["address"])) for kept in run.weights().values()]
     if untrained:
         return of_beginning(experiment.spec, began_with)
@@ -160,7 +160,7 @@ def _trained(run: RunFolder, experiment: Experiment, dataset: PreparedDataset, u
     return trained
 
 
-def usable_modalities(experiment: Experiment, facts: DatasetFacts) -> tuple[list[Modality], dict[str, str]]:
+def usable_modalities(experiment: LoadedModel, facts: DatasetFacts) -> tuple[list[Modality], dict[str, str]]:
     """The modalities of a run that a data set can be embedded in, and why not in the others."""
     why = {name: _misfit(name, experiment, facts) for name in experiment.spec.modalities}
     return [name for name, reason in why.items() if reason is None], {
@@ -168,7 +168,7 @@ def usable_modalities(experiment: Experiment, facts: DatasetFacts) -> tuple[list
     }
 
 
-def _misfit(modality: Modality, experiment: Experiment, facts: DatasetFacts) -> str | None:
+def _misfit(modality: Modality, experiment: LoadedModel, facts: DatasetFacts) -> str | None:
     """Why a tower cannot take what the data set has; None where it can."""
     if modality not in facts.modalities:
         return f"{facts.name} has none"

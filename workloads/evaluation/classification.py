@@ -11,24 +11,24 @@ import numpy as np
 import pyarrow as pa
 
 from workloads.arrays import Doubles, Indices, Labels, Names
-from workloads.data.batches import Specimens
-from workloads.data.prepared import PreparedDataset, labels_of
+from workloads.data.inputs.batches import Specimens
+from workloads.data.prepared.dataset import PreparedDataset, labels_of
 from workloads.errors import MissingPathError, SpecError
 from workloads.evaluation.accuracy import accuracies_of, coded_answers, label_codes
 from workloads.evaluation.answering import lineages_of
 from workloads.evaluation.embed import embed
-from workloads.experiment import Experiment
 from workloads.intervals import with_intervals
+from workloads.models.loaded import LoadedModel
+from workloads.placement import Placement
 from workloads.predictions import MISSING_RANK, MissingRank, Place
 from workloads.record import Measurement
 from workloads.spec import RANKS
-from workloads.training.placement import Placement
 
 NUM_PREDICTED = 5
 
 
 def evaluate_classifier(
-    experiment: Experiment, dataset: PreparedDataset, placement: Placement
+    experiment: LoadedModel, dataset: PreparedDataset, placement: Placement
 ) -> tuple[list[Measurement], pa.Table]:
     """Measure a classifier on the query splits that the data set has; called on every worker of a group alike.
 
@@ -97,7 +97,7 @@ def class_accuracies(
     return [row for row in found if row.species == "seen"]
 
 
-def _predict(experiment: Experiment, queries: Specimens, placement: Placement) -> tuple[Indices, Doubles]:
+def _predict(experiment: LoadedModel, queries: Specimens, placement: Placement) -> tuple[Indices, Doubles]:
     """The most probable classes of each query and their probabilities, both (queries, predicted)."""
     logits = embed(experiment.model, queries, queries.modalities[0], placement, of="logits").astype(np.float64)
     if logits.shape[1] != len(experiment.classes):

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from workloads.data import barcode
+from workloads.data.specimens import barcode
 from workloads.models.clibd import TowerInputs, build_model
+from workloads.placement import device_name, kernels, matrix_products
 from workloads.spec import MODALITIES, ExperimentSpec, Modality
-from workloads.training.placement import device_name, kernels, matrix_products
 
 BERT_VOCABULARY = 30_522
 """Word pieces of the paper's text tower."""

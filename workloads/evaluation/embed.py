@@ -10,16 +10,16 @@ import torch.distributed as dist
 from torch import Tensor
 
 from workloads.arrays import Floats, Indices
-from workloads.data.batches import Specimens, View
-from workloads.data.prepared import PreparedDataset
+from workloads.data.inputs.batches import Specimens, View
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import MissingPathError
 from workloads.evaluation.embedded import Embedded
 from workloads.evaluation.stored import KEYS, REST
-from workloads.experiment import Experiment
 from workloads.models.clibd import Classifier, Clibd
+from workloads.models.loaded import LoadedModel
+from workloads.placement import Placement, kernels, matrix_products
 from workloads.recipes import evaluation_precision
 from workloads.spec import Modality
-from workloads.training.placement import Placement, kernels, matrix_products
 
 Precision = Literal["bf16", "fp32"]
 Outputs = Literal["embeddings", "logits"]
@@ -56,7 +56,10 @@ def parts_of(dataset: PreparedDataset, with_rest: bool = False) -> dict[str, tup
 
 
 def embed_parts(
-    experiment: Experiment, dataset: PreparedDataset, placement: Placement, modalities: Sequence[Modality] | None = None
+    experiment: LoadedModel,
+    dataset: PreparedDataset,
+    placement: Placement,
+    modalities: Sequence[Modality] | None = None,
 ) -> dict[str, Embedded]:
     """Keys and queries in every modality; called on every worker of a group alike, and the same on each.
 
@@ -76,7 +79,7 @@ def embed_parts(
     return as_parts(embed_all(experiment, specimens, placement), parts)
 
 
-def embed_all(experiment: Experiment, specimens: Specimens, placement: Placement) -> Embedded:
+def embed_all(experiment: LoadedModel, specimens: Specimens, placement: Placement) -> Embedded:
     """Specimens in all modalities that they were opened in, at the precision of the experiment's evaluation."""
     precision = evaluation_precision(experiment.spec)
     rows = {name: embed(experiment.model, specimens, name, placement, precision) for name in specimens.modalities}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from workloads.arrays import Floats, Indices, Labels, Mask, Names
-from workloads.data.schema import subsets_of
+from workloads.data.specimens.schema import subsets_of
 from workloads.errors import EmbeddingsError
 from workloads.spec import RANKS
 

@@ -21,9 +21,9 @@ import scipy.linalg
 from PIL import Image
 
 from workloads.arrays import Floats
-from workloads.data.barcode import kmer_counts
-from workloads.data.prepared import PreparedDataset
-from workloads.data.tower_inputs import Rows
+from workloads.data.inputs.tower_inputs import Rows
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.specimens.barcode import kmer_counts
 from workloads.errors import DamagedError, MissingPathError
 from workloads.evaluation.embed import parts_of
 from workloads.evaluation.retrieval import NUM_NEIGHBOURS, nearest_keys

@@ -1,15 +1,15 @@
 """What a model that was never evaluated answers to images: the nearest image among the keys."""
 
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.evaluation.embed import embed_all
 from workloads.evaluation.evaluate import Questions, find_answers
-from workloads.experiment import Experiment
+from workloads.models.loaded import LoadedModel
+from workloads.placement import Placement
 from workloads.predictions import Predictions
-from workloads.training.placement import Placement
 
 
 def image_predictions(
-    experiment: Experiment, dataset: PreparedDataset, partition: str, placement: Placement
+    experiment: LoadedModel, dataset: PreparedDataset, partition: str, placement: Placement
 ) -> Predictions:
     """Embed a partition's query images and all key images, and search.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from workloads.data.prepared import DatasetFacts, PreparedDataset
+from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
 from workloads.evaluation.accuracy import KS
 from workloads.evaluation.beside import NOTHING, Beside, beside_run
 from workloads.evaluation.classification import evaluate_classifier
@@ -14,18 +14,18 @@ from workloads.evaluation.embed import embed_parts
 from workloads.evaluation.embedded import Embedded
 from workloads.evaluation.evaluate import Questions, Tell, evaluate_embedded
 from workloads.evaluation.stored import KEYS, EmbeddingFacts, queries_of, write_embedded
-from workloads.experiment import Experiment
 from workloads.models.clibd import Classifier
+from workloads.models.loaded import LoadedModel
+from workloads.models.stored_weights import MODEL
+from workloads.placement import Placement
 from workloads.predictions import MISSING_RANK
 from workloads.recipes import evaluation_precision
 from workloads.record import EVALUATION, Measurement, RunFolder, measurements_to_table
 from workloads.spec import RANKS, Modality
 from workloads.storage import Folder
-from workloads.training.checkpoint import MODEL
-from workloads.training.placement import Placement
 
 
-def measure(experiment: Experiment, dataset: PreparedDataset, placement: Placement, run: RunFolder) -> None:
+def measure(experiment: LoadedModel, dataset: PreparedDataset, placement: Placement, run: RunFolder) -> None:
     """Measure a run on its own data set; the first worker writes, with the weights already in the folder.
 
     Args:
@@ -56,7 +56,7 @@ def measure(experiment: Experiment, dataset: PreparedDataset, placement: Placeme
 
 
 def measure_classifier(
-    experiment: Experiment, dataset: PreparedDataset, placement: Placement, folder: Folder
+    experiment: LoadedModel, dataset: PreparedDataset, placement: Placement, folder: Folder
 ) -> list[Measurement]:
     """Measure a classifier over its species; the first worker writes."""
     measurements, predictions = evaluate_classifier(experiment, dataset, placement)
@@ -103,7 +103,11 @@ def measure_embedded(
 
 
 def embedding_facts(
-    run: RunFolder, experiment: Experiment, facts: DatasetFacts, modalities: Sequence[Modality], untrained: bool = False
+    run: RunFolder,
+    experiment: LoadedModel,
+    facts: DatasetFacts,
+    modalities: Sequence[Modality],
+    untrained: bool = False,
 ) -> EmbeddingFacts:
     """What the embeddings of a run are of; of an untrained one there are no stored weights."""
     weights = "untrained" if untrained else hashlib.sha256(run.folder.read(MODEL)).hexdigest()

@@ -19,17 +19,17 @@ import torch
 from torch import Tensor
 
 from workloads.arrays import Floats
-from workloads.data.images import open_image
-from workloads.data.prepared import PreparedDataset, labels_of
-from workloads.data.tower_inputs import Groups, filled, groups_of
+from workloads.data.files.images import open_image
+from workloads.data.inputs.tower_inputs import Groups, filled, groups_of
+from workloads.data.prepared.dataset import PreparedDataset, labels_of
 from workloads.errors import SpecError
 from workloads.evaluation.embed import parts_of, rows_of_all_workers
 from workloads.evaluation.embedded import Embedded
 from workloads.evaluation.prompts import WORDING, Prompts, Wording, label_texts, templates
 from workloads.models.openclip_plan import open_clip_library
 from workloads.models.openclip_whole import WholeClip, find_openclip, load_openclip
+from workloads.placement import Placement, kernels, matrix_products
 from workloads.spec import RANKS, Modality, Recipe
-from workloads.training.placement import Placement, kernels, matrix_products
 
 _BATCH_SIZE = 256
 """Pictures, or sentences, of one forward pass."""

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from workloads.arrays import Labels, Names
-from workloads.data.schema import lineage_text
+from workloads.data.specimens.schema import lineage_text
 from workloads.models.openclip_plan import open_clip_library
 from workloads.spec import RANKS, Recipe
 

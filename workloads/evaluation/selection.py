@@ -11,16 +11,16 @@ import torch
 import torch.distributed as dist
 
 from workloads.arrays import Doubles
-from workloads.data.prepared import DatasetFacts, PreparedDataset
+from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
 from workloads.errors import SpecError
 from workloads.evaluation.accuracy import accuracies, accuracies_of, coded_answers, label_codes
 from workloads.evaluation.embed import embed_all
 from workloads.evaluation.embedded import PAIRS, Embedded, has_feature, key_features, query_features
 from workloads.evaluation.retrieval import nearest_keys
-from workloads.experiment import Experiment
+from workloads.models.loaded import LoadedModel
+from workloads.placement import Placement
 from workloads.predictions import Place
 from workloads.spec import RANKS, ExperimentSpec
-from workloads.training.placement import Placement
 
 Rule = Literal["image_to_dna", "mean_of_336"]
 
@@ -43,7 +43,7 @@ def check_selection(spec: ExperimentSpec, facts: DatasetFacts) -> None:
     _check_subsets(name for name in SUBSETS if facts.num_specimens.get(splits.get(name, ""), 0))
 
 
-def validation_score(experiment: Experiment, dataset: PreparedDataset, placement: Placement) -> float:
+def validation_score(experiment: LoadedModel, dataset: PreparedDataset, placement: Placement) -> float:
     """Score of a model by its spec's rule; called on every worker of a group alike, and the same on each.
 
     Only keys and validation queries are read. Embeds as the final evaluation does, and leaves the model in evaluation

@@ -14,7 +14,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from workloads.data import barcode
+from workloads.data.specimens import barcode
 from workloads.models.weights import begin
 from workloads.spec import DnaTower
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from workloads.data import barcode
+from workloads.data.specimens import barcode
 from workloads.errors import WeightsError
 from workloads.models.bert import TRANSFORM, build_bert, fill_bert, last_states, masked_mean
 from workloads.models.weights import begin, fill
@@ -54,7 +54,7 @@ class BarcodeBert(nn.Module):
         """Embed barcodes.
 
         Args:
-            ids: 5-mer ids of `workloads.data.barcode`, (batch, 133).
+            ids: 5-mer ids of `workloads.data.specimens.barcode`, (batch, 133).
 
         Returns:
             (batch, embedding), not normalised.

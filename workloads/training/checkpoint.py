@@ -27,23 +27,19 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from workloads.errors import DamagedError
-from workloads.models.fitting import misfit
-from workloads.storage import Folder
-from workloads.training.host_copy import HostCopy
-from workloads.training.sealed_folder import (
+from workloads.models.stored_weights import HostCopy, Tensors, check_fit
+from workloads.sealed_folder import (
     Content,
     is_sealed,
     json_content,
-    read_file,
     read_sealed,
     remove_sealed,
     write_sealed,
 )
+from workloads.storage import Folder
 
-MODEL = "model.safetensors"
 STATE, PROGRESS = "state.safetensors", "progress.json"
 
-Tensors = Mapping[str, Tensor]
 Warn = Callable[[str], None]
 Kind = Literal["step", "best"]
 
@@ -231,7 +227,7 @@ def restore_training(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimi
     expected = {f"model/{name}": tensor for name, tensor in weights.items()}
     for name in moved:
         expected |= {f"optimizer/{key}/{name}": torch.zeros(()) if key == "step" else trained[name] for key in keys}
-    _compare(f"{checkpoint.address}/{STATE}", tensors, expected)
+    check_fit(f"{checkpoint.address}/{STATE}", tensors, expected)
     model.load_state_dict({name: tensors[f"model/{name}"] for name in weights})
     states = {
         index: {key: tensors[f"optimizer/{key}/{name}"].clone() for key in keys}
@@ -259,29 +255,3 @@ def _recall(checkpoint: Checkpoint, groups: list[dict[str, Any]]) -> tuple[list[
     for group, rate in zip(groups, progress["learning_rates"], strict=True):
         group["lr"] = rate
     return progress["optimizer_keys"], dict(progress["schedule"])
-
-
-def _compare(path: str, found: Tensors, expected: Tensors) -> None:
-    """Refuse tensors that are not those expected, naming the first."""
-    if wrong := misfit(found, expected, types=True):
-        raise DamagedError(path, wrong[1])
-
-
-def save_weights(folder: Folder, model: nn.Module) -> None:
-    """Write the model's weights, whole or not at all."""
-    folder.write(MODEL, HostCopy().take(model.state_dict()))
-
-
-def load_weights(folder: Folder, model: nn.Module) -> None:
-    """Read weights that `save_weights` wrote for the same spec.
-
-    Raises:
-        DamagedError: the file is not there, damaged, or of another model.
-    """
-    content = read_file(folder, MODEL)
-    try:
-        tensors = load(content)
-    except SafetensorError as error:
-        raise DamagedError(f"{folder}/{MODEL}", str(error)) from error
-    _compare(f"{folder}/{MODEL}", tensors, model.state_dict())
-    model.load_state_dict(tensors)

@@ -10,16 +10,16 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from workloads.data.batches import num_trained
-from workloads.data.prepared import PreparedDataset
+from workloads.data.inputs.batches import num_trained
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import ClibdError, DriftError, UsageError, WeightsError
 from workloads.execution import Execution
-from workloads.experiments import Data, Experiment, Scale, experiment_spec, starting_from
+from workloads.experiments import Experiment, Scale, experiment_spec, starting_from
 from workloads.models.places import Places, name_of, reading, weights_of, with_settings
+from workloads.placement import Placement
 from workloads.record import RunFolder, provenance
 from workloads.spec import ExperimentSpec, Recipe, first_difference
 from workloads.storage import Folder
-from workloads.training.placement import Placement
 from workloads.training.progress import ProgressBar
 from workloads.training.report import Listener, WandbMode
 from workloads.training.result_words import result_words
@@ -55,7 +55,7 @@ def spec_of(asked: Asked, dataset: PreparedDataset) -> tuple[ExperimentSpec, Pla
         UsageError: it contradicts itself or the data set.
         WeightsError: there are no such weights.
     """
-    spec = experiment_spec(asked.experiment, asked.scale, Data.of(dataset.facts), asked.recipe, asked.seed)
+    spec = experiment_spec(asked.experiment, asked.scale, dataset.facts.data, asked.recipe, asked.seed)
     places: dict[str, str] = {}
     if asked.start_from:
         with reading(asked.start_from):

@@ -18,17 +18,17 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
-from workloads.data.batches import EpochBatches, Specimens, check_batch
+from workloads.data.inputs.batches import EpochBatches, Specimens, check_batch
 from workloads.errors import NonFiniteLossError, UsageError
 from workloads.execution import Execution
 from workloads.models.clibd import Classifier, Clibd, checkpoint_blocks
+from workloads.placement import Placement, is_same_for_all, kernels, matrix_products, share_buffers
 from workloads.spec import ExperimentSpec
 from workloads.training.checkpoint import CheckpointStore, restore_training, training_tensors
 from workloads.training.gradient_cache import Kernels, LossFunction, accumulate_gradients
 from workloads.training.loss import classification_loss, contrastive_loss, two_view_loss
 from workloads.training.micro_batch import largest_micro_batch
 from workloads.training.optimization import build_optimizer, build_schedule
-from workloads.training.placement import Placement, is_same_for_all, kernels, matrix_products, share_buffers
 from workloads.training.report import EpochReport, Listener, StepReport
 
 _LOGGED_STEPS = 20  # points of the loss curve per epoch, at most but for the last

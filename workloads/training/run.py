@@ -7,20 +7,21 @@ from functools import partial
 from time import perf_counter
 from typing import Any
 
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError
 from workloads.evaluation.measure import measure
 from workloads.evaluation.selection import check_selection, validation_score
+from workloads.evaluation.trained_on import of_training
 from workloads.execution import Execution
-from workloads.experiment import open_experiment, write_inputs
+from workloads.models.loaded import open_untrained, write_inputs
 from workloads.models.places import NOWHERE, Places
+from workloads.models.stored_weights import save_weights
+from workloads.placement import Placement, device_name
 from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec
-from workloads.trained_on import of_training
-from workloads.training.checkpoint import CheckpointStore, save_weights
+from workloads.training.checkpoint import CheckpointStore
 from workloads.training.loop import Training, fit
 from workloads.training.optimization import max_learning_rate
-from workloads.training.placement import Placement, device_name
 from workloads.training.report import EpochReport, Listener, StepReport
 
 
@@ -67,7 +68,7 @@ def train_run(
         ClibdError: as the parts say; every worker meets it alike.
     """
     check_selection(spec, dataset.facts)
-    experiment = open_experiment(spec, dataset, places, run.folder)
+    experiment = open_untrained(spec, dataset, places, run.folder)
     specimens = experiment.specimens(dataset, dataset.facts.splits.training)
     training = Training(spec, experiment.model, len(specimens.trained), placement, execution)
     store = CheckpointStore(run.folder / "checkpoints")

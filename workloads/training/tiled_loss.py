@@ -21,7 +21,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from workloads.training.placement import matrix_products
+from workloads.placement import matrix_products
 
 TILE_ON_CPU, TILE_ON_GPU = 1024, 4096
 """Side of a tile: the fastest of 256 to 2,048 on a CPU; on a GPU large enough to fill it, at 64 MB in fp32."""

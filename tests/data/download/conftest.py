@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from workloads.data.download import Arrival, Patience, download
-from workloads.data.packages import Package
+from workloads.data.packages.download import Arrival, Patience, download
+from workloads.data.packages.published import Package
 
 CONTENT = np.random.default_rng(5).bytes(3_000_000)
 PATIENCE = Patience(timeout=0.5, attempts=3, pause=0.0)

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from workloads.data.download import Arrival, Patience
-from workloads.data.packages import Package
+from workloads.data.packages.download import Arrival, Patience
+from workloads.data.packages.published import Package
 from workloads.errors import DownloadError, UsageError
 
 Answer = Callable[[BaseHTTPRequestHandler], None]

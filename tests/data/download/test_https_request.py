@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from workloads.data.download import Arrival
-from workloads.data.https_request import check_address
-from workloads.data.packages import Package
+from workloads.data.packages.download import Arrival
+from workloads.data.packages.https_request import check_address
+from workloads.data.packages.published import Package
 from workloads.errors import DownloadError
 
 Answer = Callable[[BaseHTTPRequestHandler], None]

@@ -6,7 +6,7 @@ from typing import get_args
 
 import pytest
 
-from workloads.data.packages import PACKAGES
+from workloads.data.packages.published import PACKAGES
 from workloads.data.sources.opening import SourceKind, kind_of
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from workloads.data.https_request import check_address
-from workloads.data.packages import PACKAGES, Package, find_package
+from workloads.data.packages.https_request import check_address
+from workloads.data.packages.published import PACKAGES, Package, find_package
 from workloads.errors import UsageError
 
 Packed = Callable[..., Package]

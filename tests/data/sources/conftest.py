@@ -15,12 +15,12 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from workloads.data.collect import ImportReport, collect
-from workloads.data.image_source import ImageSource
-from workloads.data.schema import PROTOCOLS
-from workloads.data.source import RawRecord, Refused, Source
+from workloads.data.files.image_source import ImageSource
+from workloads.data.sources.collect import ImportReport, collect
+from workloads.data.sources.source import RawRecord, Refused, Source
 from workloads.data.sources.tables import table_source
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.specimens.schema import PROTOCOLS
+from workloads.data.specimens.specimen_table import SpecimenTable
 
 BARCODE = "AACATTATATTTTATTTTTGGAGCTTGATCAGG" * 20
 LINEAGE = "Arthropoda;Insecta;Diptera;Zoridae;Zoro;Zoro_bus"

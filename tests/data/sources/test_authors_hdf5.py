@@ -8,14 +8,14 @@ import h5py
 import numpy as np
 import pytest
 
-from workloads.data.collect import collect
-from workloads.data.image_source import ImageSource
-from workloads.data.schema import PROTOCOLS, SPECIMEN_SCHEMA
-from workloads.data.source import RawRecord, Refused, Source
+from workloads.data.files.image_source import ImageSource
 from workloads.data.sources import authors_hdf5
 from workloads.data.sources.authors_hdf5 import authors_hdf5_source
+from workloads.data.sources.collect import collect
 from workloads.data.sources.opening import SourceOptions, open_source
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.sources.source import RawRecord, Refused, Source
+from workloads.data.specimens.schema import PROTOCOLS, SPECIMEN_SCHEMA
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import SourceError, UsageError
 
 BARCODE = "AACATTATATTTTATTTTTGGAGCTTGATCAGG" * 20

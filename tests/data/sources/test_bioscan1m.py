@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from workloads.data.collect import collect
-from workloads.data.schema import SPECIMEN_SCHEMA
-from workloads.data.source import RawRecord, Refused, Source
 from workloads.data.sources.bioscan import bioscan1m_source
 from workloads.data.sources.bioscan_images import PACKAGES
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.sources.collect import collect
+from workloads.data.sources.source import RawRecord, Refused, Source
+from workloads.data.specimens.schema import SPECIMEN_SCHEMA
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import MissingPathError, PartitionError, SourceError
 
 Write = Callable[..., Path]

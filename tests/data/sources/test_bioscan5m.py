@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from workloads.data.collect import collect
-from workloads.data.schema import SPECIMEN_SCHEMA
-from workloads.data.source import RawRecord, Refused, Source
+from workloads.data.files.zip_members import Member
 from workloads.data.sources.bioscan import bioscan5m_source
 from workloads.data.sources.bioscan_images import ImageIndex
+from workloads.data.sources.collect import collect
 from workloads.data.sources.one_fifth import one_fifth
-from workloads.data.specimen_table import SpecimenTable
-from workloads.data.zip_members import Member
+from workloads.data.sources.source import RawRecord, Refused, Source
+from workloads.data.specimens.schema import SPECIMEN_SCHEMA
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import SourceError
 
 Write = Callable[..., Path]

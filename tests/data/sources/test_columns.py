@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from workloads.data.source import Refused
 from workloads.data.sources.columns import COLUMN_NAMES, choose_columns, parse_map
+from workloads.data.sources.source import Refused
 from workloads.errors import UsageError
 
 OURS = "specimen_id image image_features dna_features barcode order family genus species bin"

@@ -8,11 +8,11 @@ import h5py
 import numpy as np
 import pytest
 
-from workloads.data.collect import collect
-from workloads.data.image_source import ImageSource
-from workloads.data.source import Refused
+from workloads.data.files.image_source import ImageSource
 from workloads.data.sources.authors_hdf5 import authors_hdf5_source
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.sources.collect import collect
+from workloads.data.sources.source import Refused
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import MissingPathError, RecordError, SourceError
 
 Write = Callable[..., Path]

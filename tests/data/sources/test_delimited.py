@@ -13,8 +13,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from workloads.data.source import Refused
 from workloads.data.sources.delimited import LONGEST_LINE, bounded_lines, read_delimited
+from workloads.data.sources.source import Refused
 from workloads.errors import SourceError
 
 MIB = 1 << 20

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.data.collect import collect
-from workloads.data.source import Refused, Source
+from workloads.data.sources.collect import collect
 from workloads.data.sources.fasta import LONGEST_SEQUENCE, read_fasta
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.sources.source import Refused, Source
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import SourceError
 
 LINEAGE = "Arthropoda;Insecta;Diptera;Zoridae;Zoro;Zoro_bus"

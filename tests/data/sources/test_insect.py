@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import scipy.io
 
-from workloads.data.collect import collect
-from workloads.data.source import RawRecord, Refused, Source
+from workloads.data.sources.collect import collect
 from workloads.data.sources.insect import class_embeddings, insect_source
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.sources.source import RawRecord, Refused, Source
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import MissingPathError, SourceError
 
 RecordsOf = Callable[[Source], list[RawRecord]]

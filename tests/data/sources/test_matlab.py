@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from workloads.data.sources.matlab import decoded, keep_variables, read_variables, texts
+from workloads.data.files.matlab import decoded, keep_variables, read_variables, texts
 from workloads.errors import SourceError
 
 # What follows writes MATLAB files by hand: tag (type, size), data, padding to eight bytes.

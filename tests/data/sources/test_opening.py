@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from workloads.data.source import Refused
 from workloads.data.sources.opening import SourceKind, SourceOptions, kind_of, open_source
+from workloads.data.sources.source import Refused
 from workloads.errors import MissingPathError, UsageError
 
 TABLE_1M = "BIOSCAN_Insect_Dataset_metadata.tsv"

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.data.collect import ImportReport
-from workloads.data.source import Source
+from workloads.data.sources.collect import ImportReport
+from workloads.data.sources.source import Source
 from workloads.data.sources.tables import table_source
 from workloads.errors import SourceError
 

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from workloads.data.collect import collect
+from workloads.data.sources.collect import collect
 from workloads.data.sources.synthetic_source import synthetic_source
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.specimens.specimen_table import SpecimenTable
 
 
 def test_synthetic_insects_say_that_they_are(tmp_path: Path) -> None:

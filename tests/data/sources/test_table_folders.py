@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from workloads.data.collect import ImportReport
-from workloads.data.source import Source
+from workloads.data.sources.collect import ImportReport
+from workloads.data.sources.source import Source
 from workloads.data.sources.tables import table_source
 from workloads.errors import MissingPathError, SourceError
 

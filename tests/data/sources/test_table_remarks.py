@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from workloads.data.collect import ImportReport, collect
+from workloads.data.sources.collect import ImportReport, collect
 from workloads.data.sources.tables import table_source
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import MissingPathError, SourceError
 
 BARCODE = "AACATTATATTTTATTTTTGGAGCTTGATCAGG" * 20

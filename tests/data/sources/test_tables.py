@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from workloads.data.collect import ImportReport, collect
-from workloads.data.source import Source
+from workloads.data.sources.collect import ImportReport, collect
+from workloads.data.sources.source import Source
 from workloads.data.sources.tables import table_source
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import SourceError, UsageError
 
 Import = Callable[..., tuple[list[dict[str, Any]], ImportReport, Source]]

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from workloads.data.collect import collect
-from workloads.data.source import Refused
+from workloads.data.files.zipped_text import ZippedText, find_zipped
 from workloads.data.sources.bioscan import bioscan1m_source, bioscan5m_source
 from workloads.data.sources.bioscan_places import LAYOUT_1M, LAYOUT_5M
+from workloads.data.sources.collect import collect
 from workloads.data.sources.delimited import bounded_lines, read_delimited
-from workloads.data.sources.zipped_text import ZippedText, find_zipped
-from workloads.data.specimen_table import SpecimenTable
+from workloads.data.sources.source import Refused
+from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import MissingPathError, SourceError
 
 TABLE = LAYOUT_5M.table

@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from workloads.data.official import BIOSCAN_1M_SPLITS
-from workloads.data.partition import partition
-from workloads.data.schema import PROTOCOLS
-from workloads.data.statistics import TaxonCounts, count_columns
+from workloads.data.prepared.official import BIOSCAN_1M_SPLITS
+from workloads.data.specimens.partition import partition
+from workloads.data.specimens.schema import PROTOCOLS
+from workloads.data.specimens.statistics import TaxonCounts, count_columns
 from workloads.spec import RANKS
 
 CLIBD = PROTOCOLS["clibd"]

@@ -13,8 +13,8 @@ from PIL import Image
 from results.data.figures import figure_2, figure_8, figure_8_numbers
 from results.data.partition_flow import figure_7, partition_flow
 from results.figures.picture import png, svg
-from workloads.data.schema import PROTOCOLS
-from workloads.data.statistics import TaxonCounts
+from workloads.data.specimens.schema import PROTOCOLS
+from workloads.data.specimens.statistics import TaxonCounts
 
 Drawn = Callable[[str], TaxonCounts]
 

@@ -12,7 +12,7 @@ from results.data.report import read_statistics, statistic_sheets, write_statist
 from results.data.statistics import statistic_cells
 from results.render import render_sheets
 from results.sheet import Sheet
-from workloads.data.statistics import TaxonCounts
+from workloads.data.specimens.statistics import TaxonCounts
 from workloads.errors import DamagedError, MissingPathError
 from workloads.storage import Folder
 

@@ -7,8 +7,8 @@ import pytest
 from results.data.statistics import corrections, is_official, statistic_cells
 from results.published import published_table
 from results.sheet import Cell
-from workloads.data.schema import PROTOCOLS
-from workloads.data.statistics import TaxonCounts
+from workloads.data.specimens.schema import PROTOCOLS
+from workloads.data.specimens.statistics import TaxonCounts
 from workloads.spec import RANKS
 
 Drawn = Callable[[str], TaxonCounts]

@@ -4,7 +4,7 @@ import pytest
 
 from results.figures.evaluated import Evaluated
 from tests.results.figures.made_up import Row, made_up_rows, write_evaluated
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.spec import RANKS
 
 

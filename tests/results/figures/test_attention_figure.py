@@ -25,7 +25,7 @@ from results.figures.attention_data import (
 from results.figures.evaluated import Evaluated, read_evaluated
 from results.render import records_text
 from tests.results.figures.made_up import overlaps
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, MissingPathError, UsageError
 from workloads.evaluation.attention_by_outcome import SCHEMA
 

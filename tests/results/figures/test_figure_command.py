@@ -14,7 +14,7 @@ from commands.results import main
 from results.figures.drawing import FIGURES, Asked, draw_figure
 from results.figures.evaluated import Evaluated
 from tests.results.figures.made_up import Row, write_evaluated
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import UsageError
 
 Call = Callable[..., tuple[int, str, str]]

@@ -12,7 +12,7 @@ from results.figures.evaluated import Evaluated
 from results.figures.example_tiles import FRAMES, barcode_stripes, draw_retrieval_examples, key_features
 from results.figures.retrieval_examples import Example, example_records, lowest_name, retrieval_examples
 from tests.results.figures.made_up import Row, overlaps, write_evaluated
-from workloads.data.prepared import PreparedDataset
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import MissingPathError, UsageError
 from workloads.spec import RANKS, Rank
 

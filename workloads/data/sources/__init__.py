@@ -1,1 +1,3 @@
-"""Readers: each turns a file or folder of one kind into a `workloads.data.source.Source`."""
+"""Readers of everything that a specimen table can be made from.
+
+They clean nothing, but for `collect`, which cleans for all."""

@@ -17,11 +17,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workloads.data.hdf5_files import MAX_ROWS, dataset, datasets_of, groups_of, open_hdf5, read_slice, rows_at_once
-from workloads.data.image_source import hdf5_reference
-from workloads.data.schema import clean_name
-from workloads.data.source import RawRecord, Refused, Source
-from workloads.data.split_lists import UNIONS
+from workloads.data.files.hdf5_files import (
+    MAX_ROWS,
+    dataset,
+    datasets_of,
+    groups_of,
+    open_hdf5,
+    read_slice,
+    rows_at_once,
+)
+from workloads.data.files.image_source import hdf5_reference
+from workloads.data.sources.source import RawRecord, Refused, Source
+from workloads.data.sources.split_lists import UNIONS
+from workloads.data.specimens.schema import clean_name
 from workloads.errors import RecordError, SourceError
 from workloads.spec import RANKS
 
@@ -82,7 +90,8 @@ def authors_hdf5_source(path: Path, features: Mapping[str, str] | None = None) -
     Raises:
         MissingPathError: there is no such file.
         SourceError: not HDF5, no group of the authors' layout, only groups whose splits cannot be told apart, or, at
-            once or while reading, a dataset that `workloads.data.hdf5_files` refuses or that does not fit the others.
+            once or while reading, a dataset that `workloads.data.files.hdf5_files` refuses or that does not fit the
+            others.
     """
     with open_hdf5(path) as file:
         groups = groups_of(file)

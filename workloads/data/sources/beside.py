@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from workloads.data.schema import FEATURES
-from workloads.data.source import RawRecord, Records, Refused
+from workloads.data.sources.source import RawRecord, Records, Refused
+from workloads.data.specimens.schema import FEATURES
 from workloads.errors import SourceError
 
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")

@@ -15,12 +15,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from workloads.data.source import RawRecord, ReadAnew, Refused, Source, each
+from workloads.data.files.zipped_text import ZippedText
 from workloads.data.sources.bioscan_images import FoundImages, find_images, last_name, last_two_names
 from workloads.data.sources.bioscan_places import LAYOUT_1M, LAYOUT_5M, find_place
 from workloads.data.sources.delimited import named, read_delimited
-from workloads.data.sources.zipped_text import ZippedText
-from workloads.data.split_lists import read_split_lists
+from workloads.data.sources.source import RawRecord, ReadAnew, Refused, Source, each
+from workloads.data.sources.split_lists import read_split_lists
 from workloads.errors import PartitionError, SourceError
 from workloads.spec import RANKS
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from workloads.arrays import Indices
-from workloads.data.image_source import zip_reference
-from workloads.data.zip_members import Member, zip_members
+from workloads.data.files.image_source import zip_reference
+from workloads.data.files.zip_members import Member, zip_members
 from workloads.errors import SourceError
 
 PACKAGES = ("cropped_256", "original_256", "cropped", "original_full")

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.data.sources.zipped_text import ZippedText, find_zipped
-from workloads.data.split_lists import LISTS_NAME
+from workloads.data.files.zipped_text import ZippedText, find_zipped
+from workloads.data.sources.split_lists import LISTS_NAME
 from workloads.errors import MissingPathError, SourceError
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.data.schema import stands_for_nothing
-from workloads.data.source import RawRecord, Refused
+from workloads.data.sources.source import RawRecord, Refused
+from workloads.data.specimens.schema import stands_for_nothing
 from workloads.errors import UsageError
 from workloads.spec import RANKS
 

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from workloads.data.source import Refused
-from workloads.data.sources.zipped_text import READING_ERRORS, ZippedText
+from workloads.data.files.zipped_text import READING_ERRORS, ZippedText
+from workloads.data.sources.source import Refused
 from workloads.errors import RecordError, SourceError
 
 LONGEST_LINE = 1 << 20

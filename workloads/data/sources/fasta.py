@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from workloads.data.source import RawRecord, Refused
 from workloads.data.sources.delimited import bounded_lines
+from workloads.data.sources.source import RawRecord, Refused
 from workloads.errors import RecordError, SourceError
 
 LONGEST_SEQUENCE = 100_000

@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from workloads.data.schema import clean_name
-from workloads.data.source import RawRecord, Refused, Source
+from workloads.data.files.matlab import texts, zero_based
 from workloads.data.sources.insect_files import (
     FEATURES_FILE,
     LINEAGE_FILES,
@@ -25,7 +24,8 @@ from workloads.data.sources.insect_files import (
     variables,
 )
 from workloads.data.sources.insect_lineage import Lineages, read_lineages
-from workloads.data.sources.matlab import texts, zero_based
+from workloads.data.sources.source import RawRecord, Refused, Source
+from workloads.data.specimens.schema import clean_name
 from workloads.errors import MissingPathError, RecordError, SourceError
 
 _SPLIT_OF: dict[frozenset[str], str] = {

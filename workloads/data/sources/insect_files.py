@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from workloads.data.hdf5_files import datasets_of, open_hdf5
-from workloads.data.image_source import hdf5_reference
-from workloads.data.source import Refused, each
+from workloads.data.files.hdf5_files import datasets_of, open_hdf5
+from workloads.data.files.image_source import hdf5_reference
+from workloads.data.files.matlab import Array, read_variables, texts, zero_based
 from workloads.data.sources.delimited import named, read_delimited
-from workloads.data.sources.matlab import Array, read_variables, texts, zero_based
+from workloads.data.sources.source import Refused, each
 from workloads.errors import SourceError
 from workloads.storage import Folder
 
@@ -32,7 +32,7 @@ LINEAGE_FILES = ("specie_to_other_labels.json", "insect_species_lineage.tsv")
 PUBLISHED = "published"
 """Folder of a prepared data set with the MATLAB files that it was made from, for zero-shot learning."""
 SEED_VARIABLE = "synthetic_seed"
-"""In the MATLAB files of synthetic specimens (`workloads.data.synthetic_insect`); the published files have none."""
+"""In the MATLAB files of synthetic specimens (`synthetic_insect` beside); the published files have none."""
 LISTS = ("trainval", "train", "val", "test_seen", "test_unseen")
 _IMAGE_FOLDERS = ("images", "INSECT_images/images")
 

@@ -8,9 +8,9 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from workloads.data.schema import clean_name
-from workloads.data.source import Refused
 from workloads.data.sources.delimited import named, read_delimited
+from workloads.data.sources.source import Refused
+from workloads.data.specimens.schema import clean_name
 from workloads.errors import MissingPathError, RecordError, SourceError
 
 RANKS_ABOVE = ("order", "family", "genus")

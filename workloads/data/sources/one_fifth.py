@@ -5,8 +5,8 @@ from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from workloads.data.schema import PROTOCOLS, clean_name
-from workloads.data.source import RawRecord, ReadAnew, Refused, Source
+from workloads.data.sources.source import RawRecord, ReadAnew, Refused, Source
+from workloads.data.specimens.schema import PROTOCOLS, clean_name
 from workloads.errors import RecordError, SourceError
 
 NUM_TRAINING_1M = 1_080_142

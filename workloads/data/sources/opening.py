@@ -5,16 +5,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-from workloads.data.schema import FEATURES
-from workloads.data.source import Source
 from workloads.data.sources.authors_hdf5 import authors_hdf5_source
 from workloads.data.sources.bioscan import bioscan1m_source, bioscan5m_source
 from workloads.data.sources.bioscan_places import LAYOUT_1M, LAYOUT_5M, is_published
 from workloads.data.sources.insect import insect_source
 from workloads.data.sources.insect_files import FEATURES_FILE, IMAGES_FILE, SPLITS_FILE, TABLE_FILE
 from workloads.data.sources.one_fifth import one_fifth
+from workloads.data.sources.source import Source
 from workloads.data.sources.synthetic_source import synthetic_source
 from workloads.data.sources.tables import table_source
+from workloads.data.specimens.schema import FEATURES
 from workloads.errors import MissingPathError, UsageError
 
 SourceKind = Literal["auto", "table", "bioscan-1m", "bioscan-5m", "authors", "insect", "synthetic"]

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from workloads.arrays import Floats
-from workloads.data.schema import FEATURES
-from workloads.data.source import RawRecord, Refused
 from workloads.data.sources.columns import Columns, OpenedTable, choose_columns
+from workloads.data.sources.source import RawRecord, Refused
+from workloads.data.specimens.schema import FEATURES
 from workloads.errors import SourceError
 from workloads.parquet_footer import REFUSAL, has_extension_types
 

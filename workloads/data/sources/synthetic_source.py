@@ -1,7 +1,7 @@
 """The built-in synthetic insects as a source."""
 
-from workloads.data import synthetic
-from workloads.data.source import Source
+from workloads.data.sources.source import Source
+from workloads.data.synthetic import insects as synthetic
 
 
 def synthetic_source(count: int, seed: int) -> Source:

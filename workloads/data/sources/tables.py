@@ -9,13 +9,13 @@ no column says where they are. Features, row by row, may lie there as one `image
 from collections.abc import Mapping
 from pathlib import Path
 
-from workloads.data.schema import FEATURES
-from workloads.data.source import Source, each
 from workloads.data.sources.beside import features_beside, with_barcodes, with_features, with_images
 from workloads.data.sources.columns import Columns, OpenedTable, choose_columns
 from workloads.data.sources.delimited import read_delimited
 from workloads.data.sources.fasta import read_fasta
 from workloads.data.sources.parquet import is_specimen_table, read_parquet
+from workloads.data.sources.source import Source, each
+from workloads.data.specimens.schema import FEATURES
 from workloads.errors import MissingPathError, SourceError
 
 _TABLE_NAMES = ("specimens", "pairs", "labels", "metadata")

@@ -1,0 +1,228 @@
+"""Encoded images by their references: files, members of zip archives, and rows of HDF5 files.
+
+    some/file.jpg                     a file
+    zip:ARCHIVE#OFFSET+SIZE:MEMBER    a member of a zip archive, by the byte of its local header and its size there
+    hdf5:FILE#DATASET#ROW             a row of zero-padded bytes, with a dataset DATASET_mask of lengths beside it
+    hdf5:FILE#DATASET                 a dataset that holds the bytes of one image
+
+All names are relative to one folder. What the bytes hold is `workloads.data.files.images`' business; drawn images
+(`synthetic:`) are that of `workloads.data.synthetic.drawings`.
+"""
+
+import os
+import re
+import stat
+from collections import OrderedDict
+from collections.abc import Callable
+from io import FileIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from workloads.data.files.hdf5_files import ABOUT_THE_FILE, MAX_ROWS, damage_named, dataset, open_hdf5
+from workloads.data.files.zip_members import MAX_MEMBER_SIZE, Member, read_member
+from workloads.errors import MissingPathError, RecordError, SourceError
+from workloads.storage import Folder
+
+if TYPE_CHECKING:
+    import h5py
+
+MAX_IMAGE_SIZE = MAX_MEMBER_SIZE
+"""Bytes of an encoded image, in an archive or not."""
+_MAX_OPEN = 8
+
+_ZIP = re.compile(r"zip:([^#]+)#(\d{1,18})\+(\d{1,18}):(.+)", re.DOTALL)
+_HDF5 = re.compile(r"hdf5:([^#]+)#([^#]+)(?:#(\d{1,18}))?", re.DOTALL)
+
+
+def zip_reference(archive: str, member: Member) -> str:
+    """The reference of a member of an archive, whose name is relative to the source's folder.
+
+    Raises:
+        SourceError: the archive's name holds a `#`.
+    """
+    _check_nameable(archive, archive)
+    return f"zip:{archive}#{member.offset}+{member.size}:{member.name}"
+
+
+def hdf5_reference(file: str, name: str, row: int | None = None) -> str:
+    """The reference of a dataset, or of one of its rows, in a file whose name is relative to the source's folder.
+
+    Raises:
+        SourceError: a name holds a `#`.
+    """
+    _check_nameable(file, file)
+    _check_nameable(file, name)
+    return f"hdf5:{file}#{name}" + ("" if row is None else f"#{row}")
+
+
+def _check_nameable(path: str, name: str) -> None:
+    if "#" in name:
+        raise SourceError(path, f"{name!r}", "a name with '#' cannot be referred to; rename it")
+
+
+def _let_pass(error: Exception) -> None:
+    """Raise a system error again unless it is about the file: what the disk did is no fault of the record."""
+    if isinstance(error, FileNotFoundError):  # that of an object store has no number
+        return
+    if isinstance(error, OSError) and error.errno not in ABOUT_THE_FILE:
+        raise error
+
+
+class _Hdf5:
+    """An open HDF5 file, with the datasets of rows that have been asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = open_hdf5(path)
+        self._rows: dict[str, tuple[h5py.Dataset, npt.NDArray[np.int64]]] = {}
+
+    def read(self, name: str, row: int | None) -> bytes:
+        with damage_named(self._file.filename, name):
+            return self._whole(name) if row is None else self._row(name, row)
+
+    def _whole(self, name: str) -> bytes:
+        image = dataset(self._file, name)
+        if image.dtype != np.uint8 or image.ndim != 1:
+            raise RecordError(f"the dataset {name!r} is not one row of bytes")
+        if len(image) > MAX_IMAGE_SIZE:
+            raise RecordError(f"the image {name!r} has {len(image):,} bytes; {MAX_IMAGE_SIZE:,} are allowed")
+        return bytes(image[:].tobytes())
+
+    def _row(self, name: str, row: int) -> bytes:
+        images, lengths = self._rows.get(name) or self._open_rows(name)
+        if row >= len(images):
+            raise RecordError(f"the dataset {name!r} has {len(images):,} rows, none of number {row}")
+        length = int(lengths[row])
+        if not 0 < length <= min(images.shape[1], MAX_IMAGE_SIZE):
+            raise RecordError(f"row {row} of {name!r} cannot hold an image of {length:,} bytes")
+        return bytes(images[row, :length].tobytes())
+
+    def _open_rows(self, name: str) -> "tuple[h5py.Dataset, npt.NDArray[np.int64]]":
+        images, mask = dataset(self._file, name), dataset(self._file, f"{name}_mask")
+        has_rows = images.dtype == np.uint8 and images.ndim == 2
+        if not has_rows or mask.shape != images.shape[:1] or mask.dtype.kind not in "iu":
+            raise RecordError(f"the datasets {name!r} and '{name}_mask' are not rows of bytes and their lengths")
+        if len(images) > MAX_ROWS:
+            raise RecordError(f"the dataset {name!r} claims {len(images):,} rows; {MAX_ROWS:,} are allowed")
+        self._rows[name] = images, mask[:].astype(np.int64)  # 9 MB for BIOSCAN-1M's largest group
+        return self._rows[name]
+
+    def close(self) -> None:
+        self._file.close()
+
+
+_Reader = TypeVar("_Reader", FileIO, _Hdf5)
+
+
+class ImageSource:
+    """Reads encoded images of one source. Keeps up to 8 archives open; pickles as the name of its folder.
+
+    An instance belongs to one thread.
+    """
+
+    def __init__(self, root: str) -> None:
+        """Open nothing yet.
+
+        Args:
+            root: folder that references are relative to; an address such as `s3://bucket/insects` holds plain files.
+        """
+        self.root = root
+        self._folder = Folder(root) if "://" in root else None
+        self._real_root = "" if self._folder else os.path.realpath(root)
+        self._open: OrderedDict[tuple[object, str], Any] = OrderedDict()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.root,)
+
+    def __enter__(self) -> "ImageSource":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what is open; the next read opens it again."""
+        while self._open:
+            self._open.popitem()[1].close()
+
+    def read(self, reference: str) -> bytes:
+        """Bytes of an encoded image.
+
+        Raises:
+            RecordError: the reference means nothing or leads out of the folder, there is nothing there, or what is
+                there is damaged, encrypted, packed in an unknown way, or longer than 64 MiB. HDF5: a row beyond the
+                end, a length beyond the row, links, virtual datasets and filters that need a plugin.
+            OSError: the disk or the machine failed, which says nothing about the record; trying again may help.
+        """
+        try:
+            if match := _ZIP.fullmatch(reference):
+                archive, offset, size, member = match.groups()
+                place = Member(member, int(offset), int(size))
+                return read_member(self._opened(FileIO, archive).fileno(), place, MAX_IMAGE_SIZE)
+            if match := _HDF5.fullmatch(reference):
+                file, name, row = match.groups()
+                return self._opened(_Hdf5, file).read(name, None if row is None else int(row))
+        except (SourceError, MissingPathError, OSError) as error:
+            _let_pass(error)
+            raise RecordError(" ".join(str(error).split())) from error
+        if reference.startswith(("zip:", "hdf5:", "synthetic:")):
+            raise RecordError(f"the image reference {reference[:80]!r} is not one that is read here")
+        return self._read_file(reference) if self._folder is None else self._read_remote(self._folder, reference)
+
+    def _read_file(self, reference: str) -> bytes:
+        path, size = self._place(reference)
+        if size > MAX_IMAGE_SIZE:
+            raise RecordError(f"the image {reference!r} has {size:,} bytes; {MAX_IMAGE_SIZE:,} are allowed")
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            _let_pass(error)
+            raise RecordError(f"the image {reference!r} cannot be read: {error.strerror}") from error
+
+    def _read_remote(self, folder: Folder, reference: str) -> bytes:
+        if not reference.isprintable() or ".." in reference.split("/") or reference.startswith("/"):
+            raise RecordError(f"the image name {reference!r} leads out of its folder, or is no file name")
+        try:
+            content = folder.read(reference)
+        except OSError as error:
+            _let_pass(error)
+            raise RecordError(f"there is no image {reference!r}") from error
+        if len(content) > MAX_IMAGE_SIZE:
+            raise RecordError(f"the image {reference!r} has {len(content):,} bytes; {MAX_IMAGE_SIZE:,} are allowed")
+        return content
+
+    def _opened(self, kind: Callable[[Path], _Reader], name: str) -> _Reader:
+        """An archive of a kind, kept open until 8 others have been asked for since."""
+        key = kind, name
+        if key not in self._open:
+            self._open[key] = kind(self._place(name)[0])
+        self._open.move_to_end(key)
+        if len(self._open) > _MAX_OPEN:
+            self._open.popitem(last=False)[1].close()
+        kept: _Reader = self._open[key]
+        return kept
+
+    def _place(self, name: str) -> tuple[Path, int]:
+        """Path and size of an ordinary file inside the folder.
+
+        Raises:
+            RecordError: the name leaves the folder, also by a symbolic link, or there is no ordinary file.
+        """
+        if self._folder is not None or not self.root:
+            raise RecordError(f"the image {name!r} can only be read from a local folder")
+        if "\0" in name:
+            raise RecordError(f"the image name {name!r} is no file name")
+        try:
+            path = Path(os.path.realpath(os.path.join(self._real_root, name)))
+            if not path.is_relative_to(self._real_root):
+                raise RecordError(f"the image name {name!r} leads out of its folder")
+            facts = path.stat()
+        except (OSError, UnicodeError) as error:
+            _let_pass(error)
+            reason = error.strerror if isinstance(error, OSError) else "no file name"
+            raise RecordError(f"the image {name!r} cannot be read: {reason}") from error
+        if not stat.S_ISREG(facts.st_mode):  # opening a pipe would wait for ever
+            raise RecordError(f"the image {name!r} is not a file")
+        return path, facts.st_size

@@ -1,0 +1,198 @@
+"""Specimens, and the batches of tensors that towers take.
+
+Which specimens form a batch is a pure function of (seed, epoch, global batch size), and what is random about a
+specimen of (seed, epoch, specimen, view): the number of workers changes nothing.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from torch import Tensor
+
+from workloads.arrays import Indices
+from workloads.data.inputs.dna_inputs import dna_input
+from workloads.data.inputs.tower_inputs import Groups, Labels, TowerInput, View, authors_texts, image_input
+from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset, labels_of
+from workloads.data.prepared.taxon_text import LabelTokenizer
+from workloads.errors import SpecError, TooFewSpecimensError
+from workloads.spec import RANKS, ExperimentSpec, Modality
+
+__all__ = ["EpochBatches", "Specimens", "View", "check_batch", "global_batches", "num_trained", "training_classes"]
+
+
+class Specimens:
+    """The specimens of some splits, ready to be asked for any batch; their inputs stay on the disk until then."""
+
+    def __init__(
+        self,
+        dataset: PreparedDataset,
+        splits: Sequence[str],
+        spec: ExperimentSpec,
+        tokenizer: LabelTokenizer | None,
+        modalities: Sequence[Modality] | None = None,
+        dna_tokenizer: LabelTokenizer | None = None,
+        frame: str | None = None,
+    ) -> None:
+        """Open specimens, in all modalities of the spec or only in some.
+
+        Args:
+            dataset: prepared.
+            splits: which of its specimens.
+            spec: what the towers take, and how.
+            tokenizer: of the text tower.
+            modalities: which inputs will be asked for; None for all of the spec.
+            dna_tokenizer: of DNABERT-2's byte pairs; the other DNA towers need none.
+            frame: what barcodes are laid into; None: the data set's own.
+
+        Raises:
+            MissingPathError: the data set has none in these splits.
+            SpecError: it does not have what the towers take, or a tokeniser is missing.
+        """
+        self.modalities = tuple(modalities or spec.modalities)
+        self._dataset, self._splits, self._spec = dataset, tuple(splits), spec
+        self._columns = dataset.open(splits)
+        self._inputs: dict[str, TowerInput] = {}
+        if "image" in self.modalities:
+            self._inputs["image"] = image_input(self._columns, spec)
+        if "dna" in self.modalities:
+            strange = frame if frame != dataset.facts.frame else None  # in its own frame the ids are stored
+            self._inputs["dna"] = dna_input(self._columns, spec, dna_tokenizer, strange)
+        if "text" in self.modalities:
+            if tokenizer is None:
+                raise SpecError("aligning text needs a tokeniser")
+            whole = spec.text.missing_rank == "not_classified"
+            texts = authors_texts(dataset.load(splits, RANKS)) if whole else self._columns["text"]
+            self._inputs["text"] = Labels(texts, tokenizer, spec.text)
+
+    def __len__(self) -> int:
+        return len(self._columns)
+
+    @cached_property
+    def _about(self) -> pa.Table:
+        return self._dataset.load(self._splits, ["specimen_id", *RANKS])
+
+    @cached_property
+    def ids(self) -> npt.NDArray[np.object_]:
+        """Specimen ids, (specimens,)."""
+        return np.array(self._about["specimen_id"].to_pylist(), dtype=object)
+
+    @cached_property
+    def split(self) -> npt.NDArray[np.object_]:
+        """Split of each specimen, (specimens,)."""
+        return np.array(self._about["split"].to_pylist(), dtype=object)
+
+    @cached_property
+    def labels(self) -> dict[str, npt.NDArray[np.object_]]:
+        """Names at every rank, None where missing."""
+        return labels_of(self._about)
+
+    @cached_property
+    def class_of(self) -> Indices:
+        """Each specimen's place in `training_classes`, -1 where its species is none of them, (specimens,)."""
+        classes = pa.array(training_classes(self._dataset), pa.string())
+        places = pc.index_in(self._about["species"], value_set=classes, skip_nulls=True)
+        return np.asarray(places.fill_null(-1).to_numpy(), dtype=np.int64)
+
+    @cached_property
+    def trained(self) -> Indices:
+        """Rows that train: all of them, or for a classifier those with a species."""
+        if self._spec.objective == "classify":
+            return np.flatnonzero(self.class_of >= 0)
+        return np.arange(len(self))
+
+    def groups(self, modality: str) -> Groups:
+        """First row of each distinct input of a modality, and for each row which of these it equals.
+
+        Identical barcodes and labels are thereby embedded once, and to identical numbers.
+        """
+        return self._inputs[modality].groups()
+
+    def inputs(self, modality: str, rows: Indices, view: View) -> Tensor:
+        """The input of one tower for some rows."""
+        return self._inputs[modality].take(rows, view)
+
+
+def global_batches(num_specimens: int, batch_size: int, seed: int, epoch: int) -> Iterator[Indices]:
+    """The global batches of an epoch: a fresh permutation each, the last incomplete batch dropped."""
+    order = np.random.default_rng([seed, epoch]).permutation(num_specimens)
+    for start in range(0, num_specimens - batch_size + 1, batch_size):
+        yield order[start : start + batch_size]
+
+
+def training_classes(dataset: PreparedDataset) -> tuple[str, ...]:
+    """The species that a classifier tells apart: those of the training splits, in alphabetical order.
+
+    Raises:
+        SpecError: no training specimen has one.
+    """
+    species = dataset.load(dataset.facts.splits.training, ["species"])["species"]
+    classes = tuple(sorted(pc.unique(species).drop_null().to_pylist()))
+    if not classes:
+        raise SpecError(f"{dataset.facts.name}: no training specimen has a species, so there is nothing to classify")
+    return classes
+
+
+def num_trained(spec: ExperimentSpec, facts: DatasetFacts) -> int:
+    """Specimens that train: those of the training splits, for a classifier only those with a species."""
+    if spec.objective == "classify":
+        return sum(facts.num_labelled.get(split, {}).get("species", 0) for split in facts.splits.training)
+    return facts.num_training
+
+
+def check_batch(spec: ExperimentSpec, num_specimens: int, num_workers: int) -> None:
+    """Refuse what cannot be trained.
+
+    Args:
+        spec: the experiment.
+        num_specimens: those that train, from `num_trained` or `Specimens.trained`.
+        num_workers: among whom each batch is shared.
+
+    Raises:
+        TooFewSpecimensError: no whole batch.
+        SpecError: the batch does not divide among the workers.
+    """
+    if num_specimens < spec.batch_size:
+        raise TooFewSpecimensError(spec.dataset, num_specimens, spec.batch_size)
+    if spec.batch_size % num_workers:
+        raise SpecError(f"a batch of {spec.batch_size} does not divide among {num_workers} workers")
+
+
+class EpochBatches(torch.utils.data.Dataset[dict[str, Tensor]]):
+    """One worker's share of an epoch's batches, from any step on; item i is its part of global batch first_step + i.
+
+    A batch holds the inputs by modality. To train one tower on its own it holds a second view of every specimen as
+    `MODALITY/other`; for a classifier it holds `label`, the place of each species in `training_classes`.
+    """
+
+    def __init__(
+        self, specimens: Specimens, spec: ExperimentSpec, epoch: int, rank: int, num_workers: int, first_step: int = 0
+    ) -> None:
+        self._specimens = specimens
+        self._view = View(spec.seed, epoch)
+        self._two_views = spec.objective == "simclr"
+        self._label = specimens.class_of if spec.objective == "classify" else None
+        share = spec.batch_size // num_workers
+        order = 0 if spec.epoch_order == "same" else epoch  # "same" is the authors' code; augmentation varies there too
+        batches = global_batches(len(specimens.trained), spec.batch_size, spec.seed, order)
+        mine = slice(rank * share, (rank + 1) * share)
+        self._rows = [specimens.trained[batch[mine]] for batch in batches][first_step:]
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, step: int) -> dict[str, Tensor]:
+        rows = self._rows[step]
+        batch: dict[str, Tensor] = {}
+        for name in self._specimens.modalities:
+            batch[name] = self._specimens.inputs(name, rows, self._view)
+            if self._two_views:
+                batch[f"{name}/other"] = self._specimens.inputs(name, rows, replace(self._view, number=1))
+        if self._label is not None:
+            batch["label"] = torch.from_numpy(self._label[rows])
+        return batch

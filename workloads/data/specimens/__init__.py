@@ -1,0 +1,1 @@
+"""The specimen table: its columns, barcodes, partition, checks and counts. Nothing here reads a source."""

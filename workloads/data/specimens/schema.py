@@ -1,0 +1,190 @@
+"""The specimen table: one row a specimen, the names of the splits, and which splits train, answer and ask.
+
+A missing rank is null, never a word such as `not_classified`.
+"""
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from workloads.arrays import Names
+from workloads.errors import RecordError
+from workloads.spec import RANKS, Modality
+
+SPECIMEN_SCHEMA = pa.schema(
+    [
+        ("specimen_id", pa.string()),
+        ("image", pa.string()),  # a reference that workloads.data.files.image_source reads
+        ("image_features", pa.list_(pa.float32())),
+        ("barcode", pa.string()),
+        ("barcode_as_given", pa.string()),  # where cleaning changed it: the authors' code takes it so
+        ("dna_features", pa.list_(pa.float32())),
+        *[(rank, pa.string()) for rank in RANKS],
+        ("bin", pa.string()),
+        ("split", pa.string()),
+    ]
+)
+
+FEATURES: Mapping[str, str] = {"image_features": "image features", "dna_features": "DNA features"}
+"""Columns of what other models made of an image or a barcode, and what messages call it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """Which splits train, which answer and which ask."""
+
+    training: tuple[str, ...]
+    keys: tuple[str, ...]
+    """All keys are searched for every query, seen and unseen together (paper, section 4.2)."""
+    queries: Mapping[str, Mapping[str, str]]
+    """Split of each partition (val, test) and species subset (seen, unseen)."""
+    unused: tuple[str, ...] = ()
+    """Splits that neither train nor are searched, such as species of a single record."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Every split, each once: training, keys, queries, unused."""
+        asking = [split for part in self.queries.values() for split in part.values()]
+        return tuple(dict.fromkeys((*self.training, *self.keys, *asking, *self.unused)))
+
+    def asking(self, part: str, subset: str) -> tuple[str, ...]:
+        """The split that asks for seen or unseen species in a partition, val or test; none where there is no such."""
+        split = self.queries.get(part, {}).get(subset)
+        return (split,) if split else ()
+
+    def splits_of(self, subset: str) -> tuple[str, ...]:
+        """Those of the splits that hold `seen` or `unseen` species."""
+        return tuple(split for split in self.splits if subset_of(split) == subset)
+
+
+def subset_of(split: str) -> str:
+    """Whether the species of a split are `seen` in training or `unseen`, by its name."""
+    return "unseen" if "unseen" in split else "seen"
+
+
+def subsets_of(splits: Iterable[str]) -> Names:
+    """The same for each specimen, (specimens,)."""
+    return np.array([subset_of(split) for split in splits], dtype=object)
+
+
+_VAL_AND_TEST = {part: {subset: f"{part}_{subset}" for subset in ("seen", "unseen")} for part in ("val", "test")}
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    # Paper, Appendix A: keys of the seen species are apart from training.
+    "clibd": Protocol(
+        training=("no_split", "train_seen"),
+        keys=("seen_keys", "val_unseen_keys", "test_unseen_keys"),
+        queries=_VAL_AND_TEST,
+        unused=("single_species",),
+    ),
+    # BIOSCAN-5M's own partition: the labelled training records are the keys of the seen species, and the keys of the
+    # unseen species serve validation and test alike.
+    "bioscan_5m": Protocol(
+        training=("no_split", "train_seen"),
+        keys=("train_seen", "unseen_keys"),
+        queries=_VAL_AND_TEST,
+        unused=("single_species", "other_heldout"),
+    ),
+    # INSECT (Badirli et al. 2021) is a zero-shot split: its unseen species have no images among the keys, only barcodes
+    # as side information, so that only its seen species can be retrieved. Some of these are among the classes that the
+    # authors keep for validation; with the training records they are `trainval`, the keys here.
+    "insect": Protocol(
+        training=("train_seen",),
+        keys=("train_seen", "val_classes"),
+        queries={"test": {"seen": "test_seen"}},
+        unused=("test_unseen", "no_split"),
+    ),
+}
+"""The partitions we know, by name; `dataset.json` says which one a data set follows."""
+
+_MISSING_WORDS = {"", "not_classified", "not classified", "na", "n/a", "nan", "none", "null", "unknown", "unclassified"}
+_MISSING_WORDS |= {"[]", "-"}
+_LONGEST_NAME = 200  # the longest binomials with authors' interim tags have some 80 characters
+
+
+def clean_name(value: str | None) -> str | None:
+    """A taxon's name in Unicode NFC with single blanks, or None for the words that stand for a missing one.
+
+    Raises:
+        RecordError: the name holds control or direction marks, or is longer than 200 characters.
+    """
+    if value is None:
+        return None
+    name = unicodedata.normalize("NFC", " ".join(value.split()))
+    if stands_for_nothing(name):
+        return None
+    if not name.isprintable():
+        raise RecordError(f"a taxon's name holds control characters: {name[:80]!r}")
+    if len(name) > _LONGEST_NAME:
+        raise RecordError(f"a taxon's name of {len(name)} characters: {name[:40]!r}...")
+    return name
+
+
+def stands_for_nothing(value: str) -> bool:
+    """Whether a value is one of the words that stand for a missing one, in the field of a name, an id or a file."""
+    return value.strip().lower() in _MISSING_WORDS
+
+
+def lineage_text(lineage: Mapping[str, str | None]) -> str:
+    """The label as the text tower reads it: the ranks that are known, from order down (paper, section 3).
+
+    The species is the full binomial, so its genus is not said twice.
+    """
+    known = [name for rank in RANKS if (name := lineage[rank]) is not None]
+    if lineage["species"] is not None and lineage["genus"] is not None:
+        known.remove(lineage["genus"])
+    return " ".join(known)
+
+
+def filled_columns(batch: pa.RecordBatch) -> set[str]:
+    """Names of the columns in which some row has a value."""
+    return {name for name in batch.schema.names if batch[name].null_count < len(batch)}
+
+
+def offered(filled: Iterable[str]) -> tuple[Modality, ...]:
+    """The modalities of a table in which these columns are filled for some specimen; a label at any rank is text."""
+    columns: dict[Modality, set[str]] = {
+        "image": {"image", "image_features"},
+        "dna": {"barcode", "dna_features"},
+        "text": set(RANKS),
+    }
+    return tuple(modality for modality, own in columns.items() if own & set(filled))
+
+
+def table_fingerprint(batches: Iterable[pa.RecordBatch]) -> str:
+    """Eight hexadecimal digits over the rows of a specimen table and their order, however they are cut into batches.
+
+    A table without DNA features has the fingerprint that it had before there was a column for them.
+    """
+    digest = hashlib.sha256()
+    for batch in even_batches(batches, 8192):
+        # IPC of a freshly taken batch has no offsets or padding left from the table it was cut from.
+        sink = pa.BufferOutputStream()
+        schema = SPECIMEN_SCHEMA
+        if batch["dna_features"].null_count == len(batch):
+            schema = schema.remove(schema.get_field_index("dna_features"))
+        fresh = batch.select(schema.names).take(pa.array(range(len(batch))))
+        with pa.ipc.new_stream(sink, schema) as writer:
+            writer.write_batch(fresh.replace_schema_metadata(None))
+        digest.update(sink.getvalue())
+    return digest.hexdigest()[:8]
+
+
+def even_batches(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of one size, the last one shorter."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        waiting.append(batch)
+        if sum(map(len, waiting)) < size:
+            continue
+        table = pa.Table.from_batches(waiting)
+        whole = len(table) - len(table) % size
+        for start in range(0, whole, size):
+            yield table.slice(start, size).combine_chunks().to_batches()[0]
+        waiting = table.slice(whole).to_batches()
+    if any(map(len, waiting)):
+        yield pa.Table.from_batches(waiting).combine_chunks().to_batches()[0]

@@ -1,0 +1,145 @@
+"""A spec made ready to train or to evaluate: its tokenisers and its model, from a data set or from a finished run."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+
+from workloads.data.inputs.batches import Specimens, training_classes
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.taxon_text import LabelTokenizer, TextTokenizer
+from workloads.models.clibd import Classifier, Clibd, TowerInputs, build_model
+from workloads.models.dnabert2 import PAD_ID, dnabert2_tokenizer
+from workloads.models.openclip_towers import OpenClipTokenizer
+from workloads.models.places import NOWHERE, Found, Places, located, weights_of
+from workloads.models.stored_weights import load_weights
+from workloads.models.weights import is_run
+from workloads.record import RunFolder
+from workloads.spec import ExperimentSpec, Modality
+from workloads.storage import Folder
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model and what its inputs have to go through."""
+
+    spec: ExperimentSpec
+    model: Clibd | Classifier
+    inputs: TowerInputs
+    tokenizer: LabelTokenizer | None
+    """Of labels."""
+    dna_tokenizer: LabelTokenizer | None
+    """Of barcodes, where the tower takes no 5-mers."""
+    classes: tuple[str, ...] = ()
+    """Species that a classifier tells apart, in the order of its outputs."""
+    weights: Mapping[Modality, Found] = field(default_factory=dict)
+    """What its towers began with, where that is not published; empty for a trained model."""
+    frame: str | None = None
+    """Consensus that barcodes are laid into before they are read in 5-mers; None: that of whichever data set they are
+    of, as in runs of earlier versions."""
+
+    @property
+    def began_with(self) -> list[RunFolder]:
+        """The folders, of runs mostly, whose towers it began with; unknown of a trained model."""
+        paths = [self.spec.tower(name).weights for name in self.spec.modalities]  # as specs of earlier versions say
+        addresses = [found.address for found in self.weights.values()] + [
+            path for path in paths if path and is_run(path)
+        ]
+        return [RunFolder(Folder(address)) for address in dict.fromkeys(addresses)]
+
+    def specimens(
+        self, dataset: PreparedDataset, splits: Sequence[str], modalities: Sequence[Modality] | None = None
+    ) -> Specimens:
+        """The specimens of some splits as this model takes them."""
+        return Specimens(dataset, splits, self.spec, self.tokenizer, modalities, self.dna_tokenizer, self.frame)
+
+
+def open_untrained(
+    spec: ExperimentSpec, dataset: PreparedDataset, places: Places = NOWHERE, near: Folder | None = None
+) -> LoadedModel:
+    """The model of a spec with its first weights.
+
+    Args:
+        spec: the experiment.
+        dataset: prepared.
+        places: where weights lie that the spec names, beside what `near` tells.
+        near: the folder of the run, RUNS/SWEEP/ID.
+
+    Raises:
+        WeightsError: weights that the spec names cannot be had.
+        WeightsDriftError: the run in that folder began with others of the same name.
+        SpecError: there is nothing to classify.
+    """
+    weights = weights_of(spec, places, near)
+    local = located(spec, weights)
+    tokenizer = _label_tokenizer(local, dataset)
+    dna_tokenizer = _dna_tokenizer(local)
+    classes = tuple(training_classes(dataset)) if spec.objective == "classify" else ()
+    inputs = TowerInputs(
+        image_feature_size=dataset.facts.image_feature_size,
+        dna_feature_size=dataset.facts.dna_feature_size,
+        vocabulary_size=tokenizer.vocabulary_size if tokenizer else 0,
+        pad_id=tokenizer.pad_id if tokenizer else 0,
+        num_classes=len(classes),
+    )
+    model, frame = build_model(local, inputs), _frame(local, dataset)
+    return LoadedModel(spec, model, inputs, tokenizer, dna_tokenizer, classes, weights, frame)
+
+
+def write_inputs(run: RunFolder, experiment: LoadedModel) -> None:
+    """Keep in a run what `open_run` needs beside the spec and the weights."""
+    inputs = {"towers": asdict(experiment.inputs), "classes": list(experiment.classes), "frame": experiment.frame}
+    run.folder.write_json("inputs.json", inputs)
+    for name, tokenizer in (("tokenizer.json", experiment.tokenizer), ("dna_tokenizer.json", experiment.dna_tokenizer)):
+        if isinstance(tokenizer, TextTokenizer):
+            run.folder.write(name, tokenizer.to_json().encode())
+
+
+def open_run(run: RunFolder) -> LoadedModel:
+    """The trained model of a finished run; nothing is fetched from anywhere.
+
+    Raises:
+        DamagedError: weights or inputs are not what was written.
+    """
+    spec = run.spec()
+    stored = run.folder.read_json("inputs.json")
+    inputs = TowerInputs(**stored["towers"])
+    tokenizer: LabelTokenizer | None = None
+    if "text" in spec.modalities:
+        tokenizer = OpenClipTokenizer() if spec.text.kind == "openclip" else _stored(run, "tokenizer.json")
+    dna_tokenizer = _stored(run, "dna_tokenizer.json") if run.folder.has("dna_tokenizer.json") else None
+    model = build_model(spec, inputs, pretrained=False)
+    load_weights(run.folder, model)
+    return LoadedModel(
+        spec, model, inputs, tokenizer, dna_tokenizer, tuple(stored["classes"]), frame=stored.get("frame")
+    )
+
+
+def _frame(spec: ExperimentSpec, dataset: PreparedDataset) -> str | None:
+    """The frame of the run that the DNA tower begins with, which reads no other; else the data set's."""
+    if spec.dna.weights and "dna" in spec.modalities and is_run(spec.dna.weights):
+        before = RunFolder(Folder(spec.dna.weights)).folder.read_json("inputs.json").get("frame")
+        return before or dataset.facts.frame or None
+    return dataset.facts.frame or None
+
+
+def _stored(run: RunFolder, name: str) -> TextTokenizer:
+    return TextTokenizer.from_json(run.folder.read(name).decode())
+
+
+def _label_tokenizer(spec: ExperimentSpec, dataset: PreparedDataset) -> LabelTokenizer | None:
+    if "text" not in spec.modalities:
+        return None
+    if spec.text.kind == "openclip":
+        return OpenClipTokenizer()
+    if spec.text.weights is None:
+        return TextTokenizer.from_json(dataset.tokenizer_json())
+    if is_run(spec.text.weights):
+        return _stored(RunFolder(Folder(spec.text.weights)), "tokenizer.json")
+    return TextTokenizer.from_weights(spec.text.weights)
+
+
+def _dna_tokenizer(spec: ExperimentSpec) -> LabelTokenizer | None:
+    if "dna" not in spec.modalities or spec.dna.kind != "dnabert2":
+        return None
+    if spec.dna.weights is not None and is_run(spec.dna.weights):
+        return _stored(RunFolder(Folder(spec.dna.weights)), "dna_tokenizer.json")
+    return TextTokenizer(dnabert2_tokenizer(spec.dna.weights), pad_id=PAD_ID)
