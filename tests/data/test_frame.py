@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from workloads.data.prepared.dataset import frame
+from workloads.data.prepared import frame
 from workloads.data.prepared.frame import consensus, placed
 
 
