@@ -15,8 +15,9 @@ endif
 demo: install
 	$(BIN)/clibd-sweep batch-size --demo
 
+# A file of tests stays with one process, which keeps what they share; those of Ray share one cluster.
 test: install check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 
 check: install
 	$(BIN)/ruff format --check .

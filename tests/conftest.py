@@ -22,6 +22,14 @@ NUM_SPECIMENS = 150
 SEED = 3
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, a file stays with one of them; those of Ray, the longest, come first."""
+    ray = Path(__file__).parent / "ray"
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if item.path.parent == ray else str(item.path)))
+    items.sort(key=lambda item: item.path.parent != ray)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread_of_libraries() -> None:
     """Tiny arrays are slower on several threads than on one, much so beside other work."""
