@@ -15,9 +15,8 @@ endif
 demo: install
 	$(BIN)/clibd-sweep batch-size --demo
 
-# A file of tests stays with one process, which keeps what they share; those of Ray share one cluster.
 test: install check
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
 
 check: install
 	$(BIN)/ruff format --check .

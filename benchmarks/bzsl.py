@@ -20,12 +20,11 @@ from benchmarks.bzsl_likelihoods import model_log_likelihoods
 from benchmarks.measuring import publish
 from benchmarks.peak_memory import in_own_process, peak_and_seconds
 from benchmarks.published_bzsl import estimate, log_likelihoods
-from workloads.arrays import Floats, Indices
-from workloads.bzsl.components import principal_axes
-from workloads.bzsl.features import Features, Partition
-from workloads.bzsl.model import Model
-from workloads.bzsl.scoring import query_images
+from workloads.arrays import Indices
+from workloads.bzsl.model import SurrogateModel
 from workloads.bzsl.settings import GRID
+from workloads.bzsl.species import principal_axes
+from workloads.bzsl.task import Partition, ZeroShotTask
 
 NUM_SEEN, NUM_UNSEEN, NUM_OTHER = 1_080, 121, 12
 NUM_TRAIN, NUM_TEST_SEEN, NUM_TEST_UNSEEN = 15_262, 3_525, 2_425
@@ -66,17 +65,16 @@ def main() -> None:
 def work(side: str, scratch: str) -> None:
     """One side in this process; leaves its log-likelihoods at one setting, and prints what it took."""
     features = insect_sized()
-    queries = query_images(features, features.test)
-    figures = _ours(features, queries, scratch) if side == "ours" else _published(features, queries, scratch)
+    figures = _ours(features, scratch) if side == "ours" else _published(features, scratch)
     print(json.dumps(figures))
 
 
-def _ours(features: Features, queries: Floats, scratch: str) -> dict[str, float]:
-    kept: list[tuple[Model, Indices]] = []
+def _ours(features: ZeroShotTask, scratch: str) -> dict[str, float]:
+    kept: list[tuple[SurrogateModel, Indices]] = []
 
     def search() -> None:
-        model = Model(features, features.test, COMPONENTS, "published")
-        kept.append((model, model.predict(model.batches(queries), GRID)))
+        model = SurrogateModel(features, features.test, COMPONENTS, "published")
+        kept.append((model, model.predict(GRID)))
 
     figures = peak_and_seconds(search)
     started = time.process_time()
@@ -86,14 +84,16 @@ def _ours(features: Features, queries: Floats, scratch: str) -> dict[str, float]
     order = np.argsort(model.candidates)
     places = order[np.searchsorted(model.candidates[order], predictions[SETTING])]
     np.save(f"{scratch}/predictions.npy", places)
-    np.save(f"{scratch}/ours.npy", model_log_likelihoods(model, queries, GRID[SETTING]))
+    np.save(f"{scratch}/ours.npy", model_log_likelihoods(model, GRID[SETTING]))
     return figures
 
 
-def _published(features: Features, queries: Floats, scratch: str) -> dict[str, float]:
-    model = Model(features, features.test, COMPONENTS, "published")  # for its components and surrogates only
+def _published(features: ZeroShotTask, scratch: str) -> dict[str, float]:
+    model = SurrogateModel(features, features.test, COMPONENTS, "published")  # for its components and surrogates only
     axes, members = model.species.axes, model.surrogates(GRID[SETTING].num_surrogates)
-    train, asked = (images.astype(np.float64) @ axes for images in (features.images[features.test.train], queries))
+    train, asked = (
+        images.astype(np.float64) @ axes for images in (features.images[features.test.train], model.queries)
+    )
     labels, kept = features.labels[features.test.train], []
 
     def steps() -> None:
@@ -104,7 +104,7 @@ def _published(features: Features, queries: Floats, scratch: str) -> dict[str, f
     return figures
 
 
-def insect_sized(seed: int = 0) -> Features:
+def insect_sized(seed: int = 0) -> ZeroShotTask:
     """Random features of INSECT's sizes: species are points in 120 dimensions, their images scatter around them."""
     random = np.random.default_rng(seed)
     num_classes = NUM_SEEN + NUM_UNSEEN + NUM_OTHER
@@ -127,7 +127,7 @@ def insect_sized(seed: int = 0) -> Features:
     partition = Partition(train, seen, unseen, NUM_SEEN + np.arange(NUM_UNSEEN))
     names = tuple(f"species {number}" for number in range(num_classes))
     ids = np.arange(len(labels)).astype(str).astype(object)
-    return Features(ids, images.astype(np.float32), labels, names, side.astype(np.float32), partition, partition)
+    return ZeroShotTask(ids, images.astype(np.float32), labels, names, side.astype(np.float32), partition, partition)
 
 
 if __name__ == "__main__":

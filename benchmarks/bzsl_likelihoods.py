@@ -2,27 +2,17 @@
 
 import numpy as np
 
-from workloads.arrays import Doubles, Floats
-from workloads.bzsl.model import Model
-from workloads.bzsl.plan import Plan
+from workloads.arrays import Doubles
+from workloads.bzsl.model import SurrogateModel
 from workloads.bzsl.settings import Setting
-from workloads.bzsl.student import Emit
 
 
-def model_log_likelihoods(model: Model, images: Floats, setting: Setting) -> Doubles:
-    """Log-likelihood of each query under each of the model's candidates, (queries, candidates)."""
-    plan, queries = Plan(model.species, model.form, model.surrogates, [setting]), model.batches(images)
-    found = np.empty((len(model.candidates), len(queries)))
-    unseen, seen = np.split(found, [len(model.candidates) - len(model.species.numbers)])
-    for evaluate in plan.passes():
-        for start, batch in queries:
-            columns = slice(start, start + len(batch.square))
-            evaluate(batch, _keeping(seen[:, columns]), _keeping(unseen[:, columns]))
-    return np.ascontiguousarray(found.T)
-
-
-def _keeping(rows: Doubles) -> Emit:
-    def keep(_: int, first: int, values: Doubles) -> None:
-        rows[first : first + len(values)] = values
-
-    return keep
+def model_log_likelihoods(model: SurrogateModel, setting: Setting) -> Doubles:
+    """Log-likelihood of each of the model's queries under each of its candidates, (queries, candidates)."""
+    likelihoods = np.empty((len(model.candidates), len(model.queries)))
+    for _, candidates in model.passes([setting]):
+        for which, batch in model.batches():
+            for some in candidates:
+                for _, first, values in some.log_likelihoods(batch):
+                    likelihoods[first : first + len(values), which] = values
+    return np.ascontiguousarray(likelihoods.T)

@@ -32,7 +32,8 @@ from workloads.evaluation.embedded import Embedded, unit
 from workloads.evaluation.evaluate import Questions, find_answers
 from workloads.evaluation.measure import measure_embedded
 from workloads.evaluation.retrieval import nearest_keys
-from workloads.predictions import Answers
+from workloads.evaluation.trained_on import Beside
+from workloads.predictions import MISSING_RANK, Answers
 from workloads.record import Measurement
 from workloads.spec import MODALITIES, RANKS
 from workloads.storage import Folder
@@ -114,7 +115,7 @@ def ours(keys: Embedded, queries: Embedded) -> tuple[Numbers, float]:
 
 
 def measured(answers: list[Answers]) -> list[Measurement]:
-    return [row for one in answers for row in accuracies_of(one, QUESTIONS.missing)]
+    return [row for one in answers for row in accuracies_of(one, MISSING_RANK[QUESTIONS.recipe])]
 
 
 def theirs(keys: Embedded, queries: Embedded) -> tuple[Numbers, float]:
@@ -145,7 +146,7 @@ def lineages(embedded: Embedded) -> list[dict[str, str]]:
 def whole(keys: Embedded, queries: Embedded) -> None:
     """Everything that `clibd evaluate` does with embeddings."""
     with tempfile.TemporaryDirectory() as place:
-        measure_embedded(Folder(place), {"keys": keys, "val": queries}, QUESTIONS, {})
+        measure_embedded(Folder(place), {"keys": keys, "val": queries}, QUESTIONS, {}, Beside())
 
 
 def peak() -> dict[str, float]:

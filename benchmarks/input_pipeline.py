@@ -22,7 +22,15 @@ from torch import Tensor
 
 from benchmarks.measuring import best_seconds, publish
 from workloads.data.files.images import Pixels, decode, shrink
-from workloads.data.inputs.augment import Box, Turn, evaluation_view, random_box, random_turn, training_view, view_of
+from workloads.data.inputs.image_views import (
+    Box,
+    Turn,
+    evaluation_view,
+    random_box,
+    random_turn,
+    training_view,
+    view_of,
+)
 from workloads.models.torchvision_ops import declare_missing_operators
 
 NUM_IMAGES = 96

@@ -56,9 +56,9 @@ def main() -> None:
 
 def work(table: SpecimenTable, out: Path) -> dict[str, object]:
     """What `clibd data partition` and `clibd data stats` do, timed."""
-    from results.data.report import write_statistics
-    from workloads.data.specimens.partition import partition
-    from workloads.data.specimens.partition_checks import barcode_report, check_partition
+    from results.paper.data_statistics import write_statistics
+    from workloads.data.specimens.caveats import shared_barcodes
+    from workloads.data.specimens.partition import check_partition, partition
     from workloads.data.specimens.statistics import count_taxa
 
     seconds: dict[str, float] = {}
@@ -75,17 +75,19 @@ def work(table: SpecimenTable, out: Path) -> dict[str, object]:
     lap("checks")
     table.with_splits(splits, "authors, seed 42", table)
     lap("writing_splits")
-    shared = barcode_report(table)
-    lap("barcode_report")
+    shared = shared_barcodes(table)
+    lap("shared_barcodes")
     facts = table.facts
-    _, files = write_statistics(count_taxa(table), out, facts.source, synthetic=True, partition=facts.partition)
+    _, files = write_statistics(
+        count_taxa(table.column, table.protocol), out, facts.source, synthetic=True, partition=facts.partition
+    )
     lap("statistics_tables_and_figures")
     return {
         "seconds": seconds,
         "total_seconds": sum(seconds.values()),
         "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "files": len(files),
-        "unlabelled_with_an_unseen_barcode": shared.num_unlabelled_of_unseen,
+        "shared_barcodes": shared,
     }
 
 

@@ -24,14 +24,14 @@ import psutil
 from benchmarks.measuring import publish
 from orchestrator.prepare import run_on_ray
 from orchestrator.session import ray_session
-from workloads.data.prepared.preparation import Run, Wanted, Work, prepare
+from workloads.data.prepared.preparation import DatasetOptions, RunShards, Work, prepare
 from workloads.data.prepared.shards import Shard, ShardReport
 from workloads.data.sources.collect import collect
 from workloads.data.sources.source import RawRecord, Source
 from workloads.data.specimens.partition import partition
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.data.synthetic.drawings import draw
-from workloads.data.synthetic.insects import Place, specimens
+from workloads.data.synthetic.insects import TreePlace, specimens
 from workloads.storage import Folder
 
 NUM_FOR_SPEED = 20_480
@@ -74,7 +74,7 @@ def _draw(folder: Path, reference: str, side: int) -> str:
 
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(draw(Place.parse(reference)))).convert("RGB").resize((side * 4 // 3, side))
+    picture = Image.open(io.BytesIO(draw(TreePlace.parse(reference)))).convert("RGB").resize((side * 4 // 3, side))
     name = f"{reference.replace('/', '-').replace(':', '-')}.jpg"
     picture.save(folder / name, quality=90)
     return name
@@ -86,7 +86,7 @@ def speed() -> dict[str, float]:
         folder = Path(scratch)
         table = make_table(folder / "source", NUM_FOR_SPEED, SOURCE_SIDE)
         warm = make_table(folder / "warm", 1024, SOURCE_SIDE)
-        wanted = Wanted(name="speed", image_size=256)
+        wanted = DatasetOptions(name="speed", image_size=256)
         seconds: dict[str, list[float]] = {"ray_data": [], "process_pool": []}
         with ProcessPoolExecutor(NUM_CORES, multiprocessing.get_context("spawn")) as pool:
 
@@ -113,7 +113,7 @@ def speed() -> dict[str, float]:
 class _Timed:
     """A way to run shards, with the time it took for all of them."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: RunShards) -> None:
         self._run = run
         self.seconds = 0.0
 
@@ -147,7 +147,7 @@ def _peak_memory(count: int) -> tuple[int, float]:
         table = SpecimenTable.at(Path(scratch) / "source" / "specimens.parquet")
         with ray_session(None), _Watch() as watch:
             started = time.perf_counter()
-            prepare(table, Folder(Path(scratch) / "data"), Wanted(name="memory", image_size=64), run_on_ray)
+            prepare(table, Folder(Path(scratch) / "data"), DatasetOptions(name="memory", image_size=64), run_on_ray)
             return watch.peak, time.perf_counter() - started
 
 

@@ -14,16 +14,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measuring import publish
-from orchestrator.session import ray_session, resources_here
-from orchestrator.train_command import train_on_ray
-from workloads.data.prepared.preparation import Wanted, prepare
+from orchestrator.session import resources_here
+from workloads.data.prepared.preparation import DatasetOptions, prepare
 from workloads.data.sources.collect import collect
-from workloads.data.sources.synthetic_source import synthetic_source
+from workloads.data.sources.opening import synthetic_source
 from workloads.data.specimens.partition import partition
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.record import RunFolder, find_runs
 from workloads.storage import Folder
-from workloads.training.command import Asked
 
 NUM_SPECIMENS = 3000
 NUM_WORKERS = 2
@@ -38,10 +36,9 @@ def main() -> None:
         folder = Path(scratch)
         data = str(prepared(folder))
         found: dict[str, list[float]] = {"torchrun": [], "ray_train": []}
-        with ray_session(None):
-            for number in range(ROUNDS):
-                found["torchrun"].append(under_torchrun(data, folder / f"torchrun-{number}"))
-                found["ray_train"].append(under_ray(data, folder / f"ray-{number}"))
+        for number in range(ROUNDS):
+            found["torchrun"].append(under_torchrun(data, folder / f"torchrun-{number}"))
+            found["ray_train"].append(under_ray(data, folder / f"ray-{number}"))
         best = {name: max(rates) for name, rates in found.items()}
         ratio = best["ray_train"] / best["torchrun"]
         figures = {"specimens_per_second": found, "best": best, "ray_over_torchrun": ratio, "goal": GOAL}
@@ -52,16 +49,14 @@ def prepared(folder: Path) -> Folder:
     table = SpecimenTable.at(folder / "specimens.parquet")
     collect(synthetic_source(NUM_SPECIMENS, seed=1), table)
     table.with_splits(partition(table.column("species")), "paper, seed 42", table)
-    prepare(table, Folder(folder / "data"), Wanted(name="data", image_size=64), map)
+    prepare(table, Folder(folder / "data"), DatasetOptions(name="data", image_size=64), map)
     return Folder(folder / "data")
 
 
 def under_torchrun(data: str, runs: Path) -> float:
     """Specimens per second of the best epoch."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(NUM_WORKERS)]
-    asked = ["align", "--data", data, "--runs", str(runs), "--scale", "small", "--cpu"]
-    sizes = ["--batch-size", str(BATCH_SIZE), "--epochs", str(EPOCHS)]
-    command = [sys.executable, *launcher, "-m", "workloads.training", *asked, *sizes]
+    command = [sys.executable, *launcher, "-m", "workloads.training", *_asked(data, runs)]
     threads = resources_here(NUM_WORKERS, None, cpu_only=True).threads
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, stdout=sys.stderr)
     (run,) = find_runs(Folder(runs), "train")
@@ -70,17 +65,15 @@ def under_torchrun(data: str, runs: Path) -> float:
 
 def under_ray(data: str, runs: Path) -> float:
     """The same under Ray Train."""
-    asked = Asked(
-        experiment="align",
-        data=data,
-        runs=str(runs),
-        scale="small",
-        recipe="corrected",
-        seed=42,
-        batch_size=BATCH_SIZE,
-        epochs=EPOCHS,
-    )
-    return best_rate(train_on_ray(asked, resources_here(NUM_WORKERS, None, cpu_only=True), None, "off"))
+    command = [str(Path(sys.executable).with_name("clibd")), "train", *_asked(data, runs)]
+    subprocess.run([*command, "--workers", str(NUM_WORKERS)], check=True, stdout=sys.stderr)
+    (run,) = find_runs(Folder(runs), "train")
+    return best_rate(run)
+
+
+def _asked(data: str, runs: Path) -> list[str]:
+    asked = ["align", "--data", data, "--runs", str(runs), "--scale", "small", "--cpu"]
+    return [*asked, "--batch-size", str(BATCH_SIZE), "--epochs", str(EPOCHS)]
 
 
 def best_rate(run: RunFolder) -> float:

@@ -24,7 +24,7 @@ from benchmarks.preparation import make_table
 from orchestrator.session import ray_session
 from workloads.data.inputs.batches import EpochBatches, Specimens
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.prepared.preparation import DatasetOptions, prepare
 from workloads.experiments import base_spec
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
@@ -40,7 +40,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, ray_session(None):
         folder = Path(scratch)
         table = make_table(folder / "source", NUM_SPECIMENS, 256)
-        prepare(table, Folder(folder / "data"), Wanted(name="data", image_size=256), map)
+        prepare(table, Folder(folder / "data"), DatasetOptions(name="data", image_size=256), map)
         dataset = PreparedDataset(Folder(folder / "data"))
         spec = spec_for(dataset)
         rates: dict[str, list[float]] = {"dataloader": [], "ray_data": []}

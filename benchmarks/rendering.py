@@ -22,9 +22,9 @@ from typing import Any
 import pyarrow as pa
 
 from benchmarks.measuring import publish
+from results.paper.tables import NUMBERS, table_sheets
 from results.render import render_sheets
 from results.runs import Runs
-from results.tables import NUMBERS, table_sheets
 from sweeps import SWEEPS
 from sweeps.point import Base, Impossible, Point
 from workloads.evaluation.evaluate import ALL_PAIRS

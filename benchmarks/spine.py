@@ -18,16 +18,15 @@ from rich.console import Console
 from benchmarks.measuring import publish
 from orchestrator.prepare import run_on_ray
 from orchestrator.progress import SweepDisplay
-from orchestrator.request import SweepRequest, asked_on
-from orchestrator.resources import choose_resources
-from orchestrator.session import ray_session
+from orchestrator.request import SweepRequest, points_of
+from orchestrator.session import ray_session, resources_here
 from orchestrator.sweep import run_sweep
 from sweeps import SWEEPS
 from sweeps.point import Point
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.prepared.preparation import DatasetOptions, prepare
 from workloads.data.sources.collect import collect
-from workloads.data.sources.synthetic_source import synthetic_source
+from workloads.data.sources.opening import synthetic_source
 from workloads.data.specimens.partition import partition
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.execution import Execution
@@ -36,10 +35,10 @@ from workloads.placement import Placement
 from workloads.record import find_runs
 from workloads.storage import Folder
 from workloads.training.loop import Training, fit
-from workloads.training.report import EpochReport, StepReport
+from workloads.training.report import Report
 
 NUM_SPECIMENS = 2000
-WANTED = Wanted(name="data", image_size=48)  # smaller than the drawings, so that every image is resized
+WANTED = DatasetOptions(name="data", image_size=48)  # smaller than the drawings, so that every image is resized
 
 
 def main() -> None:
@@ -63,41 +62,31 @@ def training(folder: Path) -> dict[str, float]:
     """The loop alone in this process, on all cores: bf16 and fp32."""
     torch.set_num_threads(os.cpu_count() or 1)
     dataset = PreparedDataset(Folder(folder / "data"))
-    request = SweepRequest(sweeps=(SWEEPS["amp"],), scale="small", data=dataset.folder, runs=Folder(folder / "runs"))
+    request = SweepRequest(sweeps=(SWEEPS["amp"],), scale="small", data=dataset, runs=Folder(folder / "runs"))
     found: dict[str, float] = {}
-    for point in asked_on(request).points:
+    for point in points_of(request).all:
         assert isinstance(point, Point)
         spec = replace(point.spec, epochs=3)
         experiment = open_untrained(spec, dataset)
         specimens = experiment.specimens(dataset, dataset.facts.splits.training)
         run = Training(spec, experiment.model, len(specimens), Placement(), Execution())
-        paces = Paces()
-        fit(run, specimens, [paces])
-        found[f"{spec.precision}_specimens_per_second"] = max(paces.rates)
+        reports: list[Report] = []
+        fit(run, specimens, [reports.append])
+        epochs = [report for report in reports if report.event == "epoch"]
+        found[f"{spec.precision}_specimens_per_second"] = max(report.specimens_per_second for report in epochs)
     return found
-
-
-class Paces:
-    """Specimens per second of each epoch."""
-
-    def __init__(self) -> None:
-        self.rates: list[float] = []
-
-    def on_step(self, report: StepReport) -> None:
-        """Not of interest."""
-
-    def on_epoch(self, report: EpochReport) -> None:
-        """Note the pace."""
-        self.rates.append(report.specimens_per_second)
 
 
 def sweep(folder: Path) -> dict[str, float]:
     """The amp sweep (two runs, two workers each): where its wall time goes."""
     request = SweepRequest(
-        sweeps=(SWEEPS["amp"],), scale="small", data=Folder(folder / "data"), runs=Folder(folder / "runs")
+        sweeps=(SWEEPS["amp"],),
+        scale="small",
+        data=PreparedDataset(Folder(folder / "data")),
+        runs=Folder(folder / "runs"),
     )
-    resources = choose_resources(num_cpus=os.cpu_count() or 1, num_gpus=0, remote=False, workers=None, cpu_only=True)
-    wall = seconds_of(lambda: run_sweep(request, asked_on(request), resources, SweepDisplay(Console(stderr=True))))
+    resources = resources_here(workers=None, address=None, cpu_only=True)
+    wall = seconds_of(lambda: run_sweep(points_of(request), resources, SweepDisplay(Console(stderr=True))))
     runs = [run.status() for run in find_runs(request.runs, "amp")]
     trained = sum(run["training_seconds"] for run in runs)
     evaluated = sum(run["evaluation_seconds"] for run in runs)

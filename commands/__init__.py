@@ -1,1 +1,4 @@
-"""The commands, each a file: its signature and what it does. Nothing else imports this package."""
+"""The commands: their signatures, and what they do; each a file, or with those of its kind.
+
+Nothing else imports this package.
+"""

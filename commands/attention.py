@@ -4,8 +4,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from commands.options import FormOption
+from commands.options import FormOption, print_sheets
+from results.sheet import Cell, Sheet
+from workloads.command_line import stderr_console
 from workloads.spec import Recipe
+from workloads.storage import Folder
 
 
 def attention(
@@ -31,11 +34,7 @@ def attention(
 
     Then clibd-results figure 5 RUN --data DIR, or 11, 12, 13.
     """
-    from orchestrator.attention import measure_attention
-    from orchestrator.progress import stderr_console
-    from results.render import render_sheets
-    from results.sheet import Cell, Sheet
-    from workloads.storage import Folder
+    from workloads.measuring.attention_folder import measure_attention
 
     others = [Folder(address) for address in before or []]
     folder = measure_attention(Folder(run), Folder(data), None, others, untrained, partition, number, recipe, seed)
@@ -59,5 +58,5 @@ def attention(
     ]
     title = f"Species named by the nearest image, {partition} queries{kind}"
     headers = {name: name for name in about["models"]}
-    print(render_sheets([Sheet(title=title, cells=tuple(cells), headers=headers)], form))
+    print_sheets([Sheet(title=title, cells=tuple(cells), headers=headers)], form)
     stderr_console().print(f"Maps (recipe {about['recipe']}): {folder}/attention-{partition}.parquet")

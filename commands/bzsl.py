@@ -1,11 +1,15 @@
 """`clibd bzsl`: species of images by Bayesian zero-shot learning."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from commands.options import FormOption
+from commands.options import FormOption, print_sheets
+from workloads.bzsl.settings import PUBLISHED_COMPONENTS, ScaleForm, SettingSearch
+from workloads.command_line import stderr_console
+from workloads.errors import UsageError
 from workloads.spec import Recipe
+from workloads.storage import Folder
 
 
 def bzsl(
@@ -20,18 +24,18 @@ def bzsl(
     ] = None,
     recipe: Annotated[Recipe, typer.Option(help="Which reading of the paper; see docs/fidelity.md.")] = "corrected",
     form: Annotated[
-        Literal["published", "corrected"] | None,
+        ScaleForm | None,
         typer.Option(help="Of a seen species' covariance: with the published slip or without. Default: the recipe's."),
     ] = None,
     search: Annotated[
-        Literal["grid", "optuna", "published-defaults"],
+        SettingSearch,
         typer.Option(help="The paper's 144 settings, a far larger space, or the authors' untuned values."),
     ] = "grid",
     trials: Annotated[int | None, typer.Option(min=1, help="optuna: settings to try.")] = None,
     hours: Annotated[
         float | None, typer.Option(min=0.0, help="optuna: time for it. Default: the paper's 4 if no --trials.")
     ] = None,
-    pca: Annotated[int, typer.Option(min=1, help="Principal components of the image features.")] = 500,
+    pca: Annotated[int, typer.Option(min=1, help="Principal components of the image features.")] = PUBLISHED_COMPONENTS,
     seed: Annotated[int, typer.Option(min=0, help="Of drawn partitions and of optuna.")] = 42,
     out: Annotated[str | None, typer.Option(help="Folder to write. Default: bzsl in the run, or ./bzsl.")] = None,
     output: FormOption = "md",
@@ -45,12 +49,8 @@ def bzsl(
              clibd bzsl INSECT --dna RUN                      INSECT's images, your run's DNA
              clibd bzsl RUN --search optuna --hours 1         your run's images and DNA
     """
-    from orchestrator.progress import stderr_console
-    from orchestrator.zero_shot import measure_zero_shot
-    from results.measured.zero_shot import zero_shot_sheet
-    from results.render import render_sheets
-    from workloads.errors import UsageError
-    from workloads.storage import Folder
+    from results.measured import zero_shot_sheet
+    from workloads.measuring.zero_shot_folder import measure_zero_shot
 
     target = None if out is None else Folder(out)
     if target is not None and (
@@ -58,5 +58,5 @@ def bzsl(
     ):
         raise UsageError(f"--out {out} holds a run or an evaluation, whose measurements would be lost")
     folder = measure_zero_shot(source, dna, target, recipe, seed, form, search, trials, hours, pca)
-    print(render_sheets([zero_shot_sheet(folder)], output))
+    print_sheets([zero_shot_sheet(folder)], output)
     stderr_console().print(f"Settings, predictions and measurements: {folder}")

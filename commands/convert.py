@@ -1,5 +1,6 @@
 """`clibd convert`: a released checkpoint as safetensors."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -31,23 +32,24 @@ def convert(
 
     Example: clibd convert best.pth --to released --dna-pooling softmax_mean, then clibd evaluate released --data DIR
     """
-    from orchestrator.progress import stderr_console
+    from workloads.command_line import stderr_console
     from workloads.conversion import convert as conversion
-    from workloads.conversion.published import PUBLISHED, fetch
-    from workloads.conversion.reading import read_checkpoint
+    from workloads.conversion.foreign_checkpoint import read_checkpoint
+    from workloads.conversion.released import PUBLISHED, PUBLISHED_AT
     from workloads.storage import Folder
 
     console = stderr_console()
     target = to or _default_target(source)
     conversion.check_target(Folder(target))
     if source in PUBLISHED and not Path(source).is_file():
-        console.print(f"Fetching {PUBLISHED[source].address}")
-        path = fetch(source, target)
+        console.print(f"Fetching {PUBLISHED_AT}{PUBLISHED[source].file}")
+        path = conversion.fetch(source, target)
     else:
         path = Path(source)
     console.print(f"Reading {path}")
-    done = conversion.convert(read_checkpoint(path), Folder(target), tokenizer or conversion.TOKENIZER, dna_pooling)
-    for line in _account(done):
+    checkpoint = read_checkpoint(path)
+    done = conversion.convert(checkpoint, Folder(target), tokenizer or conversion.TOKENIZER, dna_pooling)
+    for line in _account(done, checkpoint.beside):
         console.print(line)
     print(target)
 
@@ -58,16 +60,17 @@ def _default_target(source: str) -> str:
     Raises:
         UsageError: it is none, so that its folder has to be named.
     """
-    from workloads.conversion.published import BARCODEBERT, PUBLISHED
+    from workloads.conversion.released import PUBLISHED
+    from workloads.models.bert import CONVERTED_WEIGHTS
     from workloads.storage import cache_folder
 
     if source not in PUBLISHED:
         names = ", ".join(PUBLISHED)
         raise UsageError(f"--to is missing: the folder to write. Published names, which need none: {names}")
-    return str(cache_folder() / "weights" / source) if source == BARCODEBERT else source
+    return str(cache_folder() / "weights" / source) if source == CONVERTED_WEIGHTS else source
 
 
-def _account(done: "Conversion") -> list[str]:
+def _account(done: "Conversion", beside: Sequence[str]) -> list[str]:
     """What was made and what became of every tensor."""
     named = ", ".join(done.leftovers[:_SHOWN]) + (", …" if len(done.leftovers) > _SHOWN else "")
     lines = [
@@ -76,6 +79,6 @@ def _account(done: "Conversion") -> list[str]:
     ]
     if done.dna_pooling:
         lines.append(f"DNA is pooled as {done.dna_pooling}; --dna-pooling names another way")
-    if done.beside:
-        lines.append(f"Not looked at: {', '.join(done.beside)}")
+    if beside:
+        lines.append(f"Not looked at: {', '.join(beside)}")
     return [*lines, done.use]

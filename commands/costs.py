@@ -1,10 +1,12 @@
-"""`clibd costs`: Appendix D.4."""
+"""`clibd costs`: what the towers cost, beside Appendix D.4."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from commands.options import FormOption
+from commands.options import FormOption, print_sheets
+from workloads.storage import Folder
 
 
 def costs(
@@ -19,13 +21,9 @@ def costs(
 
     Operations are counted on shapes, without weights or a GPU; times are measured here.
     """
-    from dataclasses import asdict
-
-    from orchestrator.costs import measure_costs
-    from results.measured.costs import costs_sheet
-    from results.render import render_sheets
-    from workloads.storage import Folder
+    from results.measured import costs_sheet
+    from workloads.measuring.costs_folder import measure_costs
 
     of, labels = (None if address is None else Folder(address) for address in (run, data))
     found = measure_costs(of, labels, batch_size=batch)
-    print(render_sheets([costs_sheet([asdict(cost) for cost in found])], form))
+    print_sheets([costs_sheet([asdict(cost) for cost in found])], form)

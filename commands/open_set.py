@@ -4,8 +4,10 @@ from typing import Annotated
 
 import typer
 
-from commands.options import FormOption
+from commands.options import FormOption, print_sheets
+from workloads.command_line import stderr_console
 from workloads.spec import Recipe
+from workloads.storage import Folder
 
 
 def open_set(
@@ -26,13 +28,10 @@ def open_set(
 
     Example: clibd open-set RUN --classifier CLASSIFIER_RUN
     """
-    from orchestrator.open_set import measure_open_set
-    from orchestrator.progress import stderr_console
-    from results.render import render_sheets
-    from results.tables import table_sheets
-    from workloads.storage import Folder
+    from results.paper.tables import table_sheets
+    from workloads.measuring.open_set_folder import measure_open_set
 
     folder = Folder(run)
     measure_open_set(folder, None if classifier is None else Folder(classifier), folder, recipe)
-    print(render_sheets([sheet for number in (3, 15, 16) for sheet in table_sheets(number, None, [folder])], form))
+    print_sheets([sheet for number in (3, 15, 16) for sheet in table_sheets(number, None, [folder])], form)
     stderr_console().print(f"open_set.json and its tables: {folder}")

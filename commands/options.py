@@ -1,17 +1,26 @@
 """Options that several commands share, and how a command ends."""
 
-from typing import Annotated, Literal
+from collections.abc import Iterable
+from typing import Annotated
 
 import typer
 
+from results.sheet import Format, Sheet
 from workloads.errors import MissingPathError
 from workloads.storage import Folder
 
-Form = Literal["md", "csv", "json", "latex", "html"]
 FormOption = Annotated[
-    Form, typer.Option("--format", help="md, latex and html to read; csv and json have every number in long form.")
+    Format,
+    typer.Option("--format", help="md, latex and html to read; csv and json have every number in long form."),
 ]
 RunsOption = Annotated[str, typer.Option(help="Folder of runs, as `clibd-sweep --runs` was given.")]
+
+
+def print_sheets(sheets: Iterable[Sheet], form: Format) -> None:
+    """Print sheets one below the other, as one text."""
+    from results.render import render_sheets
+
+    print(render_sheets(list(sheets), form))
 
 
 def existing_runs(runs: str) -> Folder:
@@ -24,3 +33,24 @@ def existing_runs(runs: str) -> Folder:
     if not folder.folders():
         raise MissingPathError(runs, "runs", "Run a sweep first, such as `clibd-sweep batch-size --demo`.")
     return folder
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from workloads.record import provenance
+
+        made = provenance()
+        packages = ", ".join(f"{name} {made['packages'][name] or 'missing'}" for name in ("torch", "ray"))
+        typer.echo(f"clibd-ray {made['clibd']}, Python {made['python']}, {packages}")
+        raise typer.Exit
+
+
+def with_version(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_say_version, is_eager=True, help="Say the versions of this, Python, torch and Ray."
+        ),
+    ] = False,
+) -> None:
+    """What each program does before its commands: nothing, unless it is asked for its version."""

@@ -5,16 +5,17 @@ import runpy
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import TypeVar
 
 from sweeps import SWEEPS
 from sweeps.point import Base, Impossible, Point, Sweep
-from sweeps.template import template
 from workloads.errors import ClibdError, MissingPathError, UsageError
 
-Found = TypeVar("Found")
-_TAKEN = (*SWEEPS, "paper", "list", "new")
+_Result = TypeVar("_Result")
+TAKEN = (*SWEEPS, "paper", "list", "new")
+"""Names that mean something on the command line already."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
@@ -30,24 +31,24 @@ def read_sweep(address: str) -> Sweep:
         raise MissingPathError(address, "file", f"`clibd-sweep new {path.stem}` writes one in the working directory.")
     sweep = _told(path, lambda: runpy.run_path(str(path.resolve()))).get("SWEEP")
     if not isinstance(sweep, Sweep):
-        found = "it has none" if sweep is None else f"it is of type {type(sweep).__name__}"
-        raise UsageError(f"{path}: a file of a sweep says SWEEP = Sweep(name=…, question=…, points=…); {found}")
-    if sweep.name in _TAKEN or not _NAME.fullmatch(str(sweep.name)):
-        why = "is taken" if sweep.name in _TAKEN else "is no name of a folder: small letters, digits, - and _"
+        what = "it has none" if sweep is None else f"it is of type {type(sweep).__name__}"
+        raise UsageError(f"{path}: a file of a sweep says SWEEP = Sweep(name=…, question=…, points=…); {what}")
+    if sweep.name in TAKEN or not _NAME.fullmatch(str(sweep.name)):
+        why = "is taken" if sweep.name in TAKEN else "is no name of a folder: small letters, digits, - and _"
         raise UsageError(f"{path}: the sweep's name '{sweep.name}' {why}. Change name=… in its SWEEP")
     return replace(sweep, points=lambda base: _points(path, sweep, base))
 
 
 def _points(path: Path, sweep: Sweep, base: Base) -> Sequence[Point | Impossible]:
-    found = _told(path, lambda: list(sweep.points(base)))
-    wrong = [type(point).__name__ for point in found if not isinstance(point, Point | Impossible)]
-    if wrong or not found:
+    points = _told(path, lambda: list(sweep.points(base)))
+    wrong = [type(point).__name__ for point in points if not isinstance(point, Point | Impossible)]
+    if wrong or not points:
         what = f"of type {wrong[0]}" if wrong else "nothing"
         raise UsageError(f"{path}: its points give {what}; they are a list of Point and Impossible (sweeps/point.py)")
-    return found
+    return points
 
 
-def _told(path: Path, work: Callable[[], Found]) -> Found:
+def _told(path: Path, work: Callable[[], _Result]) -> _Result:
     """Do what a file says; what goes wrong there is told with its line."""
     try:
         return work()
@@ -67,14 +68,22 @@ def _line(path: Path, error: BaseException) -> str:
 
 
 def write_template(name: str) -> Path:
-    """Write a sweep to begin with into the working directory.
+    """Write a sweep over learning rates, to begin with, into the working directory; it runs as it is.
+
+    Args:
+        name: of the sweep, its table and its folder of runs.
 
     Raises:
-        UsageError: the name cannot be a sweep's, or there is such a file.
+        UsageError: the name cannot be one, or is taken, or there is such a file.
     """
     name = name.removesuffix(".py").replace("_", "-")
-    path, text = Path(f"{name.replace('-', '_')}.py"), template(name)
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise UsageError(f"'{name}' cannot name a sweep: use small letters, digits and hyphens, such as learning-rate")
+    if name in TAKEN:
+        raise UsageError(f"there is a sweep '{name}' already; choose another name")
+    path = Path(f"{name.replace('-', '_')}.py")
     if path.exists():
         raise UsageError(f"{path} is there already and is left as it is. Choose another name, or move it away")
-    path.write_text(text, encoding="utf-8")
+    text = resources.files("sweeps").joinpath("template.txt").read_text(encoding="utf-8")
+    path.write_text(text.format(name=name, file=path), encoding="utf-8")
     return path

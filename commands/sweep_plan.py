@@ -2,230 +2,181 @@
 
 import json
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.demo import OwnData
-from orchestrator.estimate import ASSUMED, Effort, Rate, effort_of, rate_here
-from orchestrator.progress import clock
-from orchestrator.request import Asked, SweepRequest, asked_of, plan_of
-from orchestrator.resources import Resources
+from orchestrator.estimate import Rate, estimate
+from orchestrator.request import SweepPoints, plan_of
+from orchestrator.session import Resources
 from orchestrator.weights_at_hand import missing_weights
 from sweeps.point import Impossible, Point
-from workloads.data.prepared.dataset import PreparedDataset
+from workloads.command_line import clock
 
-State = Literal["finished", "to run", "cannot run"]
+if TYPE_CHECKING:
+    from commands.sweep import SweepOptions
 
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A point as the plan has it."""
-
-    point: Point | Impossible
-    state: State
-    reason: str | None = None
-    weights: Mapping[str, str] = field(default_factory=dict)
-    """Published weights that are not on this machine, and how they get there."""
-    effort: Effort | None = None
-    """Of what is not finished and could be run, with these weights if need be."""
+_Plain = dict[str, Any]
+"""As JSON has it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shown:
-    """A whole plan."""
+def print_plan(points: SweepPoints, resources: Resources, options: "SweepOptions") -> None:
+    """Look, reckon and print.
 
-    request: SweepRequest
-    asked: Asked
-    resources: Resources
-    rate: Rate
-    price: float | None
-    lines: Sequence[Line]
-    words: Sequence[str]
-    """Of the command line that are the same for each sweep."""
-
-
-def print_plan(
-    request: SweepRequest,
-    own: Mapping[str, OwnData],
-    resources: Resources,
-    rate: float | None,
-    price: float | None,
-    form: Literal["md", "json"],
-    words: Sequence[str],
-) -> None:
-    """Look, reckon and print."""
-    facts = own["data"].facts() if "data" in own else PreparedDataset(request.data).facts
-    asked = asked_of(request, facts, own["insect"].facts() if "insect" in own else None)
-    lines, used = _lines(request, asked, resources, rate)
-    shown = Shown(request, asked, resources, used, price, lines, words)
-    print(json.dumps(_as_json(shown), indent=1) if form == "json" else _as_text(shown))
-
-
-def _lines(request: SweepRequest, asked: Asked, resources: Resources, given: float | None) -> tuple[list[Line], Rate]:
-    """Every point once, by a row of its own rather than as what others need; and the rate that it is reckoned with."""
-    hopeless, _ = plan_of(request, asked, replace(resources, offline=False))
-    todo, _ = plan_of(request, asked, replace(resources, offline=True))  # nobody is asked for weights
-    lost, reasons = (
-        {blocked.point.id: blocked.reason for blocked in of.blocked if isinstance(blocked.point, Point)}
-        for of in (hopeless, todo)
-    )
-    finished = {point.id for point in todo.finished}
-    distinct: dict[str, Point | Impossible] = {}
-    for point in asked.points:
-        key = point.id if isinstance(point, Point) else f"{point.row}"
-        if key not in distinct or distinct[key].row is None:
-            distinct[key] = point
-    possible = [p for p in distinct.values() if isinstance(p, Point) and p.id not in finished | lost.keys()]
-    elsewhere = request.scale == "paper" and not resources.gpus_per_worker  # nobody trains these towers on a CPU
-    rate = ASSUMED if elsewhere and given is None else rate_here(possible, asked, resources, given, idle=True)
-
-    def line(p: Point | Impossible) -> Line:
-        if isinstance(p, Impossible):
-            return Line(p, "cannot run", p.reason)
-        state: State = "finished" if p.id in finished else "cannot run" if p.id in reasons else "to run"
-        if p not in possible:
-            return Line(p, state, reasons.get(p.id))
-        effort = effort_of(p, asked.facts_of(p.spec), resources, rate, request.scale)
-        return Line(p, state, reasons.get(p.id), missing_weights(p), effort)
-
-    return [line(p) for p in distinct.values()], rate
-
-
-def _sums(shown: Shown, waiting: bool) -> dict[str, float]:
-    """Of what is to run, and with `waiting` also of what waits for weights."""
-    efforts = [line.effort for line in shown.lines if line.effort and (waiting or line.state == "to run")]
-    hours = sum(effort.device_hours for effort in efforts)
-    sums = {
-        "points": len(efforts),
-        "seconds": sum(effort.seconds for effort in efforts),
-        "device_hours": hours,
-        "memory_bytes": max((effort.memory for effort in efforts), default=0.0),
-        "disk_bytes": sum(effort.disk for effort in efforts),
-    }
-    return sums | ({} if shown.price is None else {"cost": hours * shown.price})
-
-
-def _weights(shown: Shown) -> dict[str, str]:
-    return {name: remedy for line in shown.lines for name, remedy in line.weights.items()}
-
-
-def _commands(shown: Shown) -> list[dict[str, Any]]:
-    """From each table of the paper to the command that fills it."""
-    data = shlex.quote(str(shown.request.data))
-    out = shlex.quote(f"{shown.request.runs}/statistics")
-    found: list[dict[str, Any]] = [
-        {"table": number, "sweep": None, "command": f"clibd data stats {data} --out {out}", "points": 0}
-        for number in (5, 6, 7)
-    ]
-    for sweep in shown.request.sweeps:
-        points = shown.asked.by_sweep.get(sweep.name, [])
-        command = shlex.join(["clibd-sweep", sweep.name, *shown.words])
-        ids = {point.id for point in points if isinstance(point, Point)}
-        found += [
-            {"table": table.number, "sweep": sweep.name, "command": command, "points": len(ids)}
-            for table in sweep.tables
-        ]
-    return sorted(found, key=lambda entry: (isinstance(entry["table"], str), entry["table"]))
-
-
-def _as_json(shown: Shown) -> dict[str, Any]:
-    request, facts = shown.request, shown.asked.facts
-    return {
+    Args:
+        points: what is asked.
+        resources: of a run.
+        options: among them the form of the plan, the price of a GPU hour, and the rate of a GPU.
+    """
+    request, facts = points.request, points.request.data.facts
+    entries, weights, rate = _points(points, resources, options.rate)
+    shown: _Plain = {
         "sweeps": [sweep.name for sweep in request.sweeps],
         "scale": request.scale,
         "recipe": request.recipe,
         "data": {"name": facts.name, "fingerprint": facts.fingerprint, "synthetic": facts.synthetic},
         "runs": str(request.runs),
-        "workers": shown.resources.num_workers,
-        "gpus": shown.resources.num_workers * shown.resources.gpus_per_worker,
-        "rate": {"tflops": shown.rate.flops / 1e12, "source": shown.rate.source},
-        "points": [_point_json(line) for line in shown.lines],
-        "weights": _weights(shown),
-        "to_run": _sums(shown, waiting=False),
-        "with_weights": _sums(shown, waiting=True),
-        "tables": _commands(shown),
+        "workers": resources.num_workers,
+        "gpus": resources.num_workers * resources.gpus_per_worker,
+        "rate": {"tflops": rate.flops / 1e12, "source": rate.source},
+        "points": entries,
+        "weights": weights,
+        "to_run": _sums([entry for entry in entries if entry["state"] == "to run"], options.price),
+        "with_weights": _sums(entries, options.price),
+        "tables": _tables(points, options),
     }
+    text = _as_text(shown, points, resources, rate, options.price)
+    print(json.dumps(shown, indent=1) if options.form == "json" else text)
 
 
-def _point_json(line: Line) -> dict[str, Any]:
-    point, effort = line.point, line.effort
-    found: dict[str, Any] = {
-        "label": point.label,
-        "row": dict(point.row or {}) or None,
-        "state": line.state,
-        "reason": line.reason,
-    }
-    if isinstance(point, Point):
-        found |= {"id": point.id, "kind": point.kind, "needs": list(point.needs)}
-    if effort is not None:
-        found |= {"tflop": effort.flops / 1e12, "seconds": effort.seconds, "device_hours": effort.device_hours}
-        found |= {"memory_bytes": effort.memory, "disk_bytes": effort.disk}
-    return found
+def _points(
+    points: SweepPoints, resources: Resources, given: float | None
+) -> tuple[list[_Plain], dict[str, str], Rate]:
+    """Every point once, by a row of its own rather than as what others need; the published weights that are not on this
+    machine, with how they get there; and the rate that all is reckoned with."""
+    hopeless, _ = plan_of(points, replace(resources, offline=False))
+    todo, _ = plan_of(points, replace(resources, offline=True))  # nobody is asked for weights
+    distinct: dict[str, Point | Impossible] = {}
+    for point in points.all:
+        key = point.id if isinstance(point, Point) else f"{point.row}"
+        if key not in distinct or distinct[key].row is None:
+            distinct[key] = point
+    finished = {point.id for point in todo.finished}
+    known = [point for point in distinct.values() if isinstance(point, Point)]
+    possible = [point for point in known if point.id not in finished | hopeless.lost.keys()]
+    rate, efforts = estimate(possible, points, resources, given, planning=True)
+    entries, weights = [], dict[str, str]()
+    for point in distinct.values():
+        entry: _Plain = {"label": point.label, "row": dict(point.row or {}) or None, "state": "cannot run"}
+        entries.append(entry)
+        if isinstance(point, Impossible):
+            entry["reason"] = point.reason
+            continue
+        entry["reason"] = todo.lost.get(point.id)
+        entry |= {"id": point.id, "kind": point.kind, "needs": list(point.needs)}
+        if point.id not in todo.lost:
+            entry["state"] = "finished" if point.id in finished else "to run"
+        if effort := efforts.get(point.id):
+            missing = missing_weights(point)
+            weights |= missing
+            entry |= {"tflop": effort.flops / 1e12, "seconds": effort.seconds, "device_hours": effort.device_hours}
+            entry |= {"memory_bytes": effort.memory, "disk_bytes": effort.disk, "weights": list(missing)}
+    return entries, weights, rate
 
 
-def _as_text(shown: Shown) -> str:
-    """The plan as a person reads it."""
-    request, facts = shown.request, shown.asked.facts
-    kind = "synthetic specimens" if facts.synthetic else "specimens"
-    title = (
-        [f"{sweep.name}: {sweep.question}" for sweep in request.sweeps]
-        if len(request.sweeps) == 1
-        else ["paper: all sweeps, points that several ask for once"]
+def _sums(entries: Sequence[_Plain], price: float | None) -> dict[str, float]:
+    """What all takes that is not finished and can be run, with the weights that it waits for if need be."""
+    efforts = [entry for entry in entries if "seconds" in entry]
+    sums: dict[str, float] = {"points": len(efforts)}
+    sums |= {name: sum(effort[name] for effort in efforts) for name in ("seconds", "device_hours")}
+    sums["memory_bytes"] = max((effort["memory_bytes"] for effort in efforts), default=0.0)
+    sums["disk_bytes"] = sum(effort["disk_bytes"] for effort in efforts)
+    return sums | ({} if price is None else {"cost": sums["device_hours"] * price})
+
+
+def _tables(points: SweepPoints, options: "SweepOptions") -> list[_Plain]:
+    """From each table of the paper to the command that fills it."""
+    request = points.request
+    words = (
+        ["--data", options.data, "--scale", request.scale, "--recipe", request.recipe] if options.data else ["--demo"]
     )
+    words += [*(["--insect", options.insect] if options.insect else []), "--runs", options.runs]
+    data, out = (shlex.quote(str(place)) for place in (request.data.folder, request.runs / "statistics"))
+    tables: list[_Plain] = [
+        {"table": number, "sweep": None, "command": f"clibd data stats {data} --out {out}", "points": 0}
+        for number in (5, 6, 7)
+    ]
+    for sweep in request.sweeps:
+        command = shlex.join(["clibd-sweep", sweep.name, *words])
+        ids = {point.id for point in points.by_sweep.get(sweep.name, []) if isinstance(point, Point)}
+        tables += [
+            {"table": table.number, "sweep": sweep.name, "command": command, "points": len(ids)}
+            for table in sweep.tables
+        ]
+    return sorted(tables, key=lambda entry: (isinstance(entry["table"], str), entry["table"]))
+
+
+def _as_text(shown: _Plain, points: SweepPoints, resources: Resources, rate: Rate, price: float | None) -> str:
+    """The plan as a person reads it."""
+    sweeps, facts = points.request.sweeps, points.request.data.facts
+    kind = "synthetic specimens" if facts.synthetic else "specimens"
     lines = [
-        *title,
+        f"{sweeps[0].name}: {sweeps[0].question}"
+        if len(sweeps) == 1
+        else "paper: all sweeps, points that several ask for once",
         f"data      {facts.name}: {facts.num_training:,} training {kind}, {', '.join(facts.modalities)}",
-        f"scale     {request.scale}, recipe {request.recipe}",
-        f"runs      {request.runs}",
-        f"needs     {shown.resources.describe} a run",
-        f"rate      {shown.rate.describe}",
+        f"scale     {shown['scale']}, recipe {shown['recipe']}",
+        f"runs      {shown['runs']}",
+        f"needs     {resources.describe} a run",
+        f"rate      {rate.describe}",
         "",
         f"{'':<11}{'':<34}{'time':>9}{'memory':>9}{'disk':>9}  id, or why not",
-        *(_row_text(line) for line in shown.lines),
+        *(_line(entry) for entry in shown["points"]),
         "",
-        *_sums_text(shown),
+        *_sums_text(shown, "GPU" if rate.of_gpu else "machine", price),
     ]
-    if weights := _weights(shown):
+    if shown["weights"]:
         lines += ["", "Published weights that are not on this machine; the hub was not asked:"]
-        lines += [f"  {name}: {remedy}" for name, remedy in weights.items()]
-    if len(request.sweeps) > 1:
+        lines += [f"  {name}: {remedy}" for name, remedy in shown["weights"].items()]
+    if len(sweeps) > 1:
         lines += ["", f"{'Table':<14}{'sweep':<14}{'points':>6}  command"]
         lines += [
             f"{entry['table']!s:<14}{entry['sweep'] or '':<14}{entry['points'] or '':>6}  {entry['command']}"
-            for entry in _commands(shown)
+            for entry in shown["tables"]
         ]
     return "\n".join(lines)
 
 
-def _row_text(line: Line) -> str:
-    point, effort = line.point, line.effort
-    label = point.label if point.row is not None else f"{point.label} (for others)"
-    told = f"{label}, {point.kind}".replace("_", " ") if isinstance(point, Point) and point.kind != "train" else label
-    took = f"{clock(effort.seconds):>9}{_size(effort.memory):>9}{_size(effort.disk):>9}" if effort else " " * 27
-    reason = line.reason if not line.weights else f"without {', '.join(line.weights)}"
-    return f"{line.state:<11}{told[:33]:<34}{took}  {reason or (point.id if isinstance(point, Point) else '')}"
+def _line(entry: _Plain) -> str:
+    label = entry["label"] if entry["row"] else f"{entry['label']} (for others)"
+    kind = entry.get("kind", "train").replace("_", " ")
+    told = label if kind == "train" else f"{label}, {kind}"
+    took, reason = " " * 27, entry["reason"] or entry.get("id", "")
+    if "seconds" in entry:
+        sizes = (_size(entry[name]) for name in ("memory_bytes", "disk_bytes"))
+        took = "".join(f"{text:>9}" for text in (clock(entry["seconds"]), *sizes))
+        reason = f"without {', '.join(entry['weights'])}" if entry["weights"] else reason
+    return f"{entry['state']:<11}{told[:33]:<34}{took}  {reason}"
 
 
 def _size(count: float) -> str:
     return f"{count / 1e9:.1f} GB" if count >= 5e7 else f"{count / 1e6:.1f} MB"
 
 
-def _sums_text(shown: Shown) -> list[str]:
-    known = [line for line in shown.lines if isinstance(line.point, Point)]
-    found = [f"{sum(line.state == 'to run' for line in known)} of {len(known)} runs to do. Nothing was started."]
-    for what, waiting in (("to run", False), ("with all weights", True)):
-        sums = _sums(shown, waiting)
-        if not sums["points"] or (waiting and sums["points"] == _sums(shown, False)["points"]):
-            continue
-        device = "GPU" if shown.rate.of_gpu else "machine"
-        cost = f", {sums['cost']:,.2f} at {shown.price:g} an hour" if shown.price is not None else ""
-        found.append(
-            f"{what}: {sums['points']:.0f} points, {clock(sums['seconds'])} one after another, "
-            f"{sums['device_hours']:,.1f} {device} hours{cost}, {_size(sums['disk_bytes'])} of disk"
-        )
+def _sums_text(shown: _Plain, device: str, price: float | None) -> list[str]:
+    known = [entry for entry in shown["points"] if "id" in entry]
+    lines = [f"{sum(entry['state'] == 'to run' for entry in known)} of {len(known)} runs to do. Nothing was started."]
+    todo, whole = shown["to_run"], shown["with_weights"]
+    more = [("with all weights", whole)] if whole["points"] > todo["points"] else []
+    for what, sums in (("to run", todo), *more):
+        if sums["points"]:
+            cost = f", {sums['cost']:,.2f} at {price:g} an hour" if price is not None else ""
+            lines.append(
+                f"{what}: {sums['points']:.0f} points, {clock(sums['seconds'])} one after another, "
+                f"{sums['device_hours']:,.1f} {device} hours{cost}, {_size(sums['disk_bytes'])} of disk"
+            )
     return [
-        *found,
+        *lines,
         "Time is counted operations over the rate, and what runs take beside; memory is 16 bytes a parameter and "
         "what the towers keep of a worker's share of a batch, without caches and libraries; micro-batches need less.",
     ]

@@ -5,18 +5,10 @@ from dataclasses import dataclass, field
 from itertools import chain
 from statistics import mean
 
-from sweeps.point import Impossible, Kind, Point
+from sweeps.point import Impossible, Point, PointKind
 from workloads.errors import DriftError, UsageError
 from workloads.record import State
 from workloads.spec import ExperimentSpec, first_difference
-
-
-@dataclass(frozen=True, slots=True)
-class Blocked:
-    """What cannot be run, and why."""
-
-    point: Point | Impossible
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +18,18 @@ class Plan:
     finished: tuple[Point, ...]
     waves: tuple[tuple[Point, ...], ...]
     """To run, in this order: the points of a wave need only what is finished, or ends with an earlier wave."""
-    blocked: tuple[Blocked, ...] = ()
+    blocked: tuple[tuple[Point | Impossible, str], ...] = ()
+    """What cannot be run, and why."""
 
     @property
     def to_run(self) -> tuple[Point, ...]:
         """All that is to run."""
         return tuple(chain(*self.waves))
+
+    @property
+    def lost(self) -> dict[str, str]:
+        """Why points cannot be run, by id."""
+        return {point.id: reason for point, reason in self.blocked if isinstance(point, Point)}
 
 
 def plan(
@@ -66,21 +64,15 @@ def plan(
         waves.append(tuple(wave))
         there |= {point.id for point in wave}
     left = {name: point for name, point in pending.items() if name not in there}
-    impossible = [Blocked(point, point.reason) for point in points if isinstance(point, Impossible)]
+    impossible = [(point, point.reason) for point in points if isinstance(point, Impossible)]
     return Plan(
         tuple(point for name, point in distinct.items() if name in done),
         tuple(waves),
-        (*impossible, *(Blocked(point, _reason(point, left, why, there)) for point in left.values())),
+        (*impossible, *((point, _reason(point, left, why, there)) for point in left.values())),
     )
 
 
-def _reason(
-    point: Point,
-    left: Mapping[str, Point],
-    why: Mapping[str, tuple[str, str]],
-    there: set[str],
-    behind: tuple[str, ...] = (),
-) -> str:
+def _reason(point: Point, left: Mapping[str, Point], why: Mapping[str, tuple[str, str]], there: set[str]) -> str:
     """Why a point cannot begin: by itself, or for the first of what it needs that cannot."""
     if point.id in why:
         return why[point.id][1]
@@ -88,10 +80,8 @@ def _reason(
     what = f"its start {lost}" if point.kind in ("train", "untrained") else f"{lost}, which it measures,"
     if lost not in left:
         return f"{what} is neither a point of this sweep nor finished under --runs"
-    if lost in behind:
-        return f"{what} waits for it"
     verb = why[lost][0] if lost in why else "cannot run"
-    return f"{what} {verb}: {_reason(left[lost], left, why, there, (*behind, point.id))}"
+    return f"{what} {verb}: {_reason(left[lost], left, why, there)}"
 
 
 def matching(points: Sequence[Point | Impossible], text: str) -> list[Point | Impossible]:
@@ -101,41 +91,60 @@ def matching(points: Sequence[Point | Impossible], text: str) -> list[Point | Im
         UsageError: there is none.
     """
     wanted = text.casefold()
-    found = [p for p in points if wanted in p.label.casefold() or wanted in row_texts(p)]
-    if not found:
+    matches = [p for p in points if wanted in p.label.casefold() or wanted in _row_texts(p)]
+    if not matches:
         labels = ", ".join(dict.fromkeys(f"'{p.label}'" for p in points if p.row is not None))
         raise UsageError(f"--filter '{text}': no point has this in its label or as field=value; there are {labels}")
-    needed = {name for p in found if isinstance(p, Point) for name in p.needs}
+    needed = {name for p in matches if isinstance(p, Point) for name in p.needs}
     known = {p.id: p for p in points if isinstance(p, Point)}
     while further := {name for old in needed & known.keys() for name in known[old].needs} - needed:
         needed |= further
-    return [p for p in points if p in found or (isinstance(p, Point) and p.id in needed)]
+    return [p for p in points if p in matches or (isinstance(p, Point) and p.id in needed)]
 
 
-def row_texts(point: Point | Impossible) -> set[str]:
+def _row_texts(point: Point | Impossible) -> set[str]:
     """The fields of a row as `field=value`, in small letters."""
     texts = {name: "+".join(v) if isinstance(v, tuple) else str(v) for name, v in (point.row or {}).items()}
     return {f"{name}={value}".casefold() for name, value in texts.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Expected:
-    """How long a point is thought to take, seconds."""
+class Effort:
+    """What a point is thought to take: seconds, operations, bytes."""
 
-    kind: Kind
+    kind: PointKind
     training: float
+    """Seconds, as all times."""
     start: float
     """Until its first batch."""
     end: float
     """Behind its last epoch; of a measurement, all of it."""
+    flops: float = 0.0
+    """Operations of training and of embedding; 0 for measurements that do neither."""
+    devices: int = 1
+    """GPUs; of a machine without, itself."""
+    memory: float = 0.0
+    """What the busiest device holds, bytes: an estimate from below, without what libraries and caches take."""
+    disk: float = 0.0
+    """Weights and embeddings."""
+
+    @property
+    def seconds(self) -> float:
+        """On the clock."""
+        return self.training + self.start + self.end
+
+    @property
+    def device_hours(self) -> float:
+        """Hours that GPUs are taken; where there are none, the machine."""
+        return self.seconds * self.devices / 3600
 
 
 @dataclass(slots=True)
 class Pace:
     """What the finished part of a sweep says about the rest."""
 
-    expected: Mapping[str, Expected]
-    """Of each point to run, by id."""
+    expected: Mapping[str, Effort]
+    """What each point to run will take, by id."""
     at_once: int = 1
     """Points side by side."""
     done: dict[str, float] = field(default_factory=dict)
@@ -146,7 +155,7 @@ class Pace:
     thought_of_training: float = 0.0
     """What had been expected of the same."""
     starts: list[float] = field(default_factory=list)
-    ends: dict[Kind, list[float]] = field(default_factory=dict)
+    ends: dict[PointKind, list[float]] = field(default_factory=dict)
 
     def trained(self, point: str, share: float, seconds: float) -> None:
         """A point has trained up to a share, the last part in so many seconds."""

@@ -1,18 +1,36 @@
-"""Shards through Ray Data: a row of its data set is a shard to make, and each task writes what it makes.
+"""Data sets prepared with Ray Data, and those that a sweep prepares itself.
 
-Specimens are read, and images read or drawn, only inside the tasks, a row group at a time, so that memory does not grow
-with the source; what travels is a shard's number and its report.
+A row of Ray's data set is a shard to make, and each task writes what it makes. Specimens are read, and images read or
+drawn, only inside the tasks, a row group at a time, so that memory does not grow with the source; what travels is a
+shard's number and its report.
 """
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+import pickle
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
-from workloads import errors
-from workloads.data.prepared.preparation import Work
+from rich.console import Console
+
+from workloads.command_line import counting
+from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
+from workloads.data.prepared.preparation import DatasetOptions, Work, first_facts, prepare
 from workloads.data.prepared.shards import Shard, ShardReport
-from workloads.errors import ClibdError
+from workloads.data.sources.collect import collect
+from workloads.data.sources.insect import insect_source
+from workloads.data.sources.opening import synthetic_source
+from workloads.data.sources.synthetic_insect import write_synthetic_insect
+from workloads.data.specimens.partition import partition
+from workloads.data.specimens.specimen_table import SpecimenTable
+from workloads.data.synthetic.drawings import SIDE
+from workloads.errors import ClibdError, UsageError
+from workloads.storage import Folder
+
+_NUM_SPECIMENS, _SEED = 3000, 8
+_SYNTHETIC, _SYNTHETIC_INSECT = "synthetic-insects", "synthetic-insect"
 
 
 def run_on_ray(work: Work, shards: Sequence[Shard]) -> Iterator[ShardReport]:
@@ -25,21 +43,98 @@ def run_on_ray(work: Work, shards: Sequence[Shard]) -> Iterator[ShardReport]:
     """
     import ray.data
 
-    def make(item: dict[str, Any]) -> dict[str, Any]:
+    def make(item: dict[str, Any]) -> dict[str, bytes]:
+        made: ShardReport | Exception
         try:
-            return {"report": json.dumps(asdict(work(shards[int(item["id"])]))), "error": ""}
-        except ClibdError as error:
-            return {"report": "", "error": json.dumps([type(error).__name__, error.args])}
-        except OSError as error:  # the disk, not a record
-            return {"report": "", "error": json.dumps(["OSError", [error.errno, error.strerror, error.filename]])}
+            made = work(shards[int(item["id"])])
+        except (ClibdError, OSError) as error:  # the latter of the disk, not of a record
+            made = error
+        return {"made": pickle.dumps(made)}
 
     made = ray.data.range(len(shards), override_num_blocks=len(shards)).map(make, num_cpus=1)
     # A task is a whole shard, and a shard of large photographs takes many minutes: that is no starved pipeline.
     made.context.execution_no_progress_timeout_s = -1
     for item in made.iter_rows():
-        if item["error"]:
-            name, arguments = json.loads(item["error"])
-            raise getattr(errors, name, OSError)(*arguments)
-        stored = json.loads(item["report"])
-        rejects = tuple((identifier, reason) for identifier, reason in stored.pop("rejects"))
-        yield ShardReport(**stored, rejects=rejects)
+        shard = pickle.loads(item["made"])
+        if isinstance(shard, Exception):
+            raise shard
+        yield shard
+
+
+class OwnDataset(PreparedDataset):
+    """A data set that a sweep prepares itself, and that is known before.
+
+    Args:
+        folder: where it is, or will be.
+        options: its name and the size of its images.
+        draw: makes the specimen table, partitioned, in a folder that goes away.
+        compared: whether what was prepared before has to be of the table that `draw` makes now.
+    """
+
+    def __init__(
+        self, folder: Folder, options: DatasetOptions, draw: Callable[[Path], SpecimenTable], compared: bool = False
+    ) -> None:
+        super().__init__(folder)
+        self._options, self._draw, self._compared = options, draw, compared
+
+    @cached_property
+    def facts(self) -> DatasetFacts:
+        """What it holds, or will hold once it is prepared.
+
+        Raises:
+            UsageError: it was prepared from other specimens.
+        """
+        stored = PreparedDataset(self.folder).facts if self.folder.has("dataset.json") else None
+        if stored and not self._compared:
+            return stored
+        with self._specimens() as table:
+            first = first_facts(table, self._options)
+        if stored and stored.fingerprint != first.fingerprint:
+            raise UsageError(f"{self.folder} was prepared from another INSECT; move it away, or choose another --runs")
+        return stored or first
+
+    def prepare(self, console: Console) -> None:
+        """Prepare it with Ray unless it is there."""
+        if not self.folder.has("dataset.json"):
+            with self._specimens() as table:
+                what = f"Preparing {self._options.name}, {len(table):,} specimens"
+                with counting(console, what, "shards") as told:
+                    self.facts = prepare(table, self.folder, self._options, run_on_ray, told)
+
+    @contextmanager
+    def _specimens(self) -> Iterator[SpecimenTable]:
+        with tempfile.TemporaryDirectory() as scratch:
+            yield self._draw(Path(scratch))
+
+
+def synthetic_insects(runs: Folder) -> OwnDataset:
+    """The data set of `--demo`."""
+    return OwnDataset(runs / _SYNTHETIC, DatasetOptions(name=_SYNTHETIC, image_size=SIDE), _insects)
+
+
+def insect(files: str | None, runs: Folder) -> OwnDataset:
+    """INSECT from the folder of its published files, or a synthetic one in the same form."""
+    if files is not None:
+        read, there = partial(_insect, Path(files)), Path(files).exists()
+        return OwnDataset(runs / "insect-prepared", DatasetOptions(name="insect"), read, compared=there)
+    options = DatasetOptions(name=_SYNTHETIC_INSECT, image_size=SIDE)
+    return OwnDataset(runs / f"{_SYNTHETIC_INSECT}-prepared", options, _synthetic_insect)
+
+
+def _insects(scratch: Path) -> SpecimenTable:
+    table = SpecimenTable.at(scratch / "specimens.parquet")
+    collect(synthetic_source(_NUM_SPECIMENS, _SEED), table)
+    table.with_splits(partition(table.column("species"), "paper"), "paper, seed 42", table)
+    return table
+
+
+def _insect(files: Path, scratch: Path) -> SpecimenTable:
+    """With the partition that the files have."""
+    table = SpecimenTable.at(scratch / "specimens.parquet")
+    collect(insect_source(files, None), table)
+    return table
+
+
+def _synthetic_insect(scratch: Path) -> SpecimenTable:
+    write_synthetic_insect(scratch / "files")
+    return _insect(scratch / "files", scratch)

@@ -1,59 +1,19 @@
-"""What a command shows while it works: on stderr, moving bars on a terminal and plain lines elsewhere."""
+"""What a sweep shows while it works: on stderr, moving bars on a terminal and plain lines elsewhere."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence, Set
+from functools import partial
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.progress import BarColumn, TaskID, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
-from rich.progress import TimeRemainingColumn as Remaining
 
-from orchestrator.plan import Expected, Pace
+from orchestrator.plan import Effort, Pace
 from sweeps.point import Point
+from workloads.command_line import Bars, clock
 from workloads.record import RunFolder
 from workloads.storage import Folder
-
-_LINE_EVERY = 10.0
-"""Seconds between plain lines."""
-
-
-def stderr_console() -> Console:
-    """The console of all progress; stdout stays for data."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def counting(console: Console, what: str, unit: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A bar for work that counts; gives the function that is told how much of how much, if that is known, is done."""
-    if not console.is_terminal:
-        console.print(what)
-        last = [time.monotonic()]
-
-        began = time.monotonic()
-
-        def tell(done: int, total: int | None) -> None:
-            if time.monotonic() - last[0] > _LINE_EVERY:
-                last[0] = time.monotonic()
-                left = f" of {total:,}" if total else ""
-                rest = f", {clock((last[0] - began) * (total - done) / done)} left" if total and done else ""
-                console.print(f"{what}: {done:,}{left} {unit}{rest}")
-
-        yield tell
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
-    with Progress(*columns, console=console, transient=True) as bars:
-        task = bars.add_task(what, total=None)
-        yield lambda done, total: bars.update(task, completed=done, total=total)
-    console.print(f"{what}: done")
-
-
-def clock(seconds: float) -> str:
-    """Seconds as m:ss or h:mm:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 class SweepDisplay:
@@ -61,20 +21,21 @@ class SweepDisplay:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._bars: Progress | None = None
+        label, state = (TextColumn(text) for text in ("{task.description:<24}", "{task.fields[state]}"))
+        self._bars = Bars(console, label, BarColumn(bar_width=24), state, Elapsed())
+        self._all = TaskID(0)
         self._tasks: dict[str, TaskID] = {}
         self._labels: dict[str, str] = {}
         self._epochs: dict[str, int] = {}
         self._begun: dict[str, float] = {}
         self._trained: dict[str, float] = {}
-        self._last_line = 0.0
         self._pace = Pace({})
 
     def say(self, line: str) -> None:
         """One line that stays."""
         self._console.print(line)
 
-    def begin(self, waves: Sequence[Sequence[Point]], expected: Mapping[str, Expected], at_once: int) -> None:
+    def begin(self, waves: Sequence[Sequence[Point]], expected: Mapping[str, Effort], at_once: int) -> None:
         """Show the points that are about to be made.
 
         Args:
@@ -83,108 +44,92 @@ class SweepDisplay:
             at_once: how many go side by side.
         """
         points = [point for wave in waves for point in wave]
-        self._pace = Pace(expected, at_once)
-        self._labels = {point.id: _told(point) for point in points}
-        self._epochs = {point.id: point.spec.epochs if point.kind == "train" else 1 for point in points}
-        if len(points) > 0:
-            order = f" in {len(waves)} waves: {', then '.join(str(len(wave)) for wave in waves)}" if waves[1:] else ""
-            self._console.print(f"{len(points)} to make{order}; about {clock(self._pace.seconds_left)} in all")
-        if not self._console.is_terminal or not points:
+        if not points:
             return
-        label, state = (TextColumn(text) for text in ("{task.description:<24}", "{task.fields[state]}"))
-        self._bars = Progress(label, BarColumn(bar_width=24), state, Elapsed(), console=self._console)
-        self._tasks = {"": self._bars.add_task("all", total=self._pace.seconds_left, state="starting Ray Train")}
-        for point, told in self._labels.items():
-            total = self._epochs[point]
-            self._tasks[point] = self._bars.add_task(f"  {told}", total=total, state="waiting", start=False)
+        self._pace = Pace(expected, at_once)
+        order = f" in {len(waves)} waves: {', then '.join(str(len(wave)) for wave in waves)}" if waves[1:] else ""
+        self.say(f"{len(points)} to make{order}; about {clock(self._pace.seconds_left)} in all")
+        self._all = self._bars.add_task("all", total=self._pace.seconds_left, state="starting Ray Train")
+        for point in points:
+            label, epochs = _told(point), point.spec.epochs if point.kind == "train" else 1
+            self._labels[point.id], self._epochs[point.id] = label, epochs
+            self._tasks[point.id] = self._bars.add_task(f"  {label}", total=epochs, state="waiting", start=False)
         self._bars.start()
 
     def end(self) -> None:
         """Stop moving."""
-        if self._bars:
-            self._bars.stop()
+        self._bars.stop()
 
-    def started(self, point: str) -> None:
-        """A point's trial began."""
+    def callback(self) -> Any:
+        """The Tune callback that feeds this display."""
+        return tune_callback(
+            on_trial_start=self._start,
+            on_trial_result=self._show_epoch,
+            on_trial_complete=self._end_trial,
+            on_trial_error=partial(self._end_trial, failed=True),
+        )
+
+    def _start(self, trial: Any, **info: Any) -> None:
+        point = trial.config["job"]["id"]
         self._begun[point] = time.monotonic()
         state = "starting its workers" if self._pace.expected[point].kind == "train" else "measuring"
-        if self._bars:
-            self._bars.start_task(self._tasks[point])
-            self._bars.update(self._tasks[point], state=state)
-        else:
-            self._console.print(f"{self._labels[point]}: {state}")
+        self._bars.start_task(self._tasks[point])
+        self._bars.show(self._tasks[point], f"{self._labels[point]}: {state}", due=True, state=state)
 
-    def trained(self, point: str, report: Mapping[str, Any]) -> None:
-        """A run finished an epoch."""
-        epoch, epochs, now = int(report["epoch"]) + 1, self._epochs[point], time.monotonic()
+    def _show_epoch(self, trial: Any, result: Mapping[str, Any], **info: Any) -> None:
+        if "specimens_per_second" not in result:  # a measurement's
+            return
+        point, seconds, now = trial.config["job"]["id"], result["seconds"], time.monotonic()
+        epoch, epochs = int(result["epoch"]) + 1, self._epochs[point]
         if point not in self._pace.done and point in self._begun:
-            self._pace.starts.append(max(0.0, now - self._begun[point] - report["seconds"]))
+            self._pace.starts.append(max(0.0, now - self._begun[point] - seconds))
             self._pace.done[point] = (epoch - 1) / epochs  # what an earlier attempt had done
-        self._pace.trained(point, epoch / epochs, report["seconds"])
+        self._pace.trained(point, epoch / epochs, seconds)
         self._trained[point] = now
-        state = f"epoch {epoch}/{epochs}  loss {report['loss']:.3f}  {report['specimens_per_second']:,.0f} specimens/s"
-        if self._bars:
-            self._bars.update(self._tasks[point], completed=epoch, state=state)
-            self._show_all()
-        elif now - self._last_line > _LINE_EVERY or epoch == epochs:
-            self._last_line = now
-            self._console.print(f"{self._labels[point]}: {state}  |  all: {self._left()}")
+        state = f"epoch {epoch}/{epochs}  loss {result['loss']:.3f}  {result['specimens_per_second']:,.0f} specimens/s"
+        self._show(point, state, state, due=epoch == epochs, completed=epoch)
 
-    def ended(self, point: str, failed: bool) -> None:
-        """A point's trial ended."""
-        now, kind = time.monotonic(), self._pace.expected[point].kind
+    def _end_trial(self, trial: Any, failed: bool = False, **info: Any) -> None:
+        """A trial that ended in order may stand for a run that failed for good."""
+        job, now = trial.config["job"], time.monotonic()
+        point, failed = job["id"], failed or RunFolder(Folder(job["run"])).state() != "finished"
         self._pace.ended.add(point)
         if not failed:
-            self._pace.ends.setdefault(kind, []).append(now - self._trained.get(point, self._begun[point]))
+            self._pace.ends.setdefault(self._pace.expected[point].kind, []).append(
+                now - self._trained.get(point, self._begun[point])
+            )
         state = "failed" if failed else "finished"
-        if self._bars:
-            self._bars.update(self._tasks[point], state=state, completed=self._epochs[point])
-            self._bars.stop_task(self._tasks[point])
-            self._show_all()
-        else:
-            after = clock(now - self._begun[point])
-            self._console.print(f"{self._labels[point]}: {state} after {after}  |  all: {self._left()}")
+        after = f"{state} after {clock(now - self._begun[point])}"
+        self._show(point, state, after, due=True, completed=self._epochs[point])
+        self._bars.stop_task(self._tasks[point])
 
     def lost(self, points: Set[str]) -> None:
         """Points that will not begin, because what they need has failed; or that have ended."""
         for point in points - self._pace.ended:
             self._pace.ended.add(point)
-            self._console.print(f"{self._labels[point]}: not made, because what it needs failed")
+            self.say(f"{self._labels[point]}: not made, because what it needs failed")
 
-    def _show_all(self) -> None:
-        assert self._bars is not None
-        left, total = self._pace.seconds_left, self._bars.tasks[0].elapsed or 0.0
-        self._bars.update(self._tasks[""], completed=total, total=total + left, state=self._left())
+    def _show(self, point: str, state: str, line: str, due: bool, completed: int) -> None:
+        """One point's state, and with it that of all."""
+        seconds, ended = self._pace.seconds_left, len(self._pace.ended)
+        left = f"{ended}/{len(self._labels)} finished, about {clock(seconds)} left"
+        line = f"{self._labels[point]}: {line}  |  all: {left}"
+        self._bars.show(self._tasks[point], line, due, completed=completed, state=state)
+        done = self._bars.tasks[self._all].elapsed or 0.0
+        self._bars.update(self._all, completed=done, total=done + seconds, state=left)
 
-    def _left(self) -> str:
-        return f"{len(self._pace.ended)}/{len(self._labels)} finished, about {clock(self._pace.seconds_left)} left"
 
-    def callback(self) -> Any:
-        """The Tune callback that feeds this display."""
-        from ray import tune
+def tune_callback(**told: Callable[..., None]) -> Any:
+    """A callback of Tune that calls what it is given, by the names of Tune's own methods, such as `on_trial_result`."""
+    from ray import tune
 
-        class Feed(tune.Callback):  # type: ignore[misc] # Ray ships no types here
-            def __init__(self, display: SweepDisplay) -> None:
-                self.display = display
+    class Feed(tune.Callback):  # type: ignore[misc] # Ray ships no types here
+        def __getstate__(self) -> dict[str, Any]:
+            return {}  # Tune pickles its callbacks; who is told belongs to this process
 
-            def __getstate__(self) -> dict[str, Any]:
-                return {}  # Tune pickles its callbacks; a display belongs to this process
-
-            def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-                self.display.started(trial.config["job"]["id"])
-
-            def on_trial_result(self, iteration: int, trials: Any, trial: Any, result: Any, **info: Any) -> None:
-                if "specimens_per_second" in result:
-                    self.display.trained(trial.config["job"]["id"], result)
-
-            def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-                job = trial.config["job"]  # a run that failed for good still ends its trial in order
-                self.display.ended(job["id"], failed=RunFolder(Folder(job["run"])).state() != "finished")
-
-            def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-                self.display.ended(trial.config["job"]["id"], failed=True)
-
-        return Feed(self)
+    feed = Feed()
+    feed.__dict__.update(told)
+    return feed
 
 
 def _told(point: Point) -> str:

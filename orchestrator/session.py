@@ -1,12 +1,16 @@
-"""Ray's session: a small local cluster that is ours alone, or one that exists."""
+"""What a run may use, and Ray's session for it: a small local cluster that is ours alone, or one that exists.
+
+None of it is part of the spec; of the numbers it decides what `workloads.execution` says.
+"""
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 
-from orchestrator.resources import Resources, choose_resources, concurrent_runs
 from workloads.errors import UsageError
+from workloads.execution import Execution
 
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -20,31 +24,75 @@ _SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-_LOCAL_ONLY = {
-    # Despite its name: on Linux it makes every port of the local cluster listen on loopback only.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-}
+_LOCAL_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+"""Despite its name: on Linux it makes every port of the local cluster listen on loopback only."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Resources:
+    """Workers of one run, and what each takes."""
+
+    num_workers: int = 2
+    gpus_per_worker: int = 0
+    cpus_per_worker: int = 1
+    loader_processes: int = 0
+    """Processes that prepare batches for each worker."""
+    threads: int = 1
+    """Torch's threads in each worker."""
+    offline: bool = False
+    """Whether published weights may only come from this machine."""
+    execution: Execution = field(default_factory=Execution)
+
+    @property
+    def describe(self) -> str:
+        """In words, for the plan."""
+        kind = "GPU" if self.gpus_per_worker else "CPU"
+        return f"{self.num_workers} {kind} worker{'s' if self.num_workers > 1 else ''}"
+
+
+def fitting(resources: Resources, batch_size: int) -> Resources:
+    """The same for a batch that does not divide among all workers: as many as share it evenly, with the same threads.
+
+    So a batch of 150 takes three of four GPUs, instead of being refused.
+    """
+    count = next(n for n in range(resources.num_workers, 0, -1) if batch_size % n == 0)
+    threads = resources.threads if resources.gpus_per_worker else resources.threads * resources.num_workers // count
+    return replace(resources, num_workers=count, threads=threads)
 
 
 def resources_here(workers: int | None, address: str | None, cpu_only: bool) -> Resources:
-    """The workers of one run, on this machine or on a cluster."""
+    """The workers of a run on this machine, or on a cluster.
+
+    Args:
+        workers: as the user wants, or None.
+        address: of a cluster, or None; it may be scaled to zero now, so the paper's four GPUs are asked for.
+        cpu_only: whether to leave GPUs alone.
+    """
     import torch
 
-    return choose_resources(
-        num_cpus=os.cpu_count() or 1,
-        num_gpus=torch.cuda.device_count(),
-        remote=address is not None,
-        workers=workers,
-        cpu_only=cpu_only,
-    )
+    num_gpus = 4 if address is not None else torch.cuda.device_count()
+    if num_gpus and not cpu_only:
+        return Resources(
+            num_workers=workers or num_gpus, gpus_per_worker=1, cpus_per_worker=8, loader_processes=6, threads=2
+        )
+    count = workers or 2
+    return Resources(num_workers=count, threads=max(1, (os.cpu_count() or 1) // count))
 
 
-def runs_at_once(resources: Resources) -> int:
-    """How many runs fit the session that is open."""
-    import ray
+def runs_at_once(resources: Resources, cluster: Mapping[str, float]) -> int:
+    """How many runs fit a cluster at once; at least one, which then waits for the cluster to grow.
 
-    there = ray.cluster_resources()
-    return concurrent_runs(resources, cluster_cpus=there.get("CPU", 0), cluster_gpus=there.get("GPU", 0))
+    Logical CPUs of a local cluster exceed its cores on purpose, so runs on CPUs go one by one.
+
+    Args:
+        resources: of a run.
+        cluster: as `ray.cluster_resources` says them.
+    """
+    if not resources.gpus_per_worker:
+        return 1
+    by_gpu = cluster.get("GPU", 0) // (resources.num_workers * resources.gpus_per_worker)
+    by_cpu = cluster.get("CPU", 0) // (resources.num_workers * resources.cpus_per_worker)
+    return max(1, int(min(by_gpu, by_cpu)))
 
 
 @contextmanager

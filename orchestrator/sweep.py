@@ -6,102 +6,105 @@ state, and a run that was interrupted goes on from its newest checkpoint.
 
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from orchestrator.estimate import effort_of, rate_here
-from orchestrator.plan import Plan
+from orchestrator.estimate import estimate
 from orchestrator.progress import SweepDisplay
-from orchestrator.request import Asked, SweepRequest, entry_of, plan_of, write_points
-from orchestrator.resources import Resources
-from orchestrator.session import runs_at_once
-from orchestrator.trial import command_line, make_point
+from orchestrator.request import SweepPoints, SweepRequest, entry_of, plan_of, write_points
+from orchestrator.session import Resources, runs_at_once
+from orchestrator.train import make_point
 from sweeps.point import Point
-from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import FailedRunsError
 from workloads.evaluation.floors import stored_floors
-from workloads.record import RunFolder
+from workloads.measuring.points import ON_A_DEVICE
+from workloads.record import RunFolder, command_line
 from workloads.spec import spec_to_dict
-
-IN_THE_TRIAL = ("untrained", "openclip", "attention", "costs")
-"""Kinds that compute on a device in the trial's own process."""
+from workloads.storage import Folder
 
 
-def run_sweep(request: SweepRequest, asked: Asked, resources: Resources, display: SweepDisplay) -> None:
+def run_sweep(points: SweepPoints, resources: Resources, display: SweepDisplay) -> None:
     """Make what is missing of a request, inside a Ray session.
 
     Raises:
         FailedRunsError: points failed; all others that do not need these are finished.
     """
-    failed: dict[str, str] = {}
-    todo, folders = plan_of(request, asked, resources)
-    write_points(request, asked, todo)
+    from ray import cluster_resources, tune
+
+    request, failed = points.request, dict[str, str]()
+    todo, folders = plan_of(points, resources)
+    write_points(points, todo)
     for data in (request.data, request.insect):
         if todo.waves and data is not None:
-            display.say(f"Floors of {data}: kept with it, or computed now")
-            stored_floors(PreparedDataset(data))
-    at_once = runs_at_once(resources)
-    rate = rate_here(todo.to_run, asked, resources, given=None, idle=False)
-    efforts = {p.id: effort_of(p, asked.facts_of(p.spec), resources, rate, request.scale) for p in todo.to_run}
-    display.begin(todo.waves, {name: effort.expected for name, effort in efforts.items()}, at_once)
+            display.say(f"Floors of {data.folder}: kept with it, or computed now")
+            stored_floors(data)
+    at_once = runs_at_once(resources, cluster_resources())
+    _, efforts = estimate(todo.to_run, points, resources)
+    display.begin(todo.waves, efforts, at_once)
     while todo.waves:
-        lost = dict(_tune(request, asked, todo.waves[0], folders, resources, display, at_once))
+        jobs = [_job(points, point, folders, resources) for point in todo.waves[0]]
+        callbacks = [display.callback(), *_wandb(request)]
+        results = run_trials(
+            make_point, {"job": tune.grid_search(jobs)}, request.runs / request.name, at_once, callbacks
+        )
+        errors = {result.config["job"]["id"]: str(result.error or "it never ended") for result in results}
         for point in todo.waves[0]:
             state = folders[point.id].state()
-            if state != "finished":
-                failed[point.id] = folders[point.id].status()["reason"] if state == "failed" else lost[point.id]
+            if state == "failed":
+                failed[point.id] = folders[point.id].status()["reason"]
+            elif state != "finished":
+                failed[point.id] = errors[point.id].strip().splitlines()[-1]
         before = todo
-        todo, folders = plan_of(request, asked, resources, failed)
+        todo, folders = plan_of(points, resources, failed)
         display.lost({point.id for point in before.to_run} - {point.id for point in todo.to_run})
     display.end()
-    write_points(request, asked, todo)
+    write_points(points, todo)
     if failed:
-        raise FailedRunsError(request.name, _not_made(todo, failed))
+        lost = [points.distinct[name] for name in todo.lost if failed.keys() & {name, *points.distinct[name].needs}]
+        raise FailedRunsError(request.name, [(point.label, todo.lost[point.id]) for point in lost])
 
 
-def _not_made(todo: Plan, failed: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Labels and reasons of what failed, and of what could not begin for that."""
-    return [
-        (blocked.point.label, blocked.reason)
-        for blocked in todo.blocked
-        if isinstance(blocked.point, Point) and (blocked.point.id in failed or failed.keys() & set(blocked.point.needs))
-    ]
-
-
-def _tune(
-    request: SweepRequest,
-    asked: Asked,
-    wave: Sequence[Point],
-    folders: Mapping[str, RunFolder],
-    resources: Resources,
-    display: SweepDisplay,
+def run_trials(
+    trial: Callable[[Mapping[str, Any]], None],
+    space: Mapping[str, Any],
+    folder: Folder,
     at_once: int,
-) -> Iterator[tuple[str, str]]:
-    """Make the points of one wave; gives why points have no end, by id."""
+    callbacks: Sequence[Any],
+    **how: Any,
+) -> Any:
+    """Run trials with Tune, to their ends.
+
+    Args:
+        trial: what one does with its configuration.
+        space: of their configurations, which say as `gpus` of their `job` what a trial takes itself.
+        folder: of the runs. Tune's own files are of no further use, and only go there where every node has to reach
+            them.
+        at_once: trials side by side.
+        callbacks: Tune's.
+        how: Tune is to search, where it is.
+
+    Returns:
+        Tune's results, one a trial.
+    """
     from ray import tune
 
-    jobs = [_job(request, asked, point, folders, resources) for point in wave]
     with tempfile.TemporaryDirectory(prefix="clibd-tune-") as scratch:
-        # Tune's own files are of no further use; on a cluster they have to be where every node can reach them.
-        storage = scratch if request.runs.is_local else str(request.runs / request.name / "tune")
-        results = tune.Tuner(
-            tune.with_resources(make_point, _taken),
-            param_space={"job": tune.grid_search(jobs)},
+        tuner = tune.Tuner(
+            tune.with_resources(trial, _taken),
+            param_space=dict(space),
             tune_config=tune.TuneConfig(
-                max_concurrent_trials=at_once, trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}"
+                max_concurrent_trials=at_once, trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}", **how
             ),
             run_config=tune.RunConfig(
                 name="trials",
-                storage_path=storage,
+                storage_path=scratch if folder.is_local else str(folder / "tune"),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=1),
-                callbacks=[display.callback(), *_wandb(request)],
+                callbacks=list(callbacks),
             ),
-        ).fit()
-    for result in results:
-        lines = str(result.error or "it never ended").strip().splitlines()
-        yield result.config["job"]["id"], lines[-1]
+        )
+        return tuner.fit()
 
 
 def _taken(config: Mapping[str, Any]) -> dict[str, float]:
@@ -109,26 +112,22 @@ def _taken(config: Mapping[str, Any]) -> dict[str, float]:
     return {"cpu": 0.01, "gpu": config["job"]["gpus"]}
 
 
-def _job(
-    request: SweepRequest, asked: Asked, point: Point, folders: Mapping[str, RunFolder], resources: Resources
-) -> dict[str, Any]:
+def _job(points: SweepPoints, point: Point, folders: Mapping[str, RunFolder], resources: Resources) -> dict[str, Any]:
     """Everything a trial needs, as plain values."""
-    insect = request.insect if asked.is_of_insect(point.spec) else None
-    about = entry_of(request, asked.facts, point, {})
+    data = str(points.data_of(point).folder)
+    places = {name: str(folders[name].folder) for name in point.needs}
     return {
         "id": point.id,
         "kind": point.kind,
         "model": point.model,
-        "uses": {
-            what: str(request.insect if name == "insect" else folders[name].folder) for what, name in point.uses.items()
-        },
-        "places": {name: str(folders[name].folder) for name in point.needs},
+        "uses": {what: places.get(name, data) for what, name in point.uses.items()},  # INSECT has published features
+        "places": places,
         "spec": spec_to_dict(point.spec),
-        "point": {**about, "sweep": asked.home(point.id)},
+        "point": {**entry_of(points.request, point, {}), "sweep": points.home(point.id)},
         "run": str(folders[point.id].folder),
-        "data": str(insect or request.data),
+        "data": data,
         "resources": asdict(resources),
-        "gpus": int(point.kind in IN_THE_TRIAL and resources.gpus_per_worker > 0),
+        "gpus": int(point.kind in ON_A_DEVICE and resources.gpus_per_worker > 0),
         "argv": command_line(),
     }
 

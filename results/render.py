@@ -4,36 +4,22 @@ CSV and JSON are one long form, a record a cell, with the same fields and units 
 sheet block by block; all names come from users' files, so each form escapes them.
 """
 
-import csv
 import html
-import io
-import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from results.sheet import Cell, Sheet, Unit
+from results.sheet import PERCENT, Cell, Format, Sheet, record, records_text
 from sweeps.table import Value
 
-Format = Literal["md", "csv", "json", "latex", "html"]
-
-INTERVALS = "In brackets, for single runs: 95 % bootstrap intervals over queries (micro) or classes (macro)."
-PUBLISHED = "Published: Gong et al., ICLR 2025 (arXiv:2405.17537), Table {}."
+_INTERVALS = "In brackets, for single runs: 95 % bootstrap intervals over queries (micro) or classes (macro)."
+_PUBLISHED = "Published: Gong et al., ICLR 2025 (arXiv:2405.17537), Table {}."
 _DASH = "–"
 _NUMBER = re.compile(r"[−+<]?\d[\d.,e−+]*(\*\d*)?( ± .*| \[.*\])?|–( \[\d+\])?")
 """What `number_text` and `ours_text` print, and p-values below what is shown."""
-_UNITS: Mapping[Unit, str] = {"share": "percent", "points": "percentage points"}
-"""What shares and their differences are called where they have become percent."""
-_SCALED = ("published", "ours", "low", "high", "standard_error", "difference")
-RECORD = (
-    *("table", "row", "block", "column", "label", "method", "partition", "rank", "average", "subset", "query", "key"),
-    *("k", "unit", "published", "ours", "low", "high", "n", "standard_error", "difference", "comparable", "reason"),
-    *("published_note", "runs", "recipe", "dataset", "synthetic", "scale", "contamination"),
-)
-"""Fields of the long form, in order."""
 _LATEX = str.maketrans(
     {
         **{sign: f"\\{sign}" for sign in "&%$#_{}"},
@@ -56,57 +42,6 @@ def render_sheets(sheets: Sequence[Sheet], form: Format) -> str:
     return "\n\n".join(_SHOWN[form](sheet, number) for number, sheet in enumerate(sheets, 1))
 
 
-# --- Long form ----------------------------------------------------------------------------------------------------
-
-
-def record(cell: Cell) -> dict[str, Any]:
-    """A cell as CSV and JSON have it, with shares in percent and `row` as an object."""
-    row = {name: list(value) if isinstance(value, tuple) else value for name, value in cell.row.items()}
-    own: dict[str, Any] = {"row": row, "runs": list(cell.runs), "unit": _UNITS.get(cell.unit, cell.unit)}
-    own |= {name: _scaled(cell.unit, getattr(cell, name)) for name in _SCALED}
-    return {name: own[name] if name in own else getattr(cell, name) for name in RECORD}
-
-
-def cell_from_record(found: Mapping[str, Any]) -> Cell:
-    """The cell that `record` wrote down."""
-    units: dict[str, Unit] = {name: unit for unit, name in _UNITS.items()}
-    unit: Unit = units.get(found["unit"], found["unit"])
-    values = {name: found[name] for name in RECORD if name != "difference"}
-    for name in _SCALED[:-1] if unit in _UNITS else ():
-        values[name] = None if values[name] is None else values[name] / 100
-    row = {name: tuple(value) if isinstance(value, list) else value for name, value in found["row"].items()}
-    return Cell(**{**values, "row": row, "runs": tuple(found["runs"]), "unit": unit})
-
-
-def _scaled(unit: Unit, value: float | None) -> float | None:
-    if value is None or unit == "p":
-        return value
-    return round(100 * value, 4) if unit in _UNITS else round(value, 6)
-
-
-def records_text(records: Sequence[Mapping[str, Any]], form: Literal["csv", "json"]) -> str:
-    """Records of the same fields, as text that ends without a line break; CSV of none is empty."""
-    if form == "json":
-        return json.dumps(records, indent=1, ensure_ascii=False)
-    sink = io.StringIO()
-    writer = csv.DictWriter(sink, fieldnames=list(records[0]) if records else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _csv_text(value) for name, value in record.items()} for record in records)
-    return sink.getvalue().rstrip("\n")
-
-
-def _csv_text(value: Any) -> Any:
-    """Lists and objects as words; text that a spreadsheet would take for a formula is quoted, numbers are not."""
-    if isinstance(value, Mapping):
-        value = "; ".join(f"{name}={_plain(field)}" for name, field in value.items())
-    value = " ".join(value) if isinstance(value, list) else value
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
-
-
-def _plain(value: Any) -> str:
-    return "" if value is None else "+".join(value) if isinstance(value, list) else str(value)
-
-
 # --- Numbers ------------------------------------------------------------------------------------------------------
 
 
@@ -122,8 +57,8 @@ def number_text(cell: Cell, value: float | None, decimals: int | None = None, si
     if cell.unit == "p":
         return "<0.0001" if value < 0.0001 else f"{value:.4f}"
     sign = "+" if cell.unit == "points" else sign
-    value = 100 * value if cell.unit in _UNITS else value
-    if cell.unit in _UNITS or decimals is not None:
+    value = 100 * value if cell.unit in PERCENT else value
+    if cell.unit in PERCENT or decimals is not None:
         digits = 1 if decimals is None else decimals
         text = f"{round(value, digits) + 0.0:{sign},.{digits}f}"  # never -0.0
     else:
@@ -150,7 +85,7 @@ def ours_text(cell: Cell, decimals: int | None = None) -> str:
 # --- A sheet, block by block --------------------------------------------------------------------------------------
 
 
-class Spot(NamedTuple):
+class _Spot(NamedTuple):
     """What stands in a row under a header; of names of rows the column is empty and the part is the name."""
 
     column: str
@@ -162,128 +97,132 @@ class Spot(NamedTuple):
 
 
 class _Shown:
-    """A sheet with the marks of its footnotes."""
+    """A sheet, block by block, with the marks of its footnotes."""
 
     def __init__(self, sheet: Sheet) -> None:
         self.sheet = sheet
+        self.blocks = {name: [c for c in sheet.cells if c.block == name] for name in _distinct(sheet.cells, "block")}
         printed = [cell for cell in sheet.cells if cell.published is not None]
-        self.columns = {cell.column for cell in printed}
-        self.tables = _distinct(cell.table for cell in printed if cell.table.isdigit())
-        self.notes = _distinct(cell.published_note for cell in printed)
-        self.reasons = _distinct(cell.reason for cell in sheet.cells if cell.ours is None)
-        apart = [cell.reason for cell in printed if cell.ours is not None and cell.reason and not cell.comparable]
-        self.apart = _distinct(part for reason in apart for part in reason.split("; "))
-        self.blocks = _distinct_blocks(sheet.cells)
-
-    def below(self) -> list[str]:
-        """What stands below the blocks, a line each."""
-        cells = self.sheet.cells
-        told = [(cell.label, *(cell.contamination or "").partition("; ")) for cell in cells]
-        seen = _distinct(f"{label}: {rest}" for label, _, _, rest in told if label and rest)
-        return [
-            *([PUBLISHED.format(", ".join(self.tables))] if self.tables else []),
-            *(["Accuracies in percent."] if any(cell.unit == "share" for cell in cells) else []),
-            *([INTERVALS] if any(cell.low is not None for cell in cells) else []),
-            *([f"No difference to the paper is given: {'; '.join(self.apart)}"] * bool(self.apart)),
-            *(f"Marked {self._star(note)}: {note}" for note in self.notes),
-            *(f"[{number}] {reason}" for number, reason in enumerate(self.reasons, 1)),
-            *seen,
-            *self.sheet.notes,
-        ]
-
-    def lines(self, block: str) -> list[list[Spot]]:
-        """The rows of a block in the order of its cells, each with the same headers."""
-        cells = self.blocks[block]
-        columns = list(dict.fromkeys(cell.column for cell in cells))
-        rows: dict[tuple[Any, ...], dict[str, Cell]] = {}
-        for cell in cells:
-            name = (cell.rank if self.sheet.show_rank else None, tuple(cell.row.items()), cell.label)
-            rows.setdefault(name, {}).setdefault(cell.column, cell)
-        best, labelled = self._best(cells), any(cell.label for cell in cells)
-        trained = {cell.label: cell.contamination.partition("; ")[0] for cell in cells if cell.contamination}
-        parts = [(column, part) for column in columns for part in self._parts(cells, column)]
-        return [
-            [
-                *([Spot("", "Taxa", str(rank or _DASH))] if self.sheet.show_rank else []),
-                *(Spot("", self._field(field), value_text(value)) for field, value in names),
-                *([Spot("", "Run", label or "not run")] if labelled else []),
-                *([Spot("", "Seen in training", trained.get(label, _DASH))] if any(trained) else []),
-                *(self._spot(found.get(column), column, part, best) for column, part in parts),
-            ]
-            for (rank, names, label), found in rows.items()
-        ]
-
-    def counts(self, block: str) -> str | None:
-        """How many queries or classes are behind our numbers of a block, by rank where they differ."""
-        found: dict[str, dict[str, set[int]]] = {}
-        for cell in self.blocks[block]:
-            if cell.ours is not None and cell.n is not None and "n" not in cell.row:
-                found.setdefault(cell.rank or "", {}).setdefault(cell.column, set()).add(cell.n)
-        texts = {rank: ", ".join(f"{column} {_range(n)}" for column, n in by.items()) for rank, by in found.items()}
-        averages = {cell.average for cell in self.blocks[block]}
-        of = {"micro": "queries", "macro": "classes"}.get(averages.pop() or "", "") if len(averages) == 1 else ""
-        whole = "; ".join(f"{rank} {text}" for rank, text in texts.items())
-        whole = next(iter(texts.values())) if len(set(texts.values())) == 1 else whole
-        return f"{f'Number of {of}' if of else 'n'}: {whole}" if texts else None
-
-    def header(self, column: str, part: str) -> str:
-        """One line in place of two."""
-        if not column or column not in self.columns:
-            return column or part
-        return f"{column}, paper" if part == "paper" else part
-
-    def _field(self, field: str) -> str:
-        return self.sheet.headers.get(field, field if len(field) == 1 else field.replace("_", " ").capitalize())
-
-    def _parts(self, cells: Sequence[Cell], column: str) -> tuple[str, ...]:
-        """Which numbers of a column there are; a difference in all columns of a block or in none."""
-        if not any(cell.published is not None for cell in cells if cell.column == column):
-            return ("ours",)
-        return ("paper", "ours", "diff") if any(cell.difference is not None for cell in cells) else ("paper", "ours")
-
-    def _best(self, cells: Sequence[Cell]) -> set[int]:
-        """`id` of our best accuracies of each column, and each rank where that is a column; floors are not ours."""
-        places: dict[tuple[Any, ...], list[Cell]] = {}
-        for cell in cells:
-            told = (cell.method or "").endswith(
-                "_oracle"
-            )  # whether a query's species is seen, so it competes with none
-            if cell.unit == "share" and cell.ours is not None and cell.runs and not told:
-                places.setdefault((cell.column, cell.rank if self.sheet.show_rank else None), []).append(cell)
-        of_several = [there for there in places.values() if len(there) > 1]
-        highest = [max(cell.ours or 0.0 for cell in there) for there in of_several]
-        return {id(cell) for top, there in zip(highest, of_several, strict=True) for cell in there if cell.ours == top}
-
-    def _spot(self, cell: Cell | None, column: str, part: str, best: Collection[int]) -> Spot:
-        return Spot(column, part, self._text(cell, part), part == "ours" and id(cell) in best)
-
-    def _text(self, cell: Cell | None, part: str) -> str:
-        decimals = self.sheet.decimals
-        if cell is None:
-            return _DASH
-        if part == "paper":
-            return published_text(cell, decimals) + self._star(cell.published_note)
-        if part == "diff":
-            return number_text(cell, cell.difference, decimals, "+")
-        if cell.ours is None and cell.reason:
-            return f"{_DASH} [{self.reasons.index(cell.reason) + 1}]"
-        return ours_text(cell, decimals)
-
-    def _star(self, note: str | None) -> str:
-        if note not in self.notes:
-            return ""
-        return "*" if len(self.notes) == 1 else f"*{self.notes.index(note) + 1}"
+        self.columns, self.tables = _distinct(printed, "column"), _distinct(printed, "table")
+        self.notes = list(filter(None, _distinct(printed, "published_note")))
+        self.reasons = list(filter(None, _distinct([cell for cell in sheet.cells if cell.ours is None], "reason")))
+        apart = _distinct([cell for cell in printed if cell.ours is not None and not cell.comparable], "reason")
+        self.apart = list(dict.fromkeys(part for reason in filter(None, apart) for part in reason.split("; ")))
 
 
-def _distinct(texts: Iterable[str | None]) -> list[str]:
-    return list(dict.fromkeys(text for text in texts if text))
+def _distinct(cells: Sequence[Cell], field: str) -> list[Any]:
+    return list(dict.fromkeys(getattr(cell, field) for cell in cells))
 
 
-def _distinct_blocks(cells: Iterable[Cell]) -> dict[str, list[Cell]]:
-    found: dict[str, list[Cell]] = {}
+def _text(shown: _Shown, cell: Cell | None, part: str) -> str:
+    decimals = shown.sheet.decimals
+    if cell is None:
+        return _DASH
+    if part == "paper":
+        return published_text(cell, decimals) + _star(shown, cell.published_note)
+    if part == "diff":
+        return number_text(cell, cell.difference, decimals, "+")
+    if cell.ours is None and cell.reason:
+        return f"{_DASH} [{shown.reasons.index(cell.reason) + 1}]"
+    return ours_text(cell, decimals)
+
+
+def _star(shown: _Shown, note: str | None) -> str:
+    if note not in shown.notes:
+        return ""
+    return "*" if len(shown.notes) == 1 else f"*{shown.notes.index(note) + 1}"
+
+
+def _below(shown: _Shown) -> list[str]:
+    """What stands below the blocks, a line each."""
+    cells, tables = shown.sheet.cells, [table for table in shown.tables if table.isdigit()]
+    told = [(cell.label, (cell.contamination or "").partition("; ")[2]) for cell in cells]
+    return [
+        *([_PUBLISHED.format(", ".join(tables))] if tables else []),
+        *(["Accuracies in percent."] if any(cell.unit == "share" for cell in cells) else []),
+        *([_INTERVALS] if any(cell.low is not None for cell in cells) else []),
+        *([f"No difference to the paper is given: {'; '.join(shown.apart)}"] if shown.apart else []),
+        *(f"Marked {_star(shown, note)}: {note}" for note in shown.notes),
+        *(f"[{number}] {reason}" for number, reason in enumerate(shown.reasons, 1)),
+        *dict.fromkeys(f"{label}: {rest}" for label, rest in told if label and rest),
+        *shown.sheet.notes,
+    ]
+
+
+def _lines(shown: _Shown, cells: Sequence[Cell]) -> list[list[_Spot]]:
+    """The rows of a block in the order of its cells, each with the same headers."""
+    sheet = shown.sheet
+    rows: dict[tuple[Any, ...], dict[str, Cell]] = {}
     for cell in cells:
-        found.setdefault(cell.block, []).append(cell)
-    return found
+        name = (cell.rank if sheet.show_rank else None, tuple(cell.row.items()), cell.label)
+        rows.setdefault(name, {}).setdefault(cell.column, cell)
+    best, labelled = _best(sheet, cells), any(cell.label for cell in cells)
+    trained = {cell.label: cell.contamination.partition("; ")[0] for cell in cells if cell.contamination}
+    parts = [(column, part) for column in _distinct(cells, "column") for part in _parts(cells, column)]
+    return [
+        [
+            *([_Spot("", "Taxa", str(rank or _DASH))] if sheet.show_rank else []),
+            *(_Spot("", _field_name(sheet, field), value_text(value)) for field, value in names),
+            *([_Spot("", "Run", label or "not run")] if labelled else []),
+            *([_Spot("", "Seen in training", trained.get(label, _DASH))] if any(trained) else []),
+            *(_number_spot(shown, in_row.get(column), column, part, best) for column, part in parts),
+        ]
+        for (rank, names, label), in_row in rows.items()
+    ]
+
+
+def _number_spot(shown: _Shown, cell: Cell | None, column: str, part: str, best: Collection[int]) -> _Spot:
+    return _Spot(column, part, _text(shown, cell, part), part == "ours" and id(cell) in best)
+
+
+def _field_name(sheet: Sheet, field: str) -> str:
+    return sheet.headers.get(field, field if len(field) == 1 else field.replace("_", " ").capitalize())
+
+
+def _parts(cells: Sequence[Cell], column: str) -> tuple[str, ...]:
+    """Which numbers of a column there are; a difference in all columns of a block or in none."""
+    if not any(cell.published is not None for cell in cells if cell.column == column):
+        return ("ours",)
+    return ("paper", "ours", "diff") if any(cell.difference is not None for cell in cells) else ("paper", "ours")
+
+
+def _best(sheet: Sheet, cells: Sequence[Cell]) -> set[int]:
+    """`id` of our best accuracies of each column, and each rank where that is a column.
+
+    Floors are not ours, and who is told whether a query's species is seen competes with none.
+    """
+    places: dict[tuple[Any, ...], list[tuple[float, int]]] = {}
+    for cell in cells:
+        told = (cell.method or "").endswith("_oracle")
+        if cell.unit == "share" and cell.ours is not None and cell.runs and not told:
+            place = (cell.column, cell.rank if sheet.show_rank else None)
+            places.setdefault(place, []).append((cell.ours, id(cell)))
+    several = [there for there in places.values() if len(there) > 1]
+    return {number for there in several for ours, number in there if ours == max(there)[0]}
+
+
+def _counts(cells: Sequence[Cell]) -> str:
+    """How many queries or classes are behind our numbers of a block, by rank where they differ."""
+    by_rank: dict[str, dict[str, set[int]]] = {}
+    for cell in cells:
+        if cell.ours is not None and cell.n is not None and "n" not in cell.row:
+            by_rank.setdefault(cell.rank or "", {}).setdefault(cell.column, set()).add(cell.n)
+    if not by_rank:
+        return ""
+    texts = {rank: ", ".join(f"{column} {_range(n)}" for column, n in by.items()) for rank, by in by_rank.items()}
+    whole = (
+        [f"{rank} {text}" for rank, text in texts.items()] if len(set(texts.values())) > 1 else [*texts.values()][:1]
+    )
+    averages = _distinct(cells, "average")
+    of = {"micro": "queries", "macro": "classes"}.get(averages[0] or "") if len(averages) == 1 else None
+    return f"{f'Number of {of}' if of else 'n'}: {'; '.join(whole)}"
+
+
+def _header(shown: _Shown, spot: _Spot) -> str:
+    """One line in place of two."""
+    if not spot.column or spot.column not in shown.columns:
+        return spot.column or spot.part
+    return f"{spot.column}, paper" if spot.part == "paper" else spot.part
 
 
 def _range(numbers: set[int]) -> str:
@@ -305,27 +244,30 @@ def _markdown(sheet: Sheet, number: int) -> str:
     shown = _Shown(sheet)
     parts = [*([f"# {sheet.title}"] if sheet.title else []), *sheet.about]
     parts = [_one_line(text) for text in parts]
-    for block in shown.blocks:
-        lines = shown.lines(block)
-        headers = [shown.header(spot.column, spot.part) for spot in lines[0]]
+    for block, cells in shown.blocks.items():
+        lines = _lines(shown, cells)
+        headers = [_header(shown, spot) for spot in lines[0]]
         parts += [f"## {_one_line(block)}"] if block else []
-        parts += [grid(headers, [[spot.text for spot in line] for line in lines]), shown.counts(block) or ""]
-    parts.append("\n".join(f"- {_one_line(text)}" for text in shown.below()))
+        parts += [grid(headers, [[spot.text for spot in line] for line in lines]), _counts(cells)]
+    parts.append("\n".join(f"- {_one_line(text)}" for text in _below(shown)))
     return "\n\n".join(filter(None, parts))
 
 
 def grid(headers: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     """A Markdown table with aligned columns; text to the left, numbers to the right."""
     table = [[_one_line(text).replace("|", "\\|") for text in line] for line in (headers, *body)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    numeric = [all(_NUMBER.fullmatch(text) for text in column[1:]) for column in zip(*table, strict=True)]
+    columns = [_aligned(column) for column in zip(*table, strict=True)]
+    return "\n".join(f"| {' | '.join(texts)} |" for texts in zip(*columns, strict=True))
 
-    def line(texts: Sequence[str]) -> str:
-        fitted = [t.rjust(w) if right else t.ljust(w) for t, w, right in zip(texts, widths, numeric, strict=True)]
-        return f"| {' | '.join(fitted)} |"
 
-    rule = [f"{'-' * (w - 1)}:" if right else "-" * w for w, right in zip(widths, numeric, strict=True)]
-    return "\n".join([line(table[0]), line(rule), *map(line, table[1:])])
+def _aligned(texts: Sequence[str]) -> list[str]:
+    """A column with its header and the rule below that."""
+    width = max(map(len, texts))
+    if all(_NUMBER.fullmatch(text) for text in texts[1:]):
+        header, *body = (text.rjust(width) for text in texts)
+        return [header, f"{'-' * (width - 1)}:", *body]
+    header, *body = (text.ljust(width) for text in texts)
+    return [header, "-" * width, *body]
 
 
 def _one_line(text: str) -> str:
@@ -335,7 +277,7 @@ def _one_line(text: str) -> str:
 # --- LaTeX and HTML -----------------------------------------------------------------------------------------------
 
 
-def _styled(lines: Sequence[Sequence[Spot]], escape: Callable[[str], str]) -> Any:
+def _styled(lines: Sequence[Sequence[_Spot]], escape: Callable[[str], str]) -> Any:
     """A pandas Styler of a block, the best of ours in bold."""
     headers = pd.MultiIndex.from_tuples([(escape(spot.column), escape(spot.part)) for spot in lines[0]])
     make = partial(pd.DataFrame, columns=headers)
@@ -348,17 +290,17 @@ def _latex(sheet: Sheet, number: int) -> str:
     """A booktabs table for each block; `\\usepackage{booktabs}` is all that it needs."""
     shown = _Shown(sheet)
     tables = [
-        _styled(shown.lines(block), _latex_text).to_latex(
+        _styled(_lines(shown, cells), _latex_text).to_latex(
             hrules=True,
             convert_css=True,
             position_float="centering",
             multicol_align="c",
             caption=_latex_text(f"{sheet.title}. {block}" if block else sheet.title),
         )
-        for block in shown.blocks
+        for block, cells in shown.blocks.items()
     ]
     words = [f"% {_one_line(text)}" for text in (sheet.title, *sheet.about)]
-    return "\n".join([*words, *tables, *(f"% {_one_line(text)}" for text in shown.below())])
+    return "\n".join([*words, *tables, *(f"% {_one_line(text)}" for text in _below(shown))])
 
 
 def _latex_text(text: str) -> str:
@@ -368,10 +310,10 @@ def _latex_text(text: str) -> str:
 def _html(sheet: Sheet, number: int) -> str:
     shown = _Shown(sheet)
     parts = [f'<section id="sheet{number}">', f"<h2>{html.escape(sheet.title)}</h2>", *map(_paragraph, sheet.about)]
-    for place, block in enumerate(shown.blocks):
-        styler = _styled(shown.lines(block), html.escape).set_uuid(f"sheet{number}-{place}")
-        parts += [f"<h3>{html.escape(block)}</h3>", styler.to_html().rstrip(), _paragraph(shown.counts(block) or "")]
-    return "\n".join([*parts, *map(_paragraph, shown.below()), "</section>"])
+    for place, (block, cells) in enumerate(shown.blocks.items()):
+        styler = _styled(_lines(shown, cells), html.escape).set_uuid(f"sheet{number}-{place}")
+        parts += [f"<h3>{html.escape(block)}</h3>", styler.to_html().rstrip(), _paragraph(_counts(cells))]
+    return "\n".join([*parts, *map(_paragraph, _below(shown)), "</section>"])
 
 
 def _paragraph(text: str) -> str:

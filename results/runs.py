@@ -19,8 +19,8 @@ from workloads.record import EVALUATION, Measurement, RunFolder, read_evaluation
 from workloads.spec import MODALITIES, RUN_PREFIX, ExperimentSpec, spec_from_dict
 from workloads.storage import Folder
 
-MEASUREMENTS, OPEN_SET, ZERO_SHOT = "measurements.parquet", "open_set.json", "bzsl.json"
-POINTS = "points.json"
+_MEASUREMENTS, _OPEN_SET, _ZERO_SHOT = "measurements.parquet", "open_set.json", "bzsl.json"
+_POINTS = "points.json"
 _PAIRED = ("clibd", "random_key", "majority")
 """Methods that are measured of all pairs of features; tables show those of single ones."""
 _UNREADABLE = (ClibdError, OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException)
@@ -56,11 +56,6 @@ class Measured:
         number = self._indexes[fields].get(tuple(where.values()))
         return None if number is None else Measurement(**{name: self._columns[name][number] for name in self._fields})
 
-    @cached_property
-    def has_untrained(self) -> bool:
-        """Whether there are numbers without the queries that were trained on."""
-        return "untrained" in self._columns["queries"]
-
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
@@ -84,13 +79,12 @@ class Run:
     table: pa.Table | None = None
 
     @cached_property
-    def measured(self) -> Measured | None:
-        """Its measurements, or None."""
+    def _measured(self) -> Measured | None:
         return None if self.table is None else Measured(self.table)
 
     def find(self, where: Mapping[str, Any]) -> Measurement | None:
         """One of its measurements."""
-        return self.measured.find(where) if self.measured else None
+        return self._measured.find(where) if self._measured else None
 
     @cached_property
     def but_for_seed(self) -> str | None:
@@ -134,30 +128,30 @@ class Run:
 # --- One folder ---------------------------------------------------------------------------------------------------
 
 
-def read_run(folder: Folder) -> Run:
+def _read_run(folder: Folder) -> Run:
     """A run folder or point, whatever its state."""
     name = folder.address.rpartition("/")[2]
-    found: dict[str, Any] = {"folder": folder, "name": name, "state": "missing"}
+    known: dict[str, Any] = {"folder": folder, "name": name, "state": "missing"}
     try:
         for field_name, file in (("point", "point.json"), ("source", "provenance.json"), ("status", "status.json")):
-            found[field_name] = _object(folder, file)
-        found["spec"] = spec_from_dict(folder.read_json("spec.json")) if folder.has("spec.json") else None
-        found["state"] = found["status"].get("state", "missing")
-        if found["state"] != "finished":
-            failed = f"it failed: {found['status'].get('reason', 'it does not say why')}"
-            return Run(**found, problem=failed if found["state"] == "failed" else "it never ended; its sweep goes on")
-        found["facts"] = {**_object(folder, EVALUATION), **_thresholds(folder)}
-        if not folder.has(MEASUREMENTS):
-            return Run(**found, problem="it has not been measured: `clibd evaluate RUN --data DIR`")
-        return Run(**found, table=folder.read_table(MEASUREMENTS))
+            known[field_name] = _object(folder, file)
+        known["spec"] = spec_from_dict(folder.read_json("spec.json")) if folder.has("spec.json") else None
+        known["state"] = known["status"].get("state", "missing")
+        if known["state"] != "finished":
+            failed = f"it failed: {known['status'].get('reason', 'it does not say why')}"
+            return Run(**known, problem=failed if known["state"] == "failed" else "it never ended; its sweep goes on")
+        known["facts"] = {**_object(folder, EVALUATION), **_thresholds(folder)}
+        if not folder.has(_MEASUREMENTS):
+            return Run(**known, problem="it has not been measured: `clibd evaluate RUN --data DIR`")
+        return Run(**known, table=folder.read_table(_MEASUREMENTS))
     except _UNREADABLE as error:
         why = str(error) if isinstance(error, ClibdError) else f"{name}: {type(error).__name__} ({error})"
-        return Run(**{**found, "state": "damaged"}, problem=f"it cannot be read: {why}")
+        return Run(**{**known, "state": "damaged"}, problem=f"it cannot be read: {why}")
 
 
 def _thresholds(folder: Folder) -> dict[str, Any]:
     """How open-set recognition has chosen them, where it was here."""
-    return {name: value for name, value in _object(folder, OPEN_SET).items() if name == "thresholds"}
+    return {name: value for name, value in _object(folder, _OPEN_SET).items() if name == "thresholds"}
 
 
 def _object(folder: Folder, name: str) -> dict[str, Any]:
@@ -168,7 +162,7 @@ def _object(folder: Folder, name: str) -> dict[str, Any]:
     return content
 
 
-def read_evaluated(folder: Folder) -> list[Run]:
+def read_named(folder: Folder) -> list[Run]:
     """An evaluated folder that somebody names: its retrieval, and open-set recognition and zero-shot learning beside.
 
     Raises:
@@ -176,22 +170,22 @@ def read_evaluated(folder: Folder) -> list[Run]:
         DamagedError: a file does not say what it should.
         SpecError: the spec is of a newer version.
     """
-    alone = folder.has(ZERO_SHOT) and not folder.has(EVALUATION)  # as an earlier version has left it
+    alone = folder.has(_ZERO_SHOT) and not folder.has(EVALUATION)  # as an earlier version has left it
     facts = {} if alone else {**read_evaluation(folder), **_thresholds(folder)}
-    facts = _zero_shot_facts(folder, facts) if folder.has(ZERO_SHOT) else facts
+    facts = _zero_shot_facts(folder, facts) if folder.has(_ZERO_SHOT) else facts
     above, _, own = folder.address.rpartition("/")
     spec, name, run = _spec_near(folder, Folder(above), own, facts)
     common: dict[str, Any] = {"state": "finished", "spec": spec, "point": _object(run, "point.json")}
     common |= {"status": _object(run, "status.json"), "source": _object(run, "provenance.json"), "folder": folder}
-    found = [Run(**common, name=name, facts=facts, table=folder.read_table(MEASUREMENTS))]
-    if folder.has(OPEN_SET) and folder.has("open_set_measurements.parquet"):
+    runs = [Run(**common, name=name, facts=facts, table=folder.read_table(_MEASUREMENTS))]
+    if folder.has(_OPEN_SET) and folder.has("open_set_measurements.parquet"):
         table = folder.read_table("open_set_measurements.parquet")
-        found.append(Run(**common, name=name, facts={**facts, **_object(folder, OPEN_SET)}, table=table))
+        runs.append(Run(**common, name=name, facts={**facts, **_object(folder, _OPEN_SET)}, table=table))
     inside = folder / "bzsl"
-    if inside.has(ZERO_SHOT) and inside.has(MEASUREMENTS):
-        table = inside.read_table(MEASUREMENTS)
-        found.append(Run(**common, name=f"{name}/bzsl", facts=_zero_shot_facts(inside, facts), table=table))
-    return found
+    if inside.has(_ZERO_SHOT) and inside.has(_MEASUREMENTS):
+        table = inside.read_table(_MEASUREMENTS)
+        runs.append(Run(**common, name=f"{name}/bzsl", facts=_zero_shot_facts(inside, facts), table=table))
+    return runs
 
 
 def _spec_near(
@@ -213,19 +207,19 @@ def _spec_near(
 
 def _zero_shot_facts(folder: Folder, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What `bzsl.json` says, over what the evaluation of its images does."""
-    found = _object(folder, ZERO_SHOT)
-    asked = found.get("asked", {})
+    written = _object(folder, _ZERO_SHOT)
+    asked = written.get("asked", {})
     own = {"recipe": asked.get("recipe"), "source": asked.get("source"), "dna": asked.get("dna")}
     about = {"dataset": "INSECT", "data_fingerprint": "", "model": "Bayesian zero-shot learning", "missing_rank": ""}
-    return {**(facts or about), **own, "synthetic": bool(found.get("synthetic", facts.get("synthetic", False)))}
+    return {**(facts or about), **own, "synthetic": bool(written.get("synthetic", facts.get("synthetic", False)))}
 
 
 # --- Everything under a folder of runs ----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Asked:
-    """A row of a table that a sweep has asked for, and the folder that stands for it."""
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class AskedRow:
+    """A row of a table that a sweep has asked for, or a folder that was named, and the run that stands for it."""
 
     sweep: str
     id: str | None
@@ -240,6 +234,12 @@ class Asked:
     synthetic: bool = False
     seed: int = 42
     impossible: str | None = None
+    run: Run | None = None
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether a run stands for it that was measured."""
+        return self.run is not None and self.run.problem is None
 
 
 class Runs:
@@ -254,16 +254,16 @@ class Runs:
     @cached_property
     def places(self) -> dict[str, Folder]:
         """Every folder RUNS/*/ID by its id; of several the first finished one."""
-        found: dict[str, Folder] = {}
+        kept: dict[str, Folder] = {}
         for sweep in self.folder.folders():
             for name in (self.folder / sweep).folders():
                 place = self.folder / sweep / name
-                if name not in found or (place.has("status.json") and not found[name].has("status.json")):
-                    found[name] = place
-        return found
+                if name not in kept or (place.has("status.json") and not kept[name].has("status.json")):
+                    kept[name] = place
+        return kept
 
     @cached_property
-    def asked(self) -> tuple[Asked, ...]:
+    def asked(self) -> tuple[AskedRow, ...]:
         """What sweeps have asked for, in their order; runs of earlier versions say by themselves what they are."""
         return tuple(asked for sweep in self.folder.folders() for asked in self._asked(sweep))
 
@@ -271,13 +271,13 @@ class Runs:
         """Runs by their id; those that have no folder are not there."""
         missing = [name for name in dict.fromkeys(ids) if name in self.places and name not in self._read]
         with ThreadPoolExecutor(16) as readers:
-            self._read |= zip(missing, readers.map(read_run, [self.places[name] for name in missing]), strict=True)
+            self._read |= zip(missing, readers.map(_read_run, [self.places[name] for name in missing]), strict=True)
         return {name: self._read[name] for name in ids if name in self._read}
 
-    def _asked(self, sweep: str) -> Iterator[Asked]:
+    def _asked(self, sweep: str) -> Iterator[AskedRow]:
         folder = self.folder / sweep
         try:
-            stored = folder.read_json(POINTS) if folder.has(POINTS) else []
+            stored = folder.read_json(_POINTS) if folder.has(_POINTS) else []
             listed = [_asked_for(sweep, entry) for entry in stored]
         except _UNREADABLE:
             listed = []  # the folders below say themselves what they are
@@ -302,13 +302,14 @@ class Runs:
         return None
 
 
-def _asked_for(sweep: str, entry: Mapping[str, Any]) -> Asked:
+def _asked_for(sweep: str, entry: Mapping[str, Any]) -> AskedRow:
     row = {name: tuple(value) if isinstance(value, list) else value for name, value in (entry["row"] or {}).items()}
-    renamed = {**entry, "row": row, "sweep": sweep, "fingerprint": entry.get("data_fingerprint", "")}
-    return Asked(**{name: renamed[name] for name in Asked.__dataclass_fields__ if name in renamed})
+    renamed = {**entry, "row": row, "sweep": sweep, "run": None}
+    renamed["fingerprint"] = entry.get("data_fingerprint", "")
+    return AskedRow(**{name: renamed[name] for name in AskedRow.__dataclass_fields__ if name in renamed})
 
 
-def _of_itself(sweep: str, run: Run) -> Asked | None:
+def _of_itself(sweep: str, run: Run) -> AskedRow | None:
     """What a run folder of an earlier version stands for; None for one that no sweep has made."""
     if run.spec is None or not run.point.get("row"):
         return None

@@ -4,15 +4,21 @@ A sheet is what a reader sees: a title, lines of words, blocks of rows and colum
 what they are, so that the long form of CSV and JSON has the same fields and units for every table and every command.
 """
 
-from collections.abc import Mapping
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from sweeps.table import Value
 
+Format = Literal["md", "csv", "json", "latex", "html"]
 Unit = Literal["share", "hours", "GB", "records", "taxa", "seconds", "bytes", "count", "points", "p"]
-"""What a value is in. Shares are in [0, 1] everywhere but in `results.render`, which prints percent; so are `points`,
-differences of shares, which it prints as percentage points. `p` is a p-value."""
+"""What a value is in. Shares are in [0, 1] everywhere but in what is printed and written, which is percent; so are
+`points`, differences of shares, which become percentage points. `p` is a p-value."""
+PERCENT: Mapping[Unit, str] = {"share": "percent", "points": "percentage points"}
+"""What shares and their differences are called where they have become percent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,11 +43,9 @@ class Cell:
     query: str | None = None
     key: str | None = None
     k: int | None = None
-    """Of an accuracy: a right answer is among so many nearest keys."""
+    """For an accuracy: a right answer is among so many nearest keys."""
     unit: Unit = "share"
     published: float | None = None
-    published_note: str | None = None
-    """Why the published number cannot be right as printed."""
     ours: float | None = None
     low: float | None = None
     """Lower end of the 95 % interval of a single run."""
@@ -54,6 +58,8 @@ class Cell:
     """Whether a difference to the published number means something."""
     reason: str | None = None
     """Why there is no number of ours, with the command that makes it; else why the two cannot be compared."""
+    published_note: str | None = None
+    """Why the published number cannot be right as printed."""
     runs: tuple[str, ...] = ()
     recipe: str | None = None
     dataset: str | None = None
@@ -85,9 +91,66 @@ class Sheet:
     show_rank: bool = False
     """Whether the rank is a column, because rows differ in it."""
     decimals: int | None = None
-    """Of shares in percent and of counts; None: one of percent, three significant digits of others."""
+    """Digits of shares in percent and of counts; None: one for percent, three significant ones for others."""
 
     @property
     def has_ours(self) -> bool:
         """Whether any number on it is ours."""
         return any(cell.ours is not None for cell in self.cells)
+
+
+# --- Long form ----------------------------------------------------------------------------------------------------
+
+_SCALED = ("published", "ours", "low", "high", "standard_error", "difference")
+_NAMES = tuple(Cell.__dataclass_fields__)
+_DIFFERENCE = _NAMES.index("comparable")
+RECORD = (*_NAMES[:_DIFFERENCE], "difference", *_NAMES[_DIFFERENCE:])
+"""Fields of the long form, in order."""
+
+
+def record(cell: Cell) -> dict[str, Any]:
+    """A cell as CSV and JSON have it, with shares in percent and `row` as an object."""
+    row = {name: list(value) if isinstance(value, tuple) else value for name, value in cell.row.items()}
+    own: dict[str, Any] = {"row": row, "runs": list(cell.runs), "unit": PERCENT.get(cell.unit, cell.unit)}
+    own |= {name: _scaled(cell.unit, getattr(cell, name)) for name in _SCALED}
+    return {name: own[name] if name in own else getattr(cell, name) for name in RECORD}
+
+
+def cell_from_record(written: Mapping[str, Any]) -> Cell:
+    """The cell that `record` wrote down."""
+    units: dict[str, Unit] = {name: unit for unit, name in PERCENT.items()}
+    unit: Unit = units.get(written["unit"], written["unit"])
+    values = {name: written[name] for name in RECORD if name != "difference"}
+    for name in _SCALED[:-1] if unit in PERCENT else ():
+        values[name] = None if values[name] is None else values[name] / 100
+    row = {name: tuple(value) if isinstance(value, list) else value for name, value in written["row"].items()}
+    return Cell(**{**values, "row": row, "runs": tuple(written["runs"]), "unit": unit})
+
+
+def _scaled(unit: Unit, value: float | None) -> float | None:
+    if value is None or unit == "p":
+        return value
+    return round(100 * value, 4) if unit in PERCENT else round(value, 6)
+
+
+def records_text(records: Sequence[Mapping[str, Any]], form: Literal["csv", "json"]) -> str:
+    """Records of the same fields, as text that ends without a line break; CSV of none is empty."""
+    if form == "json":
+        return json.dumps(records, indent=1, ensure_ascii=False)
+    sink = io.StringIO()
+    writer = csv.DictWriter(sink, fieldnames=list(records[0]) if records else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _csv_text(value) for name, value in record.items()} for record in records)
+    return sink.getvalue().rstrip("\n")
+
+
+def _csv_text(value: Any) -> Any:
+    """Lists and objects as words; text that a spreadsheet would take for a formula is quoted, numbers are not."""
+    if isinstance(value, Mapping):
+        value = "; ".join(f"{name}={_plain(field)}" for name, field in value.items())
+    value = " ".join(value) if isinstance(value, list) else value
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+
+
+def _plain(value: Any) -> str:
+    return "" if value is None else "+".join(value) if isinstance(value, list) else str(value)

@@ -3,24 +3,22 @@
 clibd-sweep amp --demo
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
-from sweeps.point import Base, Impossible, Point, Sweep
+from sweeps.point import Base, Point, Points, Sweep
 from sweeps.table import COST, Table, over_all
-from workloads.experiments import scaled_batch
 
 PRECISIONS: tuple[Literal["fp32", "bf16"], ...] = ("fp32", "bf16")
 
 
-def points(base: Base) -> Sequence[Point | Impossible]:
+def _points(base: Base) -> Points:
     """Full precision and bf16, both with the published batch of 300.
 
     The authors' configurations fix the temperature, and so does their recipe.
     """
     trainable = base.spec.trainable_temperature and base.spec.recipe != "authors"
-    spec = replace(base.spec, trainable_temperature=trainable, batch_size=scaled_batch(300, base.scale))
+    spec = replace(base.spec, trainable_temperature=trainable, batch_size=base.batch(300))
     return [
         Point(row={"amp": precision == "bf16"}, label=precision, spec=replace(spec, precision=precision))
         for precision in PRECISIONS
@@ -30,7 +28,7 @@ def points(base: Base) -> Sequence[Point | Impossible]:
 SWEEP = Sweep(
     name="amp",
     question="What does bf16 cost in accuracy, and save in memory and time?",
-    points=points,
+    points=_points,
     tables=(
         Table(
             number=18,

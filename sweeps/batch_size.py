@@ -3,24 +3,22 @@
 clibd-sweep batch-size --demo
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from sweeps.point import Base, Impossible, Point, Sweep
+from sweeps.point import Base, Point, Points, Sweep
 from sweeps.table import WITH_DNA, Table, by_subset
-from workloads.experiments import scaled_batch
 from workloads.spec import RANKS
 
 BATCH_SIZES = (500, 1000, 1500, 2000)
 
 
-def points(base: Base) -> Sequence[Point | Impossible]:
+def _points(base: Base) -> Points:
     """One run for each batch size."""
     return [
         Point(
             row={"batch_size": published},
-            label=f"batch {scaled_batch(published, base.scale)}",
-            spec=replace(base.spec, batch_size=scaled_batch(published, base.scale)),
+            label=f"batch {base.batch(published)}",
+            spec=replace(base.spec, batch_size=base.batch(published)),
         )
         for published in BATCH_SIZES
     ]
@@ -29,7 +27,7 @@ def points(base: Base) -> Sequence[Point | Impossible]:
 SWEEP = Sweep(
     name="batch-size",
     question="Does a larger batch, and so more negatives, help?",
-    points=points,
+    points=_points,
     tables=(
         Table(
             number=20,

@@ -5,13 +5,11 @@ The frozen towers are BioCLIP's; at the small scale, which does without download
     clibd-sweep binding --demo
 """
 
-from collections.abc import Sequence
-
 from sweeps.modalities import aligned
-from sweeps.point import Base, Impossible, Point, Sweep, behind, point_unless, started
-from sweeps.table import WITH_DNA, Table, Value, by_subset
-from workloads.experiments import ALIGNED_EPOCHS, Experiment
-from workloads.spec import RANKS, Modality
+from sweeps.point import Base, Impossible, Point, Points, Sweep, behind, point_unless, started
+from sweeps.table import WITH_DNA, Value, by_subset, main_table
+from workloads.experiments import Experiment
+from workloads.spec import Modality
 
 BOUND: tuple[tuple[Experiment, tuple[Modality, ...], str], ...] = (
     ("bind-image", ("image",), "DNA bound to images"),
@@ -19,44 +17,36 @@ BOUND: tuple[tuple[Experiment, tuple[Modality, ...], str], ...] = (
 )
 
 
-def points(base: Base) -> Sequence[Point | Impossible]:
+def _points(base: Base) -> Points:
     """Both ways, and at the small scale the run that gives the frozen towers."""
     if base.scale == "paper":
-        return [_with_bioclip(base, *bound) for bound in BOUND]
+        return [_bound(base, None, *bound) for bound in BOUND]
     frozen = aligned(base, "I+T")
-    return [*behind(frozen), *(_with_towers(base, frozen, *bound) for bound in BOUND)]
+    return [*behind(frozen), *(_bound(base, frozen, *bound) for bound in BOUND)]
 
 
-def _with_bioclip(base: Base, name: Experiment, centre: tuple[Modality, ...], label: str) -> Point | Impossible:
-    reason = base.lacks("dna", *centre, pixels=True)
-    return point_unless(reason, _row(centre), f"{label} of BioCLIP", lambda: base.experiment(name))
-
-
-def _with_towers(
-    base: Base, frozen: Point | Impossible, name: Experiment, centre: tuple[Modality, ...], label: str
+def _bound(
+    base: Base, frozen: Point | Impossible | None, name: Experiment, centre: tuple[Modality, ...], label: str
 ) -> Point | Impossible:
-    if reason := base.lacks("dna", *centre):
-        return Impossible(_row(centre), label, reason)
-    return started(frozen, _row(centre), f"{label} of I+T", lambda: base.experiment(name))
-
-
-def _row(centre: tuple[Modality, ...]) -> dict[str, Value]:
-    return {"bind_to": centre}
+    """Bound to the towers of a run, or of BioCLIP."""
+    row: dict[str, Value] = {"bind_to": centre}
+    label = f"{label} of {'I+T' if frozen else 'BioCLIP'}"
+    reason = base.lacks("dna", *centre, pixels=not frozen)
+    if frozen and not reason:
+        return started(frozen, row, label, lambda: base.experiment(name))
+    return point_unless(reason, row, label, lambda: base.experiment(name))
 
 
 SWEEP = Sweep(
     name="binding",
     question="Is it enough to bind DNA to towers that stay as they are?",
-    points=points,
+    points=_points,
     tables=(
-        Table(
+        main_table(
             number=12,
             caption="DNA bound to frozen image and text towers, test set",
             row_fields=("bind_to",),
             blocks=by_subset("macro", *WITH_DNA),
-            levels=RANKS,
-            partition="test",
-            epochs=ALIGNED_EPOCHS,
         ),
     ),
 )

@@ -3,14 +3,12 @@
 clibd-sweep costs --demo
 """
 
-from collections.abc import Sequence
-
-from sweeps.point import Base, Impossible, Point, Sweep
+from sweeps.point import Base, Point, Points, Sweep
 
 
-def points(base: Base) -> Sequence[Point | Impossible]:
+def _points(base: Base) -> Points:
     """The published towers, whatever the scale, on barcodes and labels of the data set."""
     return [Point(row={"towers": "published"}, label="published towers", spec=base.spec, kind="costs")]
 
 
-SWEEP = Sweep(name="costs", question="What do the towers cost in operations, time and storage?", points=points)
+SWEEP = Sweep(name="costs", question="What do the towers cost in operations, time and storage?", points=_points)

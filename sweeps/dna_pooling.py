@@ -11,11 +11,11 @@ those of the other sweeps at the paper's scale, fewer at the small one.
     clibd-sweep dna-pooling --demo
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 
-from sweeps.point import Base, Impossible, Point, Sweep, point_unless
+from sweeps.point import Base, Points, Sweep, point_unless
 from sweeps.table import WITH_DNA, Table, by_subset
 from workloads.spec import DnaPooling, ExperimentSpec
 
@@ -28,7 +28,7 @@ POOLINGS: Mapping[DnaPooling, str] = {
 }
 
 
-def points(base: Base) -> Sequence[Point | Impossible]:
+def _points(base: Base) -> Points:
     """One run for each way; only our own tokens know what is padding."""
     reason = base.lacks("dna")
     if not reason and base.spec.dna.kind != "barcodebert":
@@ -49,7 +49,7 @@ def _pooled(base: Base, pooling: DnaPooling) -> ExperimentSpec:
 SWEEP = Sweep(
     name="dna-pooling",
     question="How should the tokens of a barcode become one embedding?",
-    points=points,
+    points=_points,
     tables=(
         Table(
             number="dna-pooling",

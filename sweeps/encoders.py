@@ -7,14 +7,12 @@ takes those of CommonPool, and so does their recipe. At the small scale every to
 differ in shape and size only.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from sweeps.point import Base, Impossible, Point, Sweep, point_unless
+from sweeps.point import Base, Points, Sweep, point_unless
 from sweeps.table import COST, IMAGE_DNA, IMAGE_IMAGE, IMAGE_TEXT, Table, Value, by_subset
-from workloads.experiments import scaled_batch
 from workloads.spec import ExperimentSpec, ImageTower, TextTower
 
 _ROW: dict[str, Value] = {"epochs": 15, "batch_size": 200, "dna_encoder": "BarcodeBERT"}
@@ -23,7 +21,7 @@ _BASE: dict[str, Value] = {**_ROW, "image_encoder": "timm(B/16)", "text_encoder"
 _LARGE: dict[str, Value] = {**_ROW, "image_encoder": "timm(L/16)", "text_encoder": "BERT(base-uncased)"}
 
 
-def points(base: Base) -> Sequence[Point | Impossible]:
+def _points(base: Base) -> Points:
     """The rows of the table: one without DNA, four with it.
 
     Data sets of image features vary the MLP in place of the transformer. The authors' configurations fix the
@@ -35,8 +33,8 @@ def points(base: Base) -> Sequence[Point | Impossible]:
     (clip_image, clip_text), (large_image, large_text) = encoders["clip"], encoders["large"]
     if spec.image.kind == "features":
         clip_image = large_image = replace(spec.image, width=2 * (spec.image.width or 512))
-    short = replace(spec, batch_size=scaled_batch(200, base.scale))
-    long = replace(spec, batch_size=scaled_batch(500, base.scale), epochs=round(spec.epochs * 38 / 15))
+    short = replace(spec, batch_size=base.batch(200))
+    long = replace(spec, batch_size=base.batch(500), epochs=round(spec.epochs * 38 / 15))
     clip = replace(short, image=clip_image, text=clip_text)
     large = replace(short, image=large_image, text=large_text)
     without = base.lacks("image", "text")
@@ -81,7 +79,7 @@ def _small_encoders(base: ExperimentSpec) -> dict[str, tuple[ImageTower, TextTow
 SWEEP = Sweep(
     name="encoders",
     question="Do larger or pre-aligned encoders help?",
-    points=points,
+    points=_points,
     tables=(
         Table(
             number=14,

@@ -13,14 +13,14 @@ epoch of their aligned ones was chosen by the test; ours see the training specie
 Theirs of DNABERT-2 took the largest state over the tokens, ours take the mean.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from sweeps.modalities import aligned
-from sweeps.point import Base, Impossible, Point, Sweep, behind, point_unless, started
+from sweeps.point import Base, Impossible, Point, Points, Sweep, behind, measured, point_unless, started
 from sweeps.table import Row, Table, Value, subsets
-from workloads.experiments import Scale, scaled_batch
+from workloads.experiments import Experiment, Scale
 from workloads.spec import DnaTower, ExperimentSpec
 
 PUBLISHED = "insect"
@@ -56,35 +56,27 @@ _NO_DNABERT2 = (
     "row"
 )
 _SHARE = 3e-6 / 5e-5
-"""Of the alignment's learning rates, in which its fine-tuning on INSECT is done."""
-Encoder = Point | Impossible | None
-"""The point whose embeddings are an encoder's; None: they are published with INSECT."""
+"""Share of the alignment's learning rates with which its fine-tuning on INSECT is done."""
+_Encoder = Point | Impossible | str
+"""The point whose embeddings are an encoder's, or `PUBLISHED`."""
 
 
-def points(base: Base) -> Sequence[Point | Impossible]:
+def _points(base: Base) -> Points:
     """The runs of the encoders, and the fourteen pairs of them."""
     if base.insect is None:
         return [Impossible(row, _label(row, base.scale), _NO_INSECT) for row in _ROWS]
     insect = replace(base, data=base.insect)
-    encoders = _encoders(base, insect)
-    pairs = [_pair(insect, row, encoders) for row in _ROWS]
+    encoders, spec = _encoders(base, insect), insect.experiment("align")
+    pairs = []
+    for row in _ROWS:
+        dna, images = (encoders[name] for name in _names(row))
+        pairs.append(measured("bzsl", row, _label(row, base.scale), {"images": images, "dna": dna}, spec))
     used = {name for pair in pairs if isinstance(pair, Point) for name in pair.needs}
     runs = {run.id: run for run in encoders.values() if isinstance(run, Point) and run.id in used}
     first = aligned(base, "I+D+T")
     if isinstance(first, Point) and any(first.id in run.needs for run in runs.values()):
         runs = {first.id: first, **runs}
     return [*behind(*runs.values()), *pairs]
-
-
-def _pair(insect: Base, row: Mapping[str, Value], encoders: Mapping[str, Encoder]) -> Point | Impossible:
-    dna_name, image_name = _names(row)
-    images, dna = encoders[image_name], encoders[dna_name]
-    for encoder in (images, dna):
-        if isinstance(encoder, Impossible):
-            return Impossible(row, _label(row, insect.scale), encoder.reason)
-    found = {"images": images, "dna": dna}
-    uses = {what: encoder.id if isinstance(encoder, Point) else PUBLISHED for what, encoder in found.items()}
-    return Point(row=row, label=_label(row, insect.scale), spec=insect.experiment("align"), kind="bzsl", uses=uses)
 
 
 def _names(row: Mapping[str, Value]) -> tuple[str, str]:
@@ -107,7 +99,7 @@ def _label(row: Mapping[str, Value], scale: Scale) -> str:
     return " + ".join(f"{'tuned ' if tuned[name] else ''}{names.get(said[name], said[name])}" for name in said)
 
 
-def _encoders(base: Base, insect: Base) -> dict[str, Encoder]:
+def _encoders(base: Base, insect: Base) -> dict[str, _Encoder]:
     """Every encoder as it was and, with `, tuned` behind its name, fine-tuned on INSECT."""
     no_dna, no_pictures = insect.lacks("dna"), insect.lacks("image", pixels=True)
     no_pictures = no_pictures and f"{no_pictures}; {_NO_PICTURES}"
@@ -116,32 +108,28 @@ def _encoders(base: Base, insect: Base) -> dict[str, Encoder]:
     if reason := base.lacks(pixels=True) or no_pictures or no_dna:
         clibd = Impossible({}, clibd.label, reason)
     tuned = {
-        "DNABERT-2": point_unless(no_dnabert2, {}, "DNABERT-2", lambda: _classifying_dna(insect, dna=_DNABERT2)),
-        "BarcodeBERT": point_unless(no_dna, {}, "BarcodeBERT", lambda: _classifying_dna(insect)),
+        "DNABERT-2": point_unless(
+            no_dnabert2, {}, "DNABERT-2", lambda: _decided(insect, "classify-dna", dna=_DNABERT2)
+        ),
+        "BarcodeBERT": point_unless(no_dna, {}, "BarcodeBERT", lambda: _decided(insect, "classify-dna")),
         "ViT-B": point_unless(no_pictures, {}, "ViT-B", lambda: _classifying_images(insect)),
         "CLIBD": started(clibd, {}, "I+D+T", lambda: _aligning(insect)),
         "CLIBD-I": started(clibd, {}, "images of I+D+T", lambda: _classifying_images(insect)),
     }
-    found: dict[str, Encoder] = {"RN-101": None, "CNN encoder, tuned": None}
+    encoders: dict[str, _Encoder] = dict.fromkeys(("RN-101", "CNN encoder, tuned"), PUBLISHED)
     for name, run in tuned.items():
-        found[name] = found[f"{name}, tuned"] = run
+        encoders[name] = encoders[f"{name}, tuned"] = run
         if isinstance(run, Point):
-            found[name] = replace(run, label=f"{run.label} on INSECT", kind="untrained")
-            found[f"{name}, tuned"] = replace(run, label=f"{run.label}, fine-tuned on INSECT")
-    return found
-
-
-def _classifying_dna(insect: Base, **fields: Any) -> ExperimentSpec:
-    return _decided(insect, insect.experiment("classify-dna"), **fields)
+            encoders[name] = replace(run, label=f"{run.label} on INSECT", kind="untrained")
+            encoders[f"{name}, tuned"] = replace(run, label=f"{run.label}, fine-tuned on INSECT")
+    return encoders
 
 
 def _classifying_images(insect: Base) -> ExperimentSpec:
     """The authors' settings for INSECT, with one cycle in place of a straight line down: 100 epochs to 1.5e-4."""
-    batch = scaled_batch(300, insect.scale)
-    spec = _decided(insect, insect.experiment("classify"), augmentation="crop_and_turn", batch_size=batch)
-    if insect.scale == "small":
-        return spec
-    return _decided(insect, spec, max_learning_rate=1.5e-4, initial_learning_rate=6e-6, epochs=100)
+    paper = {"max_learning_rate": 1.5e-4, "initial_learning_rate": 6e-6, "epochs": 100}
+    more = paper if insect.scale == "paper" else {}
+    return _decided(insect, "classify", augmentation="crop_and_turn", batch_size=insect.batch(300), **more)
 
 
 def _aligning(insect: Base) -> ExperimentSpec:
@@ -150,28 +138,27 @@ def _aligning(insect: Base) -> ExperimentSpec:
     INSECT has no validation by retrieval, so that the last epoch is taken.
     """
     spec = insect.experiment("align")
-    rates = {name: _SHARE * getattr(spec, name) for name in ("max_learning_rate", "initial_learning_rate")}
-    epochs = 80 if insect.scale == "paper" else spec.epochs
-    spec = replace(spec, selection="last", first_selected_epoch=0)
-    return _decided(insect, spec, batch_size=100, epochs=epochs, **rates)
+    fields = {name: _SHARE * getattr(spec, name) for name in ("max_learning_rate", "initial_learning_rate")}
+    fields |= {"epochs": 80} if insect.scale == "paper" else {}
+    return _decided(insect, "align", selection="last", first_selected_epoch=0, batch_size=100, **fields)
 
 
-def _decided(insect: Base, spec: ExperimentSpec, **fields: Any) -> ExperimentSpec:
-    """A spec with fields of this sweep's own; as with other experiments, epochs that were set go before them.
+def _decided(insect: Base, name: Experiment, **fields: Any) -> ExperimentSpec:
+    """An experiment with fields of this sweep's own; as with others, epochs that were set go before them.
 
     The small towers embed into more dimensions than they are wide; in bf16 rounding gives each of these a scatter.
     """
-    if any(field.partition("=")[0].strip() == "epochs" for field in insect.fields):
+    if "epochs" in insect.changed:
         fields.pop("epochs", None)
     if insect.scale == "small":
         fields["precision"] = "fp32"
-    return replace(spec, **fields)
+    return replace(insect.experiment(name), **fields)
 
 
 SWEEP = Sweep(
     name="insect",
     question="What do aligned encoders bring to Bayesian zero-shot learning on INSECT?",
-    points=points,
+    points=_points,
     tables=(
         Table(
             number=4,

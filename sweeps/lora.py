@@ -5,22 +5,20 @@ Both in fp32: the published row of full fine-tuning takes the 4.03 hours an epoc
     clibd-sweep lora --demo
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from sweeps.point import Base, Impossible, Point, Sweep
+from sweeps.point import Base, Point, Points, Sweep
 from sweeps.table import COST, Table, over_all
-from workloads.experiments import scaled_batch
 from workloads.recipes import with_fine_tuning
 
 
-def points(base: Base) -> Sequence[Point | Impossible]:
+def _points(base: Base) -> Points:
     """Full fine-tuning and LoRA, both with the published batch of 300."""
     return [
         Point(
             row={"fine_tuning": method},
             label=method,
-            spec=replace(spec, precision="fp32", batch_size=scaled_batch(300, base.scale)),
+            spec=replace(spec, precision="fp32", batch_size=base.batch(300)),
         )
         for method, spec in (("full", base.spec), ("lora", with_fine_tuning(base.spec, "lora")))
     ]
@@ -29,7 +27,7 @@ def points(base: Base) -> Sequence[Point | Impossible]:
 SWEEP = Sweep(
     name="lora",
     question="How much accuracy does LoRA give up against full fine-tuning?",
-    points=points,
+    points=_points,
     tables=(
         Table(
             number=19,

@@ -6,12 +6,11 @@ the seen species. One folder of measurements stands for all rows but BZSL's.
     clibd-sweep open-set --demo
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from sweeps.modalities import aligned
-from sweeps.point import Base, Impossible, Point, Sweep, behind, measured, point_unless
-from sweeps.table import SUBSETS, Block, Column, Row, Table, Value, subsets
-from workloads.experiments import ALIGNED_EPOCHS
+from sweeps.point import Base, Impossible, Point, Points, Sweep, behind, measured, point_unless
+from sweeps.table import SUBSETS, Block, Column, Row, Table, Value, main_table, subsets
 from workloads.spec import Rank
 
 METHODS: Mapping[str, tuple[str, str]] = {
@@ -27,7 +26,7 @@ METHODS: Mapping[str, tuple[str, str]] = {
 _DETECTING = ("nn_dna", "nn_is_du", "linear_is_du")
 
 
-def points(base: Base) -> Sequence[Point | Impossible]:
+def _points(base: Base) -> Points:
     """The run, the classifier, and the measurements of both."""
     run = aligned(base, "I+D+T")
     classifier = point_unless(base.lacks("image"), {}, "classifier", lambda: base.experiment("classify"))
@@ -47,7 +46,7 @@ def _row(method: str) -> dict[str, Value]:
 
 
 def _table(number: int, caption: str, *levels: Rank) -> Table:
-    return Table(
+    return main_table(
         number=number,
         caption=f"{caption} in open-set recognition, image queries, test set",
         row_fields=("method", "strategy"),
@@ -57,8 +56,6 @@ def _table(number: int, caption: str, *levels: Rank) -> Table:
             for method, (name, strategy) in METHODS.items()
         ),
         levels=levels,
-        partition="test",
-        epochs=ALIGNED_EPOCHS,
         notes=(
             "told: it is known whether a query's species is seen, so that no threshold can be wrong; not published.",
         ),
@@ -68,10 +65,10 @@ def _table(number: int, caption: str, *levels: Rank) -> Table:
 SWEEP = Sweep(
     name="open-set",
     question="Are images of species that have barcodes only told from the others, and named?",
-    points=points,
+    points=_points,
     tables=(
         _table(3, "Genus and species", "genus", "species"),
-        Table(
+        main_table(
             number=15,
             caption="Telling seen from unseen species, image queries, test set",
             row_fields=("method", "strategy", "oracle"),
@@ -86,8 +83,7 @@ SWEEP = Sweep(
                 ),
             ),
             rows=tuple(Row(_row(method), where={"method": method}) for method in _DETECTING),
-            partition="test",
-            epochs=ALIGNED_EPOCHS,
+            levels=("species",),
             notes=(
                 "oracle: has samples of the unseen species to look at. AUROC and FPR: seen is the positive class, and "
                 "the score is the confidence before any threshold; for the oracle, how much nearer the nearest DNA key "

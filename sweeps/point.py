@@ -8,14 +8,15 @@ from itertools import compress
 from operator import attrgetter
 from typing import Literal
 
-from sweeps.table import MODALITY_NAMES, Table, Value
-from workloads.experiments import Data, Experiment, Scale, base_spec, experiment_spec, starting_from
+from sweeps.table import Table, Value
+from workloads.experiments import Data, Experiment, Scale, base_spec, experiment_spec, scaled_batch, starting_from
 from workloads.fields import with_fields
 from workloads.spec import MODALITIES, RUN_PREFIX, ExperimentSpec, Modality
 
-Kind = Literal["train", "untrained", "openclip", "open_set", "bzsl", "attention", "costs"]
+PointKind = Literal["train", "untrained", "openclip", "open_set", "bzsl", "attention", "costs"]
 """Trained and measured; measured as it was before training; another model, measured as it is; or a measurement of
 finished runs: open-set recognition, Bayesian zero-shot learning, attention maps, costs."""
+_MODALITIES = {"image": "images", "dna": "DNA", "text": "text"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Point:
     """The row as a reader says it, at the scale that really ran."""
     spec: ExperimentSpec
     """The run; of other kinds the data set, recipe and seed that they belong to."""
-    kind: Kind = "train"
+    kind: PointKind = "train"
     model: str | None = None
     """openclip: which model, as OpenCLIP or the hub names it."""
     uses: Mapping[str, str] = field(default_factory=dict)
@@ -65,6 +66,9 @@ class Impossible:
     reason: str
 
 
+Points = Sequence[Point | Impossible]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Base:
     """What the points of a sweep are derived from."""
@@ -78,6 +82,15 @@ class Base:
     fields: tuple[str, ...] = ()
     """`NAME=VALUE` of every field that was set; `spec` has them, and `experiment` gives them to other experiments."""
 
+    @property
+    def changed(self) -> list[str]:
+        """The names of the fields that were set."""
+        return [field.partition("=")[0].strip() for field in self.fields]
+
+    def batch(self, published: int) -> int:
+        """A published batch size at its scale."""
+        return scaled_batch(published, self.scale)
+
     def experiment(self, name: Experiment) -> ExperimentSpec:
         """A named experiment, for the epochs of the paper's main results or those that were set.
 
@@ -87,9 +100,8 @@ class Base:
             SpecError: the data set lacks a modality that it needs (`lacks`), or fields contradict each other.
         """
         spec = experiment_spec(name, self.scale, self.data, self.spec.recipe, self.spec.seed)
-        plain = base_spec(self.scale, self.data, self.spec.recipe, self.spec.seed) if self.fields else spec
-        names = [field.partition("=")[0].strip() for field in self.fields]
-        free = [name == "epochs" or attrgetter(name)(spec) == attrgetter(name)(plain) for name in names]
+        plain = base_spec(self.scale, self.data, self.spec.recipe, self.spec.seed)
+        free = (name == "epochs" or attrgetter(name)(spec) == attrgetter(name)(plain) for name in self.changed)
         return with_fields(spec, list(compress(self.fields, free)))
 
     def lacks(self, *needed: Modality, pixels: bool = False) -> str | None:
@@ -99,7 +111,7 @@ class Base:
             needed: modalities.
             pixels: whether features in place of images will not do.
         """
-        if missing := [MODALITY_NAMES[name] for name in needed if name not in self.data.modalities]:
+        if missing := [_MODALITIES[name] for name in needed if name not in self.data.modalities]:
             return f"{self.data.name} has no {' and no '.join(missing)}, which this row needs"
         if pixels and self.data.image_features:
             return f"{self.data.name} has features in place of images, and this row needs pixels"
@@ -112,10 +124,8 @@ class Sweep:
 
     name: str
     question: str
-    points: Callable[[Base], Sequence[Point | Impossible]]
+    points: Callable[[Base], Points]
     tables: tuple[Table, ...] = ()
-    figures: tuple[int, ...] = ()
-    """Numbers of the paper's figures that its runs feed."""
 
 
 def point_unless(
@@ -135,15 +145,27 @@ def started(
 
 
 def measured(
-    kind: Kind, row: Mapping[str, Value], label: str, uses: Mapping[str, Point | Impossible]
+    kind: PointKind,
+    row: Mapping[str, Value],
+    label: str,
+    uses: Mapping[str, Point | Impossible | str],
+    spec: ExperimentSpec | None = None,
 ) -> Point | Impossible:
-    """A measurement of finished runs, whose spec is that of the first, or why one of them cannot be."""
-    found = {name: used for name, used in uses.items() if isinstance(used, Point)}
+    """A measurement of finished runs, or why one of them cannot be.
+
+    Args:
+        kind: of the measurement.
+        row: that it stands for.
+        label: of the row.
+        uses: the runs, by what for; what is no run is there by its name.
+        spec: the data set, recipe and seed that it belongs to; None: those of the first run.
+    """
     for used in uses.values():
         if isinstance(used, Impossible):
             return Impossible(row, label, used.reason)
-    spec = next(iter(found.values())).spec
-    return Point(row=row, label=label, spec=spec, kind=kind, uses={name: used.id for name, used in found.items()})
+    runs = [used for used in uses.values() if isinstance(used, Point)]
+    ids = {name: used.id if isinstance(used, Point) else str(used) for name, used in uses.items()}
+    return Point(row=row, label=label, spec=spec or runs[0].spec, kind=kind, uses=ids)
 
 
 def behind(*points: Point | Impossible) -> list[Point]:

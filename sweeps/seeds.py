@@ -5,18 +5,17 @@ Its numbers stand in a table as well: the mean of four runs, with its standard e
     clibd-sweep seeds --demo
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from sweeps.modalities import aligned
-from sweeps.point import Base, Impossible, Point, Sweep
+from sweeps.point import Base, Impossible, Points, Sweep
 from sweeps.table import WITH_DNA, Table, by_subset
 from workloads.spec import RANKS
 
 NUM_SEEDS = 4
 
 
-def points(base: Base) -> Sequence[Point | Impossible]:
+def _points(base: Base) -> Points:
     """The base's seed and those behind it; all stand for one row, whose mean is taken."""
     run = aligned(base, "I+D+T")
     if isinstance(run, Impossible):
@@ -28,7 +27,7 @@ def points(base: Base) -> Sequence[Point | Impossible]:
 SWEEP = Sweep(
     name="seeds",
     question="How much do runs differ that differ in their seed alone?",
-    points=points,
+    points=_points,
     tables=(
         Table(
             number="seeds",
@@ -38,5 +37,4 @@ SWEEP = Sweep(
             levels=RANKS,
         ),
     ),
-    figures=(9,),
 )

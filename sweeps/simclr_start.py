@@ -3,16 +3,12 @@
 clibd-sweep simclr-start --demo
 """
 
-from collections.abc import Sequence
-
 from sweeps.modalities import simclr
-from sweeps.point import Base, Impossible, Point, Sweep, behind, started
-from sweeps.table import WITH_DNA, Table, by_subset
-from workloads.experiments import ALIGNED_EPOCHS
-from workloads.spec import RANKS
+from sweeps.point import Base, Point, Points, Sweep, behind, started
+from sweeps.table import WITH_DNA, by_subset, main_table
 
 
-def points(base: Base) -> Sequence[Point | Impossible]:
+def _points(base: Base) -> Points:
     """SimCLR, CLIBD that begins with its image tower, and CLIBD that does not."""
     start = simclr(base, "image")
     without = Point(row={"simclr_initialised": False}, label="not from SimCLR", spec=base.experiment("align"))
@@ -23,16 +19,13 @@ def points(base: Base) -> Sequence[Point | Impossible]:
 SWEEP = Sweep(
     name="simclr-start",
     question="Does an image tower from SimCLR help?",
-    points=points,
+    points=_points,
     tables=(
-        Table(
+        main_table(
             number=11,
             caption="Image tower from SimCLR or not, all three modalities aligned, test set",
             row_fields=("simclr_initialised",),
             blocks=by_subset("macro", *WITH_DNA),
-            levels=RANKS,
-            partition="test",
-            epochs=ALIGNED_EPOCHS,
         ),
     ),
 )

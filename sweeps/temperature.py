@@ -6,15 +6,13 @@ The paper is silent.
     clibd-sweep temperature --demo
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from sweeps.point import Base, Impossible, Point, Sweep
+from sweeps.point import Base, Point, Points, Sweep
 from sweeps.table import Table, over_all
-from workloads.experiments import scaled_batch
 
 
-def points(base: Base) -> Sequence[Point | Impossible]:
+def _points(base: Base) -> Points:
     """Both kinds of temperature, for one epoch and for the base's number of epochs."""
     return [
         Point(
@@ -28,13 +26,13 @@ def points(base: Base) -> Sequence[Point | Impossible]:
 
 
 def _batch(base: Base, trainable: bool) -> int:
-    return scaled_batch(200 if base.spec.recipe == "authors" and not trainable else 300, base.scale)
+    return base.batch(200 if base.spec.recipe == "authors" and not trainable else 300)
 
 
 SWEEP = Sweep(
     name="temperature",
     question="Should the temperature be learned?",
-    points=points,
+    points=_points,
     tables=(
         Table(
             number=17,

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.data.prepared.preparation import Wanted, Work, prepare
+from workloads.data.prepared.preparation import DatasetOptions, Work, prepare
 from workloads.data.prepared.shards import Shard, ShardReport
 from workloads.data.sources.collect import collect
-from workloads.data.sources.synthetic_source import synthetic_source
+from workloads.data.sources.opening import synthetic_source
 from workloads.data.specimens.partition import partition
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.recipes import with_fine_tuning
@@ -20,14 +20,27 @@ from workloads.storage import Folder
 IMAGE_SIZE = 64
 NUM_SPECIMENS = 150
 SEED = 3
+RAY = "tests/ray/"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where several processes share the tests, a file stays with one of them; those of Ray, the longest, come first."""
-    ray = Path(__file__).parent / "ray"
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.path.parent == ray else str(item.path)))
-    items.sort(key=lambda item: item.path.parent != ray)
+    """Those of Ray come first: they take the longest."""
+    items.sort(key=lambda item: not item.nodeid.startswith(RAY))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Where several processes share the tests, a file stays with one, and all of Ray with one and its cluster.
+
+    Not by `--dist loadgroup`, which pytest 9.2 and pytest-xdist 3.8 do not agree on.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return RAY if nodeid.startswith(RAY) else nodeid.partition("::")[0]
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -80,7 +93,7 @@ def tiny_dataset(
     folder = tmp_path_factory.mktemp("prepared")
     table = synthetic_table(folder / "specimens.parquet", NUM_SPECIMENS, SEED)
     target = Folder(folder / "tiny")
-    prepare(table, target, Wanted(name="tiny", image_size=IMAGE_SIZE), plain_run)
+    prepare(table, target, DatasetOptions(name="tiny", image_size=IMAGE_SIZE), plain_run)
     return PreparedDataset(target)
 
 

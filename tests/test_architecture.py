@@ -46,8 +46,13 @@ LAYERS = (
     "workloads.evaluation",
     "workloads.bzsl",
     "workloads.training",
+    "workloads.measuring",
+    "results",  # sheets and how they are printed, and what lies in run folders
+    "results.comparison",
+    "results.figures",
+    "results.paper",
 )
-"""The packages of `workloads`: each imports those before it, and none after it."""
+"""The packages of `workloads` and of `results`: each imports those before it, and none after it."""
 BANNED_NAMES = {"utils", "helpers", "common", "manager", "handler", "base", "misc"}
 
 
@@ -86,21 +91,25 @@ def test_imports_follow_the_arrows(package: str) -> None:
 
 
 def upwards(source: str, package: str) -> list[str]:
-    """Imports of packages that stand above one."""
-    above = LAYERS[LAYERS.index(package) + 1 :]
-    return [module for module in imports(source) if any(within(module, name) for name in above)]
+    """Imports of packages that stand above one; a module is of the innermost package that it lies in."""
+    layers = {
+        module: max((name for name in LAYERS if within(module, name)), default=package, key=len)
+        for module in imports(source)
+    }
+    return [module for module, layer in layers.items() if LAYERS.index(layer) > LAYERS.index(package)]
 
 
 @pytest.mark.parametrize("package", LAYERS)
-def test_packages_of_workloads_import_downwards(package: str) -> None:
+def test_packages_import_downwards(package: str) -> None:
     folder = ROOT / package.replace(".", "/")
     modules = sorted(folder.glob("*.py"))
     assert len(modules) >= 3
     assert {file.name: bad for file in modules if (bad := upwards(file.read_text(), package))} == {}
 
 
-def test_every_package_of_workloads_has_its_layer() -> None:
-    packages = {str(file.parent.relative_to(ROOT)).replace("/", ".") for file in files("workloads")}
+def test_every_package_of_workloads_and_results_has_its_layer() -> None:
+    modules = [*files("workloads"), *files("results")]
+    packages = {str(file.parent.relative_to(ROOT)).replace("/", ".") for file in modules}
     assert packages - {"workloads.data"} == set(LAYERS)
 
 
@@ -108,6 +117,8 @@ def test_the_layers_notice_an_import_of_what_stands_above() -> None:
     assert upwards("from workloads.training.loop import fit\n", "workloads.models") == ["workloads.training.loop.fit"]
     assert upwards("from workloads.data.files import images\n", "workloads") == ["workloads.data.files.images"]
     assert upwards("from workloads.models import lora\n", "workloads.evaluation") == []
+    assert upwards("from results.paper import tables\n", "results") == ["results.paper.tables"]
+    assert upwards("from results import sheet\n", "results.figures") == []
 
 
 def test_the_rules_notice_an_offence_wherever_it_hides() -> None:
@@ -122,7 +133,7 @@ def test_the_rules_notice_an_offence_wherever_it_hides() -> None:
 def test_results_and_sweeps_load_neither_ray_nor_torch() -> None:
     program = (
         "import sys\n"
-        "import results.tables, results.report, results.measured.evaluation, results.data, sweeps\n"
+        "import results.paper.tables, results.paper.report, results.measured, results.comparison, sweeps\n"
         "import workloads.experiments, workloads.record\n"
         "print(sorted({'ray', 'torch', 'timm', 'transformers'} & set(sys.modules)))\n"
     )

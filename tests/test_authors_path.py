@@ -13,7 +13,7 @@ from benchmarks.authors_path import AdaptedQkv, AuthorsStep, AuthorsTowers, as_a
 from benchmarks.gpu import TINY, main
 from benchmarks.our_step import OurStep
 from benchmarks.training_step import num_autograd_nodes
-from workloads.models.weights import fuse_split_layers, merge_adapters
+from workloads.models.fine_tuning import plain_layers
 from workloads.training.loss import contrastive_loss
 
 CPU = torch.device("cpu")
@@ -49,7 +49,7 @@ def copy_weights(ours: OurStep, theirs: AuthorsTowers) -> None:
     filled = {"log_scale"}
     for modality, prefixes in PREFIXES.items():
         own = dict(ours.model.towers[modality].state_dict())
-        plain = fuse_split_layers(merge_adapters(own, scale=0.0))  # the layers beside the adapters
+        plain = plain_layers(own, scale=0.0)  # the layers beside the adapters
         adapters = {renamed(name, ADAPTERS): values for name, values in own.items() if ".lora_" in name}
         for name, values in {**plain, **adapters}.items():
             their_name = next(new + name.removeprefix(old) for old, new in prefixes.items() if name.startswith(old))

@@ -1,10 +1,13 @@
-"""How a command ends: a sentence and an exit code, whatever went wrong."""
+"""How a command shows its work, and how it ends: a sentence and an exit code, whatever went wrong."""
 
 import errno
+import io
 
 import pytest
+from rich.console import Console
+from rich.progress import TextColumn
 
-from workloads.command_line import run_command
+from workloads.command_line import Bars, clock, counting, run_command
 from workloads.errors import SourceError, UsageError
 
 
@@ -29,3 +32,33 @@ def test_a_command_ends_with_a_sentence(
     shown = capsys.readouterr()
     assert said in shown.err
     assert (shown.out, "Traceback" in shown.err) == ("", False)
+
+
+def test_without_a_terminal_progress_is_a_line_now_and_then_and_when_one_is_due() -> None:
+    for line_every, expected in ((1000.0, ["2 of 3"]), (0.0, ["1 of 3", "2 of 3", "3 of 3"])):
+        told = io.StringIO()
+        with Bars(Console(file=told), TextColumn("{task.completed}"), line_every=line_every) as bars:
+            task = bars.add_task("work", total=3)
+            for done in (1, 2, 3):
+                bars.show(task, f"{done} of 3", due=done == 2, completed=done)
+        assert told.getvalue().split("\n")[:-1] == expected
+
+
+def test_on_a_terminal_progress_is_a_bar() -> None:
+    told = io.StringIO()
+    with counting(Console(file=told, force_terminal=True, width=100), "Reading a.tsv", "specimens") as tell:
+        tell(2, 3)
+    assert "2/3" in told.getvalue()
+    assert told.getvalue().endswith("Reading a.tsv: done\n")
+
+
+def test_work_that_counts_says_first_what_it_is() -> None:
+    told = io.StringIO()
+    with counting(Console(file=told), "Reading a.tsv", "specimens") as tell:
+        tell(2, None)  # no line is due yet
+    assert told.getvalue() == "Reading a.tsv\n"
+
+
+@pytest.mark.parametrize(("seconds", "expected"), [(0.4, "0:00"), (61.0, "1:01"), (3599.6, "1:00:00")])
+def test_a_clock_has_hours_only_where_there_are_any(seconds: float, expected: str) -> None:
+    assert clock(seconds) == expected

@@ -13,7 +13,7 @@ from PIL import Image
 import commands.clibd
 import commands.results
 from workloads.command_line import run_command
-from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.prepared.preparation import DatasetOptions, prepare
 from workloads.data.specimens.schema import SPECIMEN_SCHEMA
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.storage import Folder
@@ -193,14 +193,14 @@ def test_statistics_of_a_prepared_data_set_leave_out_what_preparation_refused(
     tmp_path: Path,
 ) -> None:
     table = synthetic_table(tmp_path / "specimens.parquet", 60, 4)
-    rows = table.rows(0, len(table)).to_pylist()
+    rows = next(table.batches()).to_pylist()
     emptied = next(row["split"] for row in rows if row["split"] != "no_split")
     for number, row in enumerate(rows):
         row["image"] = "none.jpg" if row["split"] == emptied or number % 9 == 0 else row["image"]
     with table.writer(table.facts) as write:
         write(pa.RecordBatch.from_pylist(rows, schema=SPECIMEN_SCHEMA))
     data = tmp_path / "data"
-    facts = prepare(table, Folder(data), Wanted(name="some", image_size=32, max_rejects=1), map)
+    facts = prepare(table, Folder(data), DatasetOptions(name="some", image_size=32, max_rejects=1), map)
     assert facts.num_rejects > 5
 
     words = ("clibd", "data", "stats", str(data), "--out", f"file://{tmp_path}/out", "--format", "json")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from results.render import RECORD
+from results.sheet import RECORD
 from workloads import predictions
 from workloads.data.prepared.dataset import DatasetFacts
 from workloads.data.prepared.shards import PREPARED_SCHEMA
@@ -19,6 +19,11 @@ from workloads.training.report import EpochReport, StepReport
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+MODULES = {
+    file.name
+    for package in ("commands", "orchestrator", "sweeps", "results", "workloads")
+    for file in (ROOT / package).rglob("*.py")
+}
 LOG = "log.md"
 """Speaks of files as they were."""
 FILES = (ROOT / "docs" / "files.md").read_text()
@@ -29,6 +34,7 @@ def named_files(page: Path) -> Iterator[str]:
     text = page.read_text()
     paths = re.findall(r"`((?:[\w-]+/)+[\w-]+\.(?:py|md|json|yaml))`", text)
     yield from (path for path in paths if path == path.lower())  # capitals stand for a name
+    yield from (name for name in re.findall(r"`([a-z_]+\.py)`", text) if name not in MODULES)
     yield from (str((page.parent / link).relative_to(ROOT)) for link in re.findall(r"\]\(([\w/.]+\.md)\)", text))
 
 

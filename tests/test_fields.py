@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from workloads.errors import SpecError, UsageError
-from workloads.fields import field_types, with_fields
+from workloads.fields import with_fields
 from workloads.spec import ExperimentSpec, ImageTower, Lora, TextTower
 
 PLAIN = ExperimentSpec(dataset="insects", data_fingerprint="0")
@@ -50,7 +50,9 @@ def as_text(value: Any) -> str:
 def test_every_field_can_be_set_to_what_it_is() -> None:
     """Defaults included: all of them, as text, give the same spec back."""
     found = leaves(PLAIN)
-    assert {name for name, _ in found} == set(field_types())
+    with pytest.raises(UsageError, match="there are ") as refused:
+        with_fields(PLAIN, ["qqqqqq=1"])
+    assert str(refused.value).partition("there are ")[2].split(", ") == [name for name, _ in found]
     assert len(found) > 60
     decided = ("dataset", "data_fingerprint", "synthetic", "recipe")
     assert with_fields(PLAIN, [f"{name}={as_text(value)}" for name, value in found if name not in decided]) == PLAIN
@@ -90,5 +92,5 @@ def test_what_does_not_exist_is_answered_with_what_does(setting: str, message: s
 
 
 def test_fields_that_contradict_each_other_are_refused_as_in_any_spec() -> None:
-    with pytest.raises(SpecError, match="the learning rate cannot go from"):
+    with pytest.raises(SpecError, match="learning rate"):
         with_fields(PLAIN, ["max_learning_rate=1e-9"])

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib import metadata
 
 import click
 import pytest
@@ -56,3 +57,24 @@ def test_help_waits_for_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == "[]\n"
+
+
+@pytest.mark.parametrize("words", [*((name,) for name in PROGRAMS), ("clibd", "sweep")], ids=" ".join)
+def test_a_program_says_its_versions(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", [*words, "--version"])
+    with pytest.raises(SystemExit) as end:
+        run_command(PROGRAMS[words[0]])
+    assert not end.value.code
+    said = capsys.readouterr().out
+    assert [part.split()[0] for part in said.split(", ")] == ["clibd-ray", "Python", "torch", "ray"]
+    assert all(metadata.version(name) in said for name in ("clibd-ray", "torch", "ray"))
+
+
+@pytest.mark.parametrize("name", ["sweep", "results"])
+def test_a_program_is_a_command_of_clibd_too(name: str) -> None:
+    def inside(words: tuple[str, ...]) -> dict[tuple[str, ...], str]:
+        return {known[len(words) :]: text for known, text in COMMANDS.items() if known[: len(words)] == words}
+
+    assert inside(("clibd", name)) == inside((f"clibd-{name}",))

@@ -7,7 +7,7 @@ import pytest
 
 from workloads.averages import Averages
 from workloads.evaluation.accuracy import accuracies_of
-from workloads.intervals import bootstrap_intervals, interval_ends, rank_averages, with_ends, with_intervals
+from workloads.intervals import bootstrap_intervals, rank_averages, with_intervals, with_intervals_of
 from workloads.predictions import MISSING, Answers, MissingRank, Place
 from workloads.record import Measurement
 from workloads.spec import RANKS
@@ -120,8 +120,8 @@ def test_no_retrievals_are_no_intervals() -> None:
 def test_any_scores_have_intervals_such_as_the_chances_of_a_random_key() -> None:
     answers, chance = retrieval(IMAGE_DNA), np.random.default_rng(8).random((NUM_QUERIES, 1))
     place = replace(IMAGE_DNA, method="random_key")
-    ends = interval_ends(answers, [(place, "top1")], dict.fromkeys(RANKS, chance), "left_out")
-    [row] = with_ends([measured(method="random_key", level="genus", species="unseen")], ends)
+    rows = [measured(method="random_key", level="genus", species="unseen")]
+    [row] = with_intervals_of(rows, answers, [(place, "top1")], dict.fromkeys(RANKS, chance), "left_out")
     assert row.low is not None
     assert row.high is not None
     mean, error = chance[16:].mean(), chance[16:].std() / np.sqrt(24)

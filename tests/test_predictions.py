@@ -138,12 +138,12 @@ def test_no_queries_are_no_retrieval() -> None:
     table = prediction_table(ALL, empty[:, 0], empty[:, 0], empty, np.empty((0, 5), dtype=np.float32))
     predictions = Predictions(table, Case(0).predictions().specimens)
     assert predictions.places == []
-    with pytest.raises(EmbeddingsError, match="no val queries by image to dna"):
+    with pytest.raises(EmbeddingsError, match="val queries by image to dna"):
         predictions.answers(ALL)
 
 
 def test_a_retrieval_that_was_not_asked_is_named_beside_those_that_were() -> None:
-    with pytest.raises(EmbeddingsError, match="no test queries by text to dna; there are image to dna"):
+    with pytest.raises(EmbeddingsError, match=r"test queries by text to dna; .*image to dna"):
         Case(0).predictions().answers(Place("test", "text", "dna"))
 
 
@@ -152,7 +152,7 @@ def test_a_specimen_without_labels_is_named(who: str) -> None:
     case = Case(1, ragged=False)
     case.found = [["key 1", "key 0", "key 2", "key 3", "key 4"]] * case.num_queries
     keep = np.array([row for row, one in enumerate(case.names) if one != who])
-    with pytest.raises(EmbeddingsError, match=f"specimen {who} has no labels in specimens.parquet"):
+    with pytest.raises(EmbeddingsError, match=f"specimen {who} has no labels"):
         case.predictions(keep).answers(ALL)
 
 
@@ -181,7 +181,7 @@ DAMAGES = {
     "no genus": (SPECIMENS, without("genus"), "no column genus"),
     "a similarity too few": (PREDICTIONS, one_similarity_less, "not a similarity for each"),
     "nothing found": (PREDICTIONS, no_neighbours, "a query has no keys"),
-    "a specimen twice": (SPECIMENS, twice, "a specimen is there twice"),
+    "a specimen twice": (SPECIMENS, twice, "there twice"),
 }
 
 
@@ -203,5 +203,5 @@ def test_a_file_that_is_cut_off_or_gone_is_called_damaged(name: str, tmp_path: P
     with pytest.raises(DamagedError, match=f"{name}: not Parquet"):
         Predictions.read(Folder(tmp_path))
     (tmp_path / name).unlink()
-    with pytest.raises(DamagedError, match=f"{name}: it is not there"):
+    with pytest.raises(DamagedError, match=f"{name}: .*not there"):
         Predictions.read(Folder(tmp_path))

@@ -9,9 +9,11 @@ from typing import Any, get_args
 import pytest
 
 from workloads.errors import SpecError
-from workloads.experiments import EXPERIMENTS, Data, Experiment, Scale, base_spec, experiment_spec, starting_from
+from workloads.experiments import Data, Experiment, Scale, base_spec, experiment_spec, starting_from
 from workloads.recipes import learning_rate_factor, with_fine_tuning, with_recipe
 from workloads.spec import ExperimentSpec, Recipe, spec_from_dict, spec_to_dict
+
+EXPERIMENTS: tuple[Experiment, ...] = get_args(Experiment)
 
 DATA = Data(name="insects", fingerprint="0123abcd-256", synthetic=False, modalities=("image", "dna", "text"))
 ROOT = Path(__file__).parents[1]
@@ -86,7 +88,7 @@ def test_the_learning_rate_grows_with_the_batch_as_the_spec_says(scaling: Any, b
 
 
 def test_a_recipe_is_applied_once() -> None:
-    with pytest.raises(SpecError, match="recipe 'paper' cannot become 'authors'"):
+    with pytest.raises(SpecError, match=r"'paper' .*'authors'"):
         with_recipe(base_spec("paper", DATA, "paper"), "authors")
 
 
@@ -132,9 +134,9 @@ def test_a_data_set_of_one_modality_trains_its_tower_alone_and_aligns_nothing(mo
         if name in alone:
             assert experiment_spec(name, "small", data).modalities == (modality,)
         else:
-            with pytest.raises(SpecError, match=r"aligning needs two different modalities|insects has no "):
+            with pytest.raises(SpecError, match=r"two different modalities|insects has no "):
                 experiment_spec(name, "small", data)
-    with pytest.raises(SpecError, match="aligning needs two different modalities"):
+    with pytest.raises(SpecError, match="two different modalities"):
         base_spec("small", data)
 
 

@@ -7,11 +7,16 @@ from typing import Any
 
 import pytest
 
+from commands.clibd import app as clibd
 from commands.sweep import app
-from orchestrator.request import SweepRequest, asked_on, folders_of
+from commands.sweep_file import read_sweep, write_template
+from orchestrator.request import SweepRequest, folders_of, points_of
 from sweeps import SWEEPS
+from tests.sweep_cases import base, every_scale, possible, trained
 from workloads.command_line import run_command
 from workloads.data.prepared.dataset import PreparedDataset
+from workloads.errors import UsageError
+from workloads.experiments import Scale
 from workloads.record import RunFolder
 from workloads.storage import Folder
 
@@ -133,15 +138,25 @@ def test_the_plan_starts_nothing_and_lists_every_run(sweep: Command, tmp_path: P
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_sweep_of_clibd_is_the_same_program(
+    sweep: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("lora", "--data", sweep.data, "--scale", "small", "--plan", "--rate", "1")
+    monkeypatch.setattr("sys.argv", ["clibd", "sweep", *words])
+    with pytest.raises(SystemExit):
+        run_command(clibd)
+    assert capsys.readouterr().out == sweep(*words)[1]
+
+
 def test_a_plan_says_what_is_finished_whoever_made_it_and_what_cannot_be(
     sweep: Command, tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     request = SweepRequest(
-        sweeps=(SWEEPS["batch-size"],), scale="small", data=tiny_dataset.folder, runs=Folder(tmp_path / "runs")
+        sweeps=(SWEEPS["batch-size"],), scale="small", data=tiny_dataset, runs=Folder(tmp_path / "runs")
     )
-    asked = asked_on(request)
-    name, run = min(folders_of(request, asked).items(), key=lambda item: "-b50-" not in item[0])
-    spec = next(point.spec for point in asked.points if getattr(point, "id", "") == name)
+    points = points_of(request)
+    name, run = min(folders_of(points).items(), key=lambda item: "-b50-" not in item[0])
+    spec = next(point.spec for point in points.all if getattr(point, "id", "") == name)
     elsewhere = RunFolder(request.runs / "another" / run.id)
     elsewhere.begin(spec, {}, {})
     elsewhere.finish("finished")
@@ -209,11 +224,32 @@ def test_every_sweep_is_listed_with_its_tables(sweep: Command) -> None:
 
 
 def test_a_start_is_found_by_its_id_wherever_it_is_finished(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
-    request = SweepRequest(
-        sweeps=(SWEEPS["simclr-start"],), scale="small", data=tiny_dataset.folder, runs=Folder(tmp_path)
-    )
-    asked = asked_on(replace(request, only="from SimCLR"))
-    [start] = [name for point in asked.points for name in getattr(point, "needs", ())]
-    assert str(folders_of(request, asked)[start].folder) == str(Folder(tmp_path) / "simclr-start" / start)
+    request = SweepRequest(sweeps=(SWEEPS["simclr-start"],), scale="small", data=tiny_dataset, runs=Folder(tmp_path))
+    points = points_of(replace(request, only="from SimCLR"))
+    [start] = [name for point in points.all for name in getattr(point, "needs", ())]
+    assert str(folders_of(points)[start].folder) == str(Folder(tmp_path) / "simclr-start" / start)
     RunFolder(Folder(tmp_path) / "modalities" / start).finish("finished")
-    assert str(folders_of(request, asked)[start].folder) == str(Folder(tmp_path) / "modalities" / start)
+    assert str(folders_of(points)[start].folder) == str(Folder(tmp_path) / "modalities" / start)
+
+
+@every_scale
+def test_the_template_of_a_users_own_sweep_runs_as_it_is(
+    scale: Scale, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    sweep = read_sweep(str(write_template("learning-rate")))
+    assert sweep.name == "learning-rate"
+    found = possible(sweep.points(base(scale)))
+    assert len(trained(found)) == 3
+    assert base(scale).spec.id in trained(found)  # the middle one is everybody's
+    [table] = sweep.tables
+    assert table.number == "learning-rate"
+    assert all(set(table.row_fields) <= set(point.row or {}) for point in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("My Sweep", "cannot name a sweep"), ("amp", "already"), ("paper", "already")]
+)
+def test_a_name_that_cannot_be_or_is_taken_is_refused(name: str, reason: str) -> None:
+    with pytest.raises(UsageError, match=reason):
+        write_template(name)

@@ -1,26 +1,29 @@
-"""The sweeps: their points stand for rows, their runs have names of their own, their tables reach every number."""
+"""The points of sweeps: runs with names of their own, what they need before them, and reasons for what cannot be."""
 
-import runpy
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
-from results.published import PublishedNumber, published_table
 from sweeps import SWEEPS
-from sweeps.point import Base, Impossible, Point, Sweep
-from sweeps.table import Column, Table, is_statistic
-from sweeps.template import template
-from workloads.errors import UsageError
-from workloads.experiments import Data, Scale, base_spec
+from sweeps.point import Impossible, Point, Sweep
+from tests.sweep_cases import (
+    ALL,
+    DATA,
+    INSECT,
+    SCALES,
+    base,
+    every_recipe,
+    every_scale,
+    every_sweep,
+    possible,
+    trained,
+)
+from workloads.experiments import Data, Scale
 from workloads.fields import with_fields
 from workloads.spec import Modality, Recipe, spec_from_dict, spec_to_dict
 
-SCALES: tuple[Scale, ...] = get_args(Scale)
-RECIPES: tuple[Recipe, ...] = get_args(Recipe)
 NUM_RUNS = {
     "costs": 0,
     "modalities": 5,
@@ -38,28 +41,6 @@ NUM_RUNS = {
 }
 """Distinct trained runs of each sweep at the paper's scale."""
 ABLATIONS = ("temperature", "amp", "lora", "batch-size", "encoders")
-ALL: tuple[Modality, ...] = ("image", "dna", "text")
-DATA = Data(name="insects", fingerprint="0123abcd-256", synthetic=False, modalities=ALL)
-INSECT = replace(DATA, name="INSECT", fingerprint="4567cdef-256")
-
-every_sweep = pytest.mark.parametrize("sweep", SWEEPS.values(), ids=list(SWEEPS))
-every_scale = pytest.mark.parametrize("scale", SCALES)
-every_recipe = pytest.mark.parametrize("recipe", RECIPES)
-every_table = pytest.mark.parametrize(
-    "table", [table for sweep in SWEEPS.values() for table in sweep.tables], ids=lambda table: str(table.number)
-)
-
-
-def base(scale: Scale = "paper", recipe: Recipe = "corrected", seed: int = 42, data: Data = DATA) -> Base:
-    return Base(spec=base_spec(scale, data, recipe, seed), scale=scale, data=data, insect=INSECT)
-
-
-def possible(found: Sequence[Point | Impossible]) -> list[Point]:
-    return [point for point in found if isinstance(point, Point)]
-
-
-def trained(points: Sequence[Point | Impossible]) -> dict[str, Point]:
-    return {point.id: point for point in possible(points) if point.kind == "train"}
 
 
 def test_every_sweep_is_known_by_its_name() -> None:
@@ -126,35 +107,6 @@ def test_a_field_that_was_set_reaches_every_run_that_does_not_decide_it_itself()
     assert {run.precision for run in runs} == {"fp32"}
     assert {run.image.fine_tuning for run in runs if run.bind_to} == {"frozen"}
     assert {run.image.fine_tuning for run in runs if not run.bind_to} == {"lora"}
-
-
-# --- Rows -----------------------------------------------------------------------------------------------------------
-
-
-def printed(table: Table) -> tuple[PublishedNumber, ...]:
-    return published_table(table.number) if isinstance(table.number, int) else ()
-
-
-def rows_of(table: Table) -> list[Mapping[str, Any]]:
-    """Names of a table's published rows."""
-    if table.rows is not None:
-        return [row.names for row in table.rows if row.published]
-    names = [tuple((name, hashable(number.where.get(name))) for name in table.row_fields) for number in printed(table)]
-    return [dict(row) for row in dict.fromkeys(names)]
-
-
-def hashable(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
-
-
-@every_sweep
-@every_scale
-def test_every_published_row_has_a_point_or_a_reason(sweep: Sweep, scale: Scale) -> None:
-    found = sweep.points(base(scale))
-    for table in sweep.tables:
-        rows = [point.row for point in found if point.row and table.takes.items() <= point.row.items()]
-        for names in rows_of(table):
-            assert any(names.items() <= row.items() for row in rows), (table.number, names)
 
 
 @pytest.mark.parametrize("modalities", [ALL, ("dna", "text"), ("image", "dna"), ("image", "text")], ids="+".join)
@@ -254,53 +206,6 @@ def test_a_seed_changes_every_run_and_no_row(sweep: Sweep, scale: Scale) -> None
     assert {point.id for point in possible(one)}.isdisjoint(point.id for point in possible(other))
 
 
-# --- Tables ---------------------------------------------------------------------------------------------------------
-
-
-def reaches(table: Table, place: "Place", number: PublishedNumber) -> bool:
-    """Whether a column, a level and a row are those of a published number."""
-    column, level, names = place
-    said = {name: hashable(value) for name, value in number.where.items()}
-    if said.get("statistic") == "seen_unseen_accuracy":  # the one statistic that is an accuracy (Table 15)
-        said["metric"] = said.pop("statistic")
-    asked = {**column.where, **({} if is_statistic(column.where) else {"level": level, "partition": table.partition})}
-    if is_statistic(asked) != is_statistic(said) or asked.get("metric") != said.get("metric"):
-        return False
-    same = all(said.get(name, value) == value for name, value in asked.items())  # Table 15 has no level or average
-    return same and all(said.get(name) == hashable(value) for name, value in names.items())
-
-
-Place = tuple[Column, str, Mapping[str, Any]]
-
-
-def places(table: Table) -> Iterator[Place]:
-    for level in table.levels:
-        for names in rows_of(table):
-            for block in table.blocks:
-                yield from ((column, level, names) for column in block.columns if column.published)
-
-
-@every_table
-def test_every_published_number_has_one_place_in_its_table(table: Table) -> None:
-    there = list(places(table))
-    for number in printed(table):
-        assert sum(reaches(table, place, number) for place in there) == 1, number
-
-
-@every_table
-def test_every_published_column_finds_numbers(table: Table) -> None:
-    for column in {id(column): column for column, *_ in places(table)}.values():
-        here = [place for place in places(table) if place[0] is column]
-        assert any(reaches(table, place, number) for place in here for number in printed(table)), column
-
-
-def test_each_of_the_papers_tables_of_accuracies_is_declared_once() -> None:
-    numbers = [table.number for sweep in SWEEPS.values() for table in sweep.tables]
-    assert sorted(number for number in numbers if isinstance(number, int)) == [1, 2, 3, 4, *range(8, 21)]
-    own = {sweep.name: [t.number for t in sweep.tables if isinstance(t.number, str)] for sweep in SWEEPS.values()}
-    assert {name: names for name, names in own.items() if names} == {name: [name] for name in ("dna-pooling", "seeds")}
-
-
 @every_sweep
 def test_runs_at_the_papers_scale_have_the_epochs_of_their_table(sweep: Sweep) -> None:
     for table in sweep.tables:
@@ -368,32 +273,6 @@ def test_published_ids_of_the_batch_size_sweep_stay() -> None:
         "insects-image+dna+text-b1500-e15-s42-62e11666",
         "insects-image+dna+text-b2000-e15-s42-8cb4809b",
     ]
-
-
-# --- A user's own ---------------------------------------------------------------------------------------------------
-
-
-@every_scale
-def test_the_template_of_a_users_own_sweep_runs_as_it_is(scale: Scale, tmp_path: Path) -> None:
-    file = tmp_path / "learning_rate.py"
-    file.write_text(template("learning-rate"))
-    sweep = runpy.run_path(str(file))["SWEEP"]
-    assert isinstance(sweep, Sweep)
-    assert sweep.name == "learning-rate"
-    found = possible(sweep.points(base(scale)))
-    assert len(trained(found)) == 3
-    assert base(scale).spec.id in trained(found)  # the middle one is everybody's
-    [table] = sweep.tables
-    assert table.number == "learning-rate"
-    assert all(set(table.row_fields) <= set(point.row or {}) for point in found)
-
-
-@pytest.mark.parametrize(
-    ("name", "reason"), [("My Sweep", "cannot name a sweep"), ("amp", "already"), ("paper", "already")]
-)
-def test_a_name_that_cannot_be_or_is_taken_is_refused(name: str, reason: str) -> None:
-    with pytest.raises(UsageError, match=reason):
-        template(name)
 
 
 # --- INSECT ---------------------------------------------------------------------------------------------------------

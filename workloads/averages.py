@@ -13,15 +13,13 @@ out, and with each unit drawn once every class counts one:
 No randomness here: the draws are arguments.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from copy import copy
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
-from workloads.arrays import Doubles, Mask, Names
+from workloads.arrays import Codes, Doubles, Indices, Mask, Names
 
 Part = Literal["seen", "unseen", "harmonic_mean", "all"]
 """Queries of seen species, of unseen ones, the harmonic mean of both values, and all queries."""
@@ -29,25 +27,21 @@ Sample = Literal["seen", "unseen"]
 """What is drawn from separately: how many queries of each there are was decided by the partition, not by chance."""
 SAMPLES: tuple[Sample, ...] = get_args(Sample)
 
-Codes = npt.NDArray[np.integer]
-Block = tuple[Codes, Doubles]
-"""Classes of the queries, (queries,), and what these scored, (queries, numbers)."""
-
 _DIGITS = 12  # a matrix product adds in any order, which shows in the last bits, and all right must be 1 and not more
 
 
 class _Mean:
     """The mean over classes of some values, for any draw of the units."""
 
-    def __init__(self, units: Codes, num_units: int, block: Block) -> None:
+    def __init__(self, units: Indices, num_units: int, classes: Indices | Codes, values: Doubles) -> None:
         """Add up once what each unit has of each class; such a pair is a cell.
 
         Args:
             units: of the queries, from 0 to `num_units`, (queries,).
             num_units: how many columns a draw has.
-            block: classes and values of the queries.
+            classes: of the queries, (queries,).
+            values: what these scored, (queries, numbers).
         """
-        classes, values = block
         names, codes = np.unique(classes, return_inverse=True)
         cells, cell = np.unique(codes.astype(np.int64) * num_units + units, return_inverse=True)
         self._num_units, self._num_classes = num_units, len(names)
@@ -73,7 +67,7 @@ class _Mean:
         return np.asarray(_adding(self._unit, self._num_units) @ shares)
 
 
-def _adding(target: Codes, num_targets: int) -> sparse.csr_array:
+def _adding(target: Indices, num_targets: int) -> sparse.csr_array:
     """The matrix that adds rows up by target, (targets, rows)."""
     rows = np.arange(len(target))
     return sparse.csr_array((np.ones(len(target)), (target, rows)), shape=(num_targets, len(target)))
@@ -82,13 +76,14 @@ def _adding(target: Codes, num_targets: int) -> sparse.csr_array:
 class Averages:
     """Some numbers of one query set: for seen and unseen queries, their harmonic mean, and all together."""
 
-    def __init__(self, subset: Names, units: Codes, blocks: Sequence[Block]) -> None:
+    def __init__(self, subset: Names, units: Indices, blocks: Sequence[tuple[Indices | Codes, Doubles]]) -> None:
         """Sort the queries into units and classes.
 
         Args:
             subset: `seen` or `unseen`, (queries,).
             units: equal for queries that are drawn together, (queries,); a unit is within one subset.
-            blocks: numbers with the same classes stand in one block; the numbers of all are put side by side.
+            blocks: classes of the queries, (queries,), and what these scored, (queries, numbers): numbers with the same
+                classes stand in one block; the numbers of all are put side by side.
         """
         self.num_units: dict[Sample, int] = {}
         """Units of each subset that has queries; a draw has a column for each."""
@@ -101,13 +96,13 @@ class Averages:
                 inside[sample], columns[mask] = mask, codes
                 self.num_units[sample] = len(names)
         self._means = {
-            sample: [_Mean(columns[mask], self.num_units[sample], (c[mask], v[mask])) for c, v in blocks]
+            sample: [_Mean(columns[mask], self.num_units[sample], c[mask], v[mask]) for c, v in blocks]
             for sample, mask in inside.items()
         }
         self._together: list[_Mean] = []
         if len(inside) == 2:
             columns = columns + np.where(inside["unseen"], self.num_units["seen"], 0)
-            self._together = [_Mean(columns, sum(self.num_units.values()), block) for block in blocks]
+            self._together = [_Mean(columns, sum(self.num_units.values()), *block) for block in blocks]
 
     def of(self, draws: Mapping[Sample, Doubles]) -> dict[Part, Doubles]:
         """The numbers of each part for draws from both samples, (draws, units of the sample) to (draws, numbers).
@@ -120,14 +115,6 @@ class Averages:
         values["harmonic_mean"] = harmonic_means(values["seen"], values["unseen"])
         values["all"] = _of(self._together, np.concatenate([draws[sample] for sample in SAMPLES], axis=1))
         return values
-
-    def of_samples(self, samples: Collection[Sample]) -> "Averages":
-        """The same numbers of some of the samples; of one alone, all queries are its queries."""
-        some = copy(self)
-        some.num_units = {sample: count for sample, count in self.num_units.items() if sample in samples}
-        some._means = {sample: means for sample, means in self._means.items() if sample in samples}
-        some._together = self._together if len(some._means) == 2 else []
-        return some
 
     def point(self) -> dict[Part, Doubles]:
         """The numbers as they were measured, (numbers,) for each part."""

@@ -24,7 +24,8 @@
     └── FailedRunsError             some runs of a sweep failed
     RecordError                     one bad record: it goes to the reject list and the work goes on
 
-Every class hands its arguments to ``Exception``, so each instance pickles and crosses Ray's processes as it is.
+``Exception`` keeps the arguments of every class by their places, so each instance pickles and crosses Ray's processes
+as it is; an ``__init__`` without a body only says what they are.
 """
 
 from collections.abc import Sequence
@@ -33,6 +34,11 @@ from collections.abc import Sequence
 def first_line(error: BaseException) -> str:
     """What an error of another library says, in one line; its kind where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def some_of(names: Sequence[str], most: int) -> str:
+    """The first of some names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
 
 
 class ClibdError(Exception):
@@ -61,8 +67,8 @@ class MissingPathError(UsageError):
 
     sentence = "{0}: no {1} there. {2}"
 
-    def __init__(self, path: str, wanted: str, remedy: str) -> None:
-        super().__init__(path, wanted, remedy)
+    def __init__(self, path: object, wanted: str, remedy: str, /) -> None:
+        super().__init__(str(path), wanted, remedy)
 
 
 class TooFewSpecimensError(UsageError):
@@ -74,21 +80,19 @@ class TooFewSpecimensError(UsageError):
         "of a sweep, `clibd-sweep --scale small` takes a tenth of each batch."
     )
 
-    def __init__(self, dataset: str, num_specimens: int, batch_size: int) -> None:
-        super().__init__(dataset, num_specimens, batch_size)
+    def __init__(self, dataset: str, num_specimens: int, batch_size: int, /) -> None: ...
 
 
 class ModalitiesError(UsageError):
     """Aligning needs two modalities."""
 
-    def __init__(self, dataset: str, found: Sequence[str]) -> None:
-        super().__init__(dataset, tuple(found))
+    def __init__(self, dataset: str, modalities: Sequence[str], /) -> None: ...
 
     def __str__(self) -> str:
-        dataset, found = self.args
+        dataset, modalities = self.args
         return (
             f"{dataset}: aligning needs at least two of image, dna and text, and these specimens have "
-            f"{', '.join(found) or 'none'}. Import barcodes, images or labels for them as well."
+            f"{', '.join(modalities) or 'none'}. Import barcodes, images or labels for them as well."
         )
 
 
@@ -97,8 +101,7 @@ class MissingRunsError(UsageError):
 
     sentence = "{0}: no finished run of the sweep '{1}' under {2}. Run `clibd-sweep {1}` first."
 
-    def __init__(self, table: str, sweep: str, where: str) -> None:
-        super().__init__(table, sweep, where)
+    def __init__(self, table: str, sweep: str, where: str, /) -> None: ...
 
 
 class IncomparableError(UsageError):
@@ -109,15 +112,14 @@ class IncomparableError(UsageError):
         "Evaluate both on the same prepared data set, with the same recipe and keys."
     )
 
-    def __init__(self, first: str, second: str, reason: str) -> None:
-        super().__init__(first, second, reason)
+    def __init__(self, first: str, second: str, reason: str, /) -> None: ...
 
 
 class SourceError(ClibdError):
     """A source file that cannot be read as what it claims to be."""
 
-    def __init__(self, path: str, where: str, reason: str) -> None:
-        super().__init__(path, where, reason)
+    def __init__(self, path: object, where: str, reason: str, /) -> None:
+        super().__init__(str(path), where, reason)
 
     def __str__(self) -> str:
         path, where, reason = self.args
@@ -127,13 +129,12 @@ class SourceError(ClibdError):
 class PartitionError(ClibdError):
     """A partition that would not measure what it claims to; these checks cannot be switched off."""
 
-    def __init__(self, problem: str, examples: Sequence[str]) -> None:
-        super().__init__(problem, tuple(examples))
+    def __init__(self, problem: str, examples: Sequence[str], /) -> None: ...
 
     def __str__(self) -> str:
         problem, examples = self.args
-        listed = ", ".join(examples[:5]) + (f" and {len(examples) - 5:,} more" if len(examples) > 5 else "")
-        return f"{problem}{f' ({listed})' if examples else ''}. Correct the lists or the labels, and partition again."
+        listed = f" ({some_of(examples, 5)})" if examples else ""
+        return f"{problem}{listed}. Correct the lists or the labels, and partition again."
 
 
 class TooManyRejectsError(ClibdError):
@@ -144,8 +145,7 @@ class TooManyRejectsError(ClibdError):
         "the list is {3}. Mend them, or allow more with --max-rejects."
     )
 
-    def __init__(self, num_rejected: int, num_seen: int, allowed: float, where: str) -> None:
-        super().__init__(num_rejected, num_seen, allowed, where)
+    def __init__(self, num_rejected: int, num_seen: int, allowed: float, where: str, /) -> None: ...
 
 
 class DownloadError(ClibdError):
@@ -153,8 +153,7 @@ class DownloadError(ClibdError):
 
     sentence = "{0}: {1}. Run the command again: what has arrived intact is kept."
 
-    def __init__(self, address: str, reason: str) -> None:
-        super().__init__(address, reason)
+    def __init__(self, address: str, reason: str, /) -> None: ...
 
 
 class DriftError(ClibdError):
@@ -165,8 +164,7 @@ class DriftError(ClibdError):
         "Move that run folder away, or run the version that made it."
     )
 
-    def __init__(self, run: str, field: str, stored: str, asked: str) -> None:
-        super().__init__(run, field, stored, asked)
+    def __init__(self, run: str, field: str, stored: str, asked: str, /) -> None: ...
 
 
 class DamagedError(ClibdError):
@@ -174,8 +172,7 @@ class DamagedError(ClibdError):
 
     sentence = "{0}: {1}. The file is damaged or of another version; remove it and run the command again."
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
+    def __init__(self, path: str, reason: str, /) -> None: ...
 
 
 class NewerVersionError(ClibdError):
@@ -185,8 +182,7 @@ class NewerVersionError(ClibdError):
         "{0}: written by a newer version (schema {1}; this one knows up to {2}). Install that version to read it."
     )
 
-    def __init__(self, path: str, schema: int, known: int) -> None:
-        super().__init__(path, schema, known)
+    def __init__(self, path: str, schema: int, known: int, /) -> None: ...
 
 
 _ELSEWHERE = "Give a local file or folder, or make the hub reachable once so that its cache is filled."
@@ -211,8 +207,7 @@ class WeightsDriftError(ClibdError):
         "the former back there, or move the folder {0} away, so that the run is trained anew with the latter."
     )
 
-    def __init__(self, run: str, weights: str, before: str, now: str, address: str) -> None:
-        super().__init__(run, weights, before, now, address)
+    def __init__(self, run: str, weights: str, before: str, now: str, address: str, /) -> None: ...
 
 
 class ConversionError(ClibdError):
@@ -220,8 +215,7 @@ class ConversionError(ClibdError):
 
     sentence = "{0} cannot be converted: {1}."
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
+    def __init__(self, path: str, reason: str, /) -> None: ...
 
 
 class EmbeddingsError(ClibdError):
@@ -238,8 +232,7 @@ class ZeroShotError(ClibdError):
 
     sentence = "zero-shot learning: {0}. {1}"
 
-    def __init__(self, reason: str, remedy: str) -> None:
-        super().__init__(reason, remedy)
+    def __init__(self, reason: str, remedy: str, /) -> None: ...
 
 
 class NonFiniteLossError(ClibdError):
@@ -250,15 +243,13 @@ class NonFiniteLossError(ClibdError):
         "a lower learning rate or fp32 usually helps."
     )
 
-    def __init__(self, step: int, value: float, where: str) -> None:
-        super().__init__(step, value, where)
+    def __init__(self, step: int, value: float, where: str, /) -> None: ...
 
 
 class FailedRunsError(ClibdError):
     """Some runs of a sweep failed, each with its reason in its run folder."""
 
-    def __init__(self, sweep: str, failed: Sequence[tuple[str, str]]) -> None:
-        super().__init__(sweep, tuple(failed))
+    def __init__(self, sweep: str, failed: Sequence[tuple[str, str]], /) -> None: ...
 
     def __str__(self) -> str:
         sweep, failed = self.args

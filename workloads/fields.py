@@ -51,16 +51,16 @@ def with_fields(spec: ExperimentSpec, settings: Sequence[str]) -> ExperimentSpec
     return spec_from_dict(plain)
 
 
-def field_types(cls: Any = ExperimentSpec, prefix: str = "") -> Mapping[str, Any]:
+def _field_types(cls: Any = ExperimentSpec, prefix: str = "") -> Mapping[str, Any]:
     """The type of every field by its name, those of towers as `image.depth`."""
-    found: dict[str, Any] = {}
+    types: dict[str, Any] = {}
     for name, kind in get_type_hints(cls).items():
-        found |= field_types(kind, f"{prefix}{name}.") if is_dataclass(kind) else {f"{prefix}{name}": kind}
-    return found
+        types |= _field_types(kind, f"{prefix}{name}.") if is_dataclass(kind) else {f"{prefix}{name}": kind}
+    return types
 
 
 def _type_of(name: str) -> Any:
-    types = field_types()
+    types = _field_types()
     if name in _DECIDED:
         raise UsageError(f"--set {name}: it is no choice; {_DECIDED[name]}")
     if name in types:
@@ -106,5 +106,5 @@ def _number(name: str, kind: type[int] | type[float], text: str) -> Any:
 def _refuse(name: str, text: str, values: list[str]) -> Any:
     near = difflib.get_close_matches(text, values, n=1, cutoff=0.5)
     meant = f"did you mean {near[0]}? " if near else ""
-    optional = ", none" if NoneType in get_args(field_types()[name]) else ""
+    optional = ", none" if NoneType in get_args(_field_types()[name]) else ""
     raise UsageError(f"--set {name}={text}: {meant}The value is {' or '.join(values)}{optional}")

@@ -17,28 +17,23 @@ What intervals cannot say:
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from workloads.arrays import Doubles
-from workloads.averages import Averages, Codes, Part
-from workloads.predictions import MISSING, Answers, MissingRank, Place
+from workloads.arrays import Codes, Doubles, Indices, Mask
+from workloads.averages import Averages, Part
+from workloads.predictions import MISSING, Answers, KeyChoice, MissingRank, Place
 from workloads.record import Measurement
 from workloads.spec import Rank
 
 REPLICATES = 1000
 SEED = 20_250_401
-CONFIDENCE = 0.95
-BATCH = 100  # resamples at a time: some ten megabytes for the queries of BIOSCAN-1M
+_BATCH = 100  # resamples at a time: some ten megabytes for the queries of BIOSCAN-1M
 
-Scores = npt.NDArray[np.bool_] | npt.NDArray[np.float64]
-Where = tuple[str, ...]
-"""Method, partition, query, key, keys, average, level, species and metric of a measurement."""
-Ends = tuple[float, float]
-"""Low and high."""
+Scores = Mask | Doubles
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +45,7 @@ class Interval:
 
 
 def bootstrap_intervals(
-    averages: Averages, contrast: Callable[[Doubles], Doubles] | None = None, replicates: int = REPLICATES
+    averages: Averages, contrast: Callable[[Doubles], Doubles] | None = None
 ) -> dict[Part, Interval]:
     """Percentile intervals of each part's numbers; the same resamples for all of them.
 
@@ -58,45 +53,42 @@ def bootstrap_intervals(
         averages: the numbers, as functions of a draw.
         contrast: of what the intervals are, when not of the numbers themselves: (..., numbers) to (..., contrasts),
             such as the differences of paired runs.
-        replicates: how many resamples.
 
     Returns:
         A part is left out when one of its samples has fewer than two units.
     """
-    names = [name for name, count in averages.num_units.items() if count > 1]
-    if not names:
+    drawn_from = {name: count for name, count in averages.num_units.items() if count > 1}
+    if not drawn_from:
         return {}
-    drawable = averages.of_samples(names)
-    parts = list(drawable.point())
 
-    def statistic(*drawn: npt.NDArray[np.int64], axis: int) -> Doubles:
-        draws = {name: _counts(indices) for name, indices in zip(names, drawn, strict=True)}
-        values = np.stack(list(drawable.of(draws).values()))  # (parts, resamples, numbers)
+    def statistic(*drawn: Indices, axis: int) -> Doubles:
+        draws = {name: np.ones((len(drawn[0]), count)) for name, count in averages.num_units.items()}
+        draws |= {name: _counts(indices) for name, indices in zip(drawn_from, drawn, strict=True)}
+        values = np.stack(list(averages.of(draws).values()))  # (parts, resamples, numbers)
         return np.moveaxis(contrast(values) if contrast else values, 1, axis)
 
-    low, high = bootstrapped([np.arange(drawable.num_units[name]) for name in names], statistic, replicates)
-    whole = len(names) == len(averages.num_units)
-    return {part: Interval(*ends) for part, *ends in zip(parts, low, high, strict=True) if whole or part != "all"}
+    low, high = bootstrapped([np.arange(count) for count in drawn_from.values()], statistic)
+    whole = len(drawn_from) == len(averages.num_units)
+    parts = zip(averages.point(), low, high, strict=True)
+    return {part: Interval(*ends) for part, *ends in parts if whole or part in drawn_from}
 
 
-def bootstrapped(
-    samples: Sequence[npt.NDArray[Any]], statistic: Callable[..., Doubles], replicates: int = REPLICATES
-) -> tuple[Doubles, Doubles]:
+def bootstrapped(samples: Sequence[npt.NDArray[Any]], statistic: Callable[..., Doubles]) -> tuple[Doubles, Doubles]:
     """Both ends of the 95 % percentile intervals of a statistic, as `scipy.stats.bootstrap` asks for it."""
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         samples,
         statistic,
-        n_resamples=replicates,
-        batch=BATCH,
+        n_resamples=REPLICATES,
+        batch=_BATCH,
         vectorized=True,
-        confidence_level=CONFIDENCE,
+        confidence_level=0.95,
         method="percentile",
         rng=np.random.default_rng(SEED),
     ).confidence_interval
-    return found.low, found.high
+    return interval.low, interval.high
 
 
-def _counts(indices: npt.NDArray[np.int64]) -> Doubles:
+def _counts(indices: Indices) -> Doubles:
     """How often each unit was drawn, from which were, both (resamples, units)."""
     num_resamples, num_units = indices.shape
     flat = indices + np.arange(num_resamples)[:, None] * num_units
@@ -135,7 +127,7 @@ def rank_averages(queries: Answers, scores: Mapping[Rank, Scores], missing: Miss
         yield RankAverages("macro", ranks, Averages(subset, species_units(queries.truth["species"][mask]), classes))
 
 
-def species_units(species: Codes) -> Codes:
+def species_units(species: Codes) -> Indices:
     """Numbers for species, and another one for each query without a species, (queries,)."""
     alone = np.arange(len(species)) - len(species) + MISSING  # below every code, `MISSING` included
     return np.asarray(np.where(species == MISSING, alone, species))
@@ -154,46 +146,45 @@ def with_intervals(
         missing: the rule that the measurements were made by.
         ks: how many nearest keys were looked at.
     """
-    ends: dict[Where, Ends] = {}
+    rows = list(measurements)
     for _, group in groupby(sorted(answers, key=_query_set), key=_query_set):
         same = list(group)
         numbers = [(one.place, f"top{k}") for one in same for k in ks]
         hits = {rank: np.stack([one.hits(rank, k) for one in same for k in ks], axis=1) for rank in same[0].truth}
-        ends |= interval_ends(same[0], numbers, hits, missing)
-    return with_ends(measurements, ends)
+        rows = with_intervals_of(rows, same[0], numbers, hits, missing)
+    return rows
 
 
 def _query_set(answers: Answers) -> tuple[str, tuple[str, ...]]:
     return answers.place.partition, tuple(answers.ids)
 
 
-def interval_ends(
-    queries: Answers, numbers: Sequence[tuple[Place, str]], scores: Mapping[Rank, Scores], missing: MissingRank
-) -> dict[Where, Ends]:
-    """Both ends of the intervals of any numbers of the same queries.
+def with_intervals_of(
+    measurements: Sequence[Measurement],
+    queries: Answers,
+    numbers: Sequence[tuple[Place, str]],
+    scores: Mapping[Rank, Scores],
+    missing: MissingRank,
+) -> list[Measurement]:
+    """The measurements, those of some numbers of the same queries with their intervals; others as they are.
 
     Args:
+        measurements: in any order.
         queries: any retrieval of these queries, for their subsets and names.
         numbers: where each number is from, and its metric.
         scores: by rank what each query scored in each number, (queries, numbers): 0 and 1, or shares, such as a
             random key's chance.
         missing: the rule for queries without a name.
     """
-    ends: dict[Where, Ends] = {}
+    ends: dict[tuple[Place, str, str, str, str], tuple[float, float]] = {}
     for group in rank_averages(queries, scores, missing):
         columns = [(rank, place, metric) for rank in group.ranks for place, metric in numbers]
         for part, interval in bootstrap_intervals(group.averages).items():
             for (rank, place, metric), low, high in zip(columns, interval.low, interval.high, strict=True):
-                retrieval = (place.method, place.partition, place.query, place.key, place.keys)
-                ends[*retrieval, group.average, rank, part, metric] = float(low), float(high)
-    return ends
-
-
-def with_ends(measurements: Sequence[Measurement], ends: Mapping[Where, Ends]) -> list[Measurement]:
-    """The measurements, those that have an interval with it; others as they are."""
-    found = []
+                ends[place, group.average, rank, part, metric] = float(low), float(high)
+    rows = []
     for row in measurements:
-        retrieval = (row.method, row.partition, row.query, row.key, row.keys)
-        low, high = ends.get((*retrieval, row.average, row.level, row.species, row.metric), (row.low, row.high))
-        found.append(replace(row, low=low, high=high))
-    return found
+        place = Place(row.partition, row.query, row.key, row.method, cast(KeyChoice, row.keys))
+        low, high = ends.get((place, row.average, row.level, row.species, row.metric), (row.low, row.high))
+        rows.append(replace(row, low=low, high=high))
+    return rows

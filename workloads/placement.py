@@ -4,10 +4,11 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 
@@ -32,6 +33,11 @@ class Placement:
 def device_name(device: torch.device) -> str:
     """The GPU's name, or the processor's."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "CPU"
+
+
+def this_device(cpu_only: bool = False) -> torch.device:
+    """The GPU, where there is one and it may be used."""
+    return torch.device("cuda" if torch.cuda.is_available() and not cpu_only else "cpu")
 
 
 @contextmanager
@@ -65,6 +71,40 @@ def matrix_products(precision: str) -> Iterator[None]:
         torch.backends.cudnn.allow_tf32 = before[1]
 
 
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Neither autocast nor TF32, whatever is chosen around it."""
+    with torch.autocast(device.type, enabled=False), matrix_products("fp32"):
+        yield
+
+
+def gathered(share: Tensor) -> Tensor:
+    """The rows of all workers, by rank; each has the same number. Called on every worker alike, with gradient.
+
+    The gradient of a worker's rows is the sum over what all workers make of them.
+    """
+    if not dist.is_initialized() or dist.get_world_size() == 1:
+        return share
+    whole: Tensor = _Gathered.apply(share)
+    return whole
+
+
+class _Gathered(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, share: Tensor) -> Tensor:
+        num_workers = dist.get_world_size()
+        whole = share.new_empty((num_workers * len(share), *share.shape[1:]))
+        dist.all_gather(list(whole.chunk(num_workers)), share.contiguous())
+        return whole
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> Tensor:
+        parts = list(upstream[0].contiguous().chunk(dist.get_world_size()))
+        share = torch.empty_like(parts[0])
+        dist.reduce_scatter(share, parts)
+        return share
+
+
 def share_buffers(model: nn.Module, placement: Placement) -> None:
     """Give every worker the first one's buffers; running statistics of batch normalisation are else each worker's own.
 
@@ -75,11 +115,10 @@ def share_buffers(model: nn.Module, placement: Placement) -> None:
             dist.broadcast(buffer, 0)
 
 
-def is_same_for_all(number: int, placement: Placement) -> bool:
-    """Whether all workers give the same number; called on every worker alike, and the same on each."""
-    if placement.num_workers == 1:
-        return True
-    most = torch.tensor([number, -number], device=placement.device)
-    dist.all_reduce(most, dist.ReduceOp.MAX)
-    highest, lowest = most.tolist()
-    return bool(highest == -lowest)
+def least_of_workers(number: int, device: torch.device) -> int:
+    """The least number that a worker gives; called on every worker alike, and the same on each."""
+    if not dist.is_initialized():
+        return number
+    least = torch.tensor(number, device=device)
+    dist.all_reduce(least, dist.ReduceOp.MIN)
+    return int(least.item())

@@ -24,8 +24,9 @@ from workloads.storage import Folder
 
 PREDICTIONS, SPECIMENS = "predictions.parquet", "specimens.parquet"
 
+_PLACE = ["partition", "query", "key", "keys"]
 _COLUMNS = {
-    PREDICTIONS: ("partition", "query", "key", "keys", "specimen_id", "subset", "key_ids", "cosines"),
+    PREDICTIONS: (*_PLACE, "specimen_id", "subset", "key_ids", "cosines"),
     SPECIMENS: ("specimen_id", "split", *RANKS),
 }
 
@@ -79,8 +80,7 @@ class Answers:
 
     def take(self, chosen: Mask | Indices) -> "Answers":
         """Those of some queries, in the order of their indices where these are given."""
-        names = {rank: (self.truth[rank][chosen], self.found[rank][chosen]) for rank in self.truth}
-        truth, found = ({rank: both[side] for rank, both in names.items()} for side in (0, 1))
+        truth, found = ({rank: codes[chosen] for rank, codes in of.items()} for of in (self.truth, self.found))
         key_ids, cosines = self.key_ids[chosen], self.cosines[chosen]
         return Answers(self.place, self.ids[chosen], self.subset[chosen], truth, found, key_ids, cosines)
 
@@ -111,10 +111,9 @@ def prediction_table(place: Place, ids: Names, subset: Names, key_ids: Names, co
     count = len(ids)
     there = np.asarray(key_ids != None)  # noqa: E711  # each of them is asked
     offsets = pa.array(np.append(0, np.cumsum(there.sum(axis=1))).astype(np.int32))
-    same = {"partition": place.partition, "query": place.query, "key": place.key, "keys": place.keys}
     return pa.table(
         {
-            **{name: pa.array([value] * count, pa.string()) for name, value in same.items()},
+            **{name: pa.array([getattr(place, name)] * count, pa.string()) for name in _PLACE},
             "specimen_id": pa.array(ids, pa.string()),
             "subset": pa.array(subset, pa.string()),
             "key_ids": pa.ListArray.from_arrays(offsets, pa.array(key_ids[there], pa.string())),
@@ -125,8 +124,7 @@ def prediction_table(place: Place, ids: Names, subset: Names, key_ids: Names, co
 
 def rows_of(table: pa.Table, place: Place) -> pa.Table:
     """The rows of one retrieval."""
-    asked = {"partition": place.partition, "query": place.query, "key": place.key, "keys": place.keys}
-    return table.filter(reduce(pc.and_, [pc.equal(table[name], value) for name, value in asked.items()]))
+    return table.filter(reduce(pc.and_, [pc.equal(table[name], getattr(place, name)) for name in _PLACE]))
 
 
 class Predictions:
@@ -165,9 +163,8 @@ class Predictions:
     @cached_property
     def places(self) -> list[Place]:
         """The retrievals that there are, in the order of the file."""
-        columns = ["partition", "query", "key", "keys"]
-        groups = self._table.select(columns).group_by(columns, use_threads=False).aggregate([])
-        return [Place(row["partition"], row["query"], row["key"], keys=row["keys"]) for row in groups.to_pylist()]
+        groups = self._table.select(_PLACE).group_by(_PLACE, use_threads=False).aggregate([])
+        return [Place(**row) for row in groups.to_pylist()]
 
     def answers(self, place: Place) -> Answers:
         """One retrieval, queries in the order of the file.
@@ -181,39 +178,37 @@ class Predictions:
             asked = f"no {place.partition} queries by {place.query} to {place.key}"
             raise EmbeddingsError(f"{asked}; there are {have}", self._where)
         asking = self._rows_of(rows["specimen_id"])
-        there, answering = self._neighbours(rows)
+        codes: dict[Rank, Codes] = {
+            rank: names.indices.fill_null(MISSING).to_numpy() for rank, names in self._encoded.items()
+        }
+        lists = rows["key_ids"].combine_chunks()
+        num = pc.list_value_length(lists).to_numpy()
+        there = np.arange(num.max())[None, :] < num[:, None]
+        answering = np.zeros(there.shape, dtype=np.int64)
+        answering[there] = self._rows_of(lists.flatten())
         cosines = np.full(there.shape, np.nan, dtype=np.float32)
         cosines[there] = rows["cosines"].combine_chunks().flatten().to_numpy()
         return Answers(
             place,
             np.array(rows["specimen_id"].to_pylist(), dtype=object),
             np.array(rows["subset"].to_pylist(), dtype=object),
-            {rank: codes[asking] for rank, codes in self._codes.items()},
-            {rank: np.where(there, codes[answering], np.int32(NO_KEY)) for rank, codes in self._codes.items()},
+            {rank: own[asking] for rank, own in codes.items()},
+            {rank: np.where(there, own[answering], np.int32(NO_KEY)) for rank, own in codes.items()},
             np.where(there, self._ids[answering], np.array(None, dtype=object)),
             cosines,
         )
 
-    def _neighbours(self, rows: pa.Table) -> tuple[Mask, Indices]:
-        """Which neighbours each query has, and their rows among the specimens, both (queries, neighbours)."""
-        lists = rows["key_ids"].combine_chunks()
-        num = pc.list_value_length(lists).to_numpy()
-        there = np.arange(num.max())[None, :] < num[:, None]
-        answering = np.zeros(there.shape, dtype=np.int64)
-        answering[there] = self._rows_of(lists.flatten())
-        return there, answering
-
     def names(self, rank: Rank) -> Names:
         """The name of each code at a rank, (codes,)."""
-        return np.array(pc.unique(self.specimens[rank]).drop_null().to_pylist(), dtype=object)
+        return np.array(self._encoded[rank].dictionary.to_pylist(), dtype=object)
 
     @cached_property
     def _ids(self) -> Names:
         return np.array(self.specimens["specimen_id"].to_pylist(), dtype=object)
 
     @cached_property
-    def _codes(self) -> dict[Rank, Codes]:
-        return {rank: name_codes(self.specimens[rank]) for rank in RANKS}
+    def _encoded(self) -> dict[Rank, pa.DictionaryArray]:
+        return {rank: self.specimens[rank].combine_chunks().dictionary_encode() for rank in RANKS}
 
     def _rows_of(self, ids: pa.Array) -> Indices:
         rows = pc.index_in(ids, value_set=self.specimens["specimen_id"].combine_chunks())
@@ -228,12 +223,6 @@ def _check_lists(predictions: pa.Table, where: str) -> None:
     keys, cosines = (pc.list_value_length(predictions[name]) for name in ("key_ids", "cosines"))
     if keys.null_count or not keys.equals(cosines) or not pc.all(pc.greater(keys, 0)).as_py():
         raise DamagedError(where, "a query has no keys, or not a similarity for each")
-
-
-def name_codes(names: pa.ChunkedArray) -> Codes:
-    """Numbers for names, `MISSING` for none; equal names have equal numbers."""
-    codes = pc.index_in(names, value_set=pc.unique(names).drop_null(), skip_nulls=True)
-    return np.asarray(codes.fill_null(MISSING).to_numpy(), dtype=np.int32)
 
 
 def specimen_table(ids: Sequence[str] | Names, split: Sequence[str] | Names, labels: Labels) -> pa.Table:

@@ -8,7 +8,6 @@ Imports neither torch nor Ray.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -33,7 +32,7 @@ def with_recipe(spec: ExperimentSpec, recipe: Recipe) -> ExperimentSpec:
         raise SpecError(f"a spec of recipe '{spec.recipe}' cannot become '{recipe}'; begin with 'corrected'")
     if recipe == "corrected":
         return spec
-    spec = _SHARED[spec.objective](_with_towers_as_coded(spec))
+    spec = _with_objective_as_coded(_with_towers_as_coded(spec))
     as_coded = replace(spec, recipe=recipe, epoch_order="same", decayed="everything")
     return _as_told(as_coded) if recipe == "paper" else _as_published(as_coded)
 
@@ -50,29 +49,22 @@ def _with_towers_as_coded(spec: ExperimentSpec) -> ExperimentSpec:
     return replace(spec, image=image, dna=dna, text=text)
 
 
-def _aligning(spec: ExperimentSpec) -> ExperimentSpec:
-    return replace(spec, selection="mean_of_336")
+def _with_objective_as_coded(spec: ExperimentSpec) -> ExperimentSpec:
+    """The epoch of an alignment is chosen by the mean of all accuracies.
 
-
-def _knowing_views(spec: ExperimentSpec) -> ExperimentSpec:
-    """The authors' SimCLR: Adam at a practically constant 1e-6, and timm's own 1,000 logits as the embedding."""
-    spec = replace(
-        spec,
-        optimizer="adam",
-        schedule="constant",
-        max_learning_rate=1e-6,
-        initial_learning_rate=1e-6,
-        weight_decay=1e-4,
-    )
+    The authors' SimCLR has Adam at a practically constant 1e-6, and timm's own 1,000 logits as the embedding.
+    Supervised BarcodeBERT averages its states over all positions; only the aligned one takes a softmax of each.
+    """
+    if spec.objective == "align":
+        return replace(spec, selection="mean_of_336")
+    if spec.objective == "classify":
+        is_barcodebert = spec.modalities == ("dna",) and spec.dna.kind == "barcodebert"
+        return replace(spec, dna=replace(spec.dna, pooling="mean")) if is_barcodebert else spec
     if spec.modalities == ("image",) and spec.image.weights == "timm":
         spec = replace(spec, image=replace(spec.image, head="pretrained"), embedding_size=1000)
-    return spec
-
-
-def _telling_species(spec: ExperimentSpec) -> ExperimentSpec:
-    """Supervised BarcodeBERT averages its states over all positions; only the aligned one takes a softmax of each."""
-    is_barcodebert = spec.modalities == ("dna",) and spec.dna.kind == "barcodebert"
-    return replace(spec, dna=replace(spec.dna, pooling="mean")) if is_barcodebert else spec
+    rate = 1e-6
+    spec = replace(spec, schedule="constant", max_learning_rate=rate, initial_learning_rate=rate)
+    return replace(spec, optimizer="adam", weight_decay=1e-4)
 
 
 def _as_told(spec: ExperimentSpec) -> ExperimentSpec:
@@ -88,13 +80,6 @@ def _as_published(spec: ExperimentSpec) -> ExperimentSpec:
     if spec.image.kind == "timm" and spec.image.fine_tuning == "full" and spec.objective != "simclr":
         spec = replace(spec, image=replace(spec.image, fine_tuning="full_and_lora"))
     return spec
-
-
-_SHARED: dict[str, Callable[[ExperimentSpec], ExperimentSpec]] = {
-    "align": _aligning,
-    "simclr": _knowing_views,
-    "classify": _telling_species,
-}
 
 
 def with_fine_tuning(spec: ExperimentSpec, fine_tuning: FineTuning) -> ExperimentSpec:

@@ -26,21 +26,23 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+import traceback
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib import metadata
 from typing import Any, Literal, get_type_hints
 
 import pyarrow as pa
 
-from workloads.errors import DamagedError, MissingPathError, NewerVersionError
+from workloads.errors import ClibdError, DamagedError, MissingPathError, NewerVersionError
 from workloads.spec import ExperimentSpec, spec_from_dict, spec_to_dict
 from workloads.storage import Folder
 
 State = Literal["finished", "failed", "missing"]
 
 SCHEMA = 2
-"""Of a run folder. Folders of the first have no manifest and say no number."""
+"""Schema of a run folder. Folders of the first have no manifest and say no number."""
 STATUS, MANIFEST = "status.json", "manifest.json"
 _PASSING = ("checkpoints", "ray", "wandb")
 """Folders in a run that others keep, and that no manifest lists."""
@@ -89,11 +91,6 @@ def measurements_to_table(rows: Iterable[Measurement]) -> pa.Table:
     return pa.Table.from_pylist([asdict(row) for row in rows], schema=MEASUREMENT_SCHEMA)
 
 
-def measurements_from_table(table: pa.Table) -> list[Measurement]:
-    """What `measurements_to_table` wrote."""
-    return [Measurement(**row) for row in table.to_pylist()]
-
-
 def provenance(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Where and with what a run is made: versions, machine, commit and command."""
     packages = ("ray", "torch", "timm", "open_clip_torch", "transformers", "peft", "faiss-cpu", "pyarrow", "numpy")
@@ -107,6 +104,11 @@ def provenance(argv: Sequence[str] | None = None) -> dict[str, Any]:
         "argv": list(sys.argv if argv is None else argv),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
+
+
+def command_line() -> list[str]:
+    """The command as the user gave it, without the path of its program."""
+    return [os.path.basename(sys.argv[0]), *sys.argv[1:]]
 
 
 def _version(package: str) -> str | None:
@@ -157,14 +159,37 @@ class RunFolder:
     def finish(self, state: State, **details: Any) -> None:
         """Write the status, last of all files; of a finished run the manifest before it."""
         if state == "finished":
-            self._seal({})
+            self.folder.remove(MANIFEST)  # whatever was sealed before is of an earlier training
+            self.seal()
         self.folder.write_json(STATUS, {"schema": SCHEMA, "state": state, **details})
 
-    def seal(self) -> None:
-        """Bring the manifest up to date, after later measurements wrote into the finished run."""
-        self._seal({name: digest for name, digest in self.manifest().items() if name in _MADE_BY_TRAINING})
+    @contextmanager
+    def ending(self, failures: type[Exception] = ClibdError, *, writes: bool = True) -> Iterator[dict[str, Any]]:
+        """Run a training or a measurement to an end that the status tells; gives what it shall say once it is finished.
 
-    def _seal(self, known: Mapping[str, str]) -> None:
+        Checkpoints go then. Of a failure it says why, and the error goes on. What is interrupted has no status.
+
+        Args:
+            failures: errors that would come again; others interrupt.
+            writes: whether this process, of several, writes the status.
+        """
+        details: dict[str, Any] = {}
+        try:
+            yield details
+        except failures as error:
+            if writes and isinstance(error, ClibdError):
+                self.finish("failed", reason=str(error))
+            elif writes:
+                reason = f"{type(error).__name__}: {error}"
+                self.finish("failed", reason=reason, traceback=traceback.format_exc())
+            raise
+        if writes:
+            self.finish("finished", **details)
+            self.folder.remove_folder("checkpoints")
+
+    def seal(self) -> None:
+        """Write the manifest, or bring it up to date after later measurements wrote into the finished run."""
+        known = {name: digest for name, digest in self.manifest().items() if name in _MADE_BY_TRAINING}
         names = [name for name in self.folder.walk(_PASSING) if name not in (STATUS, MANIFEST)]
         files = {name: known.get(name) or self.folder.digest(name) for name in names if not name.endswith(".tmp")}
         self.folder.write_json(MANIFEST, {"schema": SCHEMA, "files": files})
@@ -182,8 +207,8 @@ class RunFolder:
         """Name, digest and address of the weights that each tower began with, where they were not published ones."""
         if not self.folder.has("provenance.json"):
             return {}
-        found: dict[str, dict[str, str]] = self.folder.read_json("provenance.json").get("weights", {})
-        return found
+        weights: dict[str, dict[str, str]] = self.folder.read_json("provenance.json").get("weights", {})
+        return weights
 
     def keep_weights(self, weights: Mapping[str, Mapping[str, str]]) -> None:
         """Add them to the provenance."""
@@ -231,7 +256,7 @@ class RunFolder:
 
     def measurements(self) -> list[Measurement]:
         """Every accuracy of the run."""
-        return measurements_from_table(self.folder.read_table("measurements.parquet"))
+        return [Measurement(**row) for row in self.folder.read_table("measurements.parquet").to_pylist()]
 
     def events(self) -> list[dict[str, Any]]:
         """The training log, oldest first; empty when training has not begun."""
@@ -261,30 +286,26 @@ def read_evaluation(folder: Folder) -> dict[str, Any]:
     """
     if not folder.has(EVALUATION):
         inside = [name for name in folder.folders() if (folder / name).has(EVALUATION)]
-        remedy = f"There is one in {', '.join(f'{folder}/{name}' for name in inside)}." if inside else _EVALUATE
+        there = f"There is one in {', '.join(f'{folder}/{name}' for name in inside)}." if inside else ""
+        remedy = there or "Make one with `clibd evaluate RUN --data DIR`."
         raise MissingPathError(str(folder), f"evaluation ({EVALUATION})", remedy)
     if folder.has("spec.json") and RunFolder(folder).state() != "finished":
         raise MissingPathError(str(folder), "finished run", "Start its training again: it goes on where it stopped.")
-    facts = folder.read_json(EVALUATION)
-    wrong = [] if isinstance(facts, dict) else list(_RULES)
-    wrong = wrong or [name for name, kind in _RULES.items() if not isinstance(facts.get(name), kind)]
-    if wrong:
+    content = folder.read_json(EVALUATION)
+    facts: dict[str, Any] = content if isinstance(content, dict) else {}
+    if wrong := [name for name, kind in _RULES.items() if not isinstance(facts.get(name), kind)]:
         raise DamagedError(f"{folder}/{EVALUATION}", f"it does not say {', '.join(wrong)}")
-    found: dict[str, Any] = facts
-    return found
-
-
-_EVALUATE = "Make one with `clibd evaluate RUN --data DIR`."
+    return facts
 
 
 def find_runs(runs: Folder, sweep: str) -> list[RunFolder]:
     """The run folders of a sweep, by id."""
-    found = [RunFolder(runs / sweep / name) for name in (runs / sweep).folders()]
-    return [run for run in found if run.folder.has("spec.json")]
+    folders = [RunFolder(runs / sweep / name) for name in (runs / sweep).folders()]
+    return [run for run in folders if run.folder.has("spec.json")]
 
 
 def find_run(runs: Folder, run_id: str) -> RunFolder | None:
     """The folder of a run or a measurement, RUNS/*/ID, under whichever sweep's name; a finished one before others."""
-    found = [RunFolder(runs / sweep / run_id) for sweep in runs.folders()]
-    found = [run for run in found if run.folder.has("spec.json") or run.folder.has("point.json")]
-    return next((run for run in found if run.state() == "finished"), found[0] if found else None)
+    folders = [RunFolder(runs / sweep / run_id) for sweep in runs.folders()]
+    begun = [run for run in folders if run.folder.has("spec.json") or run.folder.has("point.json")]
+    return next((run for run in begun if run.state() == "finished"), begun[0] if begun else None)

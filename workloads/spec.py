@@ -1,7 +1,7 @@
 """What a run is: the experiment spec, its fingerprint and its id.
 
 A spec holds what decides the numbers and nothing else. Workers, devices, paths and loggers belong to
-``orchestrator.resources`` and to the command line. This module imports neither torch nor Ray, so that the readers of
+``orchestrator.session`` and to the command line. This module imports neither torch nor Ray, so that the readers of
 results can share it.
 """
 
@@ -94,7 +94,7 @@ class DnaTower:
     """None: from scratch. `barcodebert-5mer` as `clibd convert` keeps it, a Hugging Face id, `run:ID` or
     `sha256:DIGEST`."""
     width: int = 768
-    """Of the states; for features the hidden width."""
+    """Width of the states; for features the hidden width."""
     depth: int = 12
     """Number of blocks; for features the number of linear layers."""
     num_heads: int = 12
@@ -106,7 +106,7 @@ class DnaTower:
     tokens: Literal["own", "authors"] = "own"
     """Which of the two stored 5-mer tokenisations (`specimens.barcode`); only our own has padding to mask."""
     pooling: DnaPooling = "masked_mean"
-    """What of a barcode's tokens is its embedding (`workloads.models.barcodebert`). `masked_mean`, `mean`: the mean of
+    """What of a barcode's tokens is its embedding (`workloads.models.bert`). `masked_mean`, `mean`: the mean of
     the last states over real tokens (CLIBD, section 3), or over all positions, and a new layer. `softmax_mean`: the
     authors' published form, the mean over all positions of a softmax over the embedding, behind the transform of
     BERT's masked-language head. Their later variants (github.com/bioscan-ml/clibd, issue 33): `logits_mean`, the same
@@ -246,7 +246,7 @@ class ExperimentSpec:
         """Readable and unique, such as ``insects-image+dna+text-b500-e15-s42-9d814901``."""
         names = "+".join(self.modalities)
         names = names if self.objective == "align" else f"{self.objective}-{names}"
-        return f"{self.dataset}-{names}-b{self.batch_size}-e{self.epochs}-s{self.seed}-{fingerprint(self)}"
+        return f"{self.dataset}-{names}-b{self.batch_size}-e{self.epochs}-s{self.seed}-{_fingerprint(self)}"
 
 
 def _non_default(value: Any) -> Iterator[tuple[str, Any]]:
@@ -262,7 +262,7 @@ def _non_default(value: Any) -> Iterator[tuple[str, Any]]:
         yield item.name, float(current) if item.type is float else current  # 0 and 0.0 are one value: one id
 
 
-def fingerprint(spec: ExperimentSpec) -> str:
+def _fingerprint(spec: ExperimentSpec) -> str:
     """Eight hexadecimal digits over the fields that differ from their defaults.
 
     A new field with a default therefore keeps the ids of finished runs.

@@ -3,23 +3,24 @@
 Local files are written beside their place and renamed; object stores show an object only when it is complete.
 """
 
+import base64
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import tempfile
 import uuid
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from workloads.errors import DamagedError
-from workloads.parquet_footer import REFUSAL, has_extension_types
 
 
 class Folder:
@@ -51,22 +52,20 @@ class Folder:
 
     def folders(self) -> list[str]:
         """Names of the folders directly inside, sorted; empty when this folder does not exist."""
-        infos = self._fs.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
-        return sorted(info.base_name for info in infos if info.type == pafs.FileType.Directory)
+        return self._names(pafs.FileType.Directory)
 
     def files(self) -> list[str]:
         """Names of the files directly inside, sorted; empty when this folder does not exist."""
+        return self._names(pafs.FileType.File)
+
+    def _names(self, kind: pafs.FileType) -> list[str]:
         infos = self._fs.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
-        return sorted(info.base_name for info in infos if info.type == pafs.FileType.File)
+        return sorted(info.base_name for info in infos if info.type == kind)
 
     def walk(self, skipped: Collection[str] = ()) -> list[str]:
         """Names of all files below, relative to this folder; folders directly inside may be skipped."""
         inner = {name: (self / name).walk() for name in self.folders() if name not in skipped}
         return [*self.files(), *(f"{folder}/{name}" for folder, names in inner.items() for name in names)]
-
-    def size(self, name: str) -> int:
-        """Length of a file in bytes."""
-        return int(self._fs.get_file_info(f"{self.path}/{name}").size or 0)
 
     def read(self, name: str) -> bytes:
         """Whole content of a file."""
@@ -91,7 +90,7 @@ class Folder:
             with self._fs.open_output_stream(target) as stream:
                 stream.write(content)
             return
-        with self._aside(name) as aside:
+        with self.aside(name) as aside:
             Path(aside).write_bytes(content)
 
     def remove(self, name: str) -> None:
@@ -128,7 +127,7 @@ class Folder:
         with self._reading_parquet(name):
             file = self._fs.open_input_file(f"{self.path}/{name}")
             if has_extension_types(file):
-                raise DamagedError(f"{self}/{name}", REFUSAL)
+                raise DamagedError(f"{self}/{name}", EXTENSION_REFUSAL)
             return pq.ParquetFile(file)
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
@@ -163,23 +162,16 @@ class Folder:
     def parquet_writer(self, name: str, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:
         """Writes a Parquet file in pieces; it appears when the block ends well, whole, and not otherwise."""
         options = {"compression": "zstd", **options}
-        with self._aside(name) as aside, pq.ParquetWriter(aside, schema, **options) as writer:
+        with self.aside(name) as aside, pq.ParquetWriter(aside, schema, **options) as writer:
             yield writer
 
     @contextmanager
-    def line_writer(self, name: str) -> Iterator[Callable[[str], None]]:
-        """Writes a text file line by line; it appears when the block ends well, whole, and not otherwise."""
-        with self._aside(name) as aside, open(aside, "w", encoding="utf-8", newline="\n") as file:
-            yield lambda line: print(line, file=file)
-            file.flush()
-
-    @contextmanager
-    def _aside(self, name: str) -> Iterator[str]:
-        """A local path whose content becomes the file of this name when the block ends well."""
+    def aside(self, name: str) -> Iterator[str]:
+        """A local path whose content becomes the file of this name when the block ends well, and not otherwise."""
         target = f"{self.path}/{name}"
-        if self.is_local:
-            Path(target).parent.mkdir(parents=True, exist_ok=True)
-        aside = f"{target if self.is_local else Path(tempfile.gettempdir()) / name}.{uuid.uuid4().hex[:8]}.tmp"
+        here = Path(target) if self.is_local else Path(tempfile.gettempdir(), Path(name).name)
+        here.parent.mkdir(parents=True, exist_ok=True)
+        aside = f"{here}.{uuid.uuid4().hex[:8]}.tmp"
         try:
             yield aside
             if self.is_local:
@@ -202,7 +194,64 @@ def alone(lock: Path) -> Iterator[None]:
 
 def cache_folder() -> Path:
     """Where this machine keeps copies: $CLIBD_CACHE, or the user's cache folder. It may be removed between runs."""
-    given = os.environ.get("CLIBD_CACHE")
-    if given:
+    if given := os.environ.get("CLIBD_CACHE"):
         return Path(given)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "clibd"
+
+
+def read_file(folder: Folder, name: str) -> bytes:
+    """A file that should be there.
+
+    Raises:
+        DamagedError: it is gone, or the disk cannot read it.
+        OSError: the store cannot be read now.
+    """
+    with naming(f"{folder}/{name}"):
+        try:
+            return folder.read(name)
+        except FileNotFoundError as error:
+            raise DamagedError(f"{folder}/{name}", "it is gone") from error
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            raise DamagedError(f"{folder}/{name}", f"it cannot be read ({error})") from error
+
+
+@contextmanager
+def naming(path: str) -> Iterator[None]:
+    """Puts the file into an error of the disk or the store; those of a store have no number of their own."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno or errno.EIO, error.strerror or str(error), path) from error
+
+
+# --- Footers of Parquet files -------------------------------------------------------------------------------------
+
+EXTENSION_REFUSAL = "it carries extension types, which are not read because they could run code"
+_EXTENSION_WORDS = tuple(base64.b64encode(bytes(n) + b"ARROW:extension:name")[(0, 2, 3)[n] : -4] for n in range(3))
+"""What marks one in base64 after 0, 1 or 2 other bytes, without the letters that it shares with its neighbours."""
+
+
+def has_extension_types(file: IO[bytes] | pa.NativeFile) -> bool:
+    """Whether a Parquet file carries Arrow extension types; no for files that are not Parquet.
+
+    Arrow builds registered extension types as soon as it reads a footer, and some of them (Ray's tensors of old, for
+    one) unpickle what the file says of them. So files with extension types are refused by their bytes.
+
+    A file ends in its footer, the footer's length in four bytes, and `PAR1`. The footer holds the Arrow schema in
+    base64, in which a word is written in one of three ways, by where it starts.
+
+    Args:
+        file: open for reading, anywhere; it is left elsewhere.
+    """
+    file.seek(0, os.SEEK_END)
+    size = file.tell()
+    file.seek(max(0, size - 8))
+    tail = file.read(8)
+    length = int.from_bytes(tail[:4], "little")
+    if not tail.endswith(b"PAR1") or length > size:
+        return False
+    file.seek(max(0, size - 8 - length))
+    footer = file.read(length)
+    return any(word in footer for word in _EXTENSION_WORDS)

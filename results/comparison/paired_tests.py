@@ -9,6 +9,8 @@ Units in which the runs do the same say nothing. With none in which they differ,
 on nothing but the units, so that the p-value of a row is the same whatever else is in its table.
 """
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -16,14 +18,14 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 
 from workloads.arrays import Doubles, Mask
-from workloads.averages import Averages, Part, Sample, harmonic_means
+from workloads.averages import SAMPLES, Averages, Part, Sample, harmonic_means
 from workloads.intervals import SEED
 
 PairedTest = Literal["McNemar", "permutation"]
 
 PERMUTATIONS = 9999
 SMALLEST_P = 2 / (PERMUTATIONS + 1)
-"""Of a permutation test, which counts the data as one more permutation, and both sides."""
+"""The smallest p of a permutation test, which counts the data as one more permutation, and both sides."""
 _BATCH = 200  # permutations at a time: some hundred megabytes for the queries of BIOSCAN-1M
 _DIGITS = 12  # the same shares added in another order differ in the last bits, and must count as ties
 
@@ -53,6 +55,12 @@ def halves(numbers: Doubles, num_ranks: int) -> tuple[Doubles, Doubles]:
     return by_run[..., 0, :].reshape(shape), by_run[..., 1, :].reshape(shape)
 
 
+def differences(numbers: Doubles, num_ranks: int) -> Doubles:
+    """The second run minus the first, (..., numbers) to (..., numbers / 2)."""
+    first, second = halves(numbers, num_ranks)
+    return second - first
+
+
 def permutation_p(averages: Averages, num_ranks: int) -> dict[Part, Doubles]:
     """Two-sided p-values of the differences between both runs, for seen, unseen and their harmonic mean.
 
@@ -63,47 +71,41 @@ def permutation_p(averages: Averages, num_ranks: int) -> dict[Part, Doubles]:
     Returns:
         (numbers / 2,) for each part; every possible swap is tried when there are at most `PERMUTATIONS`.
     """
-    swapping = _Swapping(averages, num_ranks)
-    if swapping.num_units < 2:
-        p_values = np.ones(len(swapping.parts) * swapping.width)
-    else:
-        p_values = stats.permutation_test(
-            (np.ones(swapping.num_units),),
-            swapping.differences,
-            permutation_type="samples",  # of one sample: signs are flipped at random
-            n_resamples=PERMUTATIONS,
-            batch=_BATCH,
-            vectorized=True,
-            rng=np.random.default_rng(SEED),
-        ).pvalue
-    return dict(zip(swapping.parts, np.split(p_values, len(swapping.parts)), strict=True)) if swapping.parts else {}
+    by_unit: dict[Sample, Doubles] = {}  # (units, differences)
+    middle: dict[Sample, Doubles] = {}
+    point = averages.point()
+    for sample, contributions in averages.contributions().items():
+        by_unit[sample] = differences(contributions, num_ranks)
+        middle[sample] = np.add(*halves(point[sample], num_ranks)) / 2
+    parts: list[Part] = [*by_unit]
+    if len(parts) == 2:
+        parts.append("harmonic_mean")
+    num_units = sum(map(len, by_unit.values()))
+    if num_units < 2:
+        return {sample: np.ones(contributions.shape[1]) for sample, contributions in by_unit.items()}
+    p_values = stats.permutation_test(
+        (np.ones(num_units),),
+        partial(_swapped, by_unit, middle),
+        permutation_type="samples",  # of one sample: signs are flipped at random
+        n_resamples=PERMUTATIONS,
+        batch=_BATCH,
+        vectorized=True,
+        rng=np.random.default_rng(SEED),
+    ).pvalue
+    return dict(zip(parts, np.split(p_values, len(parts)), strict=True))
 
 
-class _Swapping:
-    """Differences between two runs when some units are swapped: a sign for each unit, -1 where it is."""
+def _swapped(by_unit: Mapping[Sample, Doubles], middle: Mapping[Sample, Doubles], signs: Doubles, axis: int) -> Doubles:
+    """Differences between two runs when some units are swapped, those with the sign -1, of every part side by side.
 
-    def __init__(self, averages: Averages, num_ranks: int) -> None:
-        self._by_unit: dict[Sample, Doubles] = {}
-        self._middle: dict[Sample, Doubles] = {}
-        point = averages.point()
-        for sample, contributions in averages.contributions().items():
-            first, second = halves(contributions, num_ranks)
-            self._by_unit[sample] = second - first  # (units, differences)
-            self._middle[sample] = np.add(*halves(point[sample], num_ranks)) / 2
-        self.parts: list[Part] = [*self._by_unit]
-        if len(self.parts) == 2:
-            self.parts.append("harmonic_mean")
-        self.num_units = sum(map(len, self._by_unit.values()))
-        self.width = max((differences.shape[1] for differences in self._by_unit.values()), default=0)
-
-    def differences(self, signs: Doubles, axis: int) -> Doubles:
-        """Of every part side by side, for 1 or -1 by unit: (..., units) to (..., parts x numbers / 2)."""
-        found, begin = {}, 0
-        for sample, by_unit in self._by_unit.items():
-            found[sample] = signs[..., begin : begin + len(by_unit)] @ by_unit
-            begin += len(by_unit)
-        values = list(found.values())
-        if len(found) == 2:
-            seen, unseen = ([self._middle[s] + sign * found[s] / 2 for sign in (-1, 1)] for s in ("seen", "unseen"))
-            values.append(harmonic_means(seen[1], unseen[1]) - harmonic_means(seen[0], unseen[0]))
-        return np.asarray(np.concatenate(values, axis=-1).round(_DIGITS), dtype=np.float64)
+    (..., units) to (..., parts x numbers / 2)
+    """
+    swapped, begin = {}, 0
+    for sample, contributions in by_unit.items():
+        swapped[sample] = signs[..., begin : begin + len(contributions)] @ contributions
+        begin += len(contributions)
+    values = list(swapped.values())
+    if len(swapped) == 2:
+        seen, unseen = ([middle[s] + sign * swapped[s] / 2 for sign in (-1, 1)] for s in SAMPLES)
+        values.append(harmonic_means(seen[1], unseen[1]) - harmonic_means(seen[0], unseen[0]))
+    return np.asarray(np.concatenate(values, axis=-1).round(_DIGITS), dtype=np.float64)

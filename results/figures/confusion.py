@@ -1,153 +1,116 @@
 """Which taxa are taken for which: the commonest confusions, and a heat map of the most confused taxa."""
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
-from results.figures.evaluated import Evaluated
-from results.figures.picture import FAINT, INK, Picture, Record, feature_word, plain_style, sheet, shown
+from results.evaluated import EvaluatedFolder
+from results.figures.ink import FAINT, INK, commonest, feature_word, shown
+from results.figures.picture import FigureChoice, Picture, plain_style, sheet_of
+from workloads.arrays import Doubles, Names
 from workloads.errors import UsageError
-from workloads.spec import Rank
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _LONGEST = 24  # letters of a name
+_NUM_TAXA = 10
 _MORE_ANSWERS = 6  # columns beside those of the most confused taxa
 
 
-@dataclass(frozen=True, slots=True)
-class Confusions:
-    """How often each taxon was taken for which."""
+def confusion_table(truth: Sequence[str] | Names, found: Sequence[str] | Names) -> pd.DataFrame:
+    """Queries by the name they have, `truth`, and the name of their nearest key, `found`.
 
-    counts: Counter[tuple[str, str]]
-    """Queries by the name they have and the name of their nearest key, right ones too."""
-    num_without_name: int
-    """Queries left out, as they or their nearest key have no name at the rank."""
-
-    @property
-    def truths(self) -> Counter[str]:
-        """Queries of each taxon."""
-        return _summed((truth, count) for (truth, _), count in self.counts.items())
-
-    @property
-    def wrong(self) -> list[tuple[str, str, int]]:
-        """Every confusion: the right name, the one that was found, and how often; the commonest first."""
-        pairs = [(truth, found, count) for (truth, found), count in self.counts.items() if truth != found]
-        return sorted(pairs, key=lambda pair: (-pair[2], pair[0], pair[1]))
-
-    def most_confused(self, at_most: int) -> list[str]:
-        """The taxa whose queries were answered wrongly most often, by name where equally often."""
-        return _commonest([(truth, count) for truth, _, count in self.wrong], at_most)
-
-    def commonest_answers(self, taxa: list[str], at_most: int) -> list[str]:
-        """What some taxa are taken for most often, beside one another; by name where equally often."""
-        others = [(other, count) for truth, other, count in self.wrong if truth in taxa and other not in taxa]
-        return _commonest(others, at_most)
+    Every confusion, the commonest first; then the right answers. `share` is of all queries of the truth.
+    """
+    frame = pd.DataFrame({"truth": truth, "found": found}).value_counts().rename("num_queries").reset_index()
+    frame.insert(2, "right", frame["truth"] == frame["found"])
+    frame["num_queries_of_truth"] = frame.groupby("truth")["num_queries"].transform("sum")
+    frame["share"] = (frame["num_queries"] / frame["num_queries_of_truth"]).round(6)
+    order = frame.assign(rare=np.where(frame["right"], 0, -frame["num_queries"]))
+    return frame.loc[order.sort_values(["right", "rare", "truth", "found"]).index]
 
 
-def _summed(counts: Iterable[tuple[str, int]]) -> Counter[str]:
-    found: Counter[str] = Counter()
-    for name, count in counts:
-        found[name] += count
-    return found
+def most_confused(confusions: pd.DataFrame, num_taxa: int, num_more: int) -> tuple[list[str], list[str]]:
+    """The taxa whose queries were answered wrongly most often, and what they are taken for.
+
+    Returns:
+        The taxa; and these again, with the others that they are taken for most often. By name where equally often.
+    """
+    wrong = confusions[~confusions["right"]]
+    taxa = commonest(wrong.groupby("truth")["num_queries"].sum().to_dict(), num_taxa)
+    others = wrong[wrong["truth"].isin(taxa) & ~wrong["found"].isin(taxa)]
+    return taxa, [*taxa, *commonest(others.groupby("found")["num_queries"].sum().to_dict(), num_more)]
 
 
-def _commonest(counts: Iterable[tuple[str, int]], at_most: int) -> list[str]:
-    totals = _summed(counts)
-    return sorted(totals, key=lambda name: (-totals[name], name))[:at_most]
+def _count_confusions(evaluated: EvaluatedFolder, choice: FigureChoice) -> tuple[pd.DataFrame, int]:
+    """Count the confusions of one retrieval, of names at a rank; by family unless another one was asked for.
 
-
-def confusions(
-    evaluated: Evaluated, partition: str, query: str, key: str, rank: Rank, subset: str | None = None
-) -> Confusions:
-    """Count the confusions of one retrieval.
-
-    Args:
-        evaluated: the evaluation.
-        partition: `val` or `test`.
-        query: feature that asked.
-        key: feature that answered, by its nearest key.
-        rank: whose names.
-        subset: `seen` or `unseen` queries; None for both.
+    Returns:
+        As `confusion_table`, and the queries left out as they or their nearest key have no name at the rank.
 
     Raises:
         UsageError: there is no such retrieval, or no query and answer with names in it.
     """
-    answers = evaluated.answers(partition, query, key)
-    chosen = np.ones(len(answers), dtype=bool) if subset is None else answers.subset == subset
-    truth, found = answers.truth[rank][chosen], answers.found[rank][chosen, 0]
-    named = (truth >= 0) & (found >= 0)
+    rank = choice.rank or "family"
+    answers = evaluated.answers(choice.partition, choice.query, choice.key)
+    chosen = np.ones(len(answers), dtype=bool) if choice.subset is None else answers.subset == choice.subset
+    truth, answer = answers.truth[rank][chosen], answers.found[rank][chosen, 0]
+    named = (truth >= 0) & (answer >= 0)
     names = evaluated.predictions.names(rank)
-    counts = Counter(zip(names[truth[named]].tolist(), names[found[named]].tolist(), strict=True))
-    if not counts:
+    if not named.any():
         raise UsageError(
-            f"no {subset or ''} {partition} query of {evaluated.folder} and its answer have names at the rank of "
-            f"{rank}; choose another rank".replace("  ", " ")
+            f"no {choice.subset or ''} {choice.partition} query of {evaluated.folder} and its answer have names at "
+            f"the rank of {rank}; choose another rank".replace("  ", " ")
         )
-    return Confusions(counts, int((~named).sum()))
+    return confusion_table(names[truth[named]], names[answer[named]]), int((~named).sum())
 
 
-def confusion_shares(found: Confusions, taxa: list[str], columns: list[str]) -> npt.NDArray[np.float64]:
+def confusion_shares(confusions: pd.DataFrame, taxa: Sequence[str], columns: Sequence[str]) -> Doubles:
     """What the queries of some taxa were taken for: a row a taxon, a column for each that was found, then all others.
 
     Rows sum to 1, shape (taxa, columns + 1).
     """
     shares = np.zeros((len(taxa), len(columns) + 1))
-    for (truth, other), count in found.counts.items():
-        if truth in taxa:
-            shares[taxa.index(truth), columns.index(other) if other in columns else -1] += count
+    for one in confusions[confusions["truth"].isin(taxa)].itertuples():
+        shares[taxa.index(one.truth), columns.index(one.found) if one.found in columns else -1] += one.num_queries
     return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
 
 @plain_style()
-def draw_confusion(
-    evaluated: Evaluated,
-    partition: str = "val",
-    query: str = "image",
-    key: str = "dna",
-    rank: Rank = "family",
-    subset: str | None = None,
-    num_taxa: int = 10,
-) -> Picture:
+def draw_confusion(evaluated: EvaluatedFolder, choice: FigureChoice) -> Picture:
     """Draw the commonest confusions as bars, and the most confused taxa as a heat map.
 
     Raises:
-        UsageError: as `confusions`.
+        UsageError: there is no such retrieval, or no query and answer with names in it.
     """
-    found = confusions(evaluated, partition, query, key, rank, subset)
-    taxa = found.most_confused(num_taxa)
-    truths = found.truths
-    num_wrong = sum(count for _, _, count in found.wrong)
-    title = f"Which {rank} is taken for which, {feature_word(query)} to {feature_word(key)}"
-    notes = [f"{partition} queries{f' of {subset} species' if subset else ''}, nearest key"]
-    notes.append(f"{num_wrong:,} of {sum(truths.values()):,} wrong")
-    if found.num_without_name:
-        notes.append(f"{found.num_without_name:,} left out without a name")
-    figure = sheet(12.0, 5.8, evaluated.title(title), evaluated.small_print(*notes))
-    if taxa:
-        bars = figure.add_axes((0.24, 0.2, 0.13, 0.67))
-        _bars(bars, found, num_taxa)
-        heat = figure.add_axes((0.565, 0.34, 0.42, 0.53))
-        _heat_map(heat, found, taxa)
+    confusions, num_without_name = _count_confusions(evaluated, choice)
+    wrong = confusions[~confusions["right"]]
+    rank, retrieval = choice.rank or "family", f"{feature_word(choice.query)} to {feature_word(choice.key)}"
+    notes = [
+        f"{choice.queries}, nearest key",
+        f"{wrong['num_queries'].sum():,} of {confusions['num_queries'].sum():,} wrong",
+        *([f"{num_without_name:,} left out without a name"] if num_without_name else []),
+    ]
+    figure = sheet_of(evaluated, 12.0, 5.8, f"Which {rank} is taken for which, {retrieval}", *notes)
+    if len(wrong):
+        _bars(figure.add_axes((0.24, 0.2, 0.13, 0.67)), wrong.head(_NUM_TAXA))
+        _heat_map(figure.add_axes((0.565, 0.34, 0.42, 0.53)), confusions)
     else:
         figure.text(0.5, 0.5, "Every answer is right: nothing is confused.", ha="center", fontsize=11)
-    place: Record = {"partition": partition, "query": query, "key": key, "subset": subset or "all", "rank": rank}
-    return Picture(figure, _records(found, place), evaluated.synthetic)
+    place = {"partition": choice.partition, "query": choice.query, "key": choice.key, "subset": choice.subset or "all"}
+    records = [{**place, "rank": rank, **row} for row in confusions.to_dict("records")]
+    return Picture(figure, records, evaluated.facts["synthetic"])
 
 
-def _bars(axes: "Axes", found: Confusions, at_most: int) -> None:
+def _bars(axes: Axes, worst: pd.DataFrame) -> None:
     """The commonest confusions, the longest bar on top."""
-    worst, truths = found.wrong[:at_most], found.truths
-    axes.barh(range(len(worst)), [count for _, _, count in worst], 0.7, color="#C25300")
-    labels = [f"{shown(truth, _LONGEST)}\ntaken for {shown(other, _LONGEST)}" for truth, other, _ in worst]
+    axes.barh(range(len(worst)), worst["num_queries"], 0.7, color="#C25300")
+    pairs = zip(worst["truth"], worst["found"], strict=True)
+    labels = [f"{shown(truth, _LONGEST)}\ntaken for {shown(other, _LONGEST)}" for truth, other in pairs]
     axes.set_yticks(range(len(worst)), labels, fontsize=8)
-    for row, (truth, _, count) in enumerate(worst):
-        text = f"{count:,} of {truths[truth]:,}"
+    for row, (count, total) in enumerate(zip(worst["num_queries"], worst["num_queries_of_truth"], strict=True)):
+        text = f"{count:,} of {total:,}"
         axes.annotate(text, (count, row), (3, 0), textcoords="offset points", va="center", fontsize=8)
     axes.set_ylim(max(4, len(worst)) - 0.4, -0.6)
     axes.set_title("Commonest confusions (queries)", loc="left", fontsize=9.5)
@@ -156,12 +119,11 @@ def _bars(axes: "Axes", found: Confusions, at_most: int) -> None:
     axes.tick_params(left=False)
 
 
-def _heat_map(axes: "Axes", found: Confusions, taxa: list[str]) -> None:
+def _heat_map(axes: Axes, confusions: pd.DataFrame) -> None:
     """Shares of each row in percent; the diagonal, which is right, is framed."""
-    from matplotlib.patches import Rectangle
-
-    columns = [*taxa, *found.commonest_answers(taxa, _MORE_ANSWERS)]
-    shares, truths = confusion_shares(found, taxa, columns), found.truths
+    taxa, columns = most_confused(confusions, _NUM_TAXA, _MORE_ANSWERS)
+    shares = confusion_shares(confusions, taxa, columns)
+    totals = dict(zip(confusions["truth"], confusions["num_queries_of_truth"], strict=True))
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for (row, column), share in np.ndenumerate(shares):
         if share:
@@ -171,28 +133,10 @@ def _heat_map(axes: "Axes", found: Confusions, taxa: list[str]) -> None:
         axes.add_patch(Rectangle((place - 0.5, place - 0.5), 1, 1, fill=False, edgecolor=INK, linewidth=1))
     for edge in {len(taxa), len(columns)}:
         axes.axvline(edge - 0.5, color=FAINT, linewidth=0.8)
-    rows = [f"{shown(taxon, _LONGEST)} ({truths[taxon]:,})" for taxon in taxa]
+    rows = [f"{shown(taxon, _LONGEST)} ({totals[taxon]:,})" for taxon in taxa]
     axes.set_yticks(range(len(taxa)), rows, fontsize=8)
     names = [*(shown(name, _LONGEST) for name in columns), "all others"]
     axes.set_xticks(range(len(names)), names, fontsize=8, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_xlabel("Taken for", fontsize=9)
     axes.set_title("Most confused taxa, % of each row's queries", loc="left", fontsize=9.5)
     axes.tick_params(length=0)
-
-
-def _records(found: Confusions, place: Record) -> list[Record]:
-    """Every pair that there is, confusions first, the commonest first; then the right answers."""
-    truths = found.truths
-    right = sorted((truth, truth, count) for (truth, other), count in found.counts.items() if truth == other)
-    return [
-        {
-            **place,
-            "truth": truth,
-            "found": other,
-            "right": truth == other,
-            "num_queries": count,
-            "num_queries_of_truth": truths[truth],
-            "share": round(count / truths[truth], 6),
-        }
-        for truth, other, count in [*found.wrong, *right]
-    ]

@@ -2,68 +2,33 @@
 
 import warnings
 from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from results.figures.evaluated import Evaluated, Floats, Names
-from results.figures.picture import FAINT, INK, Picture, Record, feature_word, mark, plain_style, sheet, shown
+from results.evaluated import EvaluatedFolder, read_evaluated
+from results.figures.ink import FAINT, INK, commonest, feature_word, legend, mark, shown
+from results.figures.picture import FigureChoice, Picture, plain_style, sheet_of
+from workloads.arrays import Floats
+from workloads.data.specimens.schema import subset_of
 from workloads.errors import UsageError
 from workloads.spec import RANKS, Rank
+from workloads.storage import Folder
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-NUM_TAXA = 10
+_NUM_TAXA = 10
 _FEWEST = 5  # points; fewer are no picture, and UMAP has no neighbours to look at
 _NUM_NEIGHBOURS = 15
-_COLOURS = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#CC79A7",
-    "#56B4E9",
-    "#A89400",
-    "#222222",
-    "#8C564B",
-    "#8A8A8A",
-)
+_HUES = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#A89400", "#222222", "#8C564B", "#8A8A8A"]
 _MARKERS = {"image": "o", "dna": "^", "text": "*"}
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
-    """The queries of the map: of seen species, and of the commonest taxa among them."""
-
-    ids: Names
-    """(queries,)."""
-    taxa: Names
-    """Name of each at the rank, (queries,)."""
-    first_of_text: npt.NDArray[np.bool_]
-    """Whether no query before has the same text, (queries,)."""
-    ranking: tuple[str, ...]
-    """The taxa, the commonest first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Map:
-    """The points of one panel."""
-
-    panel: str
-    ids: Names
-    modality: Names
-    taxa: Names
-    places: Floats
-    """(points, 2)."""
-
-
-def choose_queries(table: pa.Table, rank: Rank, within: str | None = None) -> Chosen:
+def choose_queries(table: pa.Table, rank: Rank, within: str | None = None) -> pd.DataFrame:
     """The queries of seen species with one of the ten commonest names at a rank.
 
     Args:
@@ -71,43 +36,54 @@ def choose_queries(table: pa.Table, rank: Rank, within: str | None = None) -> Ch
         rank: which names are told apart.
         within: only queries of the order, family or genus of this name.
 
+    Returns:
+        `specimen_id`, its name as `taxon`, and whether no query before has the same text, `first_of_text`.
+
     Raises:
         UsageError: there are none.
     """
     rows = table.to_pandas()
-    rows = rows[~rows["split"].str.contains("unseen") & rows[rank].notna()]
+    rows = rows[(rows["split"].map(subset_of) == "seen") & rows[rank].notna()]
     if within is not None:
         rows = rows[(rows[list(RANKS[: RANKS.index(rank)])] == within).any(axis=1)]
-    counts = Counter(rows[rank])
-    if not counts:
+    if rows.empty:
         place = f" within '{shown(within, 60)}'" if within is not None else ""
         raise UsageError(f"no query of a seen species has a name at the rank of {rank}{place}; choose another")
-    ranking = sorted(counts, key=lambda name: (-counts[name], name))[:NUM_TAXA]
-    rows = rows[rows[rank].isin(ranking)]
-    first = ~rows.duplicated(list(RANKS)).to_numpy()
-    ids, taxa = (rows[name].to_numpy(dtype=object) for name in ("specimen_id", rank))
-    return Chosen(ids, taxa, first, tuple(ranking))
+    rows = rows[rows[rank].isin(commonest(Counter(rows[rank]), _NUM_TAXA))]
+    first = ~rows.duplicated(list(RANKS))
+    return rows[["specimen_id", rank]].set_axis(["specimen_id", "taxon"], axis=1).assign(first_of_text=first)
 
 
-def embedding_map(evaluated: Evaluated, partition: str, chosen: Chosen, panel: str, seed: int) -> Map:
+def _embedding_map(
+    evaluated: EvaluatedFolder, partition: str, chosen: pd.DataFrame, panel: str, seed: int
+) -> pd.DataFrame:
     """Lay the embeddings of some queries out in a plane: UMAP by cosine, all modalities together.
+
+    Args:
+        evaluated: whose embeddings.
+        partition: `val` or `test`.
+        chosen: the queries, as `choose_queries` gives them.
+        panel: what the map is called.
+        seed: of UMAP.
+
+    Returns:
+        A row a point; a text stands for all queries of its label, under the id of the first of them.
 
     Raises:
         UsageError: the evaluation is of other specimens, or there are fewer than five points.
     """
-    table, rows = evaluated.embeddings(partition)
-    place = pc.index_in(pa.array(chosen.ids, pa.string()), value_set=table["specimen_id"].combine_chunks())
+    table, vectors = evaluated.embeddings(partition)
+    place = pc.index_in(pa.array(chosen["specimen_id"], pa.string()), value_set=table["specimen_id"].combine_chunks())
     if place.null_count:
         raise UsageError(
             f"{evaluated.folder} was evaluated on other specimens: {place.null_count:,} of {len(place):,} are not in "
             "it. Evaluate both runs on the same data set."
         )
-    order = place.to_numpy()
-    masks = {name: chosen.first_of_text if name == "text" else np.ones(len(order), dtype=bool) for name in rows}
-    points = np.concatenate([rows[name][order[mask]] for name, mask in masks.items()])
-    ids, taxa = (np.concatenate([values[mask] for mask in masks.values()]) for values in (chosen.ids, chosen.taxa))
-    modality = np.concatenate([np.full(mask.sum(), name, dtype=object) for name, mask in masks.items()])
-    return Map(panel, ids, modality, taxa, _lay_out(points, seed))
+    rows = {name: chosen[chosen["first_of_text"] | (name != "text")] for name in vectors}
+    order = pd.Series(place.to_numpy(), chosen.index)
+    places = _lay_out(np.concatenate([vectors[name][order[own.index]] for name, own in rows.items()]), seed)
+    points = pd.concat([own.assign(modality=name) for name, own in rows.items()], ignore_index=True)
+    return points.assign(panel=panel, x=places[:, 0].astype(float), y=places[:, 1].astype(float))
 
 
 def _lay_out(points: Floats, seed: int) -> Floats:
@@ -130,96 +106,66 @@ def _lay_out(points: Floats, seed: int) -> Floats:
 
 
 @plain_style()
-def draw_embedding_map(
-    evaluated: Evaluated,
-    before: Evaluated | None = None,
-    partition: str = "val",
-    rank: Rank = "order",
-    within: str | None = None,
-    seed: int = 413,
-) -> Picture:
-    """Draw Figure 10.
+def draw_embedding_map(evaluated: EvaluatedFolder, choice: FigureChoice) -> Picture:
+    """Draw Figure 10: the queries of seen species, in the hues of orders unless another rank was asked for.
 
-    Args:
-        evaluated: the aligned run.
-        before: the same specimens embedded before alignment; without it only the aligned ones are drawn.
-        partition: `val` or `test`; its queries of seen species are drawn.
-        rank: hue.
-        within: only queries of the higher taxon of this name.
-        seed: of UMAP.
+    Without an evaluation before alignment only the aligned embeddings are drawn.
 
     Raises:
-        UsageError: as `choose_queries` and `embedding_map`.
-        MissingPathError, DamagedError: as `Evaluated.embeddings`.
+        UsageError: there are no such queries or too few, or the evaluation before is of other specimens.
+        MissingPathError, DamagedError: as `EvaluatedFolder.embeddings`.
     """
+    rank, partition, within = choice.rank or "order", choice.partition, choice.within
+    before = None if choice.before is None else read_evaluated(Folder(choice.before))
     chosen = choose_queries(evaluated.embeddings(partition)[0], rank, within)
-    maps = [] if before is None else [embedding_map(before, partition, chosen, "before", seed)]
-    maps.append(embedding_map(evaluated, partition, chosen, "after", seed))
+    panels = {"after": evaluated} if before is None else {"before": before, "after": evaluated}
+    maps = [_embedding_map(of, partition, chosen, panel, choice.seed) for panel, of in panels.items()]
     place = f" within {shown(within, 30)}" if within is not None else ""
     kind = "after alignment only" if before is None else "before and after alignment"
     width = 7.0 if before is None else 11.4
-    title = f"UMAP by {rank}{place}, {kind}"
-    notes = [f"{partition} queries of seen species", f"seed {seed}"]
+    notes = [f"{partition} queries of seen species", f"seed {choice.seed}"]
     if before is not None and before.run != evaluated.run:
         notes.append(f"before: {shown(before.run, 40)}")
-    figure = sheet(width, 5.6, evaluated.title(title), evaluated.small_print(*notes))
+    figure = sheet_of(evaluated, width, 5.6, f"UMAP by {rank}{place}, {kind}", *notes)
+    counts = Counter(chosen["taxon"])
+    ranking = commonest(counts, _NUM_TAXA)
     for number, points in enumerate(maps):
         axes = figure.add_axes(((0.2 + 4.55 * number) / width, 0.5 / 5.6, 4.4 / width, 4.4 / 5.6))
-        _panel(axes, points, chosen)
-    _legends(figure, (0.3 + 4.55 * len(maps)) / width, maps[-1], chosen)
-    return Picture(figure, [record for points in maps for record in _records(points, rank)], evaluated.synthetic)
+        _panel(axes, points, ranking)
+        axes.set_title(f"{[*panels][number].title()} alignment", loc="left", fontsize=9.5)
+    taxa = [f"{number}  {shown(name, 20)} ({counts[name]:,})" for number, name in enumerate(ranking, start=1)]
+    _legends(figure, (0.3 + 4.55 * len(maps)) / width, taxa, Counter(maps[-1]["modality"]))
+    records = pd.concat(maps).assign(rank=rank).round({"x": 4, "y": 4})
+    columns = ["panel", "specimen_id", "modality", "rank", "taxon", "x", "y"]
+    return Picture(figure, records[columns].to_dict("records"), evaluated.facts["synthetic"])
 
 
-def _panel(axes: "Axes", points: Map, chosen: Chosen) -> None:
-    size = float(np.clip(4000 / len(points.ids), 3, 30))
+def _panel(axes: Axes, points: pd.DataFrame, ranking: Sequence[str]) -> None:
+    size = float(np.clip(4000 / len(points), 3, 30))
+    colours = dict(zip(ranking, _HUES, strict=False))
     for modality, marker in _MARKERS.items():  # texts are few and come last, on top
-        of_modality = points.modality == modality
-        colours = [_COLOURS[chosen.ranking.index(name)] for name in points.taxa[of_modality]]
+        own = points[points["modality"] == modality]
         large = 4.0 if modality == "text" else 1.0
-        edge = {"edgecolor": "white", "linewidth": 0.4} if modality == "text" else {"linewidth": 0}
-        x, y = points.places[of_modality].T
-        axes.scatter(x, y, size * large, color=colours, marker=marker, alpha=0.75, rasterized=len(x) > 3000, **edge)
-    for number, name in enumerate(chosen.ranking):
-        own = points.places[points.taxa == name]
-        x, y = own[np.square(own - np.median(own, axis=0)).sum(axis=1).argmin()]
-        face = {"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": _COLOURS[number], "alpha": 0.9}
-        axes.text(x, y, str(number + 1), ha="center", va="center", fontsize=8, weight="bold", bbox=face)
-    axes.set_title(f"{points.panel.title()} alignment", loc="left", fontsize=9.5)
+        style: dict[str, Any] = {"edgecolor": "white", "linewidth": 0.4} if modality == "text" else {"linewidth": 0}
+        style |= {"color": [colours[name] for name in own["taxon"]], "rasterized": len(own) > 3000}
+        axes.scatter(own["x"], own["y"], size * large, marker=marker, alpha=0.75, **style)
+    for number, name in enumerate(ranking, start=1):
+        places = points.loc[points["taxon"] == name, ["x", "y"]].to_numpy()
+        x, y = places[np.square(places - np.median(places, axis=0)).sum(axis=1).argmin()]
+        face = {"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": colours[name], "alpha": 0.9}
+        axes.text(x, y, str(number), ha="center", va="center", fontsize=8, weight="bold", bbox=face)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_color("#CCCCCC")
 
 
-def _legends(figure: "Figure", left: float, points: Map, chosen: Chosen) -> None:
+def _legends(figure: Figure, left: float, taxa: Sequence[str], num_points: Counter[str]) -> None:
     """Taxa by number and hue, modalities by symbol."""
-    counts = Counter(chosen.taxa.tolist())
-    taxa = [
-        mark("o", f"{number + 1}  {shown(name, 20)} ({counts[name]:,})", color=_COLOURS[number])
-        for number, name in enumerate(chosen.ranking)
+    hues = [mark("o", words, color=colour) for words, colour in zip(taxa, _HUES, strict=False)]
+    symbols = [
+        mark(marker, f"{feature_word(name)} ({num_points[name]:,})", color=FAINT, markersize=8)
+        for name, marker in _MARKERS.items()
+        if num_points[name]
     ]
-    modalities = [
-        mark(_MARKERS[name], f"{feature_word(name)} ({num_points:,})", color=FAINT, markersize=8)
-        for name in _MARKERS
-        if (num_points := (points.modality == name).sum())
-    ]
-    place = {"frameon": False, "fontsize": 8.5, "title_fontsize": 9, "alignment": "left", "labelcolor": INK}
-    figure.legend(handles=taxa, title="Taxon (queries)", loc="upper left", bbox_to_anchor=(left, 0.9), **place)
-    figure.legend(handles=modalities, title="Modality (points)", loc="lower left", bbox_to_anchor=(left, 0.08), **place)
-
-
-def _records(points: Map, rank: Rank) -> list[Record]:
-    """A record a point; a text stands for all queries of its label, under the id of the first of them."""
-    return [
-        {
-            "panel": points.panel,
-            "specimen_id": identifier,
-            "modality": modality,
-            "rank": rank,
-            "taxon": taxon,
-            "x": round(float(x), 4),
-            "y": round(float(y), 4),
-        }
-        for identifier, modality, taxon, (x, y) in zip(
-            points.ids, points.modality, points.taxa, points.places, strict=True
-        )
-    ]
+    legend(figure, hues, (left, 0.9), "Taxon (queries)", fontsize=8.5, labelcolor=INK)
+    legend(figure, symbols, (left, 0.08), "Modality (points)", loc="lower left", fontsize=8.5, labelcolor=INK)

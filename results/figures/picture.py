@@ -1,4 +1,4 @@
-"""What all figures share: ink, sheet and small print, and files that are the same bytes for the same numbers.
+"""What all figures share: how they are asked for, sheet and small print, and files that are the same bytes each time.
 
 Figures are drawn without a window system and without matplotlib's global state, in matplotlib's own default style
 whatever the user's is. Names are no formulas: `$` and markup in them are drawn as they are.
@@ -9,33 +9,77 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from results.render import records_text
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.style import context
+from matplotlib.textpath import TextPath
+
+from results.evaluated import EvaluatedFolder
+from results.figures.ink import FAINT, INK, shown
+from results.sheet import records_text
+from workloads.errors import UsageError
+from workloads.spec import Rank
 from workloads.storage import Folder
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-INK, FAINT = "#222222", "#767676"
-SEEN, UNSEEN = "#0072B2", "#C25300"
-"""Seen species in blue and unseen ones in orange, as in the paper; tones of Okabe and Ito's palette, which colour-blind
-readers can tell apart."""
+SEED = 413
+"""The authors' seed for the examples of Figure 3."""
 
 Record = Mapping[str, str | int | float | bool | None]
 
-TILE = 1.02  # inches, a picture among others
 _MARGIN = 0.2  # inches
 _TITLE, _SMALL = 11.0, 7.5  # points
+_LONGEST, _LONGEST_LABEL = 44, 70  # characters of a data set's or run's name: in the small print, beside a title
+
+
+@dataclass(frozen=True, slots=True)
+class FigureChoice:
+    """A figure as it was asked for; None is what the figure itself holds for usual."""
+
+    runs: tuple[str, ...] = ()
+    """Run folders, or evaluations in them; only Figure 9 takes several."""
+    data: str | None = None
+    """Prepared data set, whose pictures or barcodes are drawn."""
+    before: str | None = None
+    """Evaluation before alignment, which is drawn beside."""
+    partition: str = "val"
+    """`val` or `test`: whose queries."""
+    rank: Rank | None = None
+    within: str | None = None
+    """Only queries of the higher taxon of this name."""
+    query: str = "image"
+    """Feature that asks."""
+    key: str = "dna"
+    """Feature that answers."""
+    subset: str | None = None
+    """Only `seen` or `unseen` queries; None for both."""
+    only_errors: bool = False
+    """Only queries whose nearest key of some kind is of another species."""
+    seed: int = SEED
+
+    @property
+    def queries(self) -> str:
+        """Which queries, as the small print says it."""
+        return f"{self.partition} queries{f' of {self.subset} species' if self.subset else ''}"
+
+    def data_of(self, evaluated: EvaluatedFolder) -> Folder:
+        """The data set whose specimens are drawn.
+
+        Raises:
+            UsageError: none was named.
+        """
+        if self.data is None:
+            dataset = evaluated.facts["dataset"]
+            raise UsageError(f"this figure shows specimens: give the prepared data set of {dataset} with --data DIR")
+        return Folder(self.data)
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A drawn figure and the numbers it shows."""
 
-    figure: "Figure"
+    figure: Figure
     records: Sequence[Record]
     """All numbers behind it, in long form; every record has the same fields."""
     synthetic: bool
@@ -48,59 +92,62 @@ def plain_style() -> Iterator[None]:
 
     Everything is created and saved in it, as texts ask for the style when they are made.
     """
-    from matplotlib.style import context
-
     ours = {"text.parse_math": False, "svg.hashsalt": "clibd", "svg.fonttype": "none", "font.size": 9}
     ink = {"text.color": INK, "axes.labelcolor": INK, "axes.titlecolor": INK, "xtick.color": INK, "ytick.color": INK}
     with context(["default", {**ours, **ink}]):
         yield
 
 
-def png(figure: "Figure") -> bytes:
-    """A figure as PNG, 150 dots an inch."""
-    sink = io.BytesIO()
-    with plain_style():
-        figure.savefig(sink, format="png", dpi=150, metadata={"Software": None})
-    return sink.getvalue()
+def drawn_files(figure: Figure, records: Sequence[Record] | None = None) -> dict[str, bytes]:
+    """A figure as PNG of 150 dots an inch and as SVG, and its numbers, if any, as CSV; by ending.
+
+    Equal figures are equal files: there is no date in them, and ids are fixed.
+    """
+    files: dict[str, bytes] = {}
+    options: Mapping[str, Any] = {
+        "png": {"dpi": 150, "metadata": {"Software": None}},
+        "svg": {"metadata": {"Date": None, "Creator": None}},
+    }
+    for form, how in options.items():
+        sink = io.BytesIO()
+        with plain_style():
+            figure.savefig(sink, format=form, **how)
+        files[form] = sink.getvalue()
+    return files if records is None else {**files, "csv": f"{records_text(records, 'csv')}\n".encode()}
 
 
-def svg(figure: "Figure") -> bytes:
-    """A figure as SVG, without date and with fixed ids, so that equal figures are equal files."""
-    sink = io.BytesIO()
-    with plain_style():
-        figure.savefig(sink, format="svg", metadata={"Date": None, "Creator": None})
-    return sink.getvalue()
-
-
-def save(picture: Picture, folder: Folder, stem: str) -> list[str]:
-    """Write a figure as PNG and SVG and its numbers as CSV.
+def sheet_of(
+    evaluated: EvaluatedFolder, width: float, height: float, title: str, *notes: str, runs: str | None = None
+) -> Figure:
+    """An empty sheet that says of what it is; nobody takes drawn specimens for insects.
 
     Args:
-        picture: the figure.
-        folder: where to; files of an earlier call are replaced, each whole or not at all.
-        stem: name of the three files without their endings.
-
-    Returns:
-        Where they are.
+        evaluated: whose numbers are drawn.
+        width: inches.
+        height: inches.
+        title: what is drawn.
+        notes: more small print.
+        runs: which runs, where they are several.
     """
-    records = [{**record, "synthetic": picture.synthetic} for record in picture.records]
-    contents = {
-        "png": png(picture.figure),
-        "svg": svg(picture.figure),
-        "csv": f"{records_text(records, 'csv')}\n".encode(),
-    }
-    for ending, content in contents.items():
-        folder.write(f"{stem}.{ending}", content)
-    return [f"{folder}/{stem}.{ending}" for ending in contents]
+    facts = evaluated.facts
+    dataset, run = (shown(name, _LONGEST) for name in (facts["dataset"], evaluated.run))
+    keys = [place.keys for place in evaluated.predictions.places]
+    small_print = [
+        f"{dataset}{' (SYNTHETIC specimens)' if facts['synthetic'] else ''}",
+        f"recipe {facts['recipe']}",
+        runs or f"run {run}",
+        *([] if "all" in keys or not keys else [f"keys searched: {keys[0]}"]),
+        *notes,
+    ]
+    title = f"SYNTHETIC specimens: {title}" if facts["synthetic"] else title
+    return sheet(width, height, title, " · ".join(small_print))
 
 
-def sheet(width: float, height: float, title: str, small_print: str) -> "Figure":
+def sheet(width: float, height: float, title: str, small_print: str) -> Figure:
     """An empty figure, in inches, with its title on top and small print at its foot; half an inch is kept for each.
 
     A long title is written smaller, and long small print on two lines.
     """
-    from matplotlib.figure import Figure
-
     figure = Figure(figsize=(width, height), facecolor="white")
     left, across = _MARGIN / width, width - 2 * _MARGIN
     size = min(_TITLE, _TITLE * across / _text_width(title, _TITLE, "bold"))
@@ -113,67 +160,19 @@ def sheet(width: float, height: float, title: str, small_print: str) -> "Figure"
     return figure
 
 
-def write(figure: "Figure", left: float, top: float, text: str, size: float, **style: Any) -> None:
-    """Lines of text in inches from the upper left corner, the first one's base line at `top`.
-
-    Each is placed alone, so that base lines meet across tiles whatever letters are in them.
-    """
+def entitle(figure: Figure, title: str, dataset: str) -> None:
+    """Title to the left, data set to the right; names are no formulas."""
     width, height = figure.get_size_inches()
-    for number, line in enumerate(text.split("\n")):
-        below = top + number * 1.28 * size / 72
-        figure.text(left / width, 1 - below / height, line, fontsize=size, ha="left", va="baseline", **style)
-
-
-def tile(figure: "Figure", left: float, top: float, edge: str, edge_width: float) -> "Axes":
-    """A framed square in inches from the upper left corner."""
-    width, height = figure.get_size_inches()
-    axes = figure.add_axes((left / width, 1 - (top + TILE) / height, TILE / width, TILE / height))
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_color(edge)
-    axes.spines[:].set_linewidth(edge_width)
-    return axes
-
-
-def mark(marker: str, label: str, **style: Any) -> "Line2D":
-    """A symbol and its words, for a legend."""
-    from matplotlib.lines import Line2D
-
-    return Line2D([], [], linestyle="", marker=marker, label=label, **style)
+    top = 1 - 0.3 / height
+    figure.text(0.25 / width, top, title, ha="left", va="center", fontsize=12, weight="bold", color=INK)
+    name = dataset if len(dataset) <= _LONGEST_LABEL else f"…{dataset[1 - _LONGEST_LABEL :]}"
+    figure.text(1 - 0.25 / width, top, name, ha="right", va="center", fontsize=9, color=INK, parse_math=False)
 
 
 def _text_width(text: str, size: float, weight: str) -> float:
     """Width of a line of text, inches, and a little more, as hinting widens letters."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
-
     if not text.strip():
         return 0.1
     with plain_style():
         outline = TextPath((0, 0), text, prop=FontProperties(size=size, weight=weight))
     return 1.05 * float(outline.get_extents().width) / 72
-
-
-def shown(name: str, longest: int) -> str:
-    """A name as it can be drawn: on one line, without control characters, and cut in its middle where it is too long.
-
-    The end of a name tells as much as its beginning: sister species share their first word.
-    """
-    clean = "".join(letter if letter.isprintable() else " " for letter in name)
-    clean = " ".join(clean.split())
-    if len(clean) <= longest:
-        return clean
-    head = longest // 2
-    tail = longest - 1 - head
-    return f"{clean[:head]}…{clean[len(clean) - tail :]}"
-
-
-def feature_word(feature: str) -> str:
-    """A query or key feature as figures write it."""
-    return {"dna": "DNA", "species_text": "text of the species"}.get(feature, feature)
-
-
-def pair_words(query: str, key: str) -> str:
-    """A retrieval as headings write it."""
-    words = f"{feature_word(query)} to {feature_word(key)}"
-    return words[0].upper() + words[1:]

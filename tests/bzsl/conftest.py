@@ -11,19 +11,19 @@ import pytest
 import scipy.io
 from scipy.stats import multivariate_t
 
-from workloads.bzsl.components import principal_axes
-from workloads.bzsl.features import Features, Partition
 from workloads.bzsl.settings import Setting
-from workloads.evaluation.embedded import Embedded
-from workloads.evaluation.stored import EmbeddingFacts, write_embedded
+from workloads.bzsl.species import principal_axes
+from workloads.bzsl.task import Partition, ZeroShotTask
+from workloads.evaluation.embedded import Embedded, EmbeddingFacts, write_embedded
+from workloads.spec import RANKS
 from workloads.storage import Folder
 
-Problem = Callable[..., Features]
+Problem = Callable[..., ZeroShotTask]
 
 
 def make_problem(
     seed: int = 0, sizes: Sequence[int] = (5, 2, 4, 1, 30, 3, 6, 2, 5), num_unseen: int = 3, num_features: int = 11
-) -> Features:
+) -> ZeroShotTask:
     """Seen species with so many training images each, two seen and three unseen queries a species.
 
     Validation and test have other queries, and the test has two more training images of the first species.
@@ -46,17 +46,23 @@ def make_problem(
     mixing = random.normal(size=(num_features, num_features)) / 2
     images = centres[labels] + random.normal(size=(len(labels), num_features)) @ mixing
     side = centres @ random.normal(size=(num_features, 4)) + random.normal(size=(len(species), 4)) / 2
-    return Features(
+    unknown = np.full(len(species), None, dtype=object)
+    classes = [f"Genus{number % 4} species{number}" for number in species]
+    return ZeroShotTask(
         ids=np.array([f"s{number}" for number in range(len(labels))], dtype=object),
         images=images.astype(np.float32),
         labels=labels,
-        classes=tuple(f"Genus{number % 4} species{number}" for number in species),
+        classes=tuple(classes),
         side=side.astype(np.float32),
         tuning=Partition(at["train"], at["val_seen"], at["val_unseen"], species[num_seen:]),
         test=Partition(
             np.concatenate([at["train"], at["more"]]), at["test_seen"], at["test_unseen"], species[num_seen:]
         ),
-        lineages={"genus": np.array([f"Genus{number % 4}" for number in species], dtype=object)},
+        names=dict.fromkeys(RANKS, unknown)
+        | {
+            "genus": np.array([name.split()[0] for name in classes], dtype=object),
+            "species": np.array(classes, dtype=object),
+        },
     )
 
 
@@ -76,7 +82,7 @@ def nearest_sets(unseen: np.ndarray, seen: np.ndarray, count: int) -> list[list[
 
 
 def dense_log_likelihoods(
-    features: Features, partition: Partition, setting: Setting, form: str, num_components: int
+    features: ZeroShotTask, partition: Partition, setting: Setting, form: str, num_components: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Candidates (unseen ones first) and the log-likelihoods of seen and unseen queries under them."""
     train, labels = features.images[partition.train].astype(float), features.labels[partition.train]
@@ -227,7 +233,7 @@ def write_small_run(
     Folder(folder).write_json(
         "evaluation.json",
         {
-            "dataset": "b",
+            "dataset": "bioscan_1m",
             "data_fingerprint": "0",
             "synthetic": False,
             "recipe": "corrected",

@@ -16,10 +16,12 @@ import typer
 
 from commands.bzsl import bzsl
 from commands.clibd import app as whole
-from orchestrator.zero_shot import measure_zero_shot
 from workloads.command_line import run_command
 from workloads.errors import ZeroShotError
-from workloads.record import measurements_from_table, read_evaluation
+from workloads.measuring.points import measure_point
+from workloads.measuring.zero_shot_folder import measure_zero_shot
+from workloads.record import RunFolder, provenance, read_evaluation
+from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
 
 REAL = Path(__file__).parents[3] / "shared" / "real" / "insect_bold_pairs"
@@ -82,7 +84,7 @@ def test_accuracies_follow_from_the_predictions_that_are_left(
     assert code == 0, err
     shown = json.loads(out)
     rows = pq.read_table(tmp_path / "here" / "bzsl_predictions.parquet").to_pylist()
-    measured = measurements_from_table(pq.read_table(tmp_path / "here" / "measurements.parquet"))
+    measured = RunFolder(Folder(tmp_path / "here")).measurements()
     assert {row.method for row in measured if row.low is None} == {"random_key"}  # which is exact
     assert all(row.low <= row.value <= row.high for row in measured if row.low is not None and row.high is not None)
     values = {(row["row"]["method"], row["rank"], row["average"], row["subset"]): row["ours"] for row in shown}
@@ -202,7 +204,10 @@ def test_a_run_s_measurements_are_not_overwritten(call: Call, tmp_path: Path, wr
 
 def test_zero_shot_as_a_point_of_a_sweep_is_a_whole_folder(tmp_path: Path, write_run: Callable[..., Path]) -> None:
     run, target = write_run(tmp_path / "run"), Folder(tmp_path / "point")
-    measure_zero_shot(str(run), None, target, "authors", 42, num_components=5, search="published-defaults")
+    spec = ExperimentSpec(dataset="d", data_fingerprint="f", recipe="authors")
+    RunFolder(target).begin(None, {}, provenance(["clibd-sweep", "zero-shot"]))
+    measure_point("bzsl", spec, RunFolder(target), Folder(tmp_path), {"images": str(run)}, "")
+    assert target.read_json("bzsl.json")["provenance"] == target.read_json("provenance.json")
     assert read_evaluation(target)["recipe"] == "authors"
     assert read_evaluation(target)["data_fingerprint"] == read_evaluation(Folder(run))["data_fingerprint"]
     assert {"measurements.parquet", "bzsl_predictions.parquet", "bzsl.json"} <= set(target.files())

@@ -6,20 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.evaluating import evaluate_untrained
-from orchestrator.zero_shot import measure_zero_shot
 from sweeps import SWEEPS
 from sweeps.point import Base, Point
-from workloads.bzsl.pool import side_of
-from workloads.bzsl.reading import read_source
+from workloads.bzsl.feature_source import read_source
+from workloads.bzsl.task import species_dna
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.prepared.preparation import DatasetOptions, prepare
 from workloads.data.sources.collect import collect
 from workloads.data.sources.insect import insect_source
 from workloads.data.sources.synthetic_insect import write_synthetic_insect
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.execution import Execution
 from workloads.experiments import base_spec
+from workloads.measuring.evaluation_folder import measure_untrained
+from workloads.measuring.zero_shot_folder import measure_zero_shot
 from workloads.placement import Placement
 from workloads.record import RunFolder
 from workloads.storage import Folder
@@ -34,7 +34,7 @@ def insect(tmp_path_factory: pytest.TempPathFactory) -> PreparedDataset:
     write_synthetic_insect(folder / "files", 15, seed=5)
     table = SpecimenTable.at(folder / "specimens.parquet")
     collect(insect_source(folder / "files", None), table)
-    prepare(table, Folder(folder / "data"), Wanted(name="synthetic-insect", image_size=64), map)
+    prepare(table, Folder(folder / "data"), DatasetOptions(name="synthetic-insect", image_size=64), map)
     return PreparedDataset(Folder(folder / "data"))
 
 
@@ -65,7 +65,7 @@ def made(point: Point, insect: PreparedDataset, folder: Path) -> RunFolder:
     run = RunFolder(Folder(folder / point.id))
     run.begin(replace(point.spec, epochs=4), {}, {})
     if point.kind == "untrained":
-        evaluate_untrained(run, insect.folder)
+        measure_untrained(run, insect.folder)
         run.finish("finished")
     else:
         run.finish("finished", **train_run(run.spec(), run, insect, Placement(), Execution()))
@@ -97,20 +97,20 @@ def test_a_barcodebert_that_stands_beside_published_features_is_the_mean_of_its_
     assert encoder.kind == ("train" if is_tuned else "untrained")
     run = made(encoder, insect, tmp_path)
     source = read_source(run.folder.address, 0)
-    assert set(source.pool.split) == SPLITS
+    assert set(source.split) == SPLITS
     assert source.synthetic
-    assert source.pool.images is None
-    assert source.pool.dna is not None
-    assert source.pool.dna.shape[1] == encoder.spec.dna.width  # in front of the new layers
-    everyone = side_of(source.pool, "authors")
-    for name in everyone.species[:3]:
-        own = source.pool.dna[source.pool.species == name].mean(axis=0)
-        np.testing.assert_allclose(everyone.of([name])[0], own, atol=1e-6)
-    keys = side_of(source.pool, "corrected")
-    name = keys.species[0]
-    of_keys = (source.pool.species == name) & source.pool.within("train_seen", "val_classes")
-    chosen = of_keys if of_keys.any() else source.pool.species == name
-    np.testing.assert_allclose(keys.of([name])[0], source.pool.dna[chosen].mean(axis=0), atol=1e-6)
+    assert source.images is None
+    assert source.dna is not None
+    assert source.dna.shape[1] == encoder.spec.dna.width  # in front of the new layers
+    everyone, _ = species_dna(source, "authors")
+    for name in list(everyone)[:3]:
+        own = source.dna[source.species == name].mean(axis=0)
+        np.testing.assert_allclose(everyone[name], own, atol=1e-6)
+    keys, _ = species_dna(source, "corrected")
+    name = next(iter(keys))
+    of_keys = (source.species == name) & source.within("train_seen", "val_classes")
+    chosen = of_keys if of_keys.any() else source.species == name
+    np.testing.assert_allclose(keys[name], source.dna[chosen].mean(axis=0), atol=1e-6)
 
     target = measure_zero_shot(insect.folder.address, run.folder.address, Folder(tmp_path / "row"), "corrected")
     assert measured(target)["harmonic_mean"] > 0.1
@@ -125,8 +125,8 @@ def test_a_fine_tuned_image_encoder_gives_the_images(
 ) -> None:
     run = made(points["", points["ViT-B", "BarcodeBERT", True].uses["images"], False], insect, tmp_path)
     source = read_source(run.folder.address, 0)
-    assert source.pool.dna is None
-    assert set(source.pool.split) == SPLITS
+    assert source.dna is None
+    assert set(source.split) == SPLITS
     assert run.folder.read_json("evaluation.json")["aligned"] == ["image"]
     target = measure_zero_shot(run.folder.address, insect.folder.address, Folder(tmp_path / "row"), "paper")
     assert target.read_json("evaluation.json")["run"] == run.id

@@ -10,7 +10,15 @@ import pytest
 from PIL import Image
 
 from workloads.data.files.images import Pixels, decode
-from workloads.data.inputs.augment import Box, Turn, evaluation_view, random_box, random_turn, training_view, view_of
+from workloads.data.inputs.image_views import (
+    Box,
+    Turn,
+    evaluation_view,
+    random_box,
+    random_turn,
+    training_view,
+    view_of,
+)
 from workloads.errors import RecordError
 
 Encode = Callable[..., bytes]

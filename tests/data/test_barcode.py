@@ -161,7 +161,7 @@ def test_a_letter_that_is_no_nucleotide_is_named(raw: str, letter: str) -> None:
 
 
 def test_a_text_of_a_megabyte_is_refused_before_it_is_read() -> None:
-    with pytest.raises(RecordError, match="1,000,000 characters; 100,000 are allowed"):
+    with pytest.raises(RecordError, match=r"1,000,000 .* 100,000 "):
         clean_barcode("A" * 1_000_000)
     assert clean_barcode("ACGT" * (LONGEST_BARCODE // 4)) == "ACGT" * (LONGEST_BARCODE // 4)
 

@@ -26,12 +26,12 @@ def test_good_records_become_rows_in_their_order_under_clean_names(tmp_path: Pat
         {"specimen_id": " b ", "barcode": "ac-gt nn", "order": " Dip\tptera ", "family": "not_classified"},
         {"specimen_id": "a", "image": "a.jpg", "order": "Diptera", "species": "Zoro  bus", "bin": "BOLD:1"},
     )
-    rows = table.rows(0, 2).to_pylist()
+    rows = next(table.batches()).to_pylist()
     assert [row["specimen_id"] for row in rows] == ["b", "a"]
     assert (rows[0]["barcode"], rows[0]["order"], rows[0]["family"]) == ("ACGT", "Dip ptera", None)
     assert (rows[0]["barcode_as_given"], rows[1]["barcode_as_given"]) == ("ac-gt nn", None)
     assert (rows[1]["species"], rows[1]["bin"], rows[1]["split"]) == ("Zoro bus", "BOLD:1", None)
-    assert report == ImportReport(2, ("image", "dna", "text"), 0, (), ())
+    assert report == ImportReport(2, ("image", "dna", "text"), (), ())
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_a_source_that_breaks_off_leaves_no_table(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("records", [(), (Refused("line 2", "4 fields, not 5"),), ({"specimen_id": ""},)])
 def test_a_source_without_a_usable_record_is_an_error(records: tuple[Any, ...], tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="no record can be used"):
+    with pytest.raises(SourceError, match="no record"):
         collected(tmp_path, *records)
     assert list(tmp_path.iterdir()) == []
 
@@ -127,5 +127,4 @@ def test_all_rejects_are_told_and_only_the_first_are_held(tmp_path: Path) -> Non
     source = Source(name="many", records=[{"specimen_id": "a", **GOOD}, *records])
     report = collect(source, SpecimenTable.at(tmp_path / "s.parquet"), on_reject=lambda *reject: told.append(reject))
     assert told == [(record.identifier, record.reason) for record in records]
-    assert report.num_rejects == 3000
     assert report.rejects == tuple(told[:1000])

@@ -11,10 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from tests.evaluation.floor_rows import floors_of
+from tests.evaluation.measured import floors_of
 from workloads.data.inputs.batches import EpochBatches, Specimens, View
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.data.prepared.preparation import Wanted, Work, prepare
+from workloads.data.prepared.preparation import DatasetOptions, Work, prepare
 from workloads.data.prepared.shards import Shard, ShardReport
 from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.data.sources.collect import collect
@@ -38,7 +38,7 @@ def prepared(source: Path, target: Path) -> PreparedDataset:
     table = SpecimenTable.at(target / "specimens.parquet")
     collect(table_source(source, {}), table)
     table.with_splits(partition(table.column("species")), "paper, seed 42", table)
-    prepare(table, Folder(target / "data"), Wanted(name="features", image_size=32), in_order)
+    prepare(table, Folder(target / "data"), DatasetOptions(name="features", image_size=32), in_order)
     return PreparedDataset(Folder(target / "data"))
 
 
@@ -121,7 +121,7 @@ def test_without_barcodes_only_towers_over_features_can_be_trained_and_there_are
     tokenizer = TextTokenizer.from_json(dataset.tokenizer_json())
     for kind in ("barcodebert", "cnn", "dnabert2"):
         spec = replace(feature_spec, dna=DnaTower(kind=kind))
-        with pytest.raises(SpecError, match="no barcodes, which the tower takes"):
+        with pytest.raises(SpecError, match="no barcodes"):
             Specimens(dataset, PROTOCOL.keys, spec, tokenizer)
     assert floors_of(dataset) == []
 

@@ -2,10 +2,7 @@
 
 import random
 
-import pytest
-
-from workloads.data.prepared import frame
-from workloads.data.prepared.frame import consensus, placed
+from workloads.data.specimens.barcode import consensus, placed
 
 
 def relatives(seed: int, count: int = 12, length: int = 600, rate: float = 0.15) -> list[str]:
@@ -29,17 +26,6 @@ def test_the_consensus_is_taken_over_the_commonest_length_only() -> None:
     barcodes = relatives(2)
     assert consensus([*barcodes, *(barcode[7:] for barcode in barcodes[:5])]) == plain_consensus(barcodes)
     assert consensus([]) == ""
-
-
-@pytest.mark.parametrize(("count", "step"), [(10, 1), (11, 2), (19, 2), (20, 2), (21, 3), (99, 10)])
-def test_the_consensus_looks_at_evenly_spaced_barcodes_and_never_at_more_than_it_says(
-    count: int, step: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(frame, "NUM_SAMPLED", 10)
-    barcodes = relatives(6, count, rate=0.5)
-    sampled = barcodes[::step]
-    assert len(sampled) <= 10
-    assert consensus(barcodes) == plain_consensus(sampled)
 
 
 def test_a_barcode_that_begins_later_gets_unknown_bases_in_front() -> None:

@@ -47,9 +47,9 @@ def test_rows_and_whole_datasets_are_read_without_their_padding(rows: Path, jpeg
     [
         ("val_seen/image#5", "5 rows, none of number 5"),
         ("val_seen/image#999999999999999", "none of number"),
-        ("bad/image#0", "cannot hold an image of 0 bytes"),
-        ("bad/image#1", "cannot hold an image of -1 bytes"),
-        ("bad/image#2", "cannot hold an image of 1,000,000 bytes"),
+        ("bad/image#0", "an image of 0 bytes"),
+        ("bad/image#1", "an image of -1 bytes"),
+        ("bad/image#2", "an image of 1,000,000 bytes"),
         ("bad/image#4", "cannot hold"),
         ("val_seen/image", "not one row of bytes"),
         ("val_seen/image_mask", "not one row of bytes"),
@@ -69,7 +69,7 @@ def test_a_file_that_is_not_hdf5_or_lies_elsewhere_is_a_bad_record(rows: Path, t
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "text.hdf5").write_text("no HDF5")
     images = ImageSource(str(tmp_path / "inner"))
-    for name, reason in (("text.hdf5", "not readable as HDF5"), ("../rows.hdf5", "leads out"), ("no.hdf5", "No such")):
+    for name, reason in (("text.hdf5", "not readable"), ("../rows.hdf5", "leads out"), ("no.hdf5", "No such")):
         with pytest.raises(RecordError, match=reason):
             images.read(f"hdf5:{name}#val_seen/image#0")
 
@@ -88,7 +88,7 @@ def test_a_damaged_chunk_and_a_mask_of_absurd_length_are_bad_records(tmp_path: P
     with ImageSource(str(tmp_path)) as images:
         with pytest.raises(RecordError):
             images.read("hdf5:a.hdf5#a/image#0")
-        with pytest.raises(RecordError, match="claims 1,000,000,000,000 rows"):
+        with pytest.raises(RecordError, match="1,000,000,000,000 rows"):
             images.read("hdf5:a.hdf5#b/image#0")
 
 
@@ -167,10 +167,10 @@ def test_filters_that_need_a_plugin_and_values_that_are_no_data_are_refused(tmp_
     with open_hdf5(tmp_path / "a.hdf5") as file:
         for name in ("plain", "g", "l", "f"):
             assert dataset(file, name)[:].tolist() == list(range(10))
-        with pytest.raises(SourceError, match="the filter 6 is not read"):
+        with pytest.raises(SourceError, match="filter 6 "):
             dataset(file, "scaled")
         for name in ("reference", "region", "ragged", "compound", "opaque", "float"):
-            with pytest.raises(SourceError, match="neither text nor integers"):
+            with pytest.raises(SourceError, match="neither text"):
                 dataset(file, name)
-        with pytest.raises(SourceError, match="a chunk of 1,073,741,824 bytes"):
+        with pytest.raises(SourceError, match="chunk of 1,073,741,824 "):
             dataset(file, "giant")

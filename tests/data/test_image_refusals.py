@@ -78,9 +78,9 @@ def test_damaged_pixels_that_pillow_would_show_are_refused(
 def test_a_png_whose_checksum_differs_is_refused(encode: Encode, noise: Noise) -> None:
     content = encode(noise())
     place = content.index(b"IDAT")
-    with pytest.raises(RecordError, match="checksum of the PNG's IDAT differs"):
+    with pytest.raises(RecordError, match=r"checksum .* IDAT "):
         decode(content[: place + 50] + bytes([content[place + 50] ^ 4]) + content[place + 51 :])
-    with pytest.raises(RecordError, match="checksum of the PNG's IEND differs"):
+    with pytest.raises(RecordError, match=r"checksum .* IEND "):
         decode(content[:-1] + b"\0")
 
 

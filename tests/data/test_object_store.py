@@ -8,13 +8,13 @@ from moto.server import ThreadedMotoServer
 
 from workloads.data.files.image_source import ImageSource
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.prepared.preparation import DatasetOptions, prepare
 from workloads.data.specimens.schema import SPECIMEN_SCHEMA
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import MissingPathError, RecordError
 from workloads.storage import Folder
 
-WANTED = Wanted(name="insects", image_size=32)
+WANTED = DatasetOptions(name="insects", image_size=32)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_a_specimen_table_can_lie_in_an_object_store(
     copy = SpecimenTable.at(f"{bucket}/tables/specimens.parquet")
     table.sorted_by_split(copy)
     assert copy.facts == table.facts
-    assert copy.count_by_split() == table.count_by_split()
+    assert sorted(copy.column("split").to_pylist()) == sorted(table.column("split").to_pylist())
     with pytest.raises(MissingPathError):
         len(SpecimenTable.at(f"{bucket}/tables/none.parquet"))
 

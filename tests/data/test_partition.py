@@ -16,8 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.data.specimens.partition import COMMON, PartitionRecipe, partition
-from workloads.data.specimens.partition_checks import check_partition
+from workloads.data.specimens.partition import COMMON, PartitionRecipe, check_partition, partition
 from workloads.data.specimens.schema import PROTOCOLS
 from workloads.errors import UsageError
 

@@ -1,6 +1,7 @@
 """Preparation: any order of work gives the same bytes, what is finished stays, and too many bad records stop it."""
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,16 +11,23 @@ import pytest
 from PIL import Image
 
 from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
-from workloads.data.prepared.preparation import Wanted, Work, first_facts, prepare
+from workloads.data.prepared.preparation import DatasetOptions, Work, first_facts, prepare
 from workloads.data.prepared.shards import Shard, ShardReport
 from workloads.data.specimens.schema import SPECIMEN_SCHEMA
 from workloads.data.specimens.specimen_table import SpecimenTable, TableFacts
-from workloads.errors import PartitionError, SourceError, TooManyRejectsError, UsageError, WeightsError
+from workloads.errors import (
+    MissingPathError,
+    PartitionError,
+    SourceError,
+    TooManyRejectsError,
+    UsageError,
+    WeightsError,
+)
 from workloads.spec import RANKS
 from workloads.storage import Folder
 
 Make = Callable[[Path, int, int], SpecimenTable]
-WANTED = Wanted(name="insects", image_size=32)
+WANTED = DatasetOptions(name="insects", image_size=32)
 
 
 def in_order(work: Work, shards: Sequence[Shard]) -> Iterable[ShardReport]:
@@ -49,7 +57,7 @@ def with_images(table: SpecimenTable, target: Path, images: dict[int, str]) -> S
     """A copy in which some specimens have other images."""
     copy = SpecimenTable.at(target)
     with copy.writer(table.facts) as write:
-        rows = table.rows(0, len(table)).to_pylist()
+        rows = next(table.batches()).to_pylist()
         for number, reference in images.items():
             rows[number]["image"] = reference
         write(pa.RecordBatch.from_pylist(rows, schema=SPECIMEN_SCHEMA))
@@ -65,14 +73,14 @@ def test_the_order_of_the_work_changes_no_byte(
 
 def test_every_specimen_is_in_its_split_once(table: SpecimenTable, prepared: tuple[Path, DatasetFacts]) -> None:
     facts = prepared[1]
-    assert facts.num_specimens == table.count_by_split()
+    assert facts.num_specimens == Counter(table.column("split").to_pylist())
     loaded = PreparedDataset(Folder(prepared[0])).load(list(facts.num_specimens), ["specimen_id"])
     expected = zip(table.column("specimen_id").to_pylist(), table.column("split").to_pylist(), strict=True)
     assert sorted(zip(loaded["specimen_id"].to_pylist(), loaded["split"].to_pylist(), strict=True)) == sorted(expected)
 
 
 def test_names_are_counted_by_split_and_rank(table: SpecimenTable, prepared: tuple[Path, DatasetFacts]) -> None:
-    rows = table.rows(0, len(table)).to_pylist()
+    rows = next(table.batches()).to_pylist()
     for split, counts in prepared[1].num_labelled.items():
         for rank in RANKS:
             assert counts[rank] == sum(row["split"] == split and row[rank] is not None for row in rows)
@@ -125,7 +133,7 @@ def test_another_table_or_another_image_size_needs_another_folder(
     with pytest.raises(UsageError, match="another data set"):
         prepare(synthetic_table(tmp_path / "other.parquet", 60, 5), target, WANTED, in_order)
     with pytest.raises(UsageError, match="another preparation"):
-        prepare(table, target, Wanted(name="insects", image_size=24), in_order)
+        prepare(table, target, DatasetOptions(name="insects", image_size=24), in_order)
 
 
 def test_a_table_without_splits_is_refused(tmp_path: Path) -> None:
@@ -141,14 +149,17 @@ def test_a_share_of_bad_records_above_the_allowed_one_stops_it_with_the_list(
     table: SpecimenTable, tmp_path: Path
 ) -> None:
     bad = with_images(table, tmp_path / "bad.parquet", {7: "no-such-file.jpg"})
-    with pytest.raises(TooManyRejectsError, match=r"1 of 60 records .* 0\.001 .*--max-rejects"):
+    with pytest.raises(TooManyRejectsError) as error:
         prepare(bad, Folder(tmp_path / "data"), WANTED, in_order)
+    assert error.value.args[:3] == (1, 60, 0.001)
     assert not (tmp_path / "data" / "dataset.json").exists()
     assert "no-such-file.jpg" in (tmp_path / "data" / "rejects.tsv").read_text()
-    with pytest.raises(Exception, match="prepared data set"):
+    with pytest.raises(MissingPathError):
         _ = PreparedDataset(Folder(tmp_path / "data")).facts
 
-    facts = prepare(bad, Folder(tmp_path / "data"), Wanted(name="insects", image_size=32, max_rejects=0.02), in_order)
+    facts = prepare(
+        bad, Folder(tmp_path / "data"), DatasetOptions(name="insects", image_size=32, max_rejects=0.02), in_order
+    )
 
     assert (facts.num_rejects, sum(facts.num_specimens.values())) == (1, 59)
     [(reason, count)] = facts.reject_reasons.items()
@@ -166,7 +177,7 @@ def pictures(table: SpecimenTable, folder: Path, missing: int | None = None) -> 
             Image.new("RGB", (40, 40), (number, 0, 0)).save(folder / f"{number}.jpg")
     copy = SpecimenTable.at(folder / "specimens.parquet")
     with copy.writer(replace(table.facts, root=str(folder))) as write:
-        rows = table.rows(0, len(table)).to_pylist()
+        rows = next(table.batches()).to_pylist()
         for number, row in enumerate(rows):
             row["image"] = f"{number}.jpg"
         write(pa.RecordBatch.from_pylist(rows, schema=SPECIMEN_SCHEMA))
@@ -206,7 +217,7 @@ def test_a_data_set_made_anew_in_its_folder_is_read_as_it_is_now(
 ) -> None:
     monkeypatch.setenv("CLIBD_CACHE", str(tmp_path / "cache"))
     copy = pictures(table, tmp_path / "images", missing=7)
-    lenient = Wanted(name="insects", image_size=32, max_rejects=0.1)
+    lenient = DatasetOptions(name="insects", image_size=32, max_rejects=0.1)
     first = prepare(copy, Folder(tmp_path / "data"), lenient, in_order)
     splits = list(first.num_specimens)
     assert len(PreparedDataset(Folder(tmp_path / "data")).open(splits)) == 59
@@ -231,7 +242,7 @@ def test_what_killed_tasks_left_is_removed(table: SpecimenTable, tmp_path: Path)
 
     def leaves_a_half(work: Work, shards: Sequence[Shard]) -> Iterator[ShardReport]:
         yield from map(work, shards)
-        (target / shards[0].folder / f"{shards[0].name}.0123abcd.tmp").write_bytes(b"half")
+        (target / f"{shards[0].path}.0123abcd.tmp").write_bytes(b"half")
 
     prepare(table, Folder(target), WANTED, leaves_a_half)
     assert not list(target.rglob("*.tmp"))
@@ -239,15 +250,17 @@ def test_what_killed_tasks_left_is_removed(table: SpecimenTable, tmp_path: Path)
 
 def test_a_table_of_bad_records_alone_is_an_error(table: SpecimenTable, tmp_path: Path) -> None:
     bad = with_images(table, tmp_path / "bad.parquet", dict.fromkeys(range(60), "none.jpg"))
-    with pytest.raises(SourceError, match="no specimen can be used"):
-        prepare(bad, Folder(tmp_path / "data"), Wanted(name="bad", image_size=32, max_rejects=1), in_order)
+    with pytest.raises(SourceError, match="no specimen"):
+        prepare(bad, Folder(tmp_path / "data"), DatasetOptions(name="bad", image_size=32, max_rejects=1), in_order)
 
 
 def test_a_reference_to_no_synthetic_insect_costs_one_record(table: SpecimenTable, tmp_path: Path) -> None:
     bad = with_images(
         table, tmp_path / "bad.parquet", {0: "synthetic:", 1: "synthetic:1/2", 2: "synthetic:-1/0/0/0/0/0"}
     )
-    facts = prepare(bad, Folder(tmp_path / "data"), Wanted(name="bad", image_size=32, max_rejects=0.1), in_order)
+    facts = prepare(
+        bad, Folder(tmp_path / "data"), DatasetOptions(name="bad", image_size=32, max_rejects=0.1), in_order
+    )
     assert facts.num_rejects == 3
 
 
@@ -260,14 +273,14 @@ def test_a_published_tokeniser_is_kept_with_the_data_set(table: SpecimenTable, t
     own = Tokenizer(WordPiece({"[PAD]": 0, "[UNK]": 1, "diptera": 2}, unk_token="[UNK]"))
     own.pre_tokenizer = Whitespace()
     PreTrainedTokenizerFast(tokenizer_object=own, pad_token="[PAD]", unk_token="[UNK]").save_pretrained(tmp_path / "hf")
-    wanted = Wanted(name="insects", image_size=32, text_tokenizer=str(tmp_path / "hf"))
+    wanted = DatasetOptions(name="insects", image_size=32, text_tokenizer=str(tmp_path / "hf"))
 
     facts = prepare(table, Folder(tmp_path / "data"), wanted, in_order)
 
     assert facts.text_tokenizer == str(tmp_path / "hf")
     kept = Tokenizer.from_str(PreparedDataset(Folder(tmp_path / "data")).tokenizer_json())
     assert kept.get_vocab() == own.get_vocab()
-    nowhere = Wanted(name="insects", image_size=32, text_tokenizer=str(tmp_path / "no-such-model"))
+    nowhere = DatasetOptions(name="insects", image_size=32, text_tokenizer=str(tmp_path / "no-such-model"))
     with pytest.raises(WeightsError, match="no-such-model"):
         prepare(table, Folder(tmp_path / "other"), nowhere, in_order)
 

@@ -8,8 +8,11 @@ from workloads.data.specimens.schema import (
     SPECIMEN_SCHEMA,
     clean_name,
     even_batches,
+    evenly_spaced,
     lineage_text,
     offered,
+    part_of,
+    subsets_of,
     table_fingerprint,
 )
 from workloads.errors import RecordError
@@ -115,11 +118,29 @@ def test_even_batches_hold_the_same_rows_in_order(sizes: tuple[int, ...], size: 
     assert [row for batch in even for row in batch.to_pylist()] == table(*ROWS).to_pylist()[: sum(sizes)]
 
 
+@pytest.mark.parametrize(("count", "step"), [(10, 1), (11, 2), (19, 2), (20, 2), (21, 3), (39, 4)])
+@pytest.mark.parametrize("size", [1, 5, 100])
+def test_evenly_spaced_rows_are_never_more_than_asked_for(count: int, step: int, size: int) -> None:
+    chosen = list(evenly_spaced(table(*ROWS[:count]).to_batches(max_chunksize=size), count, 10))
+    assert [row for batch in chosen for row in batch.to_pylist()] == ROWS[:count:step]
+
+
 def test_every_split_of_the_paper_has_exactly_one_use() -> None:
     paper = PROTOCOLS["clibd"]
     queries = [split for kinds in paper.queries.values() for split in kinds.values()]
     used = [*paper.training, *paper.keys, *queries, *paper.unused]
     assert sorted(used) == sorted(set(used)) == sorted(paper.splits)
+
+
+def test_the_protocol_says_which_splits_ask_and_whose_species_they_hold() -> None:
+    paper, insect = PROTOCOLS["clibd"], PROTOCOLS["insect"]
+    assert paper.asking() == ("val_seen", "val_unseen", "test_seen", "test_unseen")
+    assert paper.asking("val") == ("val_seen", "val_unseen")
+    assert paper.asking(subset="unseen") == ("val_unseen", "test_unseen")
+    assert insect.asking("test", "unseen") == insect.asking("val") == ()
+    assert insect.splits_of("unseen") == ("test_unseen",)
+    assert subsets_of(["train_seen", "unseen_keys", "no_split"]).tolist() == ["seen", "unseen", "seen"]
+    assert [part_of(split) for split in ("val_unseen_keys", "test_seen", "seen_keys")] == ["val", "test", None]
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

@@ -10,21 +10,17 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from workloads.data.files.image_source import ImageSource
 from workloads.data.files.images import open_image
+from workloads.data.prepared.dataset import SCHEMA_VERSION, SPECIMEN_TABLE, DatasetFacts
 from workloads.data.prepared.shards import (
-    PREPARED_SCHEMA,
-    ROWS_PER_GROUP,
-    Recipe,
+    ROWS_AT_ONCE,
     Shard,
     ShardReport,
     make_shard,
     plan_shards,
-    prepare_rows,
-    rows_per_shard,
 )
 from workloads.data.specimens.barcode import authors_token_ids, token_ids
-from workloads.data.specimens.schema import SPECIMEN_SCHEMA
+from workloads.data.specimens.schema import PREPARED_SCHEMA, SPECIMEN_SCHEMA
 from workloads.data.specimens.specimen_table import SpecimenTable, TableFacts
 from workloads.data.synthetic.drawings import SIDE
 from workloads.data.synthetic.insects import specimens as synthetic_specimens
@@ -37,8 +33,28 @@ Noise = Callable[..., Image.Image]
 
 SHARD = Shard("train_seen", 0, 0, 2)
 ALL: tuple[Modality, ...] = ("image", "dna", "text")
-RECIPE = Recipe(
-    root="", modalities=ALL, image_size=256, image_feature_size=None, barcodes=True, frame="", dna_feature_size=None
+FACTS = DatasetFacts(
+    schema_version=SCHEMA_VERSION,
+    name="beetles",
+    fingerprint="0123abcd-256",
+    content="",
+    synthetic=False,
+    source="test",
+    seed=None,
+    protocol="clibd",
+    partition="paper, seed 42",
+    modalities=ALL,
+    image_size=256,
+    jpeg_quality=90,
+    text_tokenizer="word pieces",
+    barcodes=True,
+    frame="",
+    image_feature_size=None,
+    dna_feature_size=None,
+    num_specimens={},
+    num_labelled={},
+    num_rejects=0,
+    reject_reasons={},
 )
 
 
@@ -56,53 +72,59 @@ def made(
     image_feature_size: int | None = None,
     dna_feature_size: int | None = None,
     barcodes: bool | None = None,
+    frame: str = "",
 ) -> ShardReport:
     """One shard of all these rows, through a specimen table on the disk."""
-    table = SpecimenTable(target, f"{id(rows)}.parquet")
-    with table.writer(TableFacts(source="test")) as write:
+    table = SpecimenTable(target, SPECIMEN_TABLE)
+    with table.writer(TableFacts(source="test", root=root)) as write:
         for batch in rows.to_batches():
             write(batch)
-    recipe = replace(
-        RECIPE,
-        root=root,
+    facts = replace(
+        FACTS,
         modalities=modalities,
         image_size=image_size,
         image_feature_size=image_feature_size,
         dna_feature_size=dna_feature_size,
         barcodes="dna" in modalities if barcodes is None else barcodes,
+        frame=frame,
     )
-    return make_shard(table, replace(SHARD, stop=len(rows)), recipe, target)
+    return make_shard(str(target), facts, replace(SHARD, stop=len(rows)))
 
 
-@pytest.mark.parametrize("size", [1, 3, 7, 1000])
-def test_the_plan_covers_every_row_exactly_once(size: int) -> None:
-    counts = {"no_split": 20, "val_seen": 7, "test_seen": 1}
-    shards = plan_shards(counts, size)
+@pytest.mark.parametrize("scale", [1, 50, 3000])
+def test_the_plan_covers_every_row_exactly_once(scale: int) -> None:
+    counts = {"no_split": 20 * scale, "val_seen": 7 * scale, "test_seen": scale}
+    shards = plan_shards(replace(FACTS, num_specimens=counts))
     rows = [row for shard in shards for row in range(shard.start, shard.stop)]
-    assert rows == list(range(28))
-    assert all(shard.stop - shard.start <= size for shard in shards)
+    assert rows == list(range(28 * scale))
     assert Counter(s.split for s in shards for _ in range(s.start, s.stop)) == counts
-    assert len({(shard.folder, shard.name) for shard in shards}) == len(shards)
+    assert len({shard.path for shard in shards}) == len(shards)
+
+
+def rows_per_shard(num_rows: int, facts: DatasetFacts) -> int:
+    first = plan_shards(replace(facts, num_specimens={"no_split": num_rows}))[0]
+    return first.stop - first.start
 
 
 @pytest.mark.parametrize(
-    ("num_rows", "recipe", "row_size"),
+    ("num_rows", "facts", "row_size"),
     [
-        (1_128_313, RECIPE, 7300 + 1000),
-        (20_000_000, replace(RECIPE, modalities=("dna", "text")), 1000),
-        (5_000_000, replace(RECIPE, image_feature_size=768), 4 * 768 + 1000),
-        (5_000_000, replace(RECIPE, image_feature_size=768, dna_feature_size=512), 4 * (768 + 512) + 1000),
-        (1_128_313, replace(RECIPE, dna_feature_size=768), 7300 + 4 * 768 + 1000),
+        (1_128_313, FACTS, 7300 + 1000),
+        (20_000_000, replace(FACTS, modalities=("dna", "text")), 1000),
+        (5_000_000, replace(FACTS, image_feature_size=768), 4 * 768 + 1000),
+        (5_000_000, replace(FACTS, image_feature_size=768, dna_feature_size=512), 4 * (768 + 512) + 1000),
+        (1_128_313, replace(FACTS, dna_feature_size=768), 7300 + 4 * 768 + 1000),
     ],
 )
-def test_shards_of_large_data_sets_have_64_to_256_megabytes(num_rows: int, recipe: Recipe, row_size: int) -> None:
+def test_shards_of_large_data_sets_have_64_to_256_megabytes(num_rows: int, facts: DatasetFacts, row_size: int) -> None:
     # BIOSCAN-1M's crops have 7.3 kB on average; the rest of a specimen about 1 kB.
-    assert 64e6 <= rows_per_shard(num_rows, recipe) * row_size <= 256e6
+    assert 64e6 <= rows_per_shard(num_rows, facts) * row_size <= 256e6
 
 
 def test_small_data_sets_still_have_shards_to_share() -> None:
-    assert rows_per_shard(3000, RECIPE) == ROWS_PER_GROUP
-    assert 50 <= 300_000 / rows_per_shard(300_000, RECIPE) <= 64
+    assert rows_per_shard(3000, FACTS) == ROWS_AT_ONCE
+    shards = plan_shards(replace(FACTS, num_specimens={"no_split": 300_000}))
+    assert 50 <= len(shards) <= 64
 
 
 def test_a_shard_holds_what_the_towers_take(tmp_path: Path, encode: Encode, noise: Noise) -> None:
@@ -266,9 +288,9 @@ def test_barcodes_are_laid_into_the_frame_and_kept_as_they_are(tmp_path: Path) -
     frame = "".join(stream.choices("ACGT", k=600))
     late, early = frame[7:], "ACGTTGCAACG" + frame
     rows = specimens({"specimen_id": "a", "barcode": late}, {"specimen_id": "b", "barcode": early})
-    with ImageSource(str(tmp_path)) as images:
-        prepared, rejects = prepare_rows(rows, replace(RECIPE, modalities=("dna",), frame=frame), images)
-    assert rejects == []
+    report = made(rows, Folder(tmp_path), modalities=("dna",), frame=frame)
+    assert report.rejects == ()
+    prepared = (Folder(tmp_path) / "split=train_seen").read_table("part-00000.parquet")
     # 5-mers begin with a base of the frame, so those of the late barcode are those of the frame but for the first two.
     assert prepared["dna_ids"].to_pylist() == token_ids(["NNNNNNN" + late, frame]).tolist()
     assert prepared["dna_ids"][0].as_py()[3:] == prepared["dna_ids"][1].as_py()[3:]

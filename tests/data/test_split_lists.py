@@ -54,15 +54,15 @@ def test_byte_order_marks_blank_lines_and_line_ends_do_not_matter(tmp_path: Path
 @pytest.mark.parametrize(
     ("name", "line", "message"),
     [
-        ("test_seen", "BIOUGno_split-1", "line 4: 'BIOUGno_split-1' is in no_split already"),
-        ("test_seen", "BIOUGtest_seen-1", "line 4: 'BIOUGtest_seen-1' is in test_seen already"),
-        ("all_keys", "BIOUGtest_seen-1", "line 10: 'BIOUGtest_seen-1' is in test_seen, not in seen_keys or"),
+        ("test_seen", "BIOUGno_split-1", "line 4: 'BIOUGno_split-1' is in no_split "),
+        ("test_seen", "BIOUGtest_seen-1", "line 4: 'BIOUGtest_seen-1' is in test_seen "),
+        ("all_keys", "BIOUGtest_seen-1", "line 10: 'BIOUGtest_seen-1' .* not in seen_keys "),
         ("all_keys", "stranger", "line 10: 'stranger' is in no list"),
-        ("all_keys", "BIOUGseen_keys-1", "line 10: 'BIOUGseen_keys-1' for the second time"),
+        ("all_keys", "BIOUGseen_keys-1", "line 10: 'BIOUGseen_keys-1' .* second"),
         ("no_split", "a\tb", "line 4: not a specimen id"),
         ("no_split", "a\0b", "line 4: not a specimen id"),
         ("no_split", "x" * 201, "line 4: not a specimen id"),
-        ("mystery", "a", "no protocol has a split 'mystery'"),
+        ("mystery", "a", "a split 'mystery'"),
     ],
 )
 def test_a_bad_line_is_refused_with_its_file_and_number(tmp_path: Path, name: str, line: str, message: str) -> None:
@@ -76,21 +76,19 @@ def test_a_bad_line_is_refused_with_its_file_and_number(tmp_path: Path, name: st
 
 def test_a_line_that_is_not_utf8_or_is_endless_is_refused(tmp_path: Path) -> None:
     (tmp_path / "no_split.txt").write_bytes(b"a\n\xff\xfe\n")
-    with pytest.raises(SourceError, match=r"no_split.txt, line 2: not UTF-8"):
+    with pytest.raises(SourceError, match=r"no_split\.txt, line 2: not UTF-8"):
         read_split_lists(tmp_path)
     (tmp_path / "no_split.txt").write_bytes(b"a\n" + b"x" * 3_000_000 + b"\n")
-    with pytest.raises(SourceError, match=r"no_split.txt, line 2: not a specimen id"):
+    with pytest.raises(SourceError, match=r"no_split\.txt, line 2: not a specimen"):
         read_split_lists(tmp_path)
 
 
 def test_a_list_that_repeats_others_must_repeat_all_of_them(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "lists", published() | {"all_keys": published()["all_keys"][1:]})
-    with pytest.raises(SourceError, match=r"all_keys.txt: 'BIOUGtest_unseen_keys-2' of test_unseen_keys is missing"):
+    with pytest.raises(SourceError, match=r"all_keys\.txt: 'BIOUGtest_unseen_keys-2' of test_unseen_keys "):
         read_split_lists(folder)
     (folder / "test_unseen_keys.txt").unlink()
-    with pytest.raises(
-        SourceError, match=r"all_keys.txt: this list repeats others, of which test_unseen_keys are missing"
-    ):
+    with pytest.raises(SourceError, match=r"all_keys\.txt: .* test_unseen_keys are missing"):
         read_split_lists(folder)
 
 
@@ -100,7 +98,7 @@ def test_no_lists_and_dishonest_archives_are_typed_errors(tmp_path: Path) -> Non
     with pytest.raises(MissingPathError, match="list of a split"):
         read_split_lists(tmp_path / "absent")
     path = tmp_path / "a.zip"
-    for name, reason in (("../no_split.txt", "leads out of the archive"), ("a/no_split.txt", "a second list of")):
+    for name, reason in (("../no_split.txt", "leads out"), ("a/no_split.txt", "a second list")):
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("no_split.txt", "a")
             archive.writestr(name, "b")
@@ -108,7 +106,7 @@ def test_no_lists_and_dishonest_archives_are_typed_errors(tmp_path: Path) -> Non
             read_split_lists(path)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("no_split.txt", bytes(2**22))
-    with pytest.raises(SourceError, match="inflates to more than"):
+    with pytest.raises(SourceError, match="inflate to 4,194,304 "):
         read_split_lists(path)
     path.write_bytes(b"no archive")
     with pytest.raises(SourceError, match="zip archive"):
@@ -139,9 +137,9 @@ def test_a_table_of_splits_is_read_under_the_names_of_the_authors_script(tmp_pat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("specimen_id,part\nA,train_seen\n", "first line: no columns 'split' and one of"),
-        ("specimen_id,split\nA,train_seen\nB,training\n", "line 3: no protocol has a split 'training'"),
-        ("specimen_id,split\nA,train_seen\nA,val_seen\n", "line 3: 'A' is in train_seen already"),
+        ("specimen_id,part\nA,train_seen\n", "first line: .* 'split'"),
+        ("specimen_id,split\nA,train_seen\nB,training\n", "line 3: .* a split 'training'"),
+        ("specimen_id,split\nA,train_seen\nA,val_seen\n", "line 3: 'A' is in train_seen "),
         ("specimen_id,split\n,train_seen\n", "line 2: not a specimen id"),
         ("specimen_id,split\nA,train_seen,x\n", "line 2: 3 columns"),
         ("specimen_id,split\n", "it lists no specimen"),
@@ -157,18 +155,17 @@ def test_a_table_gets_its_splits_in_its_own_order_and_may_be_a_part_of_the_lists
     ids = ["BIOUGtest_seen-2", "BIOUGno_split-0", "BIOUGval_unseen_keys-1"]
     expected = ["test_seen", "no_split", "val_unseen_keys"]
     for given_ids in (iter(ids), pa.chunked_array([ids[:1], ids[1:]])):
-        assigned = assign_lists(given_ids, EXPECTED)
-        assert assigned.splits.to_pylist() == expected
-        assert assigned.splits.type == pa.string()
-        assert assigned.num_listed_elsewhere == len(EXPECTED) - 3
-        assert assigned.note == f"the lists name {len(EXPECTED) - 3} specimens more than the table has"
-    assert assign_lists(EXPECTED, EXPECTED).note is None
+        splits, note = assign_lists(given_ids, EXPECTED)
+        assert splits.to_pylist() == expected
+        assert splits.type == pa.string()
+        assert note == f"the lists name {len(EXPECTED) - 3} specimens more than the table has"
+    assert assign_lists(EXPECTED, EXPECTED)[1] is None
 
 
 def test_a_specimen_in_no_list_is_never_given_a_split() -> None:
-    with pytest.raises(PartitionError, match=r"1 of 2 specimens are in no list \(stranger\)"):
+    with pytest.raises(PartitionError, match=r"in no list \(stranger\)"):
         assign_lists(["BIOUGno_split-0", "stranger"], EXPECTED)
-    with pytest.raises(PartitionError, match="may go by another id"):
+    with pytest.raises(PartitionError, match="another id"):
         assign_lists(["AACTA1-20", "AACTA2-20"], EXPECTED)
 
 
@@ -198,4 +195,4 @@ def test_any_ids_survive_the_way_through_lists(
             file.write(identifier + "\n")
     read = read_split_lists(folder)
     assert read == splits
-    assert assign_lists(splits, read).splits.to_pylist() == list(splits.values())
+    assert assign_lists(splits, read)[0].to_pylist() == list(splits.values())

@@ -9,12 +9,11 @@ import pytest
 from PIL import Image
 
 from workloads.data.synthetic.drawings import draw, traits
-from workloads.data.synthetic.insects import BARCODE_BASES, Place, barcode, specimens
-from workloads.data.synthetic.names import lineage
+from workloads.data.synthetic.insects import BARCODE_BASES, TreePlace, barcode, lineage, specimens
 from workloads.spec import RANKS
 
 ROWS = list(specimens(1500, seed=7))
-PLACES = [Place.parse(row["image"] or "") for row in ROWS]
+PLACES = [TreePlace.parse(row["image"] or "") for row in ROWS]
 
 
 def differences(one: str, other: str) -> list[int]:

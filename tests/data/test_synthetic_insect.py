@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from workloads.bzsl.reading import read_source
+from workloads.bzsl.feature_source import read_source
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.prepared.preparation import DatasetOptions, prepare
 from workloads.data.sources.collect import collect
 from workloads.data.sources.insect_files import FEATURES_FILE, SPLITS_FILE
 from workloads.data.sources.opening import SourceOptions, open_source
@@ -39,12 +39,12 @@ def table(folder: Path) -> SpecimenTable:
 @pytest.fixture(scope="module")
 def prepared(table: SpecimenTable, folder: Path) -> PreparedDataset:
     target = Folder(folder.parent / "prepared")
-    prepare(table, target, Wanted(name="synthetic-insect", image_size=64), map)
+    prepare(table, target, DatasetOptions(name="synthetic-insect", image_size=64), map)
     return PreparedDataset(target)
 
 
 def test_the_reader_of_insect_reads_it_whole(table: SpecimenTable) -> None:
-    rows = table.rows(0, len(table)).to_pylist()
+    rows = next(table.batches()).to_pylist()
     assert (table.facts.protocol, table.facts.partition) == ("insect", "source")
     assert len({row["species"] for row in rows}) == NUM_SPECIES
     assert 10 * NUM_SPECIES <= len(rows) <= 30 * NUM_SPECIES
@@ -74,9 +74,9 @@ def test_one_seed_gives_the_same_specimens_on_any_day_and_another_gives_others(
         write_synthetic_insect(tmp_path / str(seed), NUM_SPECIES, seed)
         again = SpecimenTable.at(tmp_path / f"{seed}.parquet")
         collect(open_source(str(tmp_path / str(seed)), "insect", SourceOptions()), again)
-        assert again.rows(0, 20).equals(table.rows(0, 20)) == same
-        one, other = (read_source(str(place), 0).pool for place in (folder, tmp_path / str(seed)))
-        assert (len(one) == len(other) and np.array_equal(one.images, other.images)) == same  # type: ignore[arg-type]
+        assert next(again.batches()).equals(next(table.batches())) == same
+        one, other = (read_source(str(place), 0) for place in (folder, tmp_path / str(seed)))
+        assert (len(one.ids) == len(other.ids) and np.array_equal(one.images, other.images)) == same  # type: ignore[arg-type]
 
 
 def test_its_species_are_none_of_the_built_in_ones_but_of_their_genera(tmp_path: Path) -> None:
@@ -93,13 +93,13 @@ def test_a_prepared_data_set_keeps_the_published_features(prepared: PreparedData
     assert other.kind == "insect"
     fingerprint = prepared.facts.fingerprint
     assert other.about == {"dataset": "synthetic-insect", "data_fingerprint": fingerprint, "official_split": None}
-    assert one.order == other.order
-    assert one.side is not None
-    assert other.side is not None
-    np.testing.assert_array_equal(one.side.rows, other.side.rows)
-    np.testing.assert_array_equal(np.asarray(one.pool.images), np.asarray(other.pool.images))
-    assert one.pool.labels["family"].tolist() == other.pool.labels["family"].tolist()
-    assert set(one.pool.species) == {
+    assert one.class_dna is not None
+    assert other.class_dna is not None
+    assert list(one.class_dna) == list(other.class_dna)
+    np.testing.assert_array_equal([*one.class_dna.values()], [*other.class_dna.values()])
+    np.testing.assert_array_equal(np.asarray(one.images), np.asarray(other.images))
+    assert one.labels["family"].tolist() == other.labels["family"].tolist()
+    assert set(one.species) == {
         name
         for split in prepared.facts.num_specimens
         for name in prepared.load([split])["species"].to_pylist()
@@ -112,7 +112,5 @@ def test_a_prepared_insect_without_them_says_how_to_get_them(
 ) -> None:
     bare = Folder(tmp_path / "bare")
     bare.write_json("dataset.json", prepared.folder.read_json("dataset.json"))
-    with pytest.raises(
-        MissingPathError, match=f"Prepare INSECT anew from the folder of its {FEATURES_FILE} and {SPLITS_FILE}"
-    ):
+    with pytest.raises(MissingPathError, match=f"{FEATURES_FILE} and {SPLITS_FILE}"):
         read_source(bare.address, 0)

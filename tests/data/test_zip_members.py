@@ -126,7 +126,7 @@ def test_an_archive_with_a_dangerous_name_is_refused_and_nothing_written(tmp_pat
     content = content.replace(stand_in.encode(), name.encode())
     at = content.rindex(b"PK\x01\x02")
     path.write_bytes(content[: at + 8] + struct.pack("<H", flags) + content[at + 10 :])
-    with pytest.raises(SourceError, match="leads out of the archive"):
+    with pytest.raises(SourceError, match="leads out"):
         list(zip_members.zip_members(path))
     assert os.listdir(tmp_path) == ["inner"]
 
@@ -147,7 +147,7 @@ def test_two_members_of_one_name_are_refused(tmp_path: Path) -> None:
         archive.writestr("b.jpg", b"between")
         with pytest.warns(UserWarning, match="Duplicate name"):
             archive.writestr("a.jpg", b"two")
-    with pytest.raises(SourceError, match="two members have one name"):
+    with pytest.raises(SourceError, match="two members"):
         list(zip_members.zip_members(tmp_path / "a.zip"))
 
 
@@ -173,7 +173,7 @@ def test_a_bomb_is_refused_by_ratio_and_by_size_with_little_memory(tmp_path: Pat
     assert members["a.jpg"].size < 110_000  # 1000:1
     tracemalloc.start()
     for member in members.values():
-        with pytest.raises(RecordError, match="inflates to more than"):
+        with pytest.raises(RecordError, match="inflates to"):
             images.read(zip_reference("a.zip", member))
     assert tracemalloc.get_traced_memory()[1] < 50 * 2**20
     tracemalloc.stop()
@@ -182,7 +182,7 @@ def test_a_bomb_is_refused_by_ratio_and_by_size_with_little_memory(tmp_path: Pat
 
 def test_a_member_that_claims_too_much_is_not_even_read(tmp_path: Path, jpegs: list[bytes]) -> None:
     make_zip(tmp_path / "a.zip", {"a.jpg": jpegs[0]})
-    with pytest.raises(RecordError, match="67,108,864 are allowed"):
+    with pytest.raises(RecordError, match="67,108,864 "):
         ImageSource(str(tmp_path)).read("zip:a.zip#0+999999999999:a.jpg")
 
 

@@ -1,6 +1,5 @@
 """Which queries are looked at, by what several models answered; and `clibd attention` from runs to stored maps."""
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,18 +8,23 @@ import pytest
 import torch
 
 from commands.attention import attention
-from orchestrator.attention import evaluated_folder, measure_attention, model_names
 from workloads.data.files.images import decode
-from workloads.data.inputs.augment import evaluation_view
-from workloads.data.inputs.pictures import find_pictures, square
+from workloads.data.inputs.image_views import evaluation_view
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import EmbeddingsError, MissingPathError, SpecError, UsageError
 from workloads.evaluation.attention import ROLLOUTS, attention_masks
-from workloads.evaluation.attention_by_outcome import SCHEMA, Verdicts, choose, count_outcomes, outcomes
 from workloads.evaluation.embed import embed
-from workloads.evaluation.image_predictions import image_predictions
+from workloads.measuring.attention_folder import (
+    SCHEMA,
+    by_outcome,
+    choose,
+    evaluated_folder,
+    image_predictions,
+    measure_attention,
+    to_known,
+)
 from workloads.models.loaded import LoadedModel, open_run, open_untrained, write_inputs
-from workloads.models.stored_weights import save_weights
+from workloads.models.weights import save_weights
 from workloads.placement import Placement
 from workloads.predictions import Answers, Place, Predictions
 from workloads.record import RunFolder, read_evaluation
@@ -28,48 +32,50 @@ from workloads.spec import RANKS, ExperimentSpec
 from workloads.storage import Folder
 
 
-def verdicts(name: str, right: list[bool], ids: list[str] | None = None) -> Verdicts:
+def model(right: list[bool], ids: list[str] | None = None) -> Answers:
     named = ids or [f"q{number:02}" for number in range(len(right))]
     subset = ["seen" if number % 2 else "unseen" for number in range(len(right))]
-    keys = [f"k{number}" for number in range(len(right))]
-    return Verdicts(name, *(np.array(each, dtype=object) for each in (named, subset)), np.array(right), np.array(keys))
-
-
-BEFORE = verdicts("before", [True, False, True, False, False, False, True])
-AFTER = verdicts("after", [True, True, False, False, True, True, False])
+    given = answers([1 if hit else 0 for hit in right])
+    columns = {"ids": np.array(named, dtype=object), "subset": np.array(subset, dtype=object)}
+    return replace(given, **columns)
 
 
 def test_an_outcome_says_of_every_model_whether_it_was_right() -> None:
-    assert outcomes([BEFORE, AFTER])[:4] == ["right right", "wrong right", "right wrong", "wrong wrong"]
-    assert outcomes([AFTER])[:2] == ["right", "right"]
-
-
-def test_every_query_is_counted_once() -> None:
-    assert count_outcomes([BEFORE, AFTER]) == {
-        ("seen", "wrong right"): 2,
-        ("seen", "wrong wrong"): 1,
-        ("unseen", "right right"): 1,
-        ("unseen", "right wrong"): 2,
-        ("unseen", "wrong right"): 1,
+    assert by_outcome({"before": before(), "after": after()}) == {
+        ("seen", "wrong right"): [1, 5],
+        ("seen", "wrong wrong"): [3],
+        ("unseen", "right right"): [0],
+        ("unseen", "right wrong"): [2, 6],
+        ("unseen", "wrong right"): [4],
     }
+    assert {outcome for _, outcome in by_outcome({"after": after()})} == {"right", "wrong"}
+
+
+def before() -> Answers:
+    return model([True, False, True, False, False, False, True])
+
+
+def after() -> Answers:
+    return model([True, True, False, False, True, True, False])
 
 
 def test_so_many_of_each_outcome_are_chosen_and_the_same_for_a_seed() -> None:
     chance = np.random.default_rng(4)
-    models = [verdicts(str(number), (chance.random(101) < 0.4).tolist()) for number in range(3)]
-    rows = choose(models, 4, seed=1)
-    places = Counter((str(models[0].subset[row]), outcomes(models)[row]) for row in rows)
-    assert len(rows) == len(set(rows))
-    assert places == {place: min(4, count) for place, count in count_outcomes(models).items()}
-    assert rows == choose(models, 4, seed=1)
-    assert rows != choose(models, 4, seed=2)
-    assert sorted(choose(models, 1000, seed=1)) == list(range(101))
+    rows = by_outcome({str(number): model((chance.random(101) < 0.4).tolist()) for number in range(3)})
+    chosen = choose(rows, 4, seed=1)
+    assert chosen.keys() == rows.keys()
+    for place, own in chosen.items():
+        assert len(set(own)) == len(own) == min(4, len(rows[place]))
+        assert set(own) <= set(rows[place])
+    assert chosen == choose(rows, 4, seed=1)
+    assert chosen != choose(rows, 4, seed=2)
+    assert choose(rows, 1000, seed=1) == rows
 
 
 def test_models_that_were_asked_other_queries_cannot_be_compared() -> None:
-    other = verdicts("other", [True] * 7, ids=[f"p{number}" for number in range(7)])
+    other = model([True] * 7, ids=[f"p{number}" for number in range(7)])
     with pytest.raises(UsageError, match="before and other were not asked the same queries"):
-        outcomes([BEFORE, other])
+        by_outcome({"before": before(), "other": other})
 
 
 def answers(truth: list[int]) -> Answers:
@@ -84,18 +90,12 @@ def answers(truth: list[int]) -> Answers:
 
 
 def test_queries_without_a_species_are_left_out_and_the_others_stand_by_id() -> None:
-    found = Verdicts.of("model", answers([1, -1, 0, 1]))
-    assert found.ids.tolist() == ["q1", "q2", "q4"]
-    assert found.right.tolist() == [True, False, True]
-    assert found.key_ids.tolist() == ["a3", "a2", "a0"]
-    with pytest.raises(EmbeddingsError, match="no query of val has a species"):
-        Verdicts.of("model", answers([-1, -1]))
-
-
-def test_models_are_called_by_what_they_align(tiny_spec: ExperimentSpec) -> None:
-    pair = replace(tiny_spec, modalities=("image", "dna"))
-    assert model_names([pair, tiny_spec]) == ["I+D", "I+D+T"]
-    assert model_names([pair, tiny_spec, pair]) == ["I+D (1)", "I+D+T", "I+D (2)"]
+    known = to_known(answers([1, -1, 0, 1]), "model")
+    assert known.ids.tolist() == ["q1", "q2", "q4"]
+    assert known.hits("species").tolist() == [True, False, True]
+    assert known.key_ids[:, 0].tolist() == ["a3", "a2", "a0"]
+    with pytest.raises(EmbeddingsError, match="no query of val "):
+        to_known(answers([-1, -1]), "model")
 
 
 def finished(spec: ExperimentSpec, dataset: PreparedDataset, path: Path) -> tuple[RunFolder, LoadedModel]:
@@ -165,12 +165,20 @@ def test_the_command_stores_what_every_model_sees_and_prints_how_many_queries_ha
 
     shown = [row for row in rows if row["model"] == 2]
     wanted = {row["specimen_id"] for row in shown}
-    contents = find_pictures(tiny_dataset, list(tiny_dataset.facts.splits.queries["val"].values()), wanted)
+    contents = tiny_dataset.images(list(tiny_dataset.facts.splits.queries["val"].values()), wanted)
     squares = [evaluation_view(contents[row["specimen_id"]], 32) for row in shown]
     tower = open_run(runs[1]).model.towers["image"]
     expected = attention_masks(tower, torch.from_numpy(np.stack(squares)).permute(0, 3, 1, 2), ROLLOUTS["corrected"])
     np.testing.assert_allclose([row["values"] for row in shown], expected.flatten(1), rtol=1e-4, atol=1e-6)
     assert {row["grid_side"] for row in rows} == {2}
+
+
+def test_models_that_aligned_the_same_are_numbered(
+    runs: list[RunFolder], tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    before, target = [runs[1].folder, runs[0].folder], Folder(tmp_path / "point")
+    measure_attention(runs[1].folder, tiny_dataset.folder, target, before, untrained=False, number=1)
+    assert target.read_json("attention-val.json")["models"] == ["I+D+T (1)", "I+T", "I+D+T (2)"]
 
 
 def test_the_same_call_stores_the_same(runs: list[RunFolder], tiny_dataset: PreparedDataset) -> None:
@@ -198,7 +206,7 @@ def test_the_recipe_of_the_run_decides_where_none_is_asked_for(
 ) -> None:
     attention(str(runs[1].folder), str(tiny_dataset.folder), [], False, "val", 1, None, 7)
     assert runs[1].folder.read_json("attention-val.json")["recipe"] == "corrected"
-    with pytest.raises(SpecError, match="of 1 blocks none is left"):
+    with pytest.raises(SpecError, match="of 1 blocks"):
         attention(str(runs[1].folder), str(tiny_dataset.folder), [], False, "val", 1, "authors", 7)
 
 
@@ -231,18 +239,17 @@ def test_a_run_must_be_finished_and_evaluated_on_the_data_set(
     classifier.finish("finished")
     with pytest.raises(UsageError, match="is a classifier"):
         attention(str(classifier.folder), str(tiny_dataset.folder), [], False, "val", 1, None, 7)
-    with pytest.raises(UsageError, match="no partition 'train'"):
+    with pytest.raises(UsageError, match="'train'"):
         measure_attention(runs[1].folder, tiny_dataset.folder, untrained=False, partition="train")
 
 
 def test_pictures_are_the_middle_of_an_image_or_all_of_it(tiny_dataset: PreparedDataset) -> None:
     splits = tiny_dataset.facts.splits.keys
     some = tiny_dataset.load(splits, ["specimen_id", "image"]).slice(3, 2).to_pylist()
-    found = find_pictures(tiny_dataset, splits, [row["specimen_id"] for row in some])
+    found = tiny_dataset.images(splits, [row["specimen_id"] for row in some])
     assert found == {row["specimen_id"]: row["image"] for row in some}
     content = some[0]["image"]
-    np.testing.assert_array_equal(square(content, 32), evaluation_view(content, 32))
     whole = decode(content)
-    np.testing.assert_array_equal(square(content, whole.shape[0], "whole")[:, :, :], whole)
+    np.testing.assert_array_equal(evaluation_view(content, whole.shape[0], "whole")[:, :, :], whole)
     with pytest.raises(UsageError, match="no specimen stranger"):
-        find_pictures(tiny_dataset, splits, ["stranger"])
+        tiny_dataset.images(splits, ["stranger"])

@@ -12,15 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.dummy import DummyClassifier
 
-from workloads.evaluation.accuracy import KS, shared_codes
-from workloads.evaluation.baselines import (
-    BASELINES,
-    baseline_measurements,
-    baseline_scores,
-    random_key_accuracies,
-    random_key_chance,
-)
+from workloads.arrays import Codes
+from workloads.evaluation.accuracy import KS, coded_answers, label_codes
+from workloads.evaluation.floors import BASELINES, baseline_measurements, baseline_scores, random_key_chance
 from workloads.predictions import MissingRank, Place
+from workloads.record import Measurement
 from workloads.spec import RANKS
 
 Names = Sequence[str | None]
@@ -38,6 +34,16 @@ def labels(names: Names) -> dict[str, npt.NDArray[np.object_]]:
     return {rank: column(names) for rank in RANKS}
 
 
+def measured(queries: Names, keys: Names, subset: Sequence[str], missing: MissingRank) -> list[Measurement]:
+    codes, nearest = label_codes(labels(queries), labels(keys)), np.zeros(len(queries), dtype=np.int64)
+    scores = baseline_scores(labels(queries), labels(keys), missing)
+    return baseline_measurements(coded_answers(codes, nearest, column(subset), WHERE), scores, missing)
+
+
+def shared_codes(queries: Names, keys: Names) -> tuple[Codes, Codes]:
+    return label_codes(labels(queries), labels(keys))["species"]
+
+
 def share_of_draws(name: str | None, keys: Names, k: int) -> float:
     """In how many of all sets of k keys one has the name."""
     draws = list(combinations(keys, min(k, len(keys))))
@@ -47,7 +53,7 @@ def share_of_draws(name: str | None, keys: Names, k: int) -> float:
 @given(queries=some_names, keys=some_names, k=st.integers(1, 8))
 @settings(deadline=None)
 def test_chance_is_the_share_of_all_draws(queries: Names, keys: Names, k: int) -> None:
-    chance = random_key_chance(*shared_codes(column(queries), column(keys)), k)
+    chance = random_key_chance(*shared_codes(queries, keys), k)
     assert chance == pytest.approx([share_of_draws(name, keys, k) for name in queries], abs=1e-12)
 
 
@@ -92,8 +98,7 @@ def test_the_majority_is_scikit_learn_s_dummy() -> None:
     keys = [f"species {number}" for number in random.integers(0, 9, 70)]
     queries = [f"species {number}" for number in random.integers(0, 12, 50)]
     dummy = DummyClassifier(strategy="most_frequent").fit(np.zeros((70, 1)), keys)
-    scores = baseline_scores(labels(queries), labels(keys), "left_out")
-    rows = baseline_measurements(labels(queries), scores, column(["seen"] * 50), WHERE, "left_out")
+    rows = measured(queries, keys, ["seen"] * 50, "left_out")
     [micro] = [
         row.value
         for row in rows
@@ -106,8 +111,7 @@ def test_the_majority_is_scikit_learn_s_dummy() -> None:
 def test_averages_are_those_of_the_queries_that_count(missing: MissingRank) -> None:
     queries, subset = ["a", "a", "b", None, None], ["seen", "seen", "seen", "seen", "unseen"]
     keys = ["a", "a", "b", None]
-    scores = baseline_scores(labels(queries), labels(keys), missing)
-    rows = baseline_measurements(labels(queries), scores, column(subset), WHERE, missing)
+    rows = measured(queries, keys, subset, missing)
     at = {
         (row.method, row.metric, row.average, row.species): (row.value, row.count)
         for row in rows
@@ -127,21 +131,12 @@ def test_averages_are_those_of_the_queries_that_count(missing: MissingRank) -> N
 
 
 def test_with_as_many_draws_as_keys_chance_is_whether_the_name_is_there() -> None:
-    chance = random_key_chance(*shared_codes(column(["a", "z", None]), column(["a", "b", None])), 5)
+    chance = random_key_chance(*shared_codes(["a", "z", None], ["a", "b", None]), 5)
     assert chance.tolist() == [1, 0, 1]
 
 
 def test_chance_stays_exact_for_many_keys() -> None:
     keys = ["rare", *["common"] * 21_117]
-    truth, offered = shared_codes(column(["rare", "common", "none"]), column(keys))
+    truth, offered = shared_codes(["rare", "common", "none"], keys)
     assert random_key_chance(truth, offered, 1) == pytest.approx([1 / 21_118, 21_117 / 21_118, 0], rel=1e-9)
     assert random_key_chance(truth, offered, 5) == pytest.approx([5 / 21_118, 1, 0], rel=1e-9)
-
-
-def test_where_nothing_is_stored_the_rule_for_missing_names_holds_too() -> None:
-    both = labels(["a", None]), labels(["a", None]), column(["seen", "seen"])
-    classes = random_key_accuracies(*both, WHERE, "a_class", (1,))
-    assert {(row.value, row.count) for row in classes} == {(0.5, 2)}
-    rows = random_key_accuracies(*both, WHERE, ks=(1, 2))
-    assert {(row.metric, row.value, row.count) for row in rows} == {("top1", 0.5, 1), ("top2", 1.0, 1)}
-    assert {row.method for row in rows} == {"random_key"}

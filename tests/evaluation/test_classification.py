@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +15,14 @@ from hypothesis import strategies as st
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.specimens.schema import PROTOCOLS
 from workloads.errors import MissingPathError, SpecError
-from workloads.evaluation.classification import class_accuracies, class_lineages, evaluate_classifier
+from workloads.evaluation.measure import class_accuracies, measure_classifier
 from workloads.models.clibd import Classifier
 from workloads.models.loaded import LoadedModel, open_untrained
 from workloads.placement import Placement
 from workloads.predictions import Place
-from workloads.record import Measurement
+from workloads.record import Measurement, RunFolder
 from workloads.spec import RANKS, ExperimentSpec, Modality
+from workloads.storage import Folder
 
 Names = Sequence[str | None]
 Column = npt.NDArray[np.object_]
@@ -34,14 +36,25 @@ def classifier(spec: ExperimentSpec, dataset: PreparedDataset, modality: Modalit
     return open_untrained(replace(spec, objective="classify", modalities=(modality,)), dataset)
 
 
+def evaluate_classifier(
+    experiment: LoadedModel, dataset: PreparedDataset, folder: Path
+) -> tuple[list[Measurement], pa.Table]:
+    """The measurements, and what every query was predicted to be."""
+    measurements = measure_classifier(experiment, dataset, Placement(), Folder(folder))
+    assert RunFolder(Folder(folder)).measurements() == measurements
+    return measurements, Folder(folder).read_table("classifier.parquet")
+
+
 @pytest.fixture(scope="module")
 def experiment(tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset) -> LoadedModel:
     return classifier(tiny_spec, tiny_dataset)
 
 
 @pytest.fixture(scope="module")
-def evaluated(experiment: LoadedModel, tiny_dataset: PreparedDataset) -> tuple[list[Measurement], pa.Table]:
-    return evaluate_classifier(experiment, tiny_dataset, Placement())
+def evaluated(
+    experiment: LoadedModel, tiny_dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[list[Measurement], pa.Table]:
+    return evaluate_classifier(experiment, tiny_dataset, tmp_path_factory.mktemp("classifier"))
 
 
 def test_every_query_is_predicted_once(
@@ -113,12 +126,12 @@ AVERAGES = ("micro", "macro")
 
 
 def test_a_classifier_that_knows_the_labels_is_always_right(
-    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset
+    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     known = classifier(tiny_spec, tiny_dataset, "text")
     with torch.no_grad():
         fit_to_the_labels(known, tiny_dataset)
-    measurements, table = evaluate_classifier(known, tiny_dataset, Placement())
+    measurements, table = evaluate_classifier(known, tiny_dataset, tmp_path)
     assert {row.value for row in measurements} == {1.0}
     assert {row.query for row in measurements} == {"text"}
     assert min(row["probability"][0] for row in table.to_pylist() if row["subset"] == "seen") > 0.5
@@ -156,7 +169,7 @@ def test_class_accuracies_are_their_definition(truth: list[str | None], seed: in
     labels["genus"] = column([genus.get(name or "") for name in truth])
     found = {
         (row.metric, row.level, row.average): row.value
-        for row in class_accuracies(labels, lineages, best, Place("val", "image", "classes"))
+        for row in class_accuracies(labels, lineages, best, Place("val", "image", "classes"), "left_out")
     }
     expected: dict[tuple[str, str, str], float] = {}
     for metric, rank, names, count in (
@@ -177,34 +190,15 @@ def test_class_accuracies_are_their_definition(truth: list[str | None], seed: in
     )
 
 
-class FewRecords(PreparedDataset):
-    """The data set with other training labels."""
-
-    def load(self, splits: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
-        assert tuple(splits) == PROTOCOLS["clibd"].training
-        rows: list[tuple[str | None, ...]] = [("Z z", "Z", "F"), ("Z z", "Y", "F"), ("Z z", "Z", None)]
-        rows += [("A a", "B", "G"), ("A a", "A", "G"), ("N n", None, None), (None, "Q", "Q")]
-        named = {"species": [r[0] for r in rows], "genus": [r[1] for r in rows], "family": [r[2] for r in rows]}
-        return pa.table({**named, "order": pa.array([None] * len(rows), pa.string())})
-
-
-def test_a_class_has_the_names_that_most_of_its_training_specimens_have(tiny_dataset: PreparedDataset) -> None:
-    found = class_lineages(FewRecords(tiny_dataset.folder), ["A a", "N n", "Z z"])
-    assert {rank: names.tolist() for rank, names in found.items()} == {
-        "species": ["A a", "N n", "Z z"],
-        "genus": ["A", None, "Z"],
-        "family": ["G", None, "F"],
-        "order": [None, None, None],
-    }
-
-
-def test_a_classifier_of_other_species_is_refused(experiment: LoadedModel, tiny_dataset: PreparedDataset) -> None:
-    with pytest.raises(SpecError, match="outputs for 3 species"):
-        evaluate_classifier(replace(experiment, classes=("a", "b", "c")), tiny_dataset, Placement())
+def test_a_classifier_of_other_species_is_refused(
+    experiment: LoadedModel, tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    with pytest.raises(SpecError, match="3 species"):
+        evaluate_classifier(replace(experiment, classes=("a", "b", "c")), tiny_dataset, tmp_path)
 
 
 def test_a_data_set_without_queries_is_named(
-    experiment: LoadedModel, tiny_dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+    experiment: LoadedModel, tiny_dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts = dict.fromkeys(("val_seen", "test_seen"), 0)
     without = PreparedDataset(tiny_dataset.folder)
@@ -213,8 +207,8 @@ def test_a_data_set_without_queries_is_named(
         "facts",
         replace(tiny_dataset.facts, num_specimens={**tiny_dataset.facts.num_specimens, **counts}),
     )
-    with pytest.raises(MissingPathError, match="queries of seen species"):
-        evaluate_classifier(experiment, without, Placement())
+    with pytest.raises(MissingPathError, match="seen species"):
+        evaluate_classifier(experiment, without, tmp_path)
 
 
 def test_accuracies_have_intervals_and_the_rule_for_missing_names(

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,23 +10,21 @@ import pytest
 import torch
 
 from commands.costs import costs
-from orchestrator.costs import measure_costs
-from results.measured.costs import QUANTITIES, costs_sheet, published_costs
+from results.measured import QUANTITIES, costs_sheet
+from results.published import find_published, published_table
 from results.render import render_sheets
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import MissingPathError
-from workloads.evaluation.costs import (
+from workloads.experiments import Data, base_spec
+from workloads.measuring.costs_folder import (
     BERT_VOCABULARY,
     Cost,
     TowerCost,
-    barcode_bytes,
     drawn_inputs,
-    label_bytes,
+    measure_costs,
     median_seconds,
     tower_costs,
-    tower_times,
 )
-from workloads.experiments import Data, base_spec
 from workloads.models.clibd import TowerInputs, build_model
 from workloads.models.loaded import open_untrained, write_inputs
 from workloads.recipes import with_fine_tuning
@@ -36,6 +33,13 @@ from workloads.spec import MODALITIES, DnaTower, ExperimentSpec, ImageTower
 from workloads.storage import Folder
 
 CPU = torch.device("cpu")
+
+
+def printed_cost(modality: str, quantity: str) -> float:
+    """What the paper prints."""
+    number = find_published("D.4", {"modality": modality, "statistic": quantity})
+    assert number is not None
+    return number.value
 
 
 @pytest.fixture(scope="module")
@@ -54,16 +58,16 @@ def test_operations_of_the_papers_towers_are_those_counted_by_hand(papers: dict[
     image = transformer_macs(197, 768, 3072, 12) + 196 * (3 * 16 * 16) * 768 + 768 * 768
     dna = transformer_macs(133, 768, 3072, 12) + 133 * 768 * (768 + 768)  # every token goes through both layers
     text = transformer_macs(20, 512, 2048, 4) + 512 * 768
-    assert [papers[name].forward_macs for name in MODALITIES] == [image, dna, text]
+    assert [papers[name].forward_flops / 2 for name in MODALITIES] == [image, dna, text]
     assert sum(cost.forward_flops for cost in papers.values()) == pytest.approx(59.19e9, rel=1e-3)
     assert sum(cost.step_flops for cost in papers.values()) == pytest.approx(177.348e9, rel=1e-5)
 
 
 def test_what_the_paper_calls_flops_are_multiply_adds(papers: dict[str, TowerCost]) -> None:
     for name, printed in (("dna", "5.90"), ("text", "0.13")):
-        assert published_costs()[name, "macs_per_500"][0] == float(printed) * 1e12
-    assert 500 * papers["dna"].forward_macs == pytest.approx(5.90e12, rel=2e-3)
-    assert round(500 * papers["text"].forward_macs / 1e12, 2) == 0.13
+        assert printed_cost(name, "macs_per_500") == float(printed) * 1e12
+    assert 250 * papers["dna"].forward_flops == pytest.approx(5.90e12, rel=2e-3)
+    assert round(250 * papers["text"].forward_flops / 1e12, 2) == 0.13
     assert round(500 * papers["text"].forward_flops / 1e12, 2) != 0.13
 
 
@@ -117,40 +121,24 @@ def test_every_kind_of_tower_can_be_counted(
         assert costs["image"].tokens == (5 if image.kind == "openclip" else None)
 
 
-def test_every_tower_is_timed_in_every_precision(tiny_spec: ExperimentSpec) -> None:
-    times = tower_times(tiny_spec, TowerInputs(vocabulary_size=90), 2, CPU, ("fp32", "bf16"), repeats=1)
-    assert [(each.modality, each.precision) for each in times] == [
-        (modality, precision) for modality in MODALITIES for precision in ("fp32", "bf16")
-    ]
-    assert all(each.seconds > 0 and each.batch_size == 2 for each in times)
-
-
-def test_the_median_of_the_repeats_is_reported_without_the_first_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_median_of_the_repeats_is_reported_without_the_first_pass() -> None:
     clock = iter([10.0, 11.0, 20.0, 27.0, 30.0, 32.0])
-    monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     calls: list[int] = []
-    assert median_seconds(lambda: calls.append(1), CPU, 3) == 2.0
+    assert median_seconds(lambda: calls.append(1), CPU, 3, lambda: next(clock)) == 2.0
     assert len(calls) == 4
 
 
-def test_bytes_of_barcodes_and_labels() -> None:
-    assert [barcode_bytes(660, bits) for bits in (8, 2)] == [660, 165]
-    assert barcode_bytes(5, 2) == 2  # no part of a byte can be stored
-    assert label_bytes(["ab", "é"]) == 2
-    assert label_bytes([]) == 0
-
-
 def test_published_storage_is_in_mebibytes_of_whole_barcodes() -> None:
-    for bits, quantity, printed in ((8, "bytes_of_labelled", 53), (2, "bytes_of_labelled_2bit", 13.3)):
-        published, _ = published_costs()["dna", quantity]
+    for size, quantity, printed in ((660, "bytes_of_labelled", 53), (165, "bytes_of_labelled_2bit", 13.3)):
+        published = printed_cost("dna", quantity)
         assert published / 2**20 == pytest.approx(printed)
-        assert 84_450 * barcode_bytes(660, bits) == pytest.approx(published, rel=4e-3)
+        assert 84_450 * size == pytest.approx(published, rel=4e-3)
 
 
 def test_every_published_number_has_a_row_to_stand_in() -> None:
-    assert {quantity for _, quantity in published_costs()} <= set(QUANTITIES)
-    assert len(published_costs()) == 11
-    assert ("image", "tokens") not in published_costs()
+    assert {number.where["statistic"] for number in published_table("D.4")} <= set(QUANTITIES)
+    assert len(published_table("D.4")) == 11
+    assert find_published("D.4", {"modality": "image", "statistic": "tokens"}) is None
 
 
 OWN = [
@@ -211,9 +199,17 @@ def test_costs_as_a_point_of_a_sweep_are_a_whole_folder(
     assert RunFolder(target).measurements() == []
     labels = tiny_dataset.load(list(tiny_dataset.facts.num_specimens), ["text", "species"]).to_pylist()
     sizes = [len(row["text"].encode()) for row in labels if row["species"]]
-    (size,) = (cost for cost in found if (cost.modality, cost.quantity) == ("text", "bytes_per_sample"))
+    stored = {(cost.modality, cost.quantity): cost for cost in found}
+    assert [stored["dna", f"bytes_per_sample{suffix}"].value for suffix in ("", "_2bit")] == [660, 165]
+    size = stored["text", "bytes_per_sample"]
     assert "SYNTHETIC" in size.how
     assert size.value == pytest.approx(sum(sizes) / len(sizes))
+    times = {cost.modality: cost for cost in found if cost.quantity == "seconds_per_batch"}
+    assert list(times) == list(MODALITIES)
+    for cost in times.values():
+        assert cost.value is not None
+        assert cost.value > 0
+        assert cost.how.startswith("2 samples, fp32, ")
 
 
 def test_costs_of_a_folder_that_is_no_run_name_the_remedy(tmp_path: Path) -> None:

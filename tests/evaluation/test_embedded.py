@@ -77,21 +77,21 @@ def test_features_of_queries_are_their_definition(name: str) -> None:
 
 @pytest.mark.parametrize("name", QUERY_FEATURES)
 def test_each_specimen_is_a_key_with_the_features_of_a_query(name: str) -> None:
-    keys = key_features(embedded(), name)
-    assert np.array_equal(keys.rows, query_features(embedded(), name))
-    assert keys.specimen.tolist() == list(range(7))
+    rows, specimen = key_features(embedded(), name)
+    assert np.array_equal(rows, query_features(embedded(), name))
+    assert specimen.tolist() == list(range(7))
 
 
 def test_all_keys_are_image_dna_and_text_one_below_the_other() -> None:
-    keys = key_features(embedded(), "all")
-    close(keys.rows, [row for name in ("image", "dna", "text") for row in by_definition(embedded(), name)])
-    assert keys.specimen.tolist() == key_specimens(embedded(), "all").tolist() == [*range(7)] * 3
+    rows, specimen = key_features(embedded(), "all")
+    close(rows, [row for name in ("image", "dna", "text") for row in by_definition(embedded(), name)])
+    assert specimen.tolist() == key_specimens(embedded(), "all").tolist() == [*range(7)] * 3
 
 
 def test_a_species_has_the_text_of_its_first_specimen() -> None:
-    keys = key_features(embedded(), "species_text")
-    assert keys.specimen.tolist() == key_specimens(embedded(), "species_text").tolist() == [0, 2, 5]
-    close(keys.rows, [by_definition(embedded(), "text")[row] for row in (0, 2, 5)])
+    rows, specimen = key_features(embedded(), "species_text")
+    assert specimen.tolist() == key_specimens(embedded(), "species_text").tolist() == [0, 2, 5]
+    close(rows, [by_definition(embedded(), "text")[row] for row in (0, 2, 5)])
 
 
 def test_without_a_species_there_is_no_text_of_one() -> None:

@@ -1,21 +1,22 @@
 """Evaluation of an untrained model on 150 synthetic insects: which rows it gives, and that they hang together."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from workloads.data.prepared.dataset import PreparedDataset, write_facts
+from tests.evaluation.measured import Evaluation, evaluate_embedded
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.specimens.schema import PROTOCOLS
 from workloads.errors import EmbeddingsError, MissingPathError, ModalitiesError, UsageError
 from workloads.evaluation.embed import embed, embed_parts
 from workloads.evaluation.embedded import Embedded
-from workloads.evaluation.evaluate import ALL_PAIRS, Evaluation, Questions, evaluate_embedded
+from workloads.evaluation.evaluate import ALL_PAIRS, Questions, find_answers
 from workloads.evaluation.measure import measure
 from workloads.models.loaded import open_untrained
-from workloads.models.stored_weights import save_weights
+from workloads.models.weights import save_weights
 from workloads.placement import Placement
 from workloads.predictions import Place, Predictions
 from workloads.record import Measurement, RunFolder
@@ -156,9 +157,9 @@ def test_what_cannot_be_asked_is_refused(parts: dict[str, Embedded]) -> None:
     keys, val = parts["keys"], parts["val"]
     with pytest.raises(UsageError, match="no queries"):
         evaluate_embedded(keys, {}, Questions())
-    with pytest.raises(UsageError, match="no keys of unseen species"):
+    with pytest.raises(UsageError, match="no keys of unseen"):
         evaluate_embedded(keys.take(keys.subset == "seen"), {"val": val}, Questions(keys=("unseen",)))
-    with pytest.raises(EmbeddingsError, match="stands for 2 specimens"):
+    with pytest.raises(EmbeddingsError, match="for 2 specimens"):
         evaluate_embedded(keys, {"val": val, "test": val}, Questions())
     narrow = replace(val, rows={name: rows[:, :3] for name, rows in val.rows.items()})
     with pytest.raises(EmbeddingsError, match="share no space"):
@@ -210,7 +211,8 @@ def test_a_data_set_without_keys_is_named(
 ) -> None:
     spec = replace(tiny_spec, modalities=("image", "dna"))
     experiment = open_untrained(spec, tiny_dataset)
-    write_facts(Folder(tmp_path / "no-keys"), replace(tiny_dataset.facts, num_specimens={"no_split": 46}), [])
+    facts = replace(tiny_dataset.facts, num_specimens={"no_split": 46})
+    Folder(tmp_path / "no-keys").write_json("dataset.json", asdict(facts))
     with pytest.raises(MissingPathError, match="seen_keys"):
         embed_parts(experiment, PreparedDataset(Folder(tmp_path / "no-keys")), Placement())
 
@@ -219,5 +221,5 @@ def test_progress_counts_every_search(parts: dict[str, Embedded]) -> None:
     told: list[tuple[int, int]] = []
     pairs = [("image", "dna"), ("dna", "dna")]
     queries = {part: parts[part] for part in PARTITIONS}
-    evaluate_embedded(parts["keys"], queries, Questions(pairs=pairs), lambda *done: told.append(done))
+    find_answers(parts["keys"], queries, Questions(pairs=pairs), lambda *done: told.append(done))
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]

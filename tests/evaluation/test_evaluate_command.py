@@ -10,18 +10,19 @@ import pyarrow as pa
 import pytest
 
 from commands.evaluate import OtherKeys, evaluate
-from workloads.data.prepared.dataset import PreparedDataset
-from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.prepared.dataset import SPECIMEN_TABLE, PreparedDataset
+from workloads.data.prepared.preparation import DatasetOptions, prepare
 from workloads.data.sources.collect import collect
 from workloads.data.sources.tables import table_source
 from workloads.data.specimens.partition import partition
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import EmbeddingsError, UsageError
+from workloads.evaluation.embedded import read_embedded, stored_facts, stored_parts
 from workloads.evaluation.evaluate import Questions
 from workloads.evaluation.measure import measure, measure_embedded
-from workloads.evaluation.stored import read_embedded, stored_facts, stored_parts
+from workloads.evaluation.trained_on import Beside
 from workloads.models.loaded import open_untrained, write_inputs
-from workloads.models.stored_weights import save_weights
+from workloads.models.weights import save_weights
 from workloads.placement import Placement
 from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec
@@ -50,7 +51,7 @@ def test_real_photographs_are_embedded_and_retrieved(
     collect(table_source(PHOTOGRAPHS, {}), table)
     table.with_splits(partition(table.column("species")), "paper, seed 42", table)
     target = Folder(tmp_path / "photographs")
-    facts = prepare(table, target, Wanted(name="photographs", image_size=64), map)
+    facts = prepare(table, target, DatasetOptions(name="photographs", image_size=64), map)
     assert sum(facts.num_specimens.values()) == 136
 
     evaluate(model=str(run.folder), data=str(target), form="json")
@@ -86,22 +87,21 @@ def test_a_classifier_is_measured_over_its_species_and_not_by_retrieval(
     written = RunFolder(folder.folder / "evaluation-tiny")
     assert {row.metric for row in written.measurements()} == {"classifier_top1", "classifier_top5"}
     assert written.folder.has("classifier.parquet")
-    for more in ({"untrained": True}, {"keys": [OtherKeys.OWN]}, {"training": True}):
-        with pytest.raises(UsageError, match="is a classifier, which has no keys"):
+    for more in ({"untrained": True}, {"keys": [OtherKeys.own]}, {"training": True}):
+        with pytest.raises(UsageError, match="a classifier"):
             evaluate(str(folder.folder), str(tiny_dataset.folder), **more)
 
 
 def test_barcodes_are_left_out_where_the_data_set_has_none(
     run: RunFolder, tiny_dataset: PreparedDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    table = tiny_dataset.specimens()
-    rows = table.rows(0, len(table))
+    table = SpecimenTable(tiny_dataset.folder, SPECIMEN_TABLE)
+    rows = next(table.batches())
     bare = SpecimenTable.at(tmp_path / "bare.parquet")
     with bare.writer(table.facts) as write:
-        without = rows.set_column(rows.schema.get_field_index("barcode"), "barcode", pa.nulls(len(rows), pa.string()))
-        for batch in without.combine_chunks().to_batches():
-            write(batch)
-    prepare(bare, Folder(tmp_path / "bare"), Wanted(name="bare", image_size=64), map)
+        column, nothing = rows.schema.get_field_index("barcode"), pa.nulls(len(rows), pa.string())
+        write(rows.set_column(column, "barcode", nothing))
+    prepare(bare, Folder(tmp_path / "bare"), DatasetOptions(name="bare", image_size=64), map)
 
     evaluate(model=str(run.folder), data=str(tmp_path / "bare"), form="json")
 
@@ -114,7 +114,7 @@ def test_embeddings_are_made_once_and_those_of_another_model_are_never_taken_for
     asked = str(run.folder), str(tiny_dataset.folder)
     evaluate(*asked)
     first = capsys.readouterr()
-    evaluate(*asked, keys=[OtherKeys.OWN])
+    evaluate(*asked, keys=[OtherKeys.own])
     second = capsys.readouterr()
     assert "used again" in second.err
     assert "used again" not in first.err
@@ -124,7 +124,7 @@ def test_embeddings_are_made_once_and_those_of_another_model_are_never_taken_for
 
     other = open_untrained(replace(tiny_spec, seed=tiny_spec.seed + 1), tiny_dataset)
     save_weights(run.folder, other.model)
-    with pytest.raises(EmbeddingsError, match=r"weights \w+ instead of \w+.*--again"):
+    with pytest.raises(EmbeddingsError, match=r"weights \w+ .*--again"):
         evaluate(*asked)
     evaluate(*asked, again=True, form="csv")
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
@@ -149,7 +149,7 @@ def test_a_run_s_own_embeddings_are_measured_again_without_its_data(
         evaluate(model=str(run.folder), data=None, form="md")
     measure(open_untrained(tiny_spec, tiny_dataset), tiny_dataset, Placement(), run)
     before = run.measurements()
-    evaluate(model=str(run.folder), data=None, keys=[OtherKeys.SEEN], recipe="authors", form="json")
+    evaluate(model=str(run.folder), data=None, keys=[OtherKeys.seen], recipe="authors", form="json")
     again = json.loads(capsys.readouterr().out)
     assert {row["row"]["keys"] for row in again} == {"all", "seen"}
     same = {(r.partition, r.query, r.key, r.level, r.average, r.species, r.metric, r.method): r.value for r in before}
@@ -191,8 +191,8 @@ def test_a_question_that_cannot_be_asked_costs_no_answers(
     assert facts is not None
     parts = {part: read_embedded(run.folder, part) for part in stored_parts(run.folder)}
     parts["keys"] = parts["keys"].take(parts["keys"].subset == "seen")
-    with pytest.raises(UsageError, match="no keys of unseen species"):
-        measure_embedded(run.folder, parts, Questions(keys=("unseen",)), {})
+    with pytest.raises(UsageError, match="no keys of unseen"):
+        measure_embedded(run.folder, parts, Questions(keys=("unseen",)), {}, Beside())
     assert {name: run.folder.read(name) for name in files} == files
 
 

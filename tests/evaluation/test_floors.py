@@ -12,11 +12,11 @@ import pytest
 import scipy.linalg
 from sklearn.cross_decomposition import CCA
 
-from tests.evaluation.floor_rows import floors_of
+from tests.evaluation.measured import floors_of
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.specimens.schema import PROTOCOLS
 from workloads.evaluation import floors
-from workloads.evaluation.floors import FLOORS, LinearCca
+from workloads.evaluation.floors import FLOORS, linear_cca
 from workloads.predictions import MissingRank
 from workloads.storage import Folder
 
@@ -50,43 +50,43 @@ def by_definition(a: Matrix, b: Matrix, ridge: float) -> Matrix:
 @pytest.mark.parametrize("ridge", [0.0, 1e-3, 0.1])
 def test_canonical_correlations_are_those_of_the_definition(ridge: float) -> None:
     a, b, _ = correlated()
-    found = LinearCca(a, b, ridge=ridge).correlations
+    found = linear_cca(a, b, ridge=ridge)[0]
     np.testing.assert_allclose(found, by_definition(a, b, ridge), rtol=0, atol=1e-8)
 
 
 def test_without_ridge_the_first_component_is_that_of_scikit_learn() -> None:
     a, b, _ = correlated()
-    cca = LinearCca(a, b, num_components=1, ridge=0.0)
+    correlations, of_a, _ = linear_cca(a, b, num_components=1, ridge=0.0)
     theirs_a, theirs_b = CCA(n_components=1, max_iter=5000, tol=1e-12).fit_transform(a, b)
     theirs = np.corrcoef(theirs_a.ravel(), theirs_b.ravel())[0, 1]
-    assert cca.correlations[0] == pytest.approx(theirs, abs=1e-6)
-    assert abs(np.corrcoef(cca.project_a(a).ravel(), theirs_a.ravel())[0, 1]) == pytest.approx(1, abs=1e-6)
+    assert correlations[0] == pytest.approx(theirs, abs=1e-6)
+    assert abs(np.corrcoef(of_a(a).ravel(), theirs_a.ravel())[0, 1]) == pytest.approx(1, abs=1e-6)
 
 
 def test_variates_have_unit_variance_and_correlate_only_with_their_partner() -> None:
     a, b, _ = correlated()
-    cca = LinearCca(a, b, ridge=0.0)
-    u, v = cca.project_a(a), cca.project_b(b)
+    correlations, of_a, of_b = linear_cca(a, b, ridge=0.0)
+    u, v = of_a(a), of_b(b)
     np.testing.assert_allclose(u.T @ u / len(u), np.eye(5), rtol=0, atol=1e-8)
     np.testing.assert_allclose(v.T @ v / len(v), np.eye(5), rtol=0, atol=1e-8)
-    np.testing.assert_allclose(u.T @ v / len(u), np.diag(cca.correlations), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(u.T @ v / len(u), np.diag(correlations), rtol=0, atol=1e-8)
 
 
 def test_the_shared_signals_are_recovered() -> None:
     a, b, signals = correlated(2000)
-    cca = LinearCca(a, b, num_components=2)
-    assert cca.project_a(a).shape == cca.project_b(b).shape == (2000, 2)
-    fitted = np.linalg.lstsq(cca.project_a(a), signals, rcond=None)[0]
-    residual = signals - cca.project_a(a) @ fitted
+    _, of_a, of_b = linear_cca(a, b, num_components=2)
+    assert of_a(a).shape == of_b(b).shape == (2000, 2)
+    fitted = np.linalg.lstsq(of_a(a), signals, rcond=None)[0]
+    residual = signals - of_a(a) @ fitted
     # Of the first set 0.3^2 / (1 + 0.3^2) = 8 % is noise.
     assert residual.var() / signals.var() == pytest.approx(0.083, abs=0.02)
 
 
 def test_a_ridge_copes_with_more_features_than_specimens() -> None:
     random = np.random.default_rng(1)
-    cca = LinearCca(random.standard_normal((10, 30)), random.standard_normal((10, 20)))
-    assert np.isfinite(cca.correlations).all()
-    assert (cca.correlations <= 1 + 1e-9).all()
+    correlations, _, _ = linear_cca(random.standard_normal((10, 30)), random.standard_normal((10, 20)))
+    assert np.isfinite(correlations).all()
+    assert (correlations <= 1 + 1e-9).all()
 
 
 def test_floors_of_a_data_set_beat_chance_on_barcodes(tiny_dataset: PreparedDataset) -> None:

@@ -9,11 +9,11 @@ import pytest
 
 from tests.evaluation.open_set_cases import Case, classified, column, lineage, measured_by_hand, nearest, specimens
 from workloads.errors import DamagedError, MissingPathError, UsageError
-from workloads.evaluation.answering import lineages_of
+from workloads.evaluation.accuracy import lineages_of
 from workloads.evaluation.embedded import Embedded, unit
-from workloads.evaluation.open_set import OpenSet, open_set
-from workloads.evaluation.open_set_outcomes import open_set_measurements
+from workloads.evaluation.open_set import OpenSet, open_set, open_set_measurements
 from workloads.predictions import MISSING_RANK
+from workloads.record import Measurement
 from workloads.spec import Recipe
 
 
@@ -24,8 +24,12 @@ def case(request: pytest.FixtureRequest) -> Case:
     return Case(queries, specimens("key", seed + 3, 9, 11), classified(queries, seed))
 
 
-def of(found: OpenSet, method: str, part: str) -> dict[tuple[str, str, str, str], float]:
-    rows = [row for row in found.measurements if (row.method, row.partition) == (method, part)]
+def measured_of(found: OpenSet, recipe: Recipe = "corrected") -> list[Measurement]:
+    return open_set_measurements(found.outcomes, found.specimens, MISSING_RANK[recipe])
+
+
+def of(rows: Sequence[Measurement], method: str, part: str) -> dict[tuple[str, str, str, str], float]:
+    rows = [row for row in rows if (row.method, row.partition) == (method, part)]
     return {(row.average, row.level, row.species, row.metric): row.value for row in rows}
 
 
@@ -34,11 +38,12 @@ METHODS = ("nn_dna", "nn_is_du", "linear_is_du", "nn_dna_oracle", "nn_is_du_orac
 
 def assert_measured_by_hand(case: Case, recipe: Recipe, parts: Sequence[str]) -> None:
     found = open_set(case.queries, case.keys, recipe, case.classifier)
+    rows = measured_of(found, recipe)
     for method in METHODS:
         threshold = found.thresholds[method].value if method in found.thresholds else math.nan
         for part in parts:
             expected = measured_by_hand(case, part, method, threshold)
-            measured = of(found, method, part)
+            measured = of(rows, method, part)
             assert {place: measured[place] for place in expected} == pytest.approx(expected, abs=1e-12), method
 
 
@@ -79,18 +84,17 @@ def test_test_queries_have_no_say_in_the_threshold(case: Case) -> None:
     whole = open_set(case.queries, case.keys, "corrected", case.classifier)
     alone = open_set({"val": case.queries["val"]}, case.keys, "corrected", case.classifier)
     assert alone.thresholds == whole.thresholds
-    assert {row.partition for row in alone.measurements} == {"val"}
+    assert {row.partition for row in measured_of(alone)} == {"val"}
 
 
-def test_the_two_tables_hold_all_numbers(case: Case) -> None:
+def test_the_table_of_names_has_every_specimen_once(case: Case) -> None:
     found = open_set(case.queries, case.keys, "corrected", case.classifier)
-    assert open_set_measurements(found.outcomes, found.specimens, "left_out") == found.measurements
     assert len(set(found.specimens["specimen_id"].to_pylist())) == len(found.specimens)
 
 
 def test_without_a_classifier_there_are_no_linear_rows(case: Case) -> None:
     found = open_set(case.queries, case.keys)
-    assert {row.method for row in found.measurements} == {name for name in METHODS if name.startswith("nn")}
+    assert {row.method for row in measured_of(found)} == {name for name in METHODS if name.startswith("nn")}
 
 
 def few_keys(case: Case) -> Case:
@@ -114,7 +118,7 @@ def test_missing_ranks_are_left_out_or_a_class_as_the_recipe_says(case: Case) ->
     counts = {
         recipe: sum(
             row.count
-            for row in open_set({"val": nameless}, case.keys, recipe).measurements
+            for row in measured_of(open_set({"val": nameless}, case.keys, recipe), recipe)
             if (row.method, row.average, row.level, row.metric) == ("nn_dna", "micro", "species", "top1")
             and row.species in ("seen", "unseen")
         )
@@ -126,7 +130,7 @@ def test_missing_ranks_are_left_out_or_a_class_as_the_recipe_says(case: Case) ->
 def test_a_test_partition_of_one_kind_has_that_kind_alone(case: Case) -> None:
     test = case.queries["test"]
     found = open_set({"val": case.queries["val"], "test": test.take(test.subset == "seen")}, case.keys)
-    rows = of(found, "nn_is_du", "test")
+    rows = of(measured_of(found), "nn_is_du", "test")
     assert {subset for _, _, subset, metric in rows if metric == "seen_unseen_accuracy"} == {"seen"}
     assert "unseen" not in {subset for _, _, subset, _ in rows}
     assert not any(metric in ("auroc", "fpr_at_95_tpr") for *_, metric in rows)
@@ -134,14 +138,14 @@ def test_a_test_partition_of_one_kind_has_that_kind_alone(case: Case) -> None:
 
 @pytest.mark.parametrize("kind", ["seen", "unseen"])
 def test_keys_of_one_kind_alone_are_refused(case: Case, kind: str) -> None:
-    with pytest.raises(UsageError, match=f"no keys of {kind} species"):
+    with pytest.raises(UsageError, match=f"no keys of {kind}"):
         open_set(case.queries, case.keys.take(case.keys.subset != kind))
 
 
 @pytest.mark.parametrize("kind", ["seen", "unseen"])
 def test_validation_of_one_kind_alone_is_refused(case: Case, kind: str) -> None:
     val = case.queries["val"]
-    with pytest.raises(UsageError, match=f"no queries of {kind} species"):
+    with pytest.raises(UsageError, match=f"no queries of {kind}"):
         open_set({"val": val.take(val.subset != kind)}, case.keys)
 
 
@@ -152,14 +156,14 @@ def test_validation_has_to_be_there(case: Case) -> None:
 
 def test_embeddings_without_dna_are_refused(case: Case) -> None:
     keys = Embedded(case.keys.ids, case.keys.split, case.keys.labels, {"image": case.keys.rows["image"]})
-    with pytest.raises(UsageError, match="image, dna of queries and image of keys"):
+    with pytest.raises(UsageError, match=r"image, dna of .* image of keys"):
         open_set(case.queries, keys)
 
 
 def test_a_classifier_that_has_not_seen_a_query_is_refused(case: Case) -> None:
     absent = case.queries["test"].ids[3]
     rows = [row for row in case.classifier.to_pylist() if row["specimen_id"] != absent]
-    with pytest.raises(MissingPathError, match=rf"predictions for 1 of 27 test queries \({absent} is the first\)"):
+    with pytest.raises(MissingPathError, match=rf"1 of 27 test .*\({absent} "):
         open_set(case.queries, case.keys, "corrected", pa.Table.from_pylist(rows))
 
 
@@ -179,18 +183,3 @@ def test_a_class_has_the_names_that_most_of_its_keys_have() -> None:
     assert found["order"].tolist() == ["o", "o", "o", None]
     assert found["family"].tolist() == [None] * 4
     assert found["species"].tolist() == ["a", "b", "c", "d"]
-
-
-def test_lineages_of_classes_may_be_given(case: Case) -> None:
-    turned = lineage([f"s{number}" for number in (4, 2, 0, 1, 3, 9)])
-    given = open_set(case.queries, case.keys, "corrected", case.classifier, turned)
-    known = set(case.keys.labels["species"])
-    if {"s0", "s1", "s2", "s3", "s4"} <= known:  # then the keys have the same lineages
-        assert given.measurements == open_set(case.queries, case.keys, "corrected", case.classifier).measurements
-    wrong = {**turned, "genus": column(["elsewhere"] * 6)}
-    other = open_set(case.queries, case.keys, "corrected", case.classifier, wrong)
-    at_genus = ("micro", "genus", "seen", "top1")
-    assert of(other, "linear_is_du_oracle", "test")[at_genus] == 0.0
-    assert of(given, "linear_is_du_oracle", "test")[at_genus] > 0.0
-    with pytest.raises(UsageError, match="lineages of 1 species"):
-        open_set(case.queries, case.keys, "corrected", case.classifier, lineage(["s0", "s1", "s2", "s3"]))

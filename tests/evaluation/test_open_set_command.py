@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 
 from commands.open_set import open_set as open_set_command
-from orchestrator.open_set import measure_open_set
 from tests.evaluation.open_set_cases import Case, classified, specimens
 from workloads.errors import MissingPathError
-from workloads.evaluation.open_set import open_set
-from workloads.evaluation.open_set_outcomes import open_set_measurements
-from workloads.evaluation.stored import EmbeddingFacts, write_embedded
-from workloads.record import measurements_from_table, measurements_to_table, read_evaluation
+from workloads.evaluation.embedded import EmbeddingFacts, write_embedded
+from workloads.evaluation.open_set import open_set, open_set_measurements
+from workloads.measuring.open_set_folder import measure_open_set
+from workloads.record import Measurement, RunFolder, measurements_to_table, read_evaluation
 from workloads.storage import Folder
 
 
@@ -66,17 +65,12 @@ def test_the_tables_are_printed_and_everything_behind_them_is_kept(
     assert all(f"# Table {number}." in text for number in (3, 15, 16))
     assert "recipe corrected" in text
     expected = open_set(case.queries, case.keys, "corrected", case.classifier)
-    measured = measurements_from_table(folder.read_table("open_set_measurements.parquet"))
-    place = {
-        (row.method, row.partition, row.average, row.level, row.species, row.metric): row.value for row in measured
-    }
-    assert place == {
-        (row.method, row.partition, row.average, row.level, row.species, row.metric): row.value
-        for row in expected.measurements
-    }
-    assert all(row.low is not None for row in measured if row.metric == "top1")
+    measured = [Measurement(**row) for row in folder.read_table("open_set_measurements.parquet").to_pylist()]
     outcomes, names = folder.read_table("open_set.parquet"), folder.read_table("open_set_specimens.parquet")
-    assert open_set_measurements(outcomes, names, "left_out") == expected.measurements
+    assert outcomes.equals(expected.outcomes)
+    assert names.equals(expected.specimens)
+    assert open_set_measurements(outcomes, names, "left_out") == measured
+    assert all(row.low is not None for row in measured if row.metric == "top1")
     chosen = folder.read_json("open_set.json")["thresholds"]["nn_is_du"]
     threshold = expected.thresholds["nn_is_du"]
     value = None if threshold.value == -np.inf else threshold.value
@@ -126,7 +120,7 @@ def test_open_set_as_a_point_of_a_sweep_is_a_whole_folder_and_leaves_the_run_alo
 ) -> None:
     before, target = sorted(folder.files()), Folder(tmp_path / "point")
     measure_open_set(folder, classifier, target, "authors")
-    measured = measurements_from_table(target.read_table("measurements.parquet"))
+    measured = RunFolder(target).measurements()
     assert {"nn_is_du", "linear_is_du"} <= {row.method for row in measured}
     about = read_evaluation(target)
     assert (about["dataset"], about["recipe"], about["missing_rank"]) == ("insects", "authors", "a_class")

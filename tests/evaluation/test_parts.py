@@ -17,7 +17,7 @@ from workloads.data.prepared.dataset import PreparedDataset
 from workloads.evaluation.embed import all_splits, as_parts, embed, embed_parts, embedded_specimens, parts_of
 from workloads.evaluation.measure import embedding_facts
 from workloads.models.loaded import LoadedModel, open_untrained
-from workloads.models.stored_weights import save_weights
+from workloads.models.weights import save_weights
 from workloads.placement import Placement
 from workloads.record import RunFolder
 from workloads.spec import RANKS, ExperimentSpec, Recipe
@@ -112,15 +112,6 @@ def test_the_rest_is_what_trains_and_has_a_name(tiny_dataset: PreparedDataset) -
     assert not others & set(parts["rest"])
     training = {split for split in tiny_dataset.facts.splits.training if counts.get(split)}
     assert training - others - set(parts["rest"]) <= {"no_split"}
-
-
-def test_only_the_modalities_that_are_asked_for_are_embedded(
-    experiment: LoadedModel, tiny_dataset: PreparedDataset
-) -> None:
-    with counted(experiment) as given:
-        parts = embed_parts(experiment, tiny_dataset, Placement(), ["dna"])
-    assert set(given) == {"dna"}
-    assert all(set(part.rows) == {"dna"} for part in parts.values())
 
 
 @pytest.mark.parametrize(

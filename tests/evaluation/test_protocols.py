@@ -6,13 +6,13 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tests.evaluation.floor_rows import floors_of
+from tests.evaluation.measured import evaluate_embedded, floors_of
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.prepared.preparation import DatasetOptions, prepare
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.evaluation.embed import all_splits, embed_parts, parts_of
-from workloads.evaluation.evaluate import Questions, evaluate_embedded
-from workloads.evaluation.stored import queries_of
+from workloads.evaluation.embedded import queries_of
+from workloads.evaluation.evaluate import Questions
 from workloads.models.loaded import open_untrained
 from workloads.placement import Placement
 from workloads.spec import ExperimentSpec
@@ -42,7 +42,7 @@ def prepared_under(protocol: str, table: SpecimenTable, folder: Path) -> Prepare
     splits = pa.array([names.get(split, split) for split in table.column("split").to_pylist()])
     other = SpecimenTable.at(folder / "other.parquet")
     table.with_splits(splits, "source", other, protocol)
-    prepare(other, Folder(folder / "data"), Wanted(name="other", image_size=32), map)
+    prepare(other, Folder(folder / "data"), DatasetOptions(name="other", image_size=32), map)
     return PreparedDataset(Folder(folder / "data"))
 
 
@@ -81,7 +81,7 @@ def test_zero_shot_learning_gets_what_neither_answers_nor_asks(
     if protocol == "insect":
         dataset = prepared_under(protocol, table, tmp_path)
     else:
-        prepare(table, Folder(tmp_path / "data"), Wanted(name="own", image_size=32), map)
+        prepare(table, Folder(tmp_path / "data"), DatasetOptions(name="own", image_size=32), map)
         dataset = PreparedDataset(Folder(tmp_path / "data"))
     parts = parts_of(dataset, with_rest=True)
     assert set(parts["rest"]) == rest

@@ -2,12 +2,10 @@
 
 import numpy as np
 import numpy.typing as npt
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from workloads.errors import EmbeddingsError, UsageError
 from workloads.evaluation.retrieval import nearest_keys
 
 Rows = npt.NDArray[np.float32]
@@ -81,17 +79,3 @@ def test_fewer_keys_than_wanted_are_all_listed() -> None:
 def test_no_queries_find_nothing() -> None:
     indices, cosines = nearest_keys(np.empty((0, 3), np.float32), np.eye(3, dtype=np.float32), 2)
     assert indices.shape == cosines.shape == (0, 2)
-
-
-def test_without_keys_there_is_nothing_to_search() -> None:
-    with pytest.raises(UsageError, match="no keys"):
-        nearest_keys(np.eye(3, dtype=np.float32), np.empty((0, 3), np.float32))
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-@pytest.mark.parametrize("among", ["queries", "keys"])
-def test_embeddings_that_are_not_finite_are_refused(value: float, among: str) -> None:
-    good, bad = np.eye(3, dtype=np.float32), np.eye(3, dtype=np.float32)
-    bad[1, 2] = value
-    with pytest.raises(EmbeddingsError, match="not finite"):
-        nearest_keys(*((bad, good) if among == "queries" else (good, bad)))

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pytest
 
 from workloads.errors import ClibdError, DamagedError, EmbeddingsError
-from workloads.evaluation.embedded import Embedded
-from workloads.evaluation.stored import (
+from workloads.evaluation.embedded import (
+    Embedded,
     EmbeddingFacts,
     queries_of,
     read_embedded,
@@ -91,7 +91,7 @@ def test_what_is_stored_anew_leaves_nothing_of_the_old(folder: Folder) -> None:
     write_embedded(folder, replace(FACTS, weights="other"), {"keys": part("keys", 2), "val": part("val", 2)})
     assert stored_facts(folder) == replace(FACTS, weights="other")
     assert stored_parts(folder) == ["keys", "val"]
-    with pytest.raises(EmbeddingsError, match=r"test.parquet: there are none"):
+    with pytest.raises(EmbeddingsError, match=r"test\.parquet: there are none"):
         read_embedded(folder, "test")
 
 
@@ -107,14 +107,14 @@ def test_writing_that_broke_off_left_nothing_that_is_used(folder: Folder, monkey
     with pytest.raises(KeyboardInterrupt):
         write_embedded(folder, FACTS, PARTS)
     assert stored_facts(folder) is None
-    with pytest.raises(EmbeddingsError, match="none, or not whole ones"):
+    with pytest.raises(EmbeddingsError, match="there are none"):
         read_embedded(folder, "keys")
 
 
 def test_an_empty_folder_has_none(tmp_path: Path) -> None:
     assert stored_facts(Folder(tmp_path)) is None
     assert stored_parts(Folder(tmp_path)) == []
-    with pytest.raises(EmbeddingsError, match="none, or not whole ones"):
+    with pytest.raises(EmbeddingsError, match="there are none"):
         read_embedded(Folder(tmp_path), "keys")
 
 
@@ -143,11 +143,11 @@ def ragged(rows: list[list[float]]) -> pa.Array:
 
 
 DAMAGES: dict[str, tuple[Change, type[ClibdError], str]] = {
-    "a row less": (lambda table: table.slice(1), EmbeddingsError, "8 specimens instead of 9"),
+    "a row less": (lambda table: table.slice(1), EmbeddingsError, "8 .* 9"),
     "a row twice": (
         lambda table: pa.concat_tables([table, table.slice(3, 1)]),
         EmbeddingsError,
-        "10 specimens instead of 9",
+        "10 .* 9",
     ),
     "NaN": (column("dna", spoiled(4, float("nan"))), EmbeddingsError, "'dna' is not finite.*keys 4"),
     "infinity": (column("dna", spoiled(0, float("inf"))), EmbeddingsError, "'dna' is not finite.*keys 0"),
@@ -155,7 +155,7 @@ DAMAGES: dict[str, tuple[Change, type[ClibdError], str]] = {
     "an empty row": (
         column("image", lambda rows: pa.array([None, *rows[1:]], pa.list_(pa.float32(), 6))),
         EmbeddingsError,
-        "1 specimens have none",
+        "1 .* none",
     ),
     "rows of different sizes": (column("image", ragged), EmbeddingsError, "different sizes"),
     "modalities of different sizes": (
@@ -206,9 +206,9 @@ OTHER_FACTS: dict[str, Callable[[dict[str, Any]], Any]] = {
 def test_facts_of_another_version_are_refused(other: str, folder: Folder) -> None:
     inside = folder / "embeddings"
     inside.write_json("embeddings.json", OTHER_FACTS[other](inside.read_json("embeddings.json")))
-    with pytest.raises(DamagedError, match=r"embeddings.json: not the fields of this version.*remove it"):
+    with pytest.raises(DamagedError, match=r"embeddings\.json: not the fields"):
         stored_facts(folder)
-    with pytest.raises(DamagedError, match="not the fields of this version"):
+    with pytest.raises(DamagedError, match="not the fields"):
         read_embedded(folder, "keys")
 
 

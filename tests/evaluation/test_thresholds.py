@@ -5,20 +5,22 @@ from collections.abc import Sequence
 from fractions import Fraction
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from workloads.errors import UsageError
-from workloads.evaluation.thresholds import Choices, Threshold, best_threshold, even_grid
+from workloads.evaluation.detection import Threshold, best_threshold
 
 Query = tuple[float, bool, bool, bool]
 """Score, right if called seen, right if called unseen, of a seen species."""
 
 
-def choices(queries: Sequence[Query]) -> Choices:
-    scores, if_seen, if_unseen, is_seen = zip(*queries, strict=True)
-    return Choices(np.array(scores, dtype=np.float64), np.array(if_seen), np.array(if_unseen), np.array(is_seen))
+def best(queries: Sequence[Query], grid: npt.NDArray[np.float64] | None = None) -> Threshold:
+    scores, *sides = zip(*queries, strict=True)
+    if_seen, if_unseen, is_seen = map(np.array, sides)
+    return best_threshold(np.array(scores, dtype=np.float64), if_seen, if_unseen, is_seen, grid)
 
 
 def accuracies_at(queries: Sequence[Query], threshold: float) -> tuple[Fraction, Fraction]:
@@ -57,7 +59,7 @@ queries_of_both_kinds = st.lists(query, min_size=2, max_size=25).filter(lambda r
 @given(queries_of_both_kinds)
 def test_the_exact_threshold_is_the_smallest_best_of_every_distinct_score(queries: list[Query]) -> None:
     expected, mean = by_trying(queries, every_threshold(queries))
-    found = best_threshold(choices(queries))
+    found = best(queries)
     seen, unseen = accuracies_at(queries, expected)
     assert found == Threshold(
         value=expected,
@@ -70,17 +72,17 @@ def test_the_exact_threshold_is_the_smallest_best_of_every_distinct_score(querie
 
 @given(queries_of_both_kinds, st.integers(2, 30))
 def test_on_a_grid_the_smallest_best_point_is_found(queries: list[Query], num_points: int) -> None:
-    grid = even_grid(num_points)
+    grid = np.linspace(0, 1, num_points)
     expected, mean = by_trying(queries, grid.tolist())
-    found = best_threshold(choices(queries), grid)
+    found = best(queries, grid)
     assert (found.value, found.harmonic_mean, found.num_tried) == (expected, float(mean), num_points)
 
 
 @given(queries_of_both_kinds)
 def test_no_grid_beats_the_exact_threshold(queries: list[Query]) -> None:
-    found = best_threshold(choices(queries))
-    assert best_threshold(choices(queries), even_grid(1000)).harmonic_mean <= found.harmonic_mean
-    assert best_threshold(choices(queries), np.linspace(-2, 2, 77)).harmonic_mean <= found.harmonic_mean
+    found = best(queries)
+    assert best(queries, np.linspace(0, 1, 1000)).harmonic_mean <= found.harmonic_mean
+    assert best(queries, np.linspace(-2, 2, 77)).harmonic_mean <= found.harmonic_mean
 
 
 def test_many_queries_agree_with_trying() -> None:
@@ -98,33 +100,33 @@ def test_many_queries_agree_with_trying() -> None:
         )
     )
     expected, mean = by_trying(queries, every_threshold(queries))
-    found = best_threshold(choices(queries))
+    found = best(queries)
     assert (found.value, found.harmonic_mean) == (expected, float(mean))
     assert 0 < found.harmonic_mean < 1
 
 
 def test_a_score_at_the_threshold_is_not_called_seen() -> None:
     queries = [(0.9, True, False, True), (0.5, False, True, False), (0.5, False, True, False)]
-    found = best_threshold(choices(queries))
+    found = best(queries)
     assert (found.value, found.seen, found.unseen) == (0.5, 1.0, 1.0)
 
 
 def test_calling_every_query_seen_is_tried() -> None:
     # The unseen query is right by luck when called seen, as its genus-mate is there; nothing is right otherwise.
     queries = [(-0.9, True, False, True), (-0.8, True, False, False)]
-    assert best_threshold(choices(queries)).value == -math.inf
-    assert best_threshold(choices(queries), even_grid(5)).harmonic_mean == 0.0
+    assert best(queries).value == -math.inf
+    assert best(queries, np.linspace(0, 1, 5)).harmonic_mean == 0.0
 
 
 def test_calling_every_query_unseen_is_tried() -> None:
     queries = [(0.2, False, True, True), (0.7, False, True, False)]
-    found = best_threshold(choices(queries))
+    found = best(queries)
     assert (found.value, found.harmonic_mean) == (0.7, 1.0)
 
 
 def test_where_nothing_helps_both_kinds_every_query_is_called_seen() -> None:
     queries = [(0.2, True, False, True), (0.7, False, False, False)]
-    found = best_threshold(choices(queries))
+    found = best(queries)
     assert (found.value, found.seen, found.unseen, found.harmonic_mean) == (-math.inf, 1.0, 0.0, 0.0)
 
 
@@ -138,16 +140,16 @@ def test_means_that_are_equal_as_fractions_are_ties() -> None:
         (0.3, False, True, False),
         (0.5, False, False, False),
     ]
-    found = best_threshold(choices(queries))
+    found = best(queries)
     assert (found.value, found.harmonic_mean) == (0.1, float(Fraction(4, 9)))
 
 
 @pytest.mark.parametrize(("kind", "is_seen"), [("unseen", True), ("seen", False)])
 def test_queries_of_one_kind_alone_are_refused(kind: str, is_seen: bool) -> None:
-    with pytest.raises(UsageError, match=f"no queries of {kind} species"):
-        best_threshold(choices([(0.5, True, True, is_seen)]))
+    with pytest.raises(UsageError, match=f"queries of {kind}"):
+        best([(0.5, True, True, is_seen)])
 
 
 def test_scores_that_are_not_finite_are_refused() -> None:
     with pytest.raises(UsageError, match="1 of the scores"):
-        best_threshold(choices([(math.nan, True, True, True), (0.1, True, True, False)]))
+        best([(math.nan, True, True, True), (0.1, True, True, False)])

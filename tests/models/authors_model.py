@@ -1,11 +1,13 @@
 """The networks behind the released checkpoints, tiny, with random weights, built from their description."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from workloads.conversion.foreign_checkpoint import ForeignCheckpoint
 from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.data.specimens.barcode import authors_token_ids
 from workloads.models.clibd import Classifier, Clibd
@@ -229,3 +231,17 @@ def distance(model: Clibd | Classifier, theirs: AuthorsModel, tokenizer: TextTok
     expected = theirs.embed(fed, tokenizer.pad_id)
     assert min(float(values.std()) for values in ours.values()) > 1e-6
     return max(float((ours[name] - expected[name]).abs().max()) for name in ours)
+
+
+def authors_model(names: str, tokenizer: TextTokenizer, *, adapted: bool, fused_adapted: bool = True) -> AuthorsModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(11)
+        return AuthorsModel(names, tokenizer.vocabulary_size, adapted, fused_adapted).eval()
+
+
+RELEASED = Path("ckpt/bioscan_clip/ver_1_0/bioscan_1m/image_dna_text_4gpu/best.pth")
+"""A published name, which says how DNA is pooled."""
+
+
+def checkpoint(tensors: Mapping[str, Tensor], path: Path = RELEASED) -> ForeignCheckpoint:
+    return ForeignCheckpoint(path, "0" * 64, tensors, {}, ())

@@ -2,30 +2,30 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import Whitespace
 from tokenizers.processors import TemplateProcessing
-from torch import Tensor
+from torch import Tensor, nn
 
 from workloads.errors import WeightsError
-from workloads.models.clibd import apply_fine_tuning
+from workloads.models.clibd import TowerInputs, build_tower
 from workloads.models.dnabert2 import (
+    NUM_BYTE_PAIRS,
     PAD_ID,
-    VOCABULARY_SIZE,
-    DnaBert2,
+    MosaicBert,
     alibi_slopes,
-    build_dnabert2,
     dnabert2_tokenizer,
 )
-from workloads.spec import DnaTower, ExperimentSpec, Lora, spec_to_dict
+from workloads.models.fine_tuning import apply_fine_tuning
+from workloads.models.towers import Tower
+from workloads.spec import DnaTower, Lora
 
 TINY = DnaTower(kind="dnabert2", width=12, depth=2, num_heads=3, hidden_width=10, dropout=0.0)
 EMBEDDING = 5
@@ -33,12 +33,14 @@ EMBEDDING = 5
 
 def some_ids(batch: int = 3, tokens: int = 11) -> Tensor:
     random = torch.Generator().manual_seed(1)
-    return torch.randint(5, VOCABULARY_SIZE, (batch, tokens), generator=random)
+    return torch.randint(5, NUM_BYTE_PAIRS, (batch, tokens), generator=random)
 
 
-def built(spec: DnaTower = TINY, pretrained: bool = True) -> DnaBert2:
+def built(spec: DnaTower = TINY, pretrained: bool = True) -> Tower:
     torch.manual_seed(3)
-    return build_dnabert2(spec, EMBEDDING, pretrained)
+    tower = build_tower(spec, TowerInputs(), EMBEDDING, pretrained)
+    assert isinstance(tower, Tower)
+    return tower
 
 
 def published_tensors(spec: DnaTower = TINY) -> dict[str, Tensor]:
@@ -46,7 +48,7 @@ def published_tensors(spec: DnaTower = TINY) -> dict[str, Tensor]:
     random = torch.Generator().manual_seed(2)
     width, hidden = spec.width, spec.hidden_width
     shapes: dict[str, tuple[int, ...]] = {
-        "bert.embeddings.word_embeddings.weight": (VOCABULARY_SIZE, width),
+        "bert.embeddings.word_embeddings.weight": (NUM_BYTE_PAIRS, width),
         "bert.embeddings.token_type_embeddings.weight": (2, width),
         "bert.embeddings.LayerNorm.weight": (width,),
         "bert.embeddings.LayerNorm.bias": (width,),
@@ -54,8 +56,8 @@ def published_tensors(spec: DnaTower = TINY) -> dict[str, Tensor]:
         "cls.predictions.transform.dense.bias": (width,),
         "cls.predictions.transform.LayerNorm.weight": (width,),
         "cls.predictions.transform.LayerNorm.bias": (width,),
-        "cls.predictions.decoder.weight": (VOCABULARY_SIZE, width),
-        "cls.predictions.decoder.bias": (VOCABULARY_SIZE,),
+        "cls.predictions.decoder.weight": (NUM_BYTE_PAIRS, width),
+        "cls.predictions.decoder.bias": (NUM_BYTE_PAIRS,),
     }
     for number in range(spec.depth):
         layer = f"bert.encoder.layer.{number}."
@@ -87,7 +89,7 @@ def published(folder: Path, tensors: Mapping[str, Tensor], **changes: object) ->
         "num_hidden_layers": TINY.depth,
         "pad_token_id": 0,
         "type_vocab_size": 2,
-        "vocab_size": VOCABULARY_SIZE,
+        "vocab_size": NUM_BYTE_PAIRS,
     }
     (folder / "config.json").write_text(json.dumps({**config, **changes}))
     torch.save(dict(tensors), folder / "pytorch_model.bin")
@@ -148,7 +150,7 @@ def test_gradients_reach_every_parameter() -> None:
 def test_the_published_sizes_give_the_parameters_of_the_published_file() -> None:
     """117.07 million with the masked-language head, 116.48 without it."""
     with torch.device("meta"):
-        trunk = build_dnabert2(DnaTower(kind="dnabert2"), 768).trunk
+        trunk = MosaicBert(DnaTower(kind="dnabert2"))
     layer = 4 * 768 * 768 + 4 * 768 + 3 * 768 * 3072 + 768 + 4 * 768
     assert sum(parameter.numel() for parameter in trunk.parameters()) == (4096 + 2 + 2) * 768 + 12 * layer
 
@@ -242,38 +244,30 @@ def test_the_shapes_are_the_same_with_and_without_weights(tmp_path: Path) -> Non
 def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
     tensors = published_tensors()
     spec = replace(TINY, weights=published(tmp_path, tensors))
-    with pytest.raises(WeightsError, match="its num_attention_heads is 3, the spec's num_heads is 4"):
+    with pytest.raises(WeightsError, match=r"num_attention_heads is 3, .*num_heads is 4"):
         built(replace(spec, num_heads=4))
-    with pytest.raises(WeightsError, match="its intermediate_size is 10, the spec's hidden_width is 12"):
+    with pytest.raises(WeightsError, match=r"intermediate_size is 10, .*hidden_width is 12"):
         built(replace(spec, hidden_width=12))
     published(tmp_path, {n: v for n, v in tensors.items() if n != "bert.encoder.layer.1.attention.self.Wqkv.bias"})
-    with pytest.raises(WeightsError, match=r"lacks 1 tensor\(s\), blocks.1.qkv.bias first"):
+    with pytest.raises(WeightsError, match=r"lacks 1 .* blocks\.1\.qkv\.bias "):
         built(spec)
     published(tmp_path, {**tensors, "bert.embeddings.position_embeddings.weight": torch.zeros(512, 12)})
-    with pytest.raises(WeightsError, match=r"embeddings.position_embeddings.weight first"):
+    with pytest.raises(WeightsError, match=r"used, .*position_embeddings\.weight "):
         built(spec)
 
 
-def run_of(tower: DnaBert2, folder: Path, lora: Lora) -> str:
-    """The folder that a finished run leaves."""
-    tensors = {f"towers.dna.{name}": value for name, value in tower.state_dict().items()}
-    save_file(tensors, folder / "model.safetensors")
-    (folder / "status.json").write_text(json.dumps({"state": "finished"}))
-    spec = ExperimentSpec(dataset="insects", data_fingerprint="0", dna=replace(TINY, lora=lora))
-    (folder / "spec.json").write_text(json.dumps(spec_to_dict(spec)))
-    return str(folder)
-
-
-def test_the_tower_of_a_finished_run_is_taken_whole(tmp_path: Path) -> None:
-    torch.manual_seed(8)
-    tower = build_dnabert2(TINY, EMBEDDING)
-    again = built(replace(TINY, weights=run_of(tower, tmp_path, Lora())))
+def test_the_tower_of_a_finished_run_is_taken_whole(run_of: Callable[[DnaTower, nn.Module], str]) -> None:
+    tower = built()
+    again = built(replace(TINY, weights=run_of(TINY, tower)))
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in tower.state_dict().items())
 
 
-def test_adapters_change_nothing_at_first_and_are_merged_from_a_run(tmp_path: Path) -> None:
+def test_adapters_change_nothing_at_first_and_are_merged_from_a_run(
+    run_of: Callable[[DnaTower, nn.Module], str],
+) -> None:
     tower, plain = built().eval(), built().eval()
-    apply_fine_tuning(tower, "lora", Lora(rank=2, alpha=2))
+    adapted = replace(TINY, fine_tuning="lora", lora=Lora(rank=2, alpha=2))
+    apply_fine_tuning(tower, adapted)
     torch.testing.assert_close(tower(some_ids()), plain(some_ids()), rtol=0, atol=1e-6)
     learned = {name: p for name, p in tower.named_parameters() if p.requires_grad}
     assert sum(p.numel() for name, p in learned.items() if "lora" in name) == TINY.depth * 2 * 2 * (12 + 12)
@@ -281,7 +275,7 @@ def test_adapters_change_nothing_at_first_and_are_merged_from_a_run(tmp_path: Pa
     with torch.no_grad():
         for parameter in learned.values():
             parameter.add_(0.1)
-    again = built(replace(TINY, weights=run_of(tower, tmp_path, Lora(rank=2, alpha=2)))).eval()
+    again = built(replace(TINY, weights=run_of(adapted, tower))).eval()
     torch.testing.assert_close(again(some_ids()), tower(some_ids()), rtol=0, atol=1e-6)
 
 
@@ -296,7 +290,7 @@ def test_recomputed_blocks_give_the_same_gradients_with_dropout() -> None:
     assert all(one is not None and torch.equal(one, other) for one, other in zip(*gradients, strict=True))
 
 
-def byte_pairs(folder: Path, num_tokens: int = VOCABULARY_SIZE, padding: str = "[PAD]") -> str:
+def byte_pairs(folder: Path, num_tokens: int = NUM_BYTE_PAIRS, padding: str = "[PAD]") -> str:
     """A tokenizer.json in the published layout: special tokens, bases, pairs of them, and names to fill up."""
     special = ["[UNK]", "[CLS]", "[SEP]", padding, "[MASK]"]
     names = [*special, *"ACGT", "AA", "TT", "AATT"]
@@ -329,11 +323,11 @@ def test_without_weights_the_published_tokeniser_is_meant(tmp_path: Path, monkey
 
 @pytest.mark.parametrize(("num_tokens", "padding"), [(4097, "[PAD]"), (4096, "[pad]")])
 def test_another_tokeniser_is_refused(num_tokens: int, padding: str, tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=rf"its tokeniser has {num_tokens} tokens"):
+    with pytest.raises(WeightsError, match=rf"{num_tokens} tokens"):
         dnabert2_tokenizer(byte_pairs(tmp_path, num_tokens, padding))
 
 
 def test_a_damaged_tokeniser_is_named(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{")
-    with pytest.raises(WeightsError, match=r"its tokenizer\.json cannot be read"):
+    with pytest.raises(WeightsError, match=r"tokenizer\.json cannot be read"):
         dnabert2_tokenizer(str(tmp_path))

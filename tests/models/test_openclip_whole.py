@@ -14,8 +14,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from workloads.errors import WeightsError
-from workloads.models.openclip_plan import open_clip_library
-from workloads.models.openclip_whole import find_openclip, load_openclip
+from workloads.models.openclip import find_openclip, load_openclip, open_clip_library
 
 CPU = torch.device("cpu")
 CONFIG: dict[str, Any] = {
@@ -88,7 +87,7 @@ def test_a_tag_of_openclips_list_is_found_in_the_cache(tmp_path: Path, monkeypat
     assert (found.file.parent, found.name) == (kept, "ViT-B-16:openai")
     assert found.config["quick_gelu"]
     assert (found.preprocessing["size"], found.preprocessing["resize_mode"]) == (224, "shortest")
-    with pytest.raises(WeightsError, match="tensor"):  # those of another model
+    with pytest.raises(WeightsError, match="it lacks "):  # these are of another model
         load_openclip(found, CPU)
 
 
@@ -111,7 +110,7 @@ def test_a_tokeniser_of_hugging_face_is_taken_from_the_folder(tmp_path: Path) ->
         "pool_type": "last",
     }
     published(tmp_path, config)
-    with pytest.raises(WeightsError, match=r"tokeniser .*; put its tokenizer\.json beside"):
+    with pytest.raises(WeightsError, match=r"tokeniser .*tokenizer\.json"):
         load_openclip(find_openclip(str(tmp_path)), CPU)
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "diptera", "culex"]
     (tmp_path / "vocab.txt").write_text("\n".join(words))
@@ -123,8 +122,8 @@ def test_a_tokeniser_of_hugging_face_is_taken_from_the_folder(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("weights", "reason"),
     [
-        ("no_such_model", r"no local folder, no hf-hub:owner/name, and no NAME:TAG"),
-        ("ViT-B-16:no_such_tag", r"'no_such_tag' is no tag of ViT-B-16 .*openai"),
+        ("no_such_model", r"no hf-hub:owner/name, and no NAME:TAG"),
+        ("ViT-B-16:no_such_tag", r"ViT-B-16 \(openai"),
         ("no-such:openai", "no such model"),
     ],
 )
@@ -153,10 +152,10 @@ def test_a_configuration_that_does_not_fit_is_refused(change: dict[str, Any], re
 def test_a_broken_folder_is_refused(tmp_path: Path) -> None:
     published(tmp_path)
     (tmp_path / "open_clip_model.safetensors").write_bytes(b"no tensors")
-    with pytest.raises(WeightsError, match="cannot be read"):
+    with pytest.raises(WeightsError, match="it cannot be read"):
         load_openclip(find_openclip(str(tmp_path)), CPU)
     (tmp_path / "open_clip_model.safetensors").unlink()
-    with pytest.raises(WeightsError, match=r"has no open_clip_model\.safetensors"):
+    with pytest.raises(WeightsError, match=r"no open_clip_model\.safetensors"):
         find_openclip(str(tmp_path))
     (tmp_path / "open_clip_config.json").write_text("[]")
     with pytest.raises(WeightsError, match="it is no object"):

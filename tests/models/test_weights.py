@@ -11,19 +11,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workloads.errors import WeightsError
-from workloads.models.lora import SplitAttention, add_lora
-from workloads.models.weights import (
-    fill,
-    fill_from_run,
-    fuse_split_layers,
-    is_run,
-    load_tensors,
-    merge_adapters,
-    published_file,
-    run_tensors,
-)
+from workloads.models.fine_tuning import SplitAttention, add_lora, plain_layers
+from workloads.models.weights import fill, is_run, load_tensors, published_file, with_first_weights
 from workloads.spec import ExperimentSpec, ImageTower, Lora
 
+NOBODY = "nobody publishes any"
 WriteRun = Callable[[Path, ExperimentSpec, nn.Module], str]
 
 
@@ -80,10 +72,7 @@ def test_a_runs_adapters_are_merged_into_plain_layers(
     tower, spec = trained_with_adapters(Lora(rank=2, alpha=6, layers=layers))
     run = write_run(tmp_path / "run", spec, model_of(tower))
     assert is_run(run)
-    tensors = run_tensors("image", run, "image")
-    plain = Tower(seed=2)
-    assert tensors.keys() == plain.state_dict().keys()
-    fill("image", run, plain, tensors)
+    plain = with_first_weights("image", run, Tower(seed=2), NOBODY)
     states = torch.randn(3, 4, 8, generator=torch.Generator().manual_seed(0))
     # W x + B A x against (W + B A) x: rounding of fp32 only.
     torch.testing.assert_close(plain.trunk(states), tower.trunk(states), rtol=0, atol=2e-5)
@@ -93,7 +82,7 @@ def test_a_runs_adapters_are_merged_into_plain_layers(
 def test_the_runs_own_alpha_and_rank_scale_the_update() -> None:
     random = torch.Generator().manual_seed(0)
     weight, first, second = (torch.randn(shape, generator=random) for shape in ((4, 3), (2, 3), (4, 2)))
-    merged = merge_adapters(
+    merged = plain_layers(
         {
             "q.base_layer.weight": weight,
             "q.base_layer.bias": torch.ones(4),
@@ -115,7 +104,7 @@ def test_parts_of_a_split_layer_are_joined_in_order_and_others_left_alone() -> N
     parts = {f"a.{layer}.{part}.weight": torch.full((1, 2), float(index)) for layer in ("qkv", "in_proj")
              for index, part in enumerate(("query", "key", "value"))}  # fmt: skip
     alone = {"attention.self.query.weight": torch.ones(1)}
-    fused = fuse_split_layers({**parts, **alone})
+    fused = plain_layers({**parts, **alone}, scale=1.0)
     assert fused.keys() == {"a.qkv.weight", "a.in_proj_weight", "attention.self.query.weight"}
     assert fused["a.qkv.weight"].tolist() == [[0.0, 0.0], [1.0, 1.0], [2.0, 2.0]]
 
@@ -123,7 +112,7 @@ def test_parts_of_a_split_layer_are_joined_in_order_and_others_left_alone() -> N
 def test_split_attention_is_stored_so_that_it_can_be_joined() -> None:
     attention = nn.MultiheadAttention(8, 2, batch_first=True)
     split = SplitAttention(attention).state_dict()
-    joined = fuse_split_layers({f"attn.{name}": value for name, value in split.items()})
+    joined = plain_layers({f"attn.{name}": value for name, value in split.items()}, scale=1.0)
     original = {f"attn.{name}": value for name, value in attention.state_dict().items()}
     assert joined.keys() == original.keys()
     assert all(torch.equal(joined[name], original[name]) for name in original)
@@ -132,12 +121,12 @@ def test_split_attention_is_stored_so_that_it_can_be_joined() -> None:
 def test_a_runs_head_comes_along_and_a_missing_one_stays_as_drawn(tmp_path: Path, write_run: WriteRun) -> None:
     spec = ExperimentSpec(dataset="d", data_fingerprint="f")
     stored, fresh = Tower(seed=3), Tower(seed=4)
-    fill_from_run("image", write_run(tmp_path / "whole", spec, model_of(stored)), fresh, "image")
+    with_first_weights("image", write_run(tmp_path / "whole", spec, model_of(stored)), fresh, NOBODY)
     assert torch.equal(fresh.head.weight, stored.head.weight)
     del stored.head
     drawn = Tower(seed=5)
     before = drawn.head.weight.clone()
-    fill_from_run("image", write_run(tmp_path / "headless", spec, model_of(stored)), drawn, "image")
+    with_first_weights("image", write_run(tmp_path / "headless", spec, model_of(stored)), drawn, NOBODY)
     assert torch.equal(drawn.head.weight, before)
     assert torch.equal(drawn.trunk.mha.in_proj_weight, stored.trunk.mha.in_proj_weight)
 
@@ -145,14 +134,14 @@ def test_a_runs_head_comes_along_and_a_missing_one_stays_as_drawn(tmp_path: Path
 def test_a_run_without_that_tower_is_refused(tmp_path: Path, write_run: WriteRun) -> None:
     run = write_run(tmp_path / "run", ExperimentSpec(dataset="d", data_fingerprint="f"), model_of(Tower(seed=0)))
     with pytest.raises(WeightsError, match="has no text tower"):
-        run_tensors("text", run, "text")
+        with_first_weights("text", run, Tower(seed=0), NOBODY)
 
 
 def test_a_failed_run_is_refused(tmp_path: Path, write_run: WriteRun) -> None:
     run = write_run(tmp_path / "run", ExperimentSpec(dataset="d", data_fingerprint="f"), model_of(Tower(seed=0)))
     (Path(run) / "status.json").write_text(json.dumps({"state": "failed"}))
-    with pytest.raises(WeightsError, match="not finished but 'failed'"):
-        run_tensors("image", run, "image")
+    with pytest.raises(WeightsError, match="'failed'"):
+        with_first_weights("image", run, Tower(seed=0), NOBODY)
 
 
 @pytest.mark.parametrize("file", ["spec.json", "status.json", "model.safetensors"])
@@ -160,7 +149,7 @@ def test_a_damaged_run_is_refused(file: str, tmp_path: Path, write_run: WriteRun
     run = write_run(tmp_path / "run", ExperimentSpec(dataset="d", data_fingerprint="f"), model_of(Tower(seed=0)))
     (Path(run) / file).write_text("not what it was")
     with pytest.raises(WeightsError, match="cannot be read"):
-        run_tensors("image", run, "image")
+        with_first_weights("image", run, Tower(seed=0), NOBODY)
 
 
 def test_a_folder_without_a_status_is_no_run(tmp_path: Path) -> None:
@@ -179,11 +168,11 @@ def test_a_tower_is_filled_in_its_own_precision() -> None:
 def test_a_missing_an_unused_and_a_misshapen_tensor_are_named() -> None:
     layer = nn.Linear(2, 3)
     whole = {"weight": torch.zeros(3, 2), "bias": torch.zeros(3)}
-    with pytest.raises(WeightsError, match=r"lacks 1 tensor\(s\), bias first"):
+    with pytest.raises(WeightsError, match=r"lacks 1 .* bias "):
         fill("image", "file", layer, {"weight": whole["weight"]})
-    with pytest.raises(WeightsError, match=r"2 of its tensor\(s\) would not be used, more first"):
+    with pytest.raises(WeightsError, match=r"2 .* used, more "):
         fill("image", "file", layer, {**whole, "more": torch.zeros(1), "other": torch.zeros(1)}, ignored=["mor"])
-    with pytest.raises(WeightsError, match=r"weight is \(2, 2\) where \(3, 2\) is needed"):
+    with pytest.raises(WeightsError, match=r"weight is \(2, 2\) .*\(3, 2\)"):
         fill("image", "file", layer, {**whole, "weight": torch.zeros(2, 2)})
     fill("image", "file", layer, {**whole, "more": torch.ones(1)}, ignored=["more"])
     assert not layer.weight.any()
@@ -224,7 +213,7 @@ def test_code_in_a_file_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(1), "epoch": 3}, tmp_path / "a.pth")
-    with pytest.raises(WeightsError, match="something else than tensors"):
+    with pytest.raises(WeightsError, match="something else"):
         load_tensors("DNA", tmp_path / "a.pth")
     for name in ("b.safetensors", "b.bin"):
         (tmp_path / name).write_bytes(b"not weights")
@@ -235,7 +224,7 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_the_first_file_that_is_there_is_taken_from_a_folder(tmp_path: Path) -> None:
     (tmp_path / "b.bin").touch()
     assert published_file("text", str(tmp_path), "a.bin", "b.bin") == tmp_path / "b.bin"
-    with pytest.raises(WeightsError, match=r"the folder has no c\.bin or d\.bin"):
+    with pytest.raises(WeightsError, match=r"no c\.bin or d\.bin"):
         published_file("text", str(tmp_path), "c.bin", "d.bin")
     with pytest.raises(WeightsError, match="no such folder"):
         published_file("text", str(tmp_path / "nothing"), "a.bin")
@@ -284,5 +273,5 @@ def test_a_file_in_the_hubs_own_cache_is_found_offline(tmp_path: Path, monkeypat
 
 def test_a_name_that_no_hub_could_have_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIBD_CACHE", str(tmp_path))
-    with pytest.raises(WeightsError, match="the hub has no such model"):
+    with pytest.raises(WeightsError, match="no such model"):
         published_file("text", "a//b", "model.safetensors")

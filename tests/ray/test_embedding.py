@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from orchestrator import embedding
-from orchestrator.embedding import Job, check_room, embed_here, embed_on_ray
-from orchestrator.resources import Resources
+from orchestrator.embedding import embed_on_ray
+from orchestrator.session import Resources
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, UsageError, WeightsError
 from workloads.evaluation.embedded import Embedded
+from workloads.measuring import chunks
+from workloads.measuring.chunks import EmbeddingJob, embed_here
 from workloads.models.loaded import LoadedModel, open_untrained, write_inputs
-from workloads.models.stored_weights import save_weights
+from workloads.models.weights import save_weights
 from workloads.record import RunFolder
 from workloads.spec import MODALITIES, RANKS, ExperimentSpec
 from workloads.storage import Folder
@@ -29,7 +30,7 @@ TWO_WORKERS = Resources(num_workers=2, threads=1)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched(Job):
+class Watched(EmbeddingJob):
     """A job whose actors do something before each chunk, unlike this process."""
 
     here: int
@@ -45,8 +46,8 @@ class Watched(Job):
         return found
 
     def before(self, _: nn.Module, __: tuple[Tensor, ...]) -> None:
-        chunks = Path(self.folder) / str(os.getpid())
-        chunks.write_text(chunks.read_text() + "." if chunks.exists() else ".")
+        word = Path(self.folder) / str(os.getpid())
+        word.write_text(word.read_text() + "." if word.exists() else ".")
 
 
 class DiesOnce(Watched):
@@ -92,7 +93,7 @@ def asked(
     tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, object]:
     """A job's fields, of a run with first weights; a dozen chunks."""
-    monkeypatch.setattr(embedding, "BATCH_SIZE", 16)
+    monkeypatch.setattr(chunks, "BATCH_SIZE", 16)
     run = RunFolder(Folder(tmp_path / "run"))
     experiment = open_untrained(tiny_spec, tiny_dataset)
     run.begin(tiny_spec, {}, {})
@@ -121,8 +122,8 @@ def check_same(found: Mapping[str, Embedded], expected: Mapping[str, Embedded]) 
 def test_two_actors_embed_what_one_process_does_to_the_bit(asked: dict[str, object], tmp_path: Path) -> None:
     job = Watched(**asked)  # type: ignore[arg-type]  # by the names of its fields
     told: list[tuple[int, int | None]] = []
-    on_ray = embed_on_ray(job, TWO_WORKERS, lambda done, of: told.append((done, of)))
-    check_same(on_ray, embed_here(job, False, nobody))
+    on_ray = embed_on_ray(job, lambda done, of: told.append((done, of)), TWO_WORKERS)
+    check_same(on_ray, embed_here(job, nobody, cpu_only=True))
     assert told == [(done, len(told)) for done in range(1, len(told) + 1)]
     shares = [len(file.read_text()) for file in (tmp_path / "word").iterdir()]
     assert len(shares) == 2
@@ -131,24 +132,25 @@ def test_two_actors_embed_what_one_process_does_to_the_bit(asked: dict[str, obje
 
 def test_an_actor_that_is_killed_is_replaced_and_its_chunk_embedded(asked: dict[str, object], tmp_path: Path) -> None:
     job = DiesOnce(**asked)  # type: ignore[arg-type]  # by the names of its fields
-    on_ray = embed_on_ray(job, TWO_WORKERS, nobody)
+    on_ray = embed_on_ray(job, nobody, TWO_WORKERS)
     assert (tmp_path / "word" / "killed").is_dir()
-    check_same(on_ray, embed_here(job, False, nobody))
+    check_same(on_ray, embed_here(job, nobody, cpu_only=True))
 
 
 def test_an_error_of_ours_comes_out_of_an_actor_as_it_was(asked: dict[str, object]) -> None:
-    with pytest.raises(DamagedError, match=r"shard-3.parquet: its second page is broken"):
-        embed_on_ray(FindsDamage(**asked), TWO_WORKERS, nobody)  # type: ignore[arg-type]  # by the names of its fields
+    with pytest.raises(DamagedError) as error:
+        embed_on_ray(FindsDamage(**asked), nobody, TWO_WORKERS)  # type: ignore[arg-type]  # by the names of its fields
+    assert error.value.args == ("shard-3.parquet", "its second page is broken")
 
 
 def test_so_does_one_that_an_actor_meets_when_it_opens_the_run(asked: dict[str, object]) -> None:
-    with pytest.raises(WeightsError, match="they are not on this machine"):
-        embed_on_ray(LacksWeights(**asked), TWO_WORKERS, nobody)  # type: ignore[arg-type]  # by the names of its fields
+    with pytest.raises(WeightsError, match="somewhere/weights"):
+        embed_on_ray(LacksWeights(**asked), nobody, TWO_WORKERS)  # type: ignore[arg-type]  # by the names of its fields
 
 
-def test_more_workers_than_there_is_room_for_are_refused_and_not_waited_for() -> None:
-    check_room(TWO_WORKERS)
+def test_more_workers_than_there_is_room_for_are_refused_and_not_waited_for(asked: dict[str, object]) -> None:
+    job = Watched(**asked)  # type: ignore[arg-type]  # by the names of its fields
     with pytest.raises(UsageError, match="not for 999"):
-        check_room(Resources(num_workers=999))
-    with pytest.raises(UsageError, match="room for 0 such workers"):
-        check_room(Resources(num_workers=1, gpus_per_worker=64))
+        embed_on_ray(job, nobody, Resources(num_workers=999))
+    with pytest.raises(UsageError, match="room for 0 "):
+        embed_on_ray(job, nobody, Resources(num_workers=1, gpus_per_worker=64))

@@ -17,16 +17,16 @@ from rich.console import Console
 from commands.sweep_file import read_sweep
 from orchestrator.prepare import run_on_ray
 from orchestrator.progress import SweepDisplay
-from orchestrator.request import SweepRequest, asked_on, plan_of
-from orchestrator.resources import Resources
+from orchestrator.request import SweepRequest, plan_of, points_of
+from orchestrator.session import Resources
 from orchestrator.sweep import run_sweep
+from results.paper.report import write_report
+from results.paper.tables import table_sheets
 from results.render import render_sheets
-from results.report import write_report
-from results.tables import table_sheets
 from sweeps import SWEEPS
 from sweeps.point import Point
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.data.prepared.preparation import Wanted, prepare
+from workloads.data.prepared.preparation import DatasetOptions, prepare
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import DamagedError, FailedRunsError, TooManyRejectsError
 from workloads.record import RunFolder, find_runs
@@ -45,7 +45,7 @@ def test_ray_data_makes_what_one_process_makes_to_the_byte(
     synthetic_table: Callable[[Path, int, int], SpecimenTable], tmp_path: Path
 ) -> None:
     table = synthetic_table(tmp_path / "specimens.parquet", 80, 5)
-    wanted = Wanted(name="d", image_size=32)
+    wanted = DatasetOptions(name="d", image_size=32)
     told: list[tuple[int, int]] = []
 
     by_ray = prepare(table, Folder(tmp_path / "ray"), wanted, run_on_ray, lambda *done: told.append(done))
@@ -59,17 +59,19 @@ def test_preparation_on_ray_stops_at_too_many_bad_records(
     synthetic_table: Callable[[Path, int, int], SpecimenTable], tmp_path: Path
 ) -> None:
     table = synthetic_table(tmp_path / "specimens.parquet", 80, 5)
-    rows = table.rows(0, len(table))
+    rows = next(table.batches())
     column = rows.schema.get_field_index("image")
     images = pa.array(["no-such-file.jpg", *rows["image"].to_pylist()[1:]])
     facts = table.facts
     with table.writer(facts) as write:
-        write(rows.set_column(column, "image", images).combine_chunks().to_batches()[0])
-    with pytest.raises(TooManyRejectsError, match=r"rejects\.tsv"):
-        prepare(table, Folder(tmp_path / "data"), Wanted(name="d", image_size=32), run_on_ray)
+        write(rows.set_column(column, "image", images))
+    with pytest.raises(TooManyRejectsError):
+        prepare(table, Folder(tmp_path / "data"), DatasetOptions(name="d", image_size=32), run_on_ray)
     assert "no-such-file.jpg" in (tmp_path / "data" / "rejects.tsv").read_text()
 
-    made = prepare(table, Folder(tmp_path / "data"), Wanted(name="d", image_size=32, max_rejects=0.1), run_on_ray)
+    made = prepare(
+        table, Folder(tmp_path / "data"), DatasetOptions(name="d", image_size=32, max_rejects=0.1), run_on_ray
+    )
 
     assert (made.num_rejects, sum(made.num_specimens.values())) == (1, 79)
 
@@ -79,11 +81,11 @@ def test_an_error_of_a_task_comes_out_of_ray_as_it_was(
 ) -> None:
     table = synthetic_table(tmp_path / "specimens.parquet", 40, 5)
     target = Folder(tmp_path / "data")
-    prepare(table, target, Wanted(name="d", image_size=32), map)
+    prepare(table, target, DatasetOptions(name="d", image_size=32), map)
     report = next((tmp_path / "data").glob("split=*/*.json"))
     report.write_text("{")
     with pytest.raises(DamagedError, match=report.name):
-        prepare(table, target, Wanted(name="d", image_size=32), run_on_ray)
+        prepare(table, target, DatasetOptions(name="d", image_size=32), run_on_ray)
 
 
 class WorkerKiller(threading.Thread):
@@ -114,12 +116,12 @@ class WorkerKiller(threading.Thread):
 
 def test_a_killed_worker_does_not_lose_the_sweep(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
     runs = Folder(tmp_path / "runs")
-    request = SweepRequest(sweeps=(SWEEPS["amp"],), scale="small", data=tiny_dataset.folder, runs=runs)
-    asked = asked_on(request)
+    request = SweepRequest(sweeps=(SWEEPS["amp"],), scale="small", data=tiny_dataset, runs=runs)
+    points = points_of(request)
     killer = WorkerKiller(runs, "amp", after_epoch=3)
     killer.start()
 
-    run_sweep(request, asked, TWO_WORKERS, SweepDisplay(Console(quiet=True)))
+    run_sweep(points, TWO_WORKERS, SweepDisplay(Console(quiet=True)))
 
     assert killer.killed is not None
     hit = RunFolder(runs / "amp" / killer.killed)
@@ -136,11 +138,11 @@ def test_a_killed_worker_does_not_lose_the_sweep(tiny_dataset: PreparedDataset, 
 
     _the_same_command_runs_on_a_cluster_that_is_there(request)
 
-    again, _ = plan_of(request, asked, TWO_WORKERS)
+    again, _ = plan_of(points, TWO_WORKERS)
     assert not again.to_run
     assert len(again.finished) == 2
     before = [run.folder.read("status.json") for run in find_runs(runs, "amp")]
-    run_sweep(request, asked, TWO_WORKERS, SweepDisplay(Console(quiet=True)))
+    run_sweep(points, TWO_WORKERS, SweepDisplay(Console(quiet=True)))
     assert [run.folder.read("status.json") for run in find_runs(runs, "amp")] == before
 
 
@@ -151,7 +153,7 @@ def _the_same_command_runs_on_a_cluster_that_is_there(request: SweepRequest) -> 
     lost = find_runs(request.runs, "amp")[0]
     lost.folder.remove("status.json")
     command = [str(Path(sys.executable).with_name("clibd-sweep")), "amp", "--scale", "small", "--cpu"]
-    where = ["--data", str(request.data), "--runs", str(request.runs)]
+    where = ["--data", str(request.data.folder), "--runs", str(request.runs)]
     address = ["--address", ray.get_runtime_context().gcs_address]
     ended = subprocess.run([*command, *where, *address], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
@@ -193,12 +195,12 @@ def test_points_begin_when_what_they_need_is_there_and_a_failure_costs_only_what
     (tmp_path / "own.py").write_text(OWN)
     runs = Folder(tmp_path / "runs")
     sweep = read_sweep(str(tmp_path / "own.py"))
-    request = SweepRequest(sweeps=(sweep,), scale="small", data=tiny_dataset.folder, runs=runs)
-    asked = asked_on(request)
-    ids = {point.label: point.id for point in asked.points if isinstance(point, Point)}
+    request = SweepRequest(sweeps=(sweep,), scale="small", data=tiny_dataset, runs=runs)
+    points = points_of(request)
+    ids = {point.label: point.id for point in points.all if isinstance(point, Point)}
 
     with pytest.raises(FailedRunsError) as failed:
-        run_sweep(request, asked, TWO_WORKERS, SweepDisplay(Console(quiet=True)))
+        run_sweep(points, TWO_WORKERS, SweepDisplay(Console(quiet=True)))
 
     assert "2 run(s) failed (lost: " in str(failed.value)
     stored = {entry["label"]: entry for entry in json.loads((runs / "own").read("points.json"))}

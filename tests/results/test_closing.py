@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from results.closing import closing_words
+from results.paper.closing import closing_words
 from sweeps import SWEEPS
 from sweeps.point import Point
 from workloads.record import Measurement

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from results.comparable import differs, why_not
+from results.paper.comparable import differs, why_not
+from results.paper.tables import NUMBERS, declared
 from results.runs import Run
 from results.sheet import Cell
-from results.tables import NUMBERS, declared
 from sweeps.table import Row, Table, is_statistic
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from results.measured.evaluation import evaluation_sheet
+from results.measured import evaluation_sheet
 from results.render import render_sheets
 from workloads.predictions import PAPERS_PAIRS
 from workloads.record import Measurement

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from results.render import RECORD, cell_from_record, grid, record, render_sheets
-from results.sheet import Cell, Sheet
-from results.tables import NUMBERS, table_sheets
+from results.paper.tables import NUMBERS, table_sheets
+from results.render import grid, render_sheets
+from results.sheet import RECORD, Cell, Sheet, cell_from_record, record
 from sweeps.point import Point
 from workloads.storage import Folder
 

@@ -1,6 +1,5 @@
 """From run folders to the cells of tables, beside the published numbers, with a reason for each empty one."""
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,18 +8,16 @@ from typing import Any
 
 import pytest
 
-from results.published import find_published, published_table
-from results.render import record, render_sheets
-from results.sheet import Cell, Sheet
-from results.tables import NUMBERS, declared, table_sheets
+from results.paper.tables import declared, table_sheets
+from results.render import render_sheets
+from results.sheet import Cell, Sheet, record
 from sweeps.point import Point
 from workloads.errors import UsageError
-from workloads.record import Measurement, RunFolder, measurements_from_table, measurements_to_table
+from workloads.record import Measurement, RunFolder, measurements_to_table
 from workloads.storage import Folder
 
 Write = Callable[..., str]
 Amp = Callable[..., dict[bool, Point]]
-SHARED = Path(__file__).parents[3] / "shared" / "paper" / "published_tables.json"
 
 
 def only(sheets: list[Sheet]) -> Sheet:
@@ -43,50 +40,6 @@ def entry(point: Point, **changes: Any) -> dict[str, Any]:
     own = {name: getattr(spec, name) for name in ("recipe", "dataset", "data_fingerprint", "synthetic", "seed")}
     about = {"id": point.id, "row": dict(point.row or {}), "label": point.label, "kind": point.kind, "needs": []}
     return {**about, **own, "scale": "paper", "impossible": None, **changes}
-
-
-# --- Published numbers
-
-
-def test_published_accuracies_are_shares_and_costs_keep_their_unit() -> None:
-    table = published_table(20)
-    assert len(table) == 288
-    assert all(0 <= number.value <= 1 for number in table)
-    assert {number.where["batch_size"] for number in table} == {500, 1000, 1500, 2000}
-    place = {"average": "macro", "level": "species", "query": "image", "key": "dna", "species": "harmonic_mean"}
-    found = find_published(20, {**place, "batch_size": 2000})
-    assert found is not None
-    assert found.value == pytest.approx(0.164)
-    hours = find_published(18, {"statistic": "hours_per_epoch", "amp": False})
-    assert hours is not None
-    assert hours.value == 4.03
-    assert find_published(20, {**place, "batch_size": 7}) is None
-
-
-@pytest.mark.skipif(not SHARED.exists(), reason="the numbers as they were read from the paper are not here")
-def test_published_numbers_are_those_that_were_read_from_the_paper() -> None:
-    ours = json.loads((Path(__file__).parents[2] / "results" / "published_tables.json").read_text())
-    theirs = json.loads(SHARED.read_text())
-    assert {json.dumps(number, sort_keys=True) for number in ours} == {
-        json.dumps(number, sort_keys=True) for number in theirs
-    }
-
-
-@pytest.mark.parametrize("number", NUMBERS)
-def test_every_published_number_has_its_place_and_without_runs_a_reason(number: int) -> None:
-    sheet = only(table_sheets(number, None))
-    printed = [cell for cell in sheet.cells if cell.published is not None]
-    assert sorted(cell.published or 0 for cell in printed) == sorted(entry.value for entry in published_table(number))
-    assert all(cell.reason and "`clibd" in cell.reason for cell in printed)
-    assert not sheet.has_ours
-
-
-def test_the_three_slips_of_the_paper_are_marked() -> None:
-    noted = {number: {cell.published_note for cell in only(table_sheets(number, None)).cells} for number in NUMBERS}
-    assert {number for number, notes in noted.items() if notes - {None}} == {11, 13, 18}
-    text = render_sheets(table_sheets(18, None), "md")
-    assert "97.85*" in text
-    assert "Marked *: published macro value equals the micro value of the same row" in text
 
 
 # --- Ours
@@ -119,7 +72,7 @@ def rewrite(runs: Folder) -> Callable[[str, Callable[[list[Measurement]], list[M
 
     def change_in(run: str, change: Callable[[list[Measurement]], list[Measurement]]) -> None:
         folder, name = runs / "amp" / run, "measurements.parquet"
-        rows = change(measurements_from_table(folder.read_table(name)))
+        rows = change([Measurement(**row) for row in folder.read_table(name).to_pylist()])
         folder.write_table(name, measurements_to_table(rows))
 
     return change_in
@@ -342,7 +295,7 @@ def test_tables_of_a_data_set_are_read_from_what_data_stats_left(runs: Folder) -
 
 
 def test_a_table_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(UsageError, match="there is no table 21; there are 1 to 20 of the paper, and of our own"):
+    with pytest.raises(UsageError, match=r"table 21; .*1 to 20"):
         table_sheets(21, None)
     assert {"seeds", "dna-pooling"} <= set(declared())
 

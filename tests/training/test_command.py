@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -15,26 +14,30 @@ from safetensors.torch import load_file
 
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import TooFewSpecimensError, UsageError
-from workloads.execution import Execution
 from workloads.record import RunFolder, find_runs
 from workloads.storage import Folder
-from workloads.training.command import Asked, spec_of, train_here
+from workloads.training.__main__ import app
 
 ROOT = Path(__file__).parents[2]
 
 
-def asked(dataset: PreparedDataset, runs: Path, **changes: Any) -> Asked:
-    plain: dict[str, Any] = {"experiment": "image-dna", "scale": "small", "recipe": "corrected", "seed": 3}
-    return Asked(data=str(dataset.folder), runs=str(runs), **{**plain, "batch_size": 32, "epochs": 2, **changes})
+def words(dataset: PreparedDataset, runs: Path, epochs: int = 2, batch_size: int = 32) -> list[str]:
+    return [
+        *("image-dna", "--data", str(dataset.folder), "--runs", str(runs), "--scale", "small", "--seed", "3", "--cpu"),
+        *("--batch-size", str(batch_size), "--epochs", str(epochs)),
+    ]
+
+
+def train_small(dataset: PreparedDataset, runs: Path, *options: str, epochs: int = 2, batch: int = 32) -> RunFolder:
+    app([*words(dataset, runs, epochs, batch), *options], standalone_mode=False)
+    return only_run(runs)
 
 
 def command(dataset: PreparedDataset, runs: Path, *, processes: int = 1, epochs: int = 2) -> list[str]:
     launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes), "--standalone"]
     return [
-        sys.executable,
-        *(launcher if processes > 1 else []),
-        *("-m", "workloads.training", "image-dna", "--data", str(dataset.folder), "--runs", str(runs)),
-        *("--scale", "small", "--batch-size", "32", "--epochs", str(epochs), "--seed", "3", "--cpu"),
+        *(sys.executable, *(launcher if processes > 1 else []), "-m", "workloads.training"),
+        *words(dataset, runs, epochs),
     ]
 
 
@@ -54,7 +57,7 @@ def weights(run: RunFolder) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module")
 def trained(tiny_dataset: PreparedDataset, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run in this process."""
-    return train_here(asked(tiny_dataset, tmp_path_factory.mktemp("runs")), Execution(), "off", cpu_only=True)
+    return train_small(tiny_dataset, tmp_path_factory.mktemp("runs"))
 
 
 def test_a_run_is_finished_once(
@@ -62,7 +65,7 @@ def test_a_run_is_finished_once(
 ) -> None:
     before = trained.folder.read("status.json")
     runs = Path(trained.folder.path).parents[1]
-    again = train_here(asked(tiny_dataset, runs), Execution(), "off", cpu_only=True)
+    again = train_small(tiny_dataset, runs)
     assert "finished already" in capsys.readouterr().err
     assert again.folder.read("status.json") == before
     assert not (trained.folder / "checkpoints").folders()
@@ -88,9 +91,12 @@ def test_two_processes_under_torchrun_train_as_one_does(
 def test_a_killed_process_started_again_ends_with_the_weights_of_an_undisturbed_one(
     tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    whole = train_here(asked(tiny_dataset, tmp_path / "whole", epochs=15), Execution(), "off", cpu_only=True)
+    whole = train_small(tiny_dataset, tmp_path / "whole", epochs=15)
     killed = subprocess.Popen(
-        command(tiny_dataset, tmp_path / "killed", epochs=15), env=environment(), stderr=subprocess.PIPE, text=True
+        command(tiny_dataset, tmp_path / "killed", epochs=15),
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 120
     while not list((tmp_path / "killed").glob("train/*/checkpoints/*/manifest.json")):
@@ -101,7 +107,7 @@ def test_a_killed_process_started_again_ends_with_the_weights_of_an_undisturbed_
     killed.communicate()
     assert only_run(tmp_path / "killed").state() == "missing"
 
-    again = train_here(asked(tiny_dataset, tmp_path / "killed", epochs=15), Execution(), "off", cpu_only=True)
+    again = train_small(tiny_dataset, tmp_path / "killed", epochs=15)
 
     one, other = weights(whole), weights(again)
     assert all(torch.equal(one[name], other[name]) for name in one)
@@ -114,7 +120,7 @@ def test_wandb_offline_keeps_the_curves_on_this_machine(
 ) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_API_KEY", "c0ffee" * 6 + "cafe")
-    run = train_here(asked(tiny_dataset, tmp_path, epochs=1), Execution(), "offline", cpu_only=True)
+    run = train_small(tiny_dataset, tmp_path, "--wandb", "offline", epochs=1)
     (file,) = Path(run.folder.path).glob("wandb/offline-run-*/*.wandb")
     deadline = time.monotonic() + 60
     while b"epoch/specimens_per_second" not in file.read_bytes() and time.monotonic() < deadline:
@@ -129,17 +135,16 @@ def test_a_run_that_fails_says_why_in_its_status_and_the_remedy_works(
     tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     with pytest.raises(TooFewSpecimensError) as refused:
-        train_here(asked(tiny_dataset, tmp_path, batch_size=5000), Execution(), "off", cpu_only=True)
+        train_small(tiny_dataset, tmp_path, batch=5000)
     assert only_run(tmp_path).state() == "failed"
     assert "cannot fill one batch of 5000" in only_run(tmp_path).status()["reason"]
     largest = int(str(refused.value).partition("clibd train --batch-size ")[2].partition("`")[0])
-    fits = asked(tiny_dataset, tmp_path, batch_size=largest, epochs=1)
-    assert train_here(fits, Execution(), "off", cpu_only=True).state() == "finished"
+    assert train_small(tiny_dataset, tmp_path / "fits", batch=largest, epochs=1).state() == "finished"
 
 
 def test_a_folder_without_a_run_cannot_be_begun_with(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no run there to start from"):
-        spec_of(asked(tiny_dataset, tmp_path, start_from=str(tmp_path)), tiny_dataset)
+    with pytest.raises(UsageError, match="no run there"):
+        train_small(tiny_dataset, tmp_path, "--from", str(tmp_path))
 
 
 def test_misuse_is_one_sentence(tmp_path: Path) -> None:

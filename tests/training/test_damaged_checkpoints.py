@@ -17,9 +17,8 @@ from tests.training.checkpoints import (
     save_all,
     state,
 )
-from workloads.sealed_folder import MANIFEST
 from workloads.storage import Folder
-from workloads.training.checkpoint import PROGRESS, STATE, CheckpointStore
+from workloads.training.checkpoint import MANIFEST, PROGRESS, STATE, CheckpointStore
 
 FILES = (MANIFEST, PROGRESS, STATE)
 

@@ -4,6 +4,7 @@ import json
 import math
 import runpy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from workloads.training.loss import classification_loss, contrastive_loss, two_v
 
 PROGRAM = Path(__file__).with_name("two_workers.py")
 NAMES = ("image", "dna", "text")
-TILES = [1, 2, 3, 7, 1024]
-"""Of 7 specimens: one for each similarity, several with a smaller last one, exactly one, and one larger than all."""
+TILES = [1, 2, 3, 7, 1024, None]
+"""Of 7 specimens: one for each similarity, several with a smaller last one, exactly one, one larger than all; and none,
+but the whole matrix."""
 
 
 def pair_loss(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
@@ -97,7 +99,7 @@ def test_identical_rows_share_the_probability() -> None:
 
 
 @pytest.mark.parametrize("tile", TILES)
-def test_the_gradient_of_the_pair_loss_is_that_of_its_definition_in_tiles_of_any_size(tile: int) -> None:
+def test_the_gradient_of_the_pair_loss_is_that_of_its_definition_in_tiles_of_any_size(tile: int | None) -> None:
     rows = (unit_rows(7, 0), unit_rows(7, 1), of_scale(4.0))
     found = value_and_gradients(lambda a, b, scale: contrastive_loss({"a": a, "b": b}, scale, tile=tile), *rows)
     assert_same(found, value_and_gradients(by_definition, *rows))
@@ -107,8 +109,9 @@ def test_the_gradient_agrees_with_finite_differences() -> None:
     variables = (unit_rows(3, 0), unit_rows(3, 1), of_scale(2.0))
     for variable in variables:
         variable.requires_grad_()
-    assert torch.autograd.gradcheck(pair_loss, variables)
-    assert torch.autograd.gradcheck(lambda a, b, scale: two_view_loss({"a": a, "b": b}, scale, tile=2), variables)
+    for tile in (None, 2):
+        for loss in (contrastive_loss, two_view_loss):
+            assert torch.autograd.gradcheck(lambda a, b, s, of=loss, t=tile: of({"a": a, "b": b}, s, tile=t), variables)
 
 
 def test_the_pair_loss_is_symmetric_in_its_modalities() -> None:
@@ -131,9 +134,9 @@ def test_the_order_of_specimens_does_not_matter() -> None:
         ("text", (("image", "text"), ("dna", "text"))),
     ],
 )
-@pytest.mark.parametrize("tile", [3, 1024])
+@pytest.mark.parametrize("tile", [3, None])
 def test_the_loss_is_the_mean_over_the_pairs_that_count(
-    bind_to: str | None, pairs: tuple[tuple[str, str], ...], tile: int
+    bind_to: str | None, pairs: tuple[tuple[str, str], ...], tile: int | None
 ) -> None:
     def defined(*rows: Tensor) -> Tensor:
         named = dict(zip(NAMES, rows[:3], strict=True))
@@ -147,10 +150,37 @@ def test_the_loss_is_the_mean_over_the_pairs_that_count(
 
 
 @pytest.mark.parametrize("tile", TILES)
-def test_the_loss_of_two_views_is_its_definition(tile: int) -> None:
+def test_the_loss_of_two_views_is_its_definition(tile: int | None) -> None:
     rows = (unit_rows(5, 0), unit_rows(5, 1), of_scale(1 / 0.07))
     found = value_and_gradients(lambda a, b, scale: two_view_loss({"a": a, "b": b}, scale, tile=tile), *rows)
     assert_same(found, value_and_gradients(views_by_definition, *rows))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 13, 33])
+@pytest.mark.parametrize("tile", [4, 13])
+def test_the_whole_matrix_and_tiles_give_the_same_loss_and_gradients(batch: int, tile: int) -> None:
+    rows = (*embeddings(batch).values(), of_scale(1 / 0.07))
+
+    def aligned(*rows: Tensor, tile: int | None = None) -> Tensor:
+        return contrastive_loss(dict(zip(NAMES, rows[:3], strict=True)), rows[3], tile=tile)
+
+    def views(one: Tensor, other: Tensor, scale: Tensor, tile: int | None = None) -> Tensor:
+        return two_view_loss({"image": one, "image/other": other}, scale, tile=tile)
+
+    assert_same(value_and_gradients(partial(aligned, tile=tile), *rows), value_and_gradients(aligned, *rows))
+    assert_same(value_and_gradients(partial(views, tile=tile), *rows[1:]), value_and_gradients(views, *rows[1:]))
+
+
+@pytest.mark.parametrize(("loss", "most"), [(contrastive_loss, 2048), (two_view_loss, 1024)])
+def test_a_matrix_that_is_too_large_to_be_held_whole_is_computed_in_tiles(
+    loss: Callable[..., Tensor], most: int
+) -> None:
+    largest = []
+    for batch in (most, most + 1):
+        with Sizes() as sizes:
+            loss({name: unit_rows(batch, seed, size=2) for seed, name in enumerate("ab")}, of_scale(14.0))
+        largest.append(sizes.largest)
+    assert largest == [2**22, 2**20]  # on a CPU the side of a tile is 1,024
 
 
 def test_two_views_of_one_specimen_alone_cost_nothing() -> None:
@@ -201,15 +231,15 @@ class Sizes(TorchDispatchMode):
 def elements(count: int, loss: Callable[..., Tensor], names: tuple[str, ...]) -> tuple[int, int]:
     """Of the largest tensor that the loss makes, and of all it keeps for its way back."""
     rows = {name: values.requires_grad_() for name, values in embeddings(count, names).items()}
-    kept: list[int] = []
+    kept: dict[int, Tensor] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        kept.append(tensor.numel())
+        kept[tensor.untyped_storage().data_ptr()] = tensor.detach()  # what several steps keep is there once
         return tensor
 
     with Sizes() as sizes, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss(rows, of_scale(14.0), tile=16).backward()
-    return sizes.largest, sum(kept)
+    return sizes.largest, sum(tensor.numel() for tensor in kept.values())
 
 
 @pytest.mark.parametrize(("loss", "names"), [(contrastive_loss, NAMES), (two_view_loss, NAMES[:2])])

@@ -6,6 +6,7 @@ That workers agree: test_loss.py. The search by trying on a GPU runs where there
 import copy
 from collections.abc import Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from workloads.training import micro_batch
 from workloads.training.loss import contrastive_loss
-from workloads.training.micro_batch import available_bytes, largest_micro_batch, largest_that
+from workloads.training.micro_batch import available_bytes, fits, largest_micro_batch, largest_that
 
 WIDTH = 16
 NUM_MODALITIES = 2
@@ -136,11 +137,12 @@ class Limited(Towers):
 
 
 def test_a_pass_that_runs_out_of_memory_does_not_fit_and_leaves_no_gradients() -> None:
-    trial = micro_batch._Trial(Limited(), INPUTS, nullcontext)
-    assert trial.fits(83)
-    assert not trial.fits(84)
-    assert largest_that(trial.fits, 1000) == 80
-    assert all(parameter.grad is None for parameter in trial.model.parameters())
+    model = Limited()
+    trial = partial(fits, lambda size: model({name: torch.ones(size, WIDTH) for name in INPUTS}), [*model.parameters()])
+    assert trial(83)
+    assert not trial(84)
+    assert largest_that(trial, 1000) == 80
+    assert all(parameter.grad is None for parameter in model.parameters())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

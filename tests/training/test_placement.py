@@ -10,9 +10,8 @@ import torch
 
 from tests.processes import run_together
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.placement import Placement, is_same_for_all, matrix_products
+from workloads.placement import full_precision, least_of_workers, matrix_products
 from workloads.spec import DnaTower, ExperimentSpec, spec_to_dict
-from workloads.training.tiled_loss import _full_precision
 
 PROGRAM = Path(__file__).with_name("two_trainers.py")
 
@@ -25,14 +24,14 @@ def test_products_and_convolutions_are_in_tf32_only_where_the_precision_says_so(
     for precision, expected in (("tf32", True), ("fp32", False), ("bf16", False)):
         with matrix_products(precision):
             assert told() == (expected, expected)
-            with _full_precision(torch.device("cpu")):
+            with full_precision(torch.device("cpu")):
                 assert told() == (False, False)
             assert told() == (expected, expected)
     assert told() == before
 
 
 def test_a_worker_alone_agrees_with_itself() -> None:
-    assert is_same_for_all(3, Placement())
+    assert least_of_workers(3, torch.device("cpu")) == 3
 
 
 @pytest.fixture(scope="module")

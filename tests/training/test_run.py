@@ -1,62 +1,43 @@
 """A run from its spec to a finished folder, in one process: what it leaves, and how it goes on."""
 
 import json
+import traceback
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import Tensor
 
+from tests.training.training import AT_EVERY_STEP, StopHereError, interruption
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, SpecError
 from workloads.execution import Execution
 from workloads.models.loaded import open_run, open_untrained
-from workloads.models.stored_weights import MODEL
+from workloads.models.weights import MODEL
 from workloads.placement import Placement
 from workloads.recipes import with_recipe
 from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
+from workloads.training import loop
 from workloads.training.checkpoint import CheckpointStore
 from workloads.training.loop import Training
-from workloads.training.report import EpochReport, StepReport
+from workloads.training.loss import contrastive_loss
+from workloads.training.report import Listener
 from workloads.training.run import take_the_selected, train_run
 
 
 def run_of(
-    spec: ExperimentSpec, dataset: PreparedDataset, folder: Path, listeners: tuple[object, ...] = ()
+    spec: ExperimentSpec, dataset: PreparedDataset, folder: Path, listeners: tuple[Listener, ...] = ()
 ) -> RunFolder:
     run = RunFolder(Folder(folder))
     run.begin(spec, {}, {})
-    details = train_run(
-        spec,
-        run,
-        dataset,
-        Placement(),
-        Execution(checkpoint_seconds=0.0),
-        listeners,  # type: ignore[arg-type] # listeners of these tests
-    )
-    run.finish("finished", **details)
+    with run.ending() as details:
+        details |= train_run(spec, run, dataset, Placement(), AT_EVERY_STEP, listeners)
     return run
-
-
-class StopHereError(Exception):
-    """An interruption."""
-
-
-class Interruption:
-    """Ends the run at a step, as a lost machine would."""
-
-    def __init__(self, at: int) -> None:
-        self.at = at
-
-    def on_step(self, report: StepReport) -> None:
-        if report.step == self.at:
-            raise StopHereError
-
-    def on_epoch(self, report: EpochReport) -> None:
-        pass
 
 
 @pytest.fixture
@@ -73,13 +54,30 @@ def test_an_interrupted_run_leaves_the_log_and_the_weights_of_an_undisturbed_one
     for stop in (0, steps[-1] // 2, steps[-1] // 2 + 1, steps[-1]):
         folder = tmp_path / f"stopped-{stop}"
         with pytest.raises(StopHereError):
-            run_of(spec, tiny_dataset, folder, (Interruption(stop),))
+            run_of(spec, tiny_dataset, folder, (interruption(stop),))
         again = run_of(spec, tiny_dataset, folder)
         one, other = (load_file(str(Path(run.folder.path) / MODEL)) for run in (whole, again))
         assert all(torch.equal(one[name], other[name]) for name in one)
         logged = [(e["event"], e["step"], e["loss"], e.get("score")) for e in again.events()]
         assert logged == [(e["event"], e["step"], e["loss"], e.get("score")) for e in whole.events()]
         assert again.measurements() == whole.measurements()
+
+
+def test_from_a_run_to_its_loss_there_are_four_frames(
+    two: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ways: list[list[tuple[str, str]]] = []
+    ours = str(Path(loop.__file__).parents[1])
+
+    def recorded(*given: Any, **options: Any) -> Tensor:
+        frames = [frame for frame in traceback.extract_stack() if frame.filename.startswith(ours)]
+        ways.append([(Path(frame.filename).stem, frame.name) for frame in frames])
+        return contrastive_loss(*given, **options)
+
+    monkeypatch.setattr(loop, "contrastive_loss", recorded)
+    run_of(replace(two, epochs=1), tiny_dataset, tmp_path)
+    assert len(ways) == tiny_dataset.facts.num_training // two.batch_size
+    assert all(way == [("run", "train_run"), ("loop", "fit"), ("loop", "take_step")] for way in ways)  # and the loss
 
 
 def test_the_authors_recipe_keeps_its_best_epoch_and_says_the_rate_it_really_used(
@@ -138,7 +136,7 @@ def test_a_rule_that_cannot_select_is_refused_before_training(
     tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     spec = replace(tiny_spec, objective="simclr", modalities=("image",), selection="mean_of_336")
-    with pytest.raises(SpecError, match="no retrieval to select"):
+    with pytest.raises(SpecError, match="no retrieval"):
         run_of(spec, tiny_dataset, tmp_path)
     assert not (tmp_path / "events.jsonl").exists()
 
@@ -149,7 +147,7 @@ def test_best_weights_that_are_lost_are_named(
     experiment = open_untrained(two, tiny_dataset)
     training = Training(two, experiment.model, 100, Placement(), Execution())
     training.best = (0.5, 3)
-    with pytest.raises(DamagedError, match="epoch 3, the best, are not there"):
+    with pytest.raises(DamagedError, match="epoch 3, "):
         take_the_selected(training, CheckpointStore(Folder(tmp_path)))
 
 

@@ -20,10 +20,9 @@ from tests.training.checkpoints import (
     state,
 )
 from workloads.errors import DamagedError
-from workloads.models.stored_weights import MODEL, HostCopy, load_weights, save_weights
-from workloads.sealed_folder import MANIFEST
+from workloads.models.weights import MODEL, HostCopy, load_weights, save_weights
 from workloads.storage import Folder
-from workloads.training.checkpoint import PROGRESS, STATE, CheckpointStore
+from workloads.training.checkpoint import MANIFEST, PROGRESS, STATE, CheckpointStore
 
 FILES = (MANIFEST, PROGRESS, STATE)
 
@@ -122,8 +121,6 @@ def test_checkpoints_can_lie_in_an_object_store(monkeypatch: pytest.MonkeyPatch)
     assert warnings[0].startswith("s3://runs/sweep/run/checkpoints/step-00000003/state.safetensors: 3 bytes, where")
     save_weights(folder, begin(0).model)
     load_weights(folder, begin(1).model)
-    CheckpointStore(folder).clear()
-    assert folder.folders() == []
     with pytest.raises(OSError, match=r"s3://gone/checkpoints/step-00000004/progress\.json"):
         save_all(Folder("s3://gone/checkpoints"), 4)
     server.stop()
@@ -193,7 +190,7 @@ def test_weights_that_cannot_be_written_leave_the_old_ones(tmp_path: Path, monke
 
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     save_weights(Folder(tmp_path), begin(0).model)
-    with pytest.raises(DamagedError, match=r"model.safetensors: .* is torch.float32 .* where"):
+    with pytest.raises(DamagedError, match=r"model\.safetensors: .* is torch\.float32 .* where"):
         load_weights(Folder(tmp_path), begin(0, width=5).model)
 
 

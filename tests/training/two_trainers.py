@@ -22,7 +22,7 @@ from workloads.spec import spec_from_dict
 from workloads.storage import Folder
 from workloads.training.checkpoint import CheckpointStore
 from workloads.training.loop import Training, fit
-from workloads.training.report import EpochReport, StepReport
+from workloads.training.report import EpochReport, Report
 
 
 class Watcher:
@@ -31,11 +31,9 @@ class Watcher:
     def __init__(self) -> None:
         self.trained: list[float] = []
 
-    def on_step(self, report: StepReport) -> None:
-        pass
-
-    def on_epoch(self, report: EpochReport) -> None:
-        self.trained.append(report.specimens_per_second * report.seconds)
+    def __call__(self, report: Report) -> None:
+        if isinstance(report, EpochReport):
+            self.trained.append(report.specimens_per_second * report.seconds)
 
 
 def main(rank: int, folder: Path) -> None:

@@ -123,13 +123,12 @@ def found_together(case: Case, rank: int) -> dict[str, Any]:
     for _ in range(2):  # the second step finds the reduction of gradients as the first one left it
         model.zero_grad()
         torch.manual_seed(rank)
-        loss = accumulate_gradients(
-            wrapped,
-            case.batch(_share(rank)),
-            case.loss(_share(rank)),
-            micro_batch=case.micro_batch,
-            kernels=nullcontext,
-        )
+        batch, of_share = case.batch(_share(rank)), case.loss(_share(rank))
+        if case.micro_batch < SHARE:
+            loss = accumulate_gradients(wrapped, batch, of_share, micro_batch=case.micro_batch, kernels=nullcontext)
+        else:
+            loss = of_share(*wrapped(batch))
+            loss.backward()
     return _findings(loss, model)
 
 

@@ -1,16 +1,15 @@
 """How right predicted species are: per species and averaged, at every rank, beside chance and nearest means."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from workloads.arrays import Doubles, Floats, Indices, Names
+from workloads.arrays import Doubles, Indices, Names
 from workloads.averages import harmonic_mean
-from workloads.bzsl.features import Features, Partition
-from workloads.bzsl.model import Model
+from workloads.bzsl.model import SurrogateModel
+from workloads.bzsl.task import Partition, ZeroShotTask
 from workloads.evaluation.accuracy import accuracies_of, coded_answers, label_codes
-from workloads.evaluation.baselines import random_key_accuracies
+from workloads.evaluation.floors import baseline_measurements, baseline_scores
 from workloads.intervals import with_intervals
 from workloads.predictions import MissingRank, Place
 from workloads.record import Measurement
@@ -26,7 +25,7 @@ class Score:
 
     @property
     def harmonic_mean(self) -> float:
-        """Of seen and unseen; 0 when either is."""
+        """Harmonic mean of seen and unseen; 0 when either is."""
         return harmonic_mean(self.seen, self.unseen)
 
 
@@ -37,55 +36,42 @@ def macro_accuracy(truth: Indices, predicted: Indices) -> float:
     return float(right.mean())
 
 
-def scores(features: Features, partition: Partition, predicted: Indices) -> list[Score]:
+def scores(task: ZeroShotTask, partition: Partition, predicted: Indices) -> list[Score]:
     """Score of each row of predictions for the seen queries followed by the unseen ones, (settings, queries)."""
-    seen, unseen = features.labels[partition.seen], features.labels[partition.unseen]
+    seen, unseen = task.labels[partition.seen], task.labels[partition.unseen]
     count = len(seen)
     return [Score(macro_accuracy(seen, row[:count]), macro_accuracy(unseen, row[count:])) for row in predicted]
 
 
-def query_images(features: Features, partition: Partition) -> Floats:
-    """Image features of the seen queries followed by the unseen ones."""
-    images: Floats = features.images[np.concatenate([partition.seen, partition.unseen])]
-    return images
-
-
-def measurements(
-    features: Features,
-    partition: Partition,
-    candidates: Indices,
-    predicted: Indices,
-    missing: MissingRank,
-    method: str = "bzsl",
+def zero_shot_accuracies(
+    task: ZeroShotTask, candidates: Indices, predicted: Indices, missing: MissingRank, method: str = "bzsl"
 ) -> list[Measurement]:
     """Top-1 accuracies of the test at every rank where names are known, and of a species chosen at random.
 
     Ours have 95 % intervals; what is chosen at random is exact.
 
     Args:
-        features: with the names of all species.
-        partition: that was asked.
+        task: with the names of all species.
         candidates: species that could be chosen.
-        predicted: species of each query, seen ones first, (queries,).
+        predicted: species of each test query, seen ones first, (queries,).
         missing: what a query without a name does at a rank where others have one.
         method: of the measurements.
     """
-    truth = features.labels[np.concatenate([partition.seen, partition.unseen])]
-    subset: Names = np.array(["seen"] * len(partition.seen) + ["unseen"] * len(partition.unseen), dtype=object)
-    names: dict[str, Names] = {rank: features.names(rank) for rank in RANKS}
-    asked: dict[str, Names] = {rank: column[truth] for rank, column in names.items()}
+    truth = task.labels[np.concatenate([task.test.seen, task.test.unseen])]
+    subset: Names = np.repeat(np.array(["seen", "unseen"], dtype=object), [len(task.test.seen), len(task.test.unseen)])
+    asked: dict[str, Names] = {rank: names[truth] for rank, names in task.names.items()}
     where = Place("test", "image", "classes", method)
-    answers = coded_answers(label_codes(asked, names), predicted, subset, where)
-    found = with_intervals(accuracies_of(answers, missing, (1,)), [answers], missing, (1,))
+    answers = coded_answers(label_codes(asked, task.names), predicted, subset, where)
+    rows = with_intervals(accuracies_of(answers, missing, (1,)), [answers], missing, (1,))
     if method == "bzsl":
-        found += random_key_accuracies(
-            asked, {rank: column[candidates] for rank, column in names.items()}, subset, where, missing
-        )
-    known = {rank for rank, column in names.items() if any(name is not None for name in column)}
-    return [row for row in found if row.level in known]
+        keys = {rank: names[candidates] for rank, names in task.names.items()}
+        chance = baseline_measurements(answers, baseline_scores(asked, keys, missing), missing)
+        rows += [row for row in chance if (row.method, row.metric) == ("random_key", "top1")]
+    known = [rank for rank in RANKS if any(name is not None for name in task.names[rank])]
+    return [row for row in rows if row.level in known]
 
 
-def nearest_mean(features: Features, partition: Partition, model: Model, num_surrogates: int) -> Indices:
+def nearest_mean(model: SurrogateModel, num_surrogates: int) -> Indices:
     """Baseline without covariances: the species with the nearest mean among the principal components.
 
     The mean of an unseen species is that of its surrogates' means.
@@ -93,19 +79,11 @@ def nearest_mean(features: Features, partition: Partition, model: Model, num_sur
     Returns:
         Species of each query, seen ones first, (queries,).
     """
-    train = features.images[partition.train].astype(np.float64) @ model.species.axes
-    _, which, sizes = np.unique(features.labels[partition.train], return_inverse=True, return_counts=True)
-    means = np.zeros((len(sizes), train.shape[1]))
-    np.add.at(means, which, train)
-    means /= sizes[:, None]
+    species = model.species
+    means = species.directions[:-1] @ species.factor.T + species.centre
     means = np.concatenate([means[model.surrogates(num_surrogates)].mean(axis=1), means])
-    queries = query_images(features, partition).astype(np.float64) @ model.species.axes
+    queries = model.queries.astype(np.float64) @ species.axes
     # |q - c|^2 without |q|^2, which is the same for all species.
     distances = np.square(means).sum(axis=1) - 2 * queries @ means.T
     chosen: Indices = model.candidates[distances.argmin(axis=1)]
     return chosen
-
-
-def best_of(found: Sequence[Score]) -> int:
-    """The first score with the highest harmonic mean."""
-    return int(np.argmax([score.harmonic_mean for score in found]))

@@ -1,15 +1,19 @@
-"""Hyperparameters of the surrogate-species model, and where they are searched (Badirli et al. 2021; CLIBD, B.2)."""
+"""Hyperparameters of the surrogate-species model, and those that were published (Badirli et al. 2021; CLIBD, B.2)."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import Literal
 
 from workloads.errors import ZeroShotError
 
-Form = Literal["published", "corrected"]
+ScaleForm = Literal["published", "corrected"]
 """How a seen species' distance from the prior mean enters its scale matrix.
 
 By a number added to every entry, as in every published implementation, or by the outer product that the model has."""
+SettingSearch = Literal["grid", "optuna", "published-defaults"]
+"""Where settings are tried: on the published grid, in a far larger space, or nowhere."""
+
+PUBLISHED_COMPONENTS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,26 +50,3 @@ PUBLISHED_DEFAULTS: dict[str, Setting] = {
     "bioscan_1m": Setting(1.0, 10.0, 100.0, 5.0, 2),
 }
 """What is used untuned, at 500 components: by Badirli et al. for INSECT, by CLIBD for INSECT and for BIOSCAN-1M."""
-
-
-@dataclass(frozen=True, slots=True)
-class Space:
-    """Bounds of a continuous search; all but the number of surrogates on a logarithmic scale."""
-
-    kappa0: tuple[float, float] = (1e-3, 1e2)
-    kappa1: tuple[float, float] = (1e-2, 1e3)
-    m: tuple[float, float] = (2.0, 1e4)
-    s: tuple[float, float] = (0.1, 100.0)
-    num_surrogates: tuple[int, int] = (1, 10)
-
-    def fitted(self, size: int, num_seen: int) -> "Space":
-        """The space as data allow: no more surrogates than seen species, and degrees of freedom for all components."""
-        least, most = (min(bound, num_seen) for bound in self.num_surrogates)
-        return replace(
-            self, m=(max(self.m[0], 1 + 2 / size), max(self.m[1], 1 + 2 / size)), num_surrogates=(least, most)
-        )
-
-    def holds(self, setting: Setting) -> bool:
-        """Whether a setting is within the bounds."""
-        bounds = asdict(self)
-        return all(bounds[name][0] <= value <= bounds[name][1] for name, value in asdict(setting).items())

@@ -7,21 +7,25 @@ matrix, up to a factor,
     a I + R' R + c w w',        a = (m - d - 1)/s,
 
 where R has at most n - 1 rows for a species of n images: R'R is its scatter. The rows of R are orthogonal.
+
+A species without a training image is not a seen one. A species with a single training image is seen, but says nothing
+of how images of a species scatter: its scatter is zero, and it has no part in the mean of the species' covariances.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import cholesky, eigh, eigvalsh, solve_triangular
 
 from workloads.arrays import Doubles, Floats, Indices
-from workloads.bzsl.components import principal_axes
 from workloads.errors import ZeroShotError
+
+_ROUNDING = 1e-12
+"""Share of the largest variance that rounding to single precision alone gives an axis, and no published feature has."""
 
 
 @dataclass(frozen=True, slots=True)
-class Species:
+class SeenSpecies:
     """What is known of the seen species; sizes are d components, C species and R rows of all species together."""
 
     axes: Doubles
@@ -34,12 +38,11 @@ class Species:
     """Number that each species has among all classes, rising, (C,)."""
     counts: Doubles
     """Training images of each species, (C,)."""
-    means: Doubles
-    """Whitened mean of each species, (C, d)."""
+    directions: Doubles
+    """Whitened mean of each species, and last the whitened vector of ones, along which the published form errs,
+    (C + 1, d)."""
     raw_square: Doubles
     """Squared distance of each species' mean from the centre before whitening, (C,)."""
-    ones: Doubles
-    """The whitened vector of ones, along which the published form errs, (d,)."""
     rows: Doubles
     """Scatter of all species, one below the other, (R, d)."""
     eigenvalues: Doubles
@@ -59,11 +62,35 @@ class Species:
 
     def whitened(self, images: Floats) -> Doubles:
         """Image features in whitened coordinates, (d, images)."""
-        projected = images.astype(np.float64) @ self.axes - self.centre
-        return solve_triangular(self.factor, projected.T, lower=True, check_finite=False)  # type: ignore[no-any-return] # scipy has no types
+        return _solve(self.factor, (images.astype(np.float64) @ self.axes - self.centre).T)
 
 
-def fit(images: Floats, labels: Indices, num_components: int) -> Species:
+def principal_axes(train: Floats, count: int) -> Doubles:
+    """Axes of largest variance of the training features, in falling order, as the published model takes them.
+
+    Features are projected on them without being centred, which only moves all of them alike. The sign of an axis is
+    arbitrary; here its largest entry, the first of equals, is positive. The published form of the model depends on
+    these signs, since it adds a number to every entry of a matrix; the corrected one does not.
+
+    Args:
+        train: (specimens, size).
+        count: how many; all of them if the features have fewer.
+
+    Returns:
+        (size, min(count, size)), or fewer: features that a narrow layer made wide do not vary along all of their axes.
+    """
+    size = train.shape[1]
+    count = min(count, size)
+    covariance = np.atleast_2d(np.cov(train.astype(np.float64), rowvar=False))
+    values, vectors = eigh(covariance, subset_by_index=(size - count, size - 1), overwrite_a=True, check_finite=False)
+    varies = values > _ROUNDING * values[-1]
+    count = int(varies.sum()) or 1  # features that do not vary at all are told of as such later
+    axes = vectors[:, : -count - 1 : -1]
+    largest = np.abs(axes).argmax(axis=0)
+    return np.ascontiguousarray(axes * np.where(axes[largest, np.arange(count)] < 0, -1.0, 1.0))
+
+
+def fit_species(images: Floats, labels: Indices, num_components: int) -> SeenSpecies:
     """Learn the seen species.
 
     Args:
@@ -75,7 +102,13 @@ def fit(images: Floats, labels: Indices, num_components: int) -> Species:
         ZeroShotError: the mean covariance is singular.
     """
     numbers, which, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    _check_freedom(sizes, min(num_components, images.shape[1]))
+    freedom, num_asked = int((sizes - 1).sum()), min(num_components, images.shape[1])
+    if freedom < num_asked:
+        reason = (
+            f"the mean covariance of {(sizes > 1).sum():,} species with two training images or more is singular: "
+            f"they give {freedom:,} directions for {num_asked:,} components"
+        )
+        raise ZeroShotError(reason, f"Ask for fewer components (--pca {max(freedom // 2, 1)}), or add images.")
     axes = principal_axes(images, num_components)
     projected = images.astype(np.float64) @ axes
     order = np.argsort(which, kind="stable")
@@ -85,18 +118,17 @@ def fit(images: Floats, labels: Indices, num_components: int) -> Species:
     centre = means.mean(axis=0)
     projected -= np.repeat(means, sizes, axis=0)
     factor = _factor(projected, sizes)
-    deviations = solve_triangular(factor, projected.T, lower=True, check_finite=False).T
+    deviations = _solve(factor, projected.T).T
     scatters = [_scatter_rows(deviations[end - size : end]) for size, end in zip(sizes, ends, strict=True)]
     rows = np.concatenate([rows for rows, _ in scatters])
-    return Species(
+    return SeenSpecies(
         axes=axes,
         factor=factor,
         centre=centre,
         numbers=numbers.astype(np.int64),
         counts=sizes.astype(np.float64),
-        means=np.ascontiguousarray(_solve(factor, (means - centre).T).T),
+        directions=np.ascontiguousarray(_solve(factor, np.vstack([means - centre, np.ones(len(centre))]).T).T),
         raw_square=np.square(means - centre).sum(axis=1),
-        ones=_solve(factor, np.ones(len(centre))),
         rows=rows,
         eigenvalues=np.concatenate([values for _, values in scatters]),
         starts=np.concatenate([[0], np.cumsum([len(rows) for rows, _ in scatters])]).astype(np.int64),
@@ -108,16 +140,7 @@ def _solve(factor: Doubles, values: Doubles) -> Doubles:
     return solved
 
 
-def _check_freedom(sizes: npt.NDArray[np.int64], num_components: int) -> None:
-    if (freedom := int((sizes - 1).sum())) < num_components:
-        reason = (
-            f"the mean covariance of {(sizes > 1).sum():,} species with two training images or more is singular: "
-            f"they give {freedom:,} directions for {num_components:,} components"
-        )
-        raise ZeroShotError(reason, f"Ask for fewer components (--pca {max(freedom // 2, 1)}), or add images.")
-
-
-def _factor(deviations: Doubles, sizes: npt.NDArray[np.int64]) -> Doubles:
+def _factor(deviations: Doubles, sizes: Indices) -> Doubles:
     """Cholesky factor of the mean of the sample covariances of the species with two images or more.
 
     Args:

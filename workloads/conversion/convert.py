@@ -11,37 +11,31 @@ one that is missing.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from workloads.conversion.names import (
-    TOWER_NAMES,
-    is_released_model,
-    numbers,
-    rename,
-    tower_of,
-    without_dna_head,
-)
-from workloads.conversion.published import Published, pooling_of, published_as, revision_of
-from workloads.conversion.reading import Checkpoint
-from workloads.conversion.sizes import Reader, bert_sizes, image_tower, spec_of
+from workloads.conversion import released
+from workloads.conversion.foreign_checkpoint import ForeignCheckpoint
 from workloads.data.prepared.taxon_text import TextTokenizer
-from workloads.errors import ConversionError, UsageError, WeightsError
+from workloads.data.specimens import barcode
+from workloads.errors import ConversionError, UsageError, WeightsError, first_line
+from workloads.models.bert import FIELDS
 from workloads.models.clibd import TowerInputs, build_model
-from workloads.models.fitting import misfit
-from workloads.models.image_tower import timm_model
 from workloads.models.loaded import LoadedModel, write_inputs
-from workloads.models.torchvision_ops import declare_missing_operators
+from workloads.models.towers import timm_model
+from workloads.models.weights import MODEL, TOWER_NAMES, misfit
+from workloads.recipes import with_recipe
 from workloads.record import RunFolder, provenance
-from workloads.spec import WITHOUT_HEAD, DnaPooling, ImageTower
+from workloads.spec import WITHOUT_HEAD, DnaPooling, DnaTower, ExperimentSpec, ImageTower, Modality, TextTower
 from workloads.storage import Folder
 
-MODEL = "model.safetensors"
 TOKENIZER = "prajjwal1/bert-small"
 """The word pieces of the released text towers, which are those of every uncased BERT."""
+_AUTHORS_BATCH = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +47,6 @@ class Conversion:
     use: str
     """What can be done with it, as a sentence."""
     num_tensors: int
-    beside: tuple[str, ...]
-    """What else the file held."""
     leftovers: tuple[str, ...] = ()
     """Tensors without a use."""
     num_merged: int = 0
@@ -63,8 +55,32 @@ class Conversion:
     """Which way of pooling DNA the model was taken to have."""
 
 
+def fetch(name: str, target: str) -> Path:
+    """A published file in the hub's cache on this machine, fetched if need be.
+
+    Args:
+        name: a key of `PUBLISHED`.
+        target: folder that the conversion is for, for messages.
+
+    Raises:
+        ConversionError: the hub cannot be reached or has no such file; it says what to fetch by hand.
+    """
+    from huggingface_hub import hf_hub_download
+
+    published = released.PUBLISHED[name]
+    try:
+        return Path(hf_hub_download(released.REPOSITORY, published.file))
+    except OSError as error:  # what the hub's client raises for every refusal, offline mode and broken network
+        raise ConversionError(
+            name,
+            f"the hub did not give {released.PUBLISHED_AT}{published.file} ({first_line(error)}); where there is a "
+            f"network, run `hf download {released.REPOSITORY} {published.file} --local-dir .`, bring the folder here, "
+            f"and run `clibd convert {published.file} --to {target}`",
+        ) from error
+
+
 def convert(
-    checkpoint: Checkpoint, target: Folder, tokenizer: str = TOKENIZER, dna_pooling: DnaPooling | None = None
+    checkpoint: ForeignCheckpoint, target: Folder, tokenizer: str = TOKENIZER, dna_pooling: DnaPooling | None = None
 ) -> Conversion:
     """Write what a checkpoint holds in our formats; what kind it is, its names tell.
 
@@ -79,14 +95,11 @@ def convert(
         WeightsError: a tensor is missing, not known or of a wrong shape, or the tokeniser cannot be had.
     """
     check_target(target)
-    if is_released_model(checkpoint.tensors):
-        return _convert_model(checkpoint, target, tokenizer, dna_pooling)
     if _WORDS in checkpoint.tensors:
         return _convert_bert(checkpoint, target)
     if _PATCHES in checkpoint.tensors:
         return _convert_vision_transformer(checkpoint, target)
-    first = next(iter(checkpoint.tensors))
-    raise ConversionError(str(checkpoint.path), f"{first} is of none of the models that can be converted")
+    return _convert_model(checkpoint, target, tokenizer, dna_pooling)
 
 
 def check_target(target: Folder) -> None:
@@ -106,27 +119,34 @@ _WORDS, _PATCHES = "bert.embeddings.word_embeddings.weight", "patch_embed.proj.w
 
 
 def _convert_model(
-    checkpoint: Checkpoint, target: Folder, tokenizer: str, dna_pooling: DnaPooling | None
+    checkpoint: ForeignCheckpoint, target: Folder, tokenizer: str, dna_pooling: DnaPooling | None
 ) -> Conversion:
-    model = rename(checkpoint.path, checkpoint.tensors)
-    pooling = _pooling(checkpoint, dna_pooling) if "dna" in model.modalities else None
-    if pooling in WITHOUT_HEAD:
-        model = without_dna_head(model)
-    # A file that was renamed is taken for one of the paper's own data set.
-    published = published_as(checkpoint.path) or Published(file=checkpoint.path.name)
-    spec = spec_of(checkpoint.path, model, published.dataset, published.epochs, pooling or "softmax_mean")
+    about = released.released_as(checkpoint.path)
+    has_dna = any(name.startswith(released.ENCODERS["dna"]) for name in checkpoint.tensors)
+    pooling = (dna_pooling or about.dna_pooling) if has_dna else None
+    if has_dna and pooling is None:
+        raise UsageError(
+            f"{checkpoint.path}: nothing in it says how the DNA tower pools, so say it: --dna-pooling softmax_mean for "
+            "a model of the authors' main branch, as all released ones are; logits_mean, hidden_mean or cls_token for "
+            "one of their later variants"
+        )
+    model = released.rename(checkpoint.path, checkpoint.tensors, without_dna_head=pooling in WITHOUT_HEAD)
+    spec = _converted_spec(checkpoint.path, model.tensors, about.dataset, about.epochs, pooling)
     words = _tokenizer(tokenizer) if "text" in spec.modalities else None
     inputs = TowerInputs(vocabulary_size=words.vocabulary_size if words else 0, pad_id=words.pad_id if words else 0)
-    if words:
-        _check_vocabulary(checkpoint, tokenizer, words, model.tower("text")["trunk.embeddings.word_embeddings.weight"])
+    rows = len(model.tensors["towers.text.trunk.embeddings.word_embeddings.weight"]) if words else 0
+    if rows != inputs.vocabulary_size:
+        sizes = f"{rows} word pieces and the tokeniser {tokenizer} {inputs.vocabulary_size}"
+        raise WeightsError("text", str(checkpoint.path), f"it has {sizes}; --tokenizer names another one")
     with torch.device("meta"):
         empty = build_model(spec, inputs, pretrained=False)
-    _check_complete(checkpoint, None, model.tensors, empty.state_dict(), model.origin)
+    expected = {model.origin.get(name, name): tensor for name, tensor in empty.state_dict().items()}
+    _check_complete(checkpoint, {model.origin[name]: tensor for name, tensor in model.tensors.items()}, expected)
     run = RunFolder(target)
     towers = ", ".join(TOWER_NAMES[name] for name in spec.modalities)
     what = f"CLIBD model ({towers}), embedding size {spec.embedding_size}"
     use, count = f"Measure it: clibd evaluate {target} --data DIR", len(model.tensors)
-    done = Conversion(what, use, count, checkpoint.beside, model.leftovers, model.num_merged, pooling)
+    done = Conversion(what, use, count, model.leftovers, model.num_merged, pooling)
     run.begin(spec, {"converted": True}, _provenance(checkpoint, done))
     write_inputs(run, LoadedModel(spec, empty, inputs, words, None))
     target.write(MODEL, save(dict(model.tensors)))
@@ -134,15 +154,64 @@ def _convert_model(
     return done
 
 
-def _pooling(checkpoint: Checkpoint, given: DnaPooling | None) -> DnaPooling:
-    """The variant, which nothing in the tensors tells and every embedding depends on."""
-    if pooling := given or pooling_of(checkpoint.path):
-        return pooling
-    raise UsageError(
-        f"{checkpoint.path}: nothing in it says how the DNA tower pools, so say it: --dna-pooling softmax_mean for a "
-        "model of the authors' main branch, as all released ones are; logits_mean, hidden_mean or cls_token for one of "
-        "their later variants"
+def _converted_spec(
+    path: Path, tensors: Mapping[str, Tensor], dataset: str, epochs: int, pooling: DnaPooling | None
+) -> ExperimentSpec:
+    """The experiment that a converted model stands for, by the recipe of the authors' code.
+
+    Args:
+        path: of the checkpoint, for messages.
+        tensors: the model under our names, `towers.<modality>.…`.
+        dataset: what it was trained on.
+        epochs: for how long.
+        pooling: of DNA; None where there is no such tower.
+
+    Raises:
+        WeightsError: fewer than two towers, or shapes that fit no tower of ours.
+    """
+    readers: dict[Modality, released.Reader] = {}
+    for modality, called in TOWER_NAMES.items():
+        prefix = f"towers.{modality}."
+        if own := {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}:
+            readers[modality] = released.Reader(path, called, own)
+    if len(readers) < 2:
+        raise ConversionError(str(path), f"it has {len(readers)} tower(s), and aligned are two at least")
+    spec = ExperimentSpec(
+        dataset=dataset,
+        data_fingerprint="converted",
+        modalities=tuple(readers),
+        image=released.image_tower(readers["image"], "trunk.") if "image" in readers else ImageTower(),
+        dna=DnaTower(**_tower_sizes(readers["dna"], barcode.VOCABULARY_SIZE)) if "dna" in readers else DnaTower(),
+        text=TextTower(**_tower_sizes(readers["text"])) if "text" in readers else TextTower(),
+        embedding_size=_embedding_size(path, readers, pooling),
+        batch_size=_AUTHORS_BATCH,
+        epochs=epochs,
     )
+    spec = with_recipe(spec, "authors")
+    dna = replace(spec.dna, pooling=pooling) if pooling else spec.dna
+    return replace(spec, dna=dna, image=replace(spec.image, fine_tuning="full"))  # the adapters are merged
+
+
+def _tower_sizes(reader: released.Reader, vocabulary_size: int | None = None) -> dict[str, Any]:
+    """What a tower's spec says of its BERT."""
+    sizes = released.bert_sizes(reader, "trunk.")
+    if vocabulary_size not in (None, sizes["vocab_size"]):
+        reason = f"its vocabulary has {sizes['vocab_size']} tokens, 5-mers have {vocabulary_size}"
+        raise WeightsError(reader.tower, str(reader.path), reason)
+    return {ours: sizes[theirs] for theirs, (ours, _) in FIELDS.items()}
+
+
+def _embedding_size(path: Path, readers: Mapping[Modality, released.Reader], pooling: DnaPooling | None) -> int:
+    """What the heads give; of a DNA tower without one the width of its states."""
+    sizes = {
+        reader.tower: reader.shape("trunk.embeddings.word_embeddings.weight", 2)[1]
+        if modality == "dna" and pooling in WITHOUT_HEAD
+        else reader.shape("head.weight", 2)[0]
+        for modality, reader in readers.items()
+    }
+    if len(set(sizes.values())) > 1:
+        raise ConversionError(str(path), f"its towers do not share a space: {sizes}")
+    return next(iter(sizes.values()))
 
 
 def _tokenizer(weights: str) -> TextTokenizer:
@@ -153,28 +222,23 @@ def _tokenizer(weights: str) -> TextTokenizer:
         raise WeightsError(tower, name, f"{reason}; --tokenizer names a folder with its files") from error
 
 
-def _check_vocabulary(checkpoint: Checkpoint, tokenizer: str, words: TextTokenizer, rows: Tensor) -> None:
-    if words.vocabulary_size != len(rows):
-        sizes = f"{len(rows)} word pieces and the tokeniser {tokenizer} {words.vocabulary_size}"
-        raise WeightsError("text", str(checkpoint.path), f"it has {sizes}; --tokenizer names another one")
-
-
-def _convert_bert(checkpoint: Checkpoint, target: Folder) -> Conversion:
-    declare_missing_operators()
+def _convert_bert(checkpoint: ForeignCheckpoint, target: Folder) -> Conversion:
     from transformers import BertConfig, BertForMaskedLM
 
     leftovers = tuple(name for name in checkpoint.tensors if name in _BERT_LEFTOVERS)
     left = {name: tensor for name, tensor in checkpoint.tensors.items() if name not in leftovers}
-    kept = {name: numbers(checkpoint.path, name, tensor) for name, tensor in left.items()}
-    config = BertConfig(**_bert_config(checkpoint, bert_sizes(Reader(checkpoint.path, "DNA", kept), "bert.")))
+    kept = {name: released.numbers(checkpoint.path, name, tensor) for name, tensor in left.items()}
+    config = BertConfig(
+        **_bert_config(checkpoint, released.bert_sizes(released.Reader(checkpoint.path, "DNA", kept), "bert."))
+    )
     with torch.device("meta"):
         expected = BertForMaskedLM(config).state_dict()
-    _check_complete(checkpoint, "DNA", kept, expected)
+    _check_complete(checkpoint, kept, expected, "DNA")
     config.architectures = ["BertForMaskedLM"]
     config.tie_word_embeddings = torch.equal(kept[_WORDS], kept["cls.predictions.decoder.weight"])
     size = f"{config.num_hidden_layers} blocks of width {config.hidden_size}"
     what, use = f"BERT of {size} over {config.vocab_size:,} tokens", f"DnaTower(weights='{target}')"
-    done = Conversion(what, f"Begin a DNA tower with it: {use}", len(kept), checkpoint.beside, leftovers)
+    done = Conversion(what, f"Begin a DNA tower with it: {use}", len(kept), leftovers)
     target.write_json("config.json", json.loads(config.to_json_string(use_diff=False)))
     target.write_json("provenance.json", _provenance(checkpoint, done))
     target.write(MODEL, save(kept))
@@ -193,7 +257,7 @@ _NOT_IN_SHAPES = (
 )
 
 
-def _bert_config(checkpoint: Checkpoint, sizes: Mapping[str, int]) -> dict[str, Any]:
+def _bert_config(checkpoint: ForeignCheckpoint, sizes: Mapping[str, int]) -> dict[str, Any]:
     """Sizes from the tensors, and from the file's own config, if it has one, what they do not tell."""
     for name, size in sizes.items():
         if name not in _NOT_IN_SHAPES and (told := checkpoint.config.get(name, size)) != size:
@@ -205,55 +269,39 @@ def _bert_config(checkpoint: Checkpoint, sizes: Mapping[str, int]) -> dict[str, 
 _VISION_SIZES = ("architecture", "image_size", "patch_size", "width", "depth", "num_heads")
 
 
-def _convert_vision_transformer(checkpoint: Checkpoint, target: Folder) -> Conversion:
-    tensors = {name: numbers(checkpoint.path, name, tensor) for name, tensor in checkpoint.tensors.items()}
-    reader = Reader(checkpoint.path, "image", tensors)
-    tower, num_classes = image_tower(reader, ""), reader.shape("head.weight", 2)[0]
-    _check_complete(checkpoint, "image", tensors, _vision_transformer(tower, num_classes))
+def _convert_vision_transformer(checkpoint: ForeignCheckpoint, target: Folder) -> Conversion:
+    tensors = {name: released.numbers(checkpoint.path, name, tensor) for name, tensor in checkpoint.tensors.items()}
+    reader = released.Reader(checkpoint.path, "image", tensors)
+    tower, num_classes = released.image_tower(reader, ""), reader.shape("head.weight", 2)[0]
+    with torch.device("meta"):
+        model = timm_model(replace(tower, head="pretrained"), None)
+        model.reset_classifier(num_classes)
+    _check_complete(checkpoint, tensors, model.state_dict(), "image")
     sizes = {name: getattr(tower, name) for name in _VISION_SIZES}
     different = [f", {name}={value!r}" for name, value in sizes.items() if value != getattr(ImageTower(), name)]
     what = f"{tower.architecture} of {tower.image_size} pixels with {num_classes:,} classes"
     use = f"Begin an image tower with it: ImageTower(weights='{target}/{MODEL}'{''.join(different)})"
-    done = Conversion(what, use, len(tensors), checkpoint.beside)
+    done = Conversion(what, use, len(tensors))
     target.write_json("provenance.json", {**_provenance(checkpoint, done), "sizes": sizes})
     target.write(MODEL, save(tensors))
     return done
 
 
-def _vision_transformer(tower: ImageTower, num_classes: int) -> Mapping[str, Tensor]:
-    with torch.device("meta"):
-        model = timm_model(replace(tower, head="pretrained"), None)
-        model.reset_classifier(num_classes)
-    state: Mapping[str, Tensor] = model.state_dict()
-    return state
-
-
 def _check_complete(
-    checkpoint: Checkpoint,
-    tower: str | None,
-    found: Mapping[str, Tensor],
-    expected: Mapping[str, Tensor],
-    origin: Mapping[str, str] | None = None,
+    checkpoint: ForeignCheckpoint, tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], tower: str = ""
 ) -> None:
-    """Refuse a tensor too many, too few, or of another shape; the first is named as the file does.
-
-    Args:
-        checkpoint: for messages.
-        tower: name for messages; None where our names of the tensors tell it.
-        found: tensors by our names.
-        expected: empty ones.
-        origin: names in the file, where they are others.
-    """
-    if found_wrong := misfit(found, expected, called=origin):
-        name, reason = found_wrong
-        raise WeightsError(tower or tower_of(name), str(checkpoint.path), reason)
+    """Refuse a tensor too many, too few, or of another shape, naming the first and, unless it is given, its tower."""
+    if wrong := misfit(tensors, expected):
+        name, reason = wrong
+        raise WeightsError(tower or released.tower_of(name), str(checkpoint.path), reason)
 
 
-def _provenance(checkpoint: Checkpoint, done: Conversion) -> dict[str, Any]:
+def _provenance(checkpoint: ForeignCheckpoint, done: Conversion) -> dict[str, Any]:
+    parts = checkpoint.path.parts  # in the hub's cache the commit stands behind `snapshots`
     source = {
         "file": checkpoint.path.name,
         "sha256": checkpoint.sha256,
-        "hub_revision": revision_of(checkpoint.path),
+        "hub_revision": parts[parts.index("snapshots") + 1] if "snapshots" in parts[:-1] else None,
         "merged_adapters": done.num_merged,
         "dna_pooling": done.dna_pooling,
         "leftovers": list(done.leftovers),

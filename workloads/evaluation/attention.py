@@ -24,10 +24,8 @@ import torch
 from torch import Tensor, nn
 
 from workloads.errors import SpecError
-from workloads.models.image_tower import TimmTower
+from workloads.models.towers import Tower
 from workloads.spec import Recipe
-
-_AUTHORS_BLOCKS = slice(1, -6)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,13 +39,9 @@ class Rollout:
     discard: float = 0.9
     """Share of the weakest entries that is set to zero, in [0, 1)."""
     discarded_from: Literal["rows", "map"] = "rows"
-    """Of each row, or of the map as a whole except its very first entry."""
+    """Whether weak entries are discarded from each row, or from the whole map but for its very first entry."""
     normalised: Literal["rows", "authors"] = "rows"
     """Each row by its own sum, or as in the authors' code column j by the sum of row j."""
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.discard < 1:
-            raise SpecError(f"a share in [0, 1) of the attention is discarded, got {self.discard}")
 
 
 ROLLOUTS: dict[Recipe, Rollout] = {
@@ -66,14 +60,14 @@ def chosen_blocks(num_blocks: int, blocks: Literal["second_to_middle", "authors"
     everything = range(num_blocks)
     if blocks == "all":
         return everything
-    if blocks == "authors":
-        if not (chosen := everything[_AUTHORS_BLOCKS]):
-            raise SpecError(
-                f"of {num_blocks} blocks none is left without the first and the last six, as the authors have it; "
-                "choose the recipe 'corrected'"
-            )
+    if blocks == "second_to_middle":
+        return everything[1 : max(2, num_blocks // 2)] or everything
+    if chosen := everything[1:-6]:
         return chosen
-    return everything[1 : max(2, num_blocks // 2)] or everything
+    raise SpecError(
+        f"of {num_blocks} blocks none is left without the first and the last six, as the authors have it; "
+        "choose the recipe 'corrected'"
+    )
 
 
 def roll_out(maps: Sequence[Tensor], how: Rollout) -> Tensor:
@@ -164,10 +158,6 @@ def attention_maps(tower: nn.Module, images: Tensor, blocks: Sequence[int]) -> l
 def _laid_open(tower: nn.Module, layers: Sequence[Any]) -> Iterator[list[Tensor]]:
     """Collects the attention of some layers in evaluation mode, without fused kernels, which never form it."""
     seen: list[Tensor] = []
-
-    def keep(_module: nn.Module, _inputs: object, attention: Tensor) -> None:
-        seen.append(attention.float())
-
     with ExitStack() as after:
         for module in tower.modules():
             after.callback(setattr, module, "training", module.training)
@@ -175,13 +165,14 @@ def _laid_open(tower: nn.Module, layers: Sequence[Any]) -> Iterator[list[Tensor]
         for layer in layers:
             after.callback(setattr, layer, "fused_attn", layer.fused_attn)
             layer.fused_attn = False
-            after.callback(layer.attn_drop.register_forward_hook(keep).remove)
+            hooked = layer.attn_drop.register_forward_hook(lambda _module, _inputs, given: seen.append(given.float()))
+            after.callback(hooked.remove)
         yield seen
 
 
 def _vision_transformer(tower: nn.Module) -> Any:
     """The trunk of a tower, if it is a transformer over patches whose attention can be followed."""
-    trunk: Any = tower.trunk if isinstance(tower, TimmTower) else tower
+    trunk: Any = tower.trunk if isinstance(tower, Tower) else tower
     layers = [getattr(block, "attn", None) for block in getattr(trunk, "blocks", ())]
     followed = layers and all(hasattr(layer, "attn_drop") and hasattr(layer, "fused_attn") for layer in layers)
     pooled = getattr(trunk, "global_pool", None)

@@ -1,20 +1,22 @@
-"""Floats of specimens, shared among the workers of a process group."""
+"""Embeddings of specimens, shared among the workers of a process group."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from workloads.arrays import Floats, Indices
 from workloads.data.inputs.batches import Specimens, View
-from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
+from workloads.data.specimens.schema import subset_of
 from workloads.errors import MissingPathError
-from workloads.evaluation.embedded import Embedded
-from workloads.evaluation.stored import KEYS, REST
+from workloads.evaluation.embedded import KEYS, REST, Embedded
 from workloads.models.clibd import Classifier, Clibd
 from workloads.models.loaded import LoadedModel
 from workloads.placement import Placement, kernels, matrix_products
@@ -50,18 +52,44 @@ def parts_of(dataset: PreparedDataset, with_rest: bool = False) -> dict[str, tup
         raise MissingPathError(str(dataset.folder), "queries", "Prepare more specimens of each species.")
     parts = {KEYS: tuple(split for split in splits.keys if counts.get(split)), **asking}
     used = {_NAMELESS, *(split for names in parts.values() for split in names)}
-    rest = (*(splits.training if with_rest else ()), *(split for split in splits.unused if "unseen" in split))
+    rest = (
+        *(splits.training if with_rest else ()),
+        *(split for split in splits.unused if subset_of(split) == "unseen"),
+    )
     parts[REST] = tuple(split for split in rest if counts.get(split) and split not in used)
     return {part: names for part, names in parts.items() if names}
 
 
-def embed_parts(
-    experiment: LoadedModel,
-    dataset: PreparedDataset,
-    placement: Placement,
-    modalities: Sequence[Modality] | None = None,
-) -> dict[str, Embedded]:
-    """Keys and queries in every modality; called on every worker of a group alike, and the same on each.
+def usable_modalities(experiment: LoadedModel, facts: DatasetFacts) -> tuple[list[Modality], dict[Modality, str]]:
+    """The modalities of a run that a data set can be embedded in, and why not in the others."""
+    why = {name: _misfit(name, experiment, facts) for name in experiment.spec.modalities}
+    left_out = {name: reason for name, reason in why.items() if reason}
+    return [name for name in why if name not in left_out], left_out
+
+
+def _misfit(modality: Modality, experiment: LoadedModel, facts: DatasetFacts) -> str | None:
+    """Why a tower cannot take what the data set has; None where it can."""
+    if modality not in facts.modalities:
+        return f"{facts.name} has none"
+    towers = experiment.inputs
+    if modality == "image":
+        return _other_kind(towers.image_feature_size, facts.image_feature_size, "pixels")
+    if modality == "dna" and experiment.spec.dna.kind == "features":
+        return _other_kind(towers.dna_feature_size, facts.dna_feature_size, "barcodes alone")
+    if modality == "dna" and not facts.barcodes:
+        return f"the run's tower takes barcodes, and {facts.name} has features instead"
+    return None
+
+
+def _other_kind(takes: int | None, has: int | None, otherwise: str) -> str | None:
+    if takes == has:
+        return None
+    wanted, there = (otherwise if size is None else f"features of {size} numbers" for size in (takes, has))
+    return f"the run's tower takes {wanted}, and the data set has {there}"
+
+
+def embed_parts(experiment: LoadedModel, dataset: PreparedDataset, placement: Placement) -> dict[str, Embedded]:
+    """Keys and queries in every modality of the spec; called on every worker of a group alike, and the same on each.
 
     Identical barcodes and labels are embedded once, whether they are keys or queries.
 
@@ -69,13 +97,12 @@ def embed_parts(
         experiment: with the model, on `placement.device`.
         dataset: with key and query splits.
         placement: this worker's.
-        modalities: which to embed; None for all of the spec.
 
     Raises:
         MissingPathError: the data set has no keys, or no queries in either partition.
     """
     parts = parts_of(dataset)
-    specimens = experiment.specimens(dataset, all_splits(parts), modalities)
+    specimens = experiment.specimens(dataset, all_splits(parts))
     return as_parts(embed_all(experiment, specimens, placement), parts)
 
 
@@ -118,11 +145,8 @@ def embed(
         (specimens, embedding), fp32 whatever the precision of the tower.
     """
     first, which = specimens.groups(modality)
-
-    def run(rows: Indices) -> Tensor:
-        return embed_rows(model, specimens, modality, first[rows], placement.device, precision, of)
-
-    return rows_of_all_workers(run, len(first), placement, batch_size)[which]
+    run = partial(embed_rows, model, specimens, modality, device=placement.device, precision=precision, of=of)
+    return rows_of_all_workers(lambda rows: run(rows=first[rows]), len(first), placement, batch_size)[which]
 
 
 def embed_rows(
@@ -148,23 +172,19 @@ def rows_of_all_workers(
     total: int,
     placement: Placement,
     at_once: int,
-    tell: Callable[[int], None] = lambda more: None,
-) -> Floats:
-    """The rows that `run` makes, of which each worker makes a share, some at a time, in order and in fp32.
+) -> npt.NDArray[Any]:
+    """The rows that `run` makes, of which each worker makes a share, some at a time, in order.
 
     Args:
         run: makes the rows of these numbers.
         total: how many there are.
         placement: this worker's.
         at_once: rows of one call.
-        tell: told how many more are done.
     """
     share = math.ceil(total / placement.num_workers)
     mine = np.arange(total)[placement.rank * share : (placement.rank + 1) * share]
-    made = []
-    for start in range(0, len(mine), at_once):
-        made.append(run(mine[start : start + at_once]).float())  # on the device, which is not waited for
-        tell(len(made[-1]))
+    # On the device, which is not waited for.
+    made = [run(mine[start : start + at_once]) for start in range(0, len(mine), at_once)]
     shares = [torch.cat(made).cpu().numpy() if made else None]
     if placement.num_workers > 1:
         own, shares = shares[0], [None] * placement.num_workers

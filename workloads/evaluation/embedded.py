@@ -1,17 +1,27 @@
-"""Embedded specimens with their names, and the features that queries and keys are made of.
+"""Embedded specimens with their names: the features that queries and keys are made of, and how they are kept.
 
 Neither torch nor a model is needed here: embeddings may come from a run, from a stored evaluation or from elsewhere.
+They are kept with what they are of, so that they are computed once:
+
+    embeddings/keys.parquet, val.parquet, test.parquet   specimen_id, split, names by rank, a column a modality
+    embeddings/rest.parquet                              where asked for: named specimens that train (`clibd bzsl`)
+    embeddings/embeddings.json                           written last: model, data set, precision, and what is in them
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from workloads.arrays import Floats, Indices, Labels, Mask, Names
+from workloads.arrays import Doubles, Floats, Indices, Labels, Mask, Names
 from workloads.data.specimens.schema import subsets_of
-from workloads.errors import EmbeddingsError
-from workloads.spec import RANKS
+from workloads.errors import DamagedError, EmbeddingsError
+from workloads.predictions import specimen_table
+from workloads.spec import MODALITIES, RANKS
+from workloads.storage import Folder
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +31,7 @@ class Embedded:
     ids: Names
     """(specimens,)."""
     split: Names
-    """Of the partition; its name says whether the species is seen in training, (specimens,)."""
+    """Split of each specimen; its name says whether the species is seen in training, (specimens,)."""
     labels: Labels
     """Names by rank, None where missing, (specimens,) each."""
     rows: Mapping[str, Floats]
@@ -62,14 +72,23 @@ class Embedded:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
-    """What one kind of key offers to a search."""
+def embedded_of(table: pa.Table, rows: Mapping[str, Floats]) -> Embedded:
+    """The specimens of a table with their ids, splits and names, in their embeddings by modality."""
+    names = {name: np.array(table[name].to_pylist(), dtype=object) for name in ("specimen_id", "split", *RANKS)}
+    return Embedded(names["specimen_id"], names["split"], {rank: names[rank] for rank in RANKS}, rows)
 
-    rows: Floats
-    """Unit length, (keys, size)."""
-    specimen: Indices
-    """Which specimen of the `Embedded` each key stands for, (keys,)."""
+
+def specimens_of(parts: Sequence[Embedded]) -> pa.Table:
+    """`specimens.parquet` of some parts.
+
+    Raises:
+        EmbeddingsError: one id stands for two specimens.
+    """
+    ids = np.concatenate([part.ids for part in parts])
+    names, count = np.unique(ids.astype(str), return_counts=True)
+    if (count > 1).any():
+        raise EmbeddingsError(f"the id {names[count.argmax()]} stands for {count.max()} specimens")
+    return pa.concat_tables([specimen_table(part.ids, part.split, part.labels) for part in parts])
 
 
 QUERY_FEATURES = ("image", "dna", "text", "averaged", "concatenated")
@@ -118,8 +137,8 @@ def query_features(embedded: Embedded, name: str) -> Floats:
     return unit(rows[name])
 
 
-def key_features(embedded: Embedded, name: str) -> Keys:
-    """The keys of one kind.
+def key_features(embedded: Embedded, name: str) -> tuple[Floats, Indices]:
+    """The keys of one kind, unit rows, (keys, size), and the specimen that each stands for (`key_specimens`), (keys,).
 
     Beside the features of queries there are `all`, image, DNA and text keys one below the other, so that each specimen
     is there three times; and `species_text`, one text key a species, that of its first specimen.
@@ -130,16 +149,19 @@ def key_features(embedded: Embedded, name: str) -> Keys:
     _check_feature(embedded, name)
     specimen = key_specimens(embedded, name)
     if name == "all":
-        return Keys(np.concatenate([unit(embedded.rows[modality]) for modality in _MADE_OF["all"]]), specimen)
+        return np.concatenate([unit(embedded.rows[modality]) for modality in _MADE_OF["all"]]), specimen
     if name == "species_text":
-        return Keys(unit(embedded.rows["text"][specimen]), specimen)
-    return Keys(query_features(embedded, name), specimen)
+        return unit(embedded.rows["text"][specimen]), specimen
+    return query_features(embedded, name), specimen
 
 
 def key_specimens(embedded: Embedded, name: str) -> Indices:
     """Which specimen each key of one kind stands for, (keys,)."""
     if name == "species_text":
-        return _first_of_each(embedded.labels["species"])
+        species = embedded.labels["species"]
+        known = np.flatnonzero([name is not None for name in species])
+        first = np.unique(species[known].astype(str), return_index=True)[1]
+        return np.sort(known[first]).astype(np.int64)
     return np.tile(np.arange(len(embedded)), 3 if name == "all" else 1)
 
 
@@ -149,15 +171,135 @@ def _check_feature(embedded: Embedded, name: str) -> None:
         raise EmbeddingsError(f"there is no '{name}' among them, which have {have}")
 
 
-def unit(rows: Floats) -> Floats:
-    """Rows in unit length; a row of zeros stays one."""
-    lengths: Floats = np.linalg.norm(rows, axis=1, keepdims=True)
+def unit(rows: Floats | Doubles) -> Floats:
+    """Rows in unit length, in fp32; a row of zeros stays one."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     lengths[lengths == 0] = 1
-    found: Floats = (rows / lengths).astype(np.float32, copy=False)
-    return found
+    shortened: Floats = (rows / lengths).astype(np.float32, copy=False)
+    return shortened
 
 
-def _first_of_each(names: Names) -> Indices:
-    known = np.flatnonzero([name is not None for name in names])
-    _, first = np.unique(names[known].astype(str), return_index=True)
-    return np.sort(known[first]).astype(np.int64)
+# --- On a disk ----------------------------------------------------------------------------------------------------
+
+KEYS, REST = "keys", "rest"
+PARTS = (KEYS, "val", "test", REST)
+"""Keys, queries by partition, and named specimens that neither answer nor ask."""
+_FOLDER, _FACTS = "embeddings", "embeddings.json"
+_DERIVED = ("evaluation.json", "open_set.json", "attention-val.json", "attention-test.json", "bzsl/bzsl.json")
+"""Files that say what was made of the embeddings; without it nobody takes what lies beside for whole."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EmbeddingFacts:
+    """What stored embeddings are of; equal facts mean equal embeddings."""
+
+    model: str
+    """Id of the run, or name of the model."""
+    weights: str
+    """SHA-256 of its weights."""
+    dataset: str
+    data_fingerprint: str
+    data_content: str
+    """Digest over the ids and images of the prepared data set."""
+    modalities: tuple[str, ...]
+    precision: str
+    """`fp32`, or `bf16` where the towers ran under autocast."""
+
+
+def write_embedded(folder: Folder, facts: EmbeddingFacts, parts: Mapping[str, Embedded]) -> None:
+    """Keep embeddings; the facts come last, so that they stand for whole files.
+
+    What was measured of other embeddings in the folder no longer counts.
+
+    Args:
+        folder: of the evaluation.
+        facts: what they are of.
+        parts: by `keys`, `val` and `test`.
+    """
+    inside = folder / _FOLDER
+    before = None
+    with suppress(DamagedError):
+        before = stored_facts(folder)
+    if before != facts:
+        for name in _DERIVED:
+            folder.remove(name)
+    inside.remove(_FACTS)
+    for name in set(PARTS) - set(parts):
+        inside.remove(f"{name}.parquet")
+    for name, embedded in parts.items():
+        table = specimen_table(embedded.ids, embedded.split, embedded.labels)
+        for modality, rows in embedded.rows.items():
+            flat = pa.array(np.ascontiguousarray(rows).ravel())
+            table = table.append_column(modality, pa.FixedSizeListArray.from_arrays(flat, rows.shape[1]))
+        inside.write_table(f"{name}.parquet", table)
+    inside.write_json(_FACTS, {**asdict(facts), "rows": {name: len(embedded) for name, embedded in parts.items()}})
+
+
+def stored_facts(folder: Folder) -> EmbeddingFacts | None:
+    """What the stored embeddings are of; None where there are none, or not whole ones."""
+    inside = folder / _FOLDER
+    return _content(inside)[0] if inside.has(_FACTS) else None
+
+
+def _content(inside: Folder) -> tuple[EmbeddingFacts, dict[str, int]]:
+    """What the embeddings are of, and how many specimens each part has."""
+    content = inside.read_json(_FACTS)
+    try:
+        rows = {str(part): int(count) for part, count in content.pop("rows").items()}
+        return EmbeddingFacts(**{**content, "modalities": tuple(content["modalities"])}), rows
+    except (AttributeError, TypeError, KeyError) as error:
+        raise DamagedError(f"{inside}/{_FACTS}", f"not the fields of this version ({error})") from error
+
+
+def stored_parts(folder: Folder) -> list[str]:
+    """Which parts there are."""
+    return [part for part in PARTS if (folder / _FOLDER).has(f"{part}.parquet")]
+
+
+def read_parts(folder: Folder) -> dict[str, Embedded]:
+    """Every part that there is; raises as `read_embedded`."""
+    return {part: read_embedded(folder, part) for part in stored_parts(folder)}
+
+
+def queries_of(parts: Mapping[str, Embedded]) -> dict[str, Embedded]:
+    """The parts that ask, by partition."""
+    return {part: embedded for part, embedded in parts.items() if part not in (KEYS, REST)}
+
+
+def read_embedded(folder: Folder, part: str) -> Embedded:
+    """The embeddings of one part.
+
+    Raises:
+        EmbeddingsError: they are not there, not whole, not finite, or out of step with their labels.
+        DamagedError: the file is not what was written.
+    """
+    inside, where = folder / _FOLDER, f"{folder}/{_FOLDER}/{part}.parquet"
+    if not inside.has(_FACTS) or not inside.has(f"{part}.parquet"):
+        raise EmbeddingsError("there are none, or not whole ones", where)
+    table = inside.read_table(f"{part}.parquet")
+    facts, rows = _content(inside)
+    if len(table) != rows.get(part, 0):
+        raise EmbeddingsError(f"{len(table):,} specimens instead of {rows.get(part, 0):,}", where)
+    columns = ("specimen_id", "split", *RANKS, *facts.modalities)
+    if missing := [name for name in columns if name not in table.column_names]:
+        raise DamagedError(where, f"there is no column {', '.join(missing)}")
+    try:
+        return embedded_of(table, {name: _rows(table[name]) for name in MODALITIES if name in table.column_names})
+    except EmbeddingsError as error:
+        raise EmbeddingsError(error.args[0], where) from error
+
+
+def _rows(column: pa.ChunkedArray) -> Floats:
+    """One column, (specimens, size); chunk by chunk, so that no second copy is held."""
+    if column.null_count:
+        raise EmbeddingsError(f"{column.null_count:,} specimens have none")
+    size = column.type.list_size if pa.types.is_fixed_size_list(column.type) else len(column[0])
+    rows = np.empty((len(column), size), dtype=np.float32)
+    start = 0
+    for chunk in column.chunks:
+        values = chunk.flatten().to_numpy(zero_copy_only=False)  # an empty number among them becomes NaN
+        if len(values) != len(chunk) * size or (pc.list_value_length(chunk).to_numpy() != size).any():
+            raise EmbeddingsError("its specimens have embeddings of different sizes")
+        rows[start : start + len(chunk)] = values.reshape(len(chunk), size)
+        start += len(chunk)
+    return rows

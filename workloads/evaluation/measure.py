@@ -1,28 +1,41 @@
-"""Measures a trained model by its objective, and puts what comes out into a run folder."""
+"""Measures a trained model by its objective, and puts what comes out into a run folder.
 
-import hashlib
+A classifier is asked how well it tells the species apart that it was trained on (CLIBD, section B.2). The supervised
+rows of Tables 3, 15 and 16 begin with these predictions. Queries of unseen species are predicted too, as the
+probabilities of their best classes decide how they are routed; only those of seen species can be right.
+"""
+
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+from scipy.special import softmax
 
-from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
-from workloads.evaluation.accuracy import KS
-from workloads.evaluation.beside import NOTHING, Beside, beside_run
-from workloads.evaluation.classification import evaluate_classifier
-from workloads.evaluation.embed import embed_parts
-from workloads.evaluation.embedded import Embedded
-from workloads.evaluation.evaluate import Questions, Tell, evaluate_embedded
-from workloads.evaluation.stored import KEYS, EmbeddingFacts, queries_of, write_embedded
+from workloads.arrays import Doubles, Indices, Labels
+from workloads.command_line import Tell
+from workloads.data.inputs.batches import Specimens
+from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset, labels_of
+from workloads.data.specimens.schema import subset_of
+from workloads.errors import MissingPathError, SpecError
+from workloads.evaluation.accuracy import KS, accuracies_of, coded_answers, label_codes, lineages_of
+from workloads.evaluation.embed import embed, embed_parts
+from workloads.evaluation.embedded import KEYS, Embedded, EmbeddingFacts, queries_of, write_embedded
+from workloads.evaluation.evaluate import Questions, find_answers, measure_predictions
+from workloads.evaluation.trained_on import Beside, beside_run
+from workloads.intervals import with_intervals
 from workloads.models.clibd import Classifier
 from workloads.models.loaded import LoadedModel
-from workloads.models.stored_weights import MODEL
+from workloads.models.weights import MODEL
 from workloads.placement import Placement
-from workloads.predictions import MISSING_RANK
+from workloads.predictions import MISSING_RANK, MissingRank, Place
 from workloads.recipes import evaluation_precision
 from workloads.record import EVALUATION, Measurement, RunFolder, measurements_to_table
 from workloads.spec import RANKS, Modality
 from workloads.storage import Folder
+
+_NUM_PREDICTED = 5
 
 
 def measure(experiment: LoadedModel, dataset: PreparedDataset, placement: Placement, run: RunFolder) -> None:
@@ -41,7 +54,7 @@ def measure(experiment: LoadedModel, dataset: PreparedDataset, placement: Placem
     if isinstance(experiment.model, Classifier):
         of_classifier = measure_classifier(experiment, dataset, placement, run.folder)
         # Of a data set for zero-shot learning (INSECT), features are what an encoder is fine-tuned for.
-        if not any("unseen" in split for split in dataset.facts.splits.unused):
+        if not any(subset_of(split) == "unseen" for split in dataset.facts.splits.unused):
             return
     parts = embed_parts(experiment, dataset, placement)
     if placement.rank != 0:
@@ -52,18 +65,90 @@ def measure(experiment: LoadedModel, dataset: PreparedDataset, placement: Placem
     if of_classifier:
         write_evaluation(run.folder, {**said, **beside.about, "recipe": spec.recipe}, of_classifier)
     else:
-        measure_embedded(run.folder, parts, Questions(recipe=spec.recipe), said, beside=beside)
+        measure_embedded(run.folder, parts, Questions(recipe=spec.recipe), said, beside)
 
 
 def measure_classifier(
     experiment: LoadedModel, dataset: PreparedDataset, placement: Placement, folder: Folder
 ) -> list[Measurement]:
-    """Measure a classifier over its species; the first worker writes."""
-    measurements, predictions = evaluate_classifier(experiment, dataset, placement)
+    """Measure a classifier on the query splits that the data set has; called on every worker of a group alike.
+
+    The first worker writes the measurements, and `classifier.parquet` with a row for every query: `specimen_id`,
+    `partition`, `subset` (seen or unseen), and the five most probable species, `predicted`, with their softmax
+    `probability`.
+
+    Args:
+        experiment: with the trained classifier, on `placement.device`, and its classes.
+        dataset: with query splits, and the training splits that the ranks above the species are learned from.
+        placement: this worker's.
+        folder: of the evaluation.
+
+    Returns:
+        Accuracies over queries of seen species: `classifier_top1` at every rank, `classifier_top5` at the species.
+
+    Raises:
+        MissingPathError: the data set has no queries of seen species.
+    """
+    facts, missing = dataset.facts, MISSING_RANK[experiment.spec.recipe]
+    asking = {
+        split: (part, subset)
+        for part, splits in facts.splits.queries.items()
+        for subset, split in splits.items()
+        if facts.num_specimens.get(split)  # a small data set may lack some
+    }
+    seen_in = [part for part, subset in asking.values() if subset == "seen"]
+    if not seen_in:
+        raise MissingPathError(str(dataset.folder), "queries of seen species", "Prepare more specimens of each.")
+    queries = experiment.specimens(dataset, list(asking))
+    best, probability = _predict(experiment, queries, placement)
+    partition, subset = np.array([asking[split] for split in queries.split], dtype=object).T
+    lineages = lineages_of(labels_of(dataset.load(facts.splits.training, RANKS)), experiment.classes)
+    measurements: list[Measurement] = []
+    for part in seen_in:
+        rows = np.flatnonzero((partition == part) & (subset == "seen"))
+        labels = {rank: names[rows] for rank, names in queries.labels.items()}
+        where = Place(part, queries.modalities[0], "classes")
+        measurements += class_accuracies(labels, lineages, best[rows], where, missing)
+    predicted = np.array(experiment.classes, dtype=object)[best]
+    columns = {
+        "specimen_id": pa.array(queries.ids, pa.string()),
+        "partition": pa.array(partition, pa.string()),
+        "subset": pa.array(subset, pa.string()),
+        "predicted": pa.array(predicted.tolist(), pa.list_(pa.string())),
+        "probability": pa.array(probability.tolist(), pa.list_(pa.float64())),
+    }
     if placement.rank == 0:
-        folder.write_table("classifier.parquet", predictions)
+        folder.write_table("classifier.parquet", pa.table(columns))
         folder.write_table("measurements.parquet", measurements_to_table(measurements))
     return measurements
+
+
+def class_accuracies(
+    query_labels: Labels, lineages: Labels, best: Indices, where: Place, missing: MissingRank
+) -> list[Measurement]:
+    """Accuracies of predicted classes, as if these were the nearest keys, with their 95 % intervals.
+
+    Args:
+        query_labels: by rank, (queries,), None where missing.
+        lineages: by rank, (classes,), None where missing.
+        best: the most probable classes of each query, the first the most, (queries, predicted).
+        where: partition, query and key of the measurements.
+        missing: what a query without a name at a rank does there.
+    """
+    ks, seen = (1, _NUM_PREDICTED), np.full(len(best), "seen", dtype=object)
+    answers = coded_answers(label_codes(query_labels, lineages), best, seen, where)
+    rows = with_intervals(accuracies_of(answers, missing, ks), [answers], missing, ks)
+    kept = [row for row in rows if row.species == "seen" and (row.metric == "top1" or row.level == "species")]
+    return [replace(row, metric=f"classifier_{row.metric}") for row in sorted(kept, key=lambda row: row.metric)]
+
+
+def _predict(experiment: LoadedModel, queries: Specimens, placement: Placement) -> tuple[Indices, Doubles]:
+    """The most probable classes of each query and their probabilities, both (queries, predicted)."""
+    logits = embed(experiment.model, queries, queries.modalities[0], placement, of="logits").astype(np.float64)
+    if logits.shape[1] != len(experiment.classes):
+        raise SpecError(f"the classifier has {logits.shape[1]} outputs for {len(experiment.classes)} species")
+    best = np.argsort(-logits, axis=1, kind="stable")[:, :_NUM_PREDICTED]  # ties to the lowest class
+    return best, np.take_along_axis(softmax(logits, axis=1), best, axis=1)
 
 
 def measure_embedded(
@@ -71,8 +156,8 @@ def measure_embedded(
     parts: Mapping[str, Embedded],
     questions: Questions,
     model: Mapping[str, Any],
-    tell: Tell | None = None,
-    beside: Beside = NOTHING,
+    beside: Beside,
+    tell: Tell = lambda done, total: None,
 ) -> list[Measurement]:
     """Measure embeddings and write predictions, measurements and evaluation.json.
 
@@ -81,25 +166,28 @@ def measure_embedded(
         parts: `keys`, and the queries by partition.
         questions: what is asked.
         model: what evaluation.json says of the model and its data beside.
-        tell: told how many searches of how many are done.
         beside: what is said of the data set and of the model's training.
+        tell: told how many searches of how many are done.
     """
     queries = queries_of(parts)
-    found = evaluate_embedded(parts[KEYS], queries, questions, tell, beside)
+    predictions = find_answers(parts[KEYS], queries, questions, tell)
+    measurements = measure_predictions(predictions, parts[KEYS], queries, MISSING_RANK[questions.recipe], beside)
     folder.remove(EVALUATION)  # written last, so that it stands for files that belong together
-    found.predictions.write(folder)
-    folder.write_table("measurements.parquet", measurements_to_table(found.measurements))
+    predictions.write(folder)
     beside.write(folder)
+    without_name = {
+        part: {rank: int(np.count_nonzero([name is None for name in embedded.labels[rank]])) for rank in RANKS}
+        for part, embedded in queries.items()
+    }
     asked = {
         "recipe": questions.recipe,
-        "missing_rank": questions.missing,
         "keys": list(questions.keys),
         "ks": list(KS),
         "num_specimens": {part: len(embedded) for part, embedded in parts.items()},
-        "num_without_name": {part: _without_name(embedded) for part, embedded in queries.items()},
+        "num_without_name": without_name,
     }
-    folder.write_json(EVALUATION, {**model, **beside.about, **asked})
-    return found.measurements
+    write_evaluation(folder, {**model, **beside.about, **asked}, measurements)
+    return measurements
 
 
 def embedding_facts(
@@ -110,10 +198,9 @@ def embedding_facts(
     untrained: bool = False,
 ) -> EmbeddingFacts:
     """What the embeddings of a run are of; of an untrained one there are no stored weights."""
-    weights = "untrained" if untrained else hashlib.sha256(run.folder.read(MODEL)).hexdigest()
     return EmbeddingFacts(
         model=run.id,
-        weights=weights,
+        weights="untrained" if untrained else run.folder.digest(MODEL),
         dataset=facts.name,
         data_fingerprint=facts.fingerprint,
         data_content=facts.content,
@@ -131,18 +218,15 @@ def about(facts: EmbeddingFacts, synthetic: bool, untrained: bool = False) -> di
         "aligned": list(facts.modalities),
         "untrained": untrained,
         "precision": facts.precision,
-        **about_data(facts, synthetic),
+        "dataset": facts.dataset,
+        "data_fingerprint": facts.data_fingerprint,
+        "synthetic": synthetic,
     }
 
 
-def about_data(facts: EmbeddingFacts, synthetic: bool) -> dict[str, Any]:
+def about_data(facts: DatasetFacts) -> dict[str, Any]:
     """What evaluation.json says of the specimens."""
-    return {"dataset": facts.dataset, "data_fingerprint": facts.data_fingerprint, "synthetic": synthetic}
-
-
-def _without_name(embedded: Embedded) -> dict[str, int]:
-    """Queries without a name, by rank."""
-    return {rank: int(np.count_nonzero([name is None for name in embedded.labels[rank]])) for rank in RANKS}
+    return {"dataset": facts.name, "data_fingerprint": facts.fingerprint, "synthetic": facts.synthetic}
 
 
 def write_evaluation(target: Folder, about: Mapping[str, Any], measured: Sequence[Measurement]) -> None:

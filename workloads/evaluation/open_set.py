@@ -10,36 +10,46 @@
 The threshold is chosen on validation and applied once to test. As in the authors' code it decides for each of the five
 places apart: whether the k-th best answer is that of the seen or that of the unseen species depends on the former's
 own score.
+
+    open_set.parquet            what became of every query: the columns of `predictions.parquet`, where `key` and `keys`
+                                together name the method; and `called_seen` and `confidence`
+    open_set_specimens.parquet  names of queries, keys and the classifier's species, like `specimens.parquet`
+
+`Predictions` reads the two tables, so that intervals and comparisons are made of them as of any retrieval.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from workloads.arrays import Doubles, Labels, Mask
-from workloads.errors import UsageError
-from workloads.evaluation.answering import (
-    CLASS,
-    Answering,
-    Offer,
-    answering,
-    classes_of,
-    classified,
-    merged,
-    routed,
-    search,
+from workloads.arrays import Doubles, Indices, Names
+from workloads.errors import DamagedError, MissingPathError, UsageError
+from workloads.evaluation.accuracy import accuracies_of, lineages_of
+from workloads.evaluation.detection import Threshold, best_threshold, detection_measurements
+from workloads.evaluation.embedded import Embedded, has_feature, key_features, query_features, specimens_of
+from workloads.evaluation.retrieval import NUM_NEIGHBOURS, nearest_keys, nearest_of
+from workloads.intervals import with_intervals
+from workloads.predictions import (
+    MISSING_RANK,
+    KeyChoice,
+    MissingRank,
+    Place,
+    Predictions,
+    prediction_table,
+    rows_of,
 )
-from workloads.evaluation.embedded import Embedded
-from workloads.evaluation.open_set_outcomes import STRATEGIES, Strategy, open_set_measurements, outcome_table
-from workloads.evaluation.thresholds import Choices, Threshold, best_threshold, even_grid
-from workloads.predictions import MISSING_RANK, MissingRank, specimen_table
 from workloads.record import Measurement
-from workloads.spec import Recipe
+from workloads.spec import RANKS, Modality, Recipe
 
-CHOOSES = "val"
+_CHOOSES = "val"
 """Partition that thresholds are chosen on."""
+_NOTHING = -1
+"""Number of an answer that there is not, as there are fewer keys."""
+_CLASS = "class"
 
 NUM_POINTS: Mapping[Recipe, Mapping[str, int]] = {
     "corrected": {},
@@ -51,27 +61,49 @@ number, all that differ."""
 
 
 @dataclass(frozen=True, slots=True)
+class _Strategy:
+    """One way to answer a query, and how its rows are told apart in files."""
+
+    method: str
+    seen: str
+    """What answers for the seen species: `image` or `dna` keys, or the `class` that a classifier names. The unseen
+    ones always have DNA keys."""
+    key: str
+    """The key that its measurements name."""
+    keys: KeyChoice = "all"
+    """`own` where it is known whether a query's species is seen."""
+
+
+_STRATEGIES = (
+    _Strategy("nn_dna", "dna", "dna"),
+    _Strategy("nn_is_du", "image", "image+dna"),
+    _Strategy("linear_is_du", "class", "class+dna"),
+    _Strategy("nn_dna_oracle", "dna", "dna", "own"),
+    _Strategy("nn_is_du_oracle", "image", "image+dna", "own"),
+    _Strategy("linear_is_du_oracle", "class", "class+dna", "own"),
+)
+_METHODS = {(strategy.key, strategy.keys): strategy.method for strategy in _STRATEGIES}
+
+
+class _Offer(NamedTuple):
+    """The best answers to each query that one source has, the best first; keys and classes are in one numbering."""
+
+    answers: Indices
+    """Numbers of keys and, behind these, of classes, `_NOTHING` beyond the last one, (queries, 5)."""
+    scores: Doubles
+    """Cosines or probabilities, NaN beyond the last one, (queries, 5)."""
+
+
+@dataclass(frozen=True, slots=True)
 class OpenSet:
     """What open-set recognition leaves."""
 
     thresholds: Mapping[str, Threshold]
     """By method, of those that need one."""
     outcomes: pa.Table
-    """A row for each query, partition and method (`workloads.evaluation.open_set_outcomes`)."""
+    """A row for each query, partition and method."""
     specimens: pa.Table
     """Names of queries, keys and classes: with `outcomes` all that `Predictions` needs."""
-    measurements: list[Measurement]
-
-
-@dataclass(frozen=True, slots=True)
-class _Offers:
-    """Everything that the queries of one partition could be answered."""
-
-    queries: Embedded
-    seen: Mapping[str, Offer]
-    """From seen species: `image` and `dna` keys and, with a classifier, `class`."""
-    unseen: Offer
-    """From unseen species, DNA keys."""
 
 
 def open_set(
@@ -79,7 +111,6 @@ def open_set(
     keys: Embedded,
     recipe: Recipe = "corrected",
     classifier: pa.Table | None = None,
-    lineages: Labels | None = None,
 ) -> OpenSet:
     """Answer every query in every way.
 
@@ -88,86 +119,193 @@ def open_set(
         keys: with images and DNA.
         recipe: which thresholds are tried, and what a query without a name at a rank counts.
         classifier: of the same queries, the `classifier.parquet` of its evaluation; None: without the linear rows.
-        lineages: names by rank of the classifier's species; None: as most keys of the species have them.
 
     Raises:
         UsageError: validation has no queries of seen or of unseen species, there are no keys of either, or images or
             DNA are not among the embeddings.
         MissingPathError: the classifier has not seen some queries.
+        DamagedError: the classifier's table is not what was written.
     """
-    if CHOOSES not in queries:
+    if _CHOOSES not in queries:
         raise UsageError("there are no validation queries to choose a threshold with")
-    classes = [] if classifier is None else classes_of(classifier)
-    known = answering(keys, classes, lineages)
-    offers = {part: _offers(asking, keys) for part, asking in queries.items()}
-    if classifier is not None:
-        for part, offer in offers.items():
-            named = classified(classifier, part, offer.queries.ids, classes, len(keys))
-            offers[part] = replace(offer, seen={**offer.seen, "class": named})
-    missing = MISSING_RANK[recipe]
-    strategies = [one for one in STRATEGIES.values() if one.seen in offers[CHOOSES].seen]
-    thresholds = {
-        one.method: best_threshold(_choices(offers[CHOOSES], known, one, missing), _grid(recipe, one.method))
-        for one in strategies
-        if one.has_threshold
+    offers = {
+        part: {
+            "image": _search(asking, keys, "image", "seen"),
+            "dna": _search(asking, keys, "dna", "seen"),
+            "unseen": _search(asking, keys, "dna", "unseen"),
+        }
+        for part, asking in queries.items()
     }
-    outcomes = [_outcomes(one, part, offer, known, thresholds) for one in strategies for part, offer in offers.items()]
-    table, specimens = pa.concat_tables(outcomes), _specimens(queries, keys, known)
-    return OpenSet(thresholds, table, specimens, open_set_measurements(table, specimens, missing))
+    classes: list[str] = []
+    if classifier is not None:
+        classes = sorted(pc.unique(classifier["predicted"].combine_chunks().flatten()).to_pylist())
+        for part, asking in queries.items():
+            offers[part]["class"] = _classified(classifier, part, asking.ids, classes, len(keys))
+    known = _with_classes(keys, classes)
+    strategies = [one for one in _STRATEGIES if one.seen in offers[_CHOOSES]]
+    thresholds = {
+        one.method: _threshold(one, queries[_CHOOSES], offers[_CHOOSES], known, recipe)
+        for one in strategies
+        if one.keys == "all" and one.seen != "dna"
+    }
+    outcomes = pa.concat_tables(
+        _outcomes(one, part, asking, offers[part], known, thresholds.get(one.method))
+        for one in strategies
+        for part, asking in queries.items()
+    )
+    # In the order of an evaluation's own table, so that `nn_dna` has the intervals that image to DNA has there.
+    named = [keys, *queries.values(), *([known.take(np.arange(len(keys), len(known)))] if classes else [])]
+    return OpenSet(thresholds, outcomes, specimens_of(named))
 
 
-def _offers(queries: Embedded, keys: Embedded) -> _Offers:
-    seen = {"image": search(queries, keys, "image", "seen"), "dna": search(queries, keys, "dna", "seen")}
-    return _Offers(queries, seen, search(queries, keys, "dna", "unseen"))
+def _with_classes(keys: Embedded, classes: Sequence[str]) -> Embedded:
+    """Keys and the species that a classifier tells apart, in one numbering and without embeddings.
 
-
-def _grid(recipe: Recipe, method: str) -> Doubles | None:
-    num_points = NUM_POINTS[recipe].get(method)
-    return None if num_points is None else even_grid(num_points)
-
-
-def _choices(offers: _Offers, known: Answering, strategy: Strategy, missing: MissingRank) -> Choices:
-    """What the threshold of a strategy decides over: the species that come first, of queries that count."""
-    truth = offers.queries.labels["species"]
-    counted = np.array([missing == "a_class" or name is not None for name in truth])
-    seen = offers.seen[strategy.seen]
-    return Choices(
-        seen.scores[counted, 0],
-        _right(seen, known, offers.queries)[counted],
-        _right(offers.unseen, known, offers.queries)[counted],
-        (offers.queries.subset == "seen")[counted],
+    A class is called `class NAME`, its split is `class`, and its species is a seen one. It has the names that most keys
+    of the species have; without a key it has no name above its own.
+    """
+    lineages = lineages_of(keys.labels, classes)
+    return Embedded(
+        np.array([*keys.ids, *(f"{_CLASS} {name}" for name in classes)], dtype=object),
+        np.array([*keys.split, *[_CLASS] * len(classes)], dtype=object),
+        {rank: np.array([*keys.labels[rank], *lineages[rank]], dtype=object) for rank in RANKS},
+        {},
     )
 
 
-def _right(offer: Offer, known: Answering, queries: Embedded) -> Mask:
-    """Whether the first answer has the query's species, (queries,)."""
-    names = known.labels["species"][offer.answers[:, 0]]
-    return np.asarray(names == queries.labels["species"], dtype=bool)
+def _search(queries: Embedded, keys: Embedded, modality: Modality, kind: Literal["seen", "unseen"]) -> _Offer:
+    """The nearest keys of each image.
+
+    Args:
+        queries: which ask by image.
+        keys: all of them.
+        modality: of the keys.
+        kind: of the species whose keys are searched.
+
+    Raises:
+        UsageError: images or the keys' modality are not among the embeddings, or there is not one such key.
+    """
+    if not (has_feature(queries, "image") and has_feature(keys, modality)):
+        raise UsageError(
+            "open-set recognition needs images of queries, and images and barcodes of keys; embedded are "
+            f"{', '.join(queries.rows) or 'none'} of queries and {', '.join(keys.rows) or 'none'} of keys"
+        )
+    members = np.flatnonzero(keys.subset == kind)
+    if not len(members):
+        raise UsageError(f"there are no keys of {kind} species, so a query that is called {kind} has no answer")
+    offered, _ = key_features(keys, modality)
+    indices, cosines = nearest_keys(query_features(queries, "image"), offered[members])
+    short = ((0, 0), (0, NUM_NEIGHBOURS - indices.shape[1]))
+    return _Offer(
+        np.pad(members[indices], short, constant_values=_NOTHING),
+        np.pad(cosines.astype(np.float64), short, constant_values=np.nan),
+    )
+
+
+def _classified(table: pa.Table, part: str, ids: Names, classes: Sequence[str], first: int) -> _Offer:
+    """The most probable species of each query.
+
+    Args:
+        table: of a classifier's evaluation (`workloads.evaluation.measure`).
+        part: partition of the queries.
+        ids: of the queries, (queries,).
+        classes: species, in the order in which `answering` has them.
+        first: number of the first of them.
+
+    Raises:
+        MissingPathError: a query was not classified.
+        DamagedError: a species is none of the classes.
+    """
+    rows = table.filter(pc.equal(table["partition"], part)).combine_chunks()
+    at = pc.index_in(pa.array(ids, pa.string()), value_set=rows["specimen_id"].combine_chunks())
+    if at.null_count:
+        absent = ids[np.asarray(pc.is_null(at))]
+        raise MissingPathError(
+            "classifier.parquet",
+            f"predictions for {len(absent):,} of {len(ids):,} {part} queries ({absent[0]} is the first)",
+            "Evaluate the classifier on the same data set: `clibd evaluate CLASSIFIER --data DIR`.",
+        )
+    rows = rows.take(at).combine_chunks()
+    predicted, probability = rows["predicted"].combine_chunks(), rows["probability"].combine_chunks()
+    num = pc.list_value_length(predicted).to_numpy(zero_copy_only=False)
+    numbers = pc.index_in(predicted.flatten(), value_set=pa.array(classes, pa.string()))
+    paired = pc.list_value_length(probability).equals(pc.list_value_length(predicted))
+    if numbers.null_count or not num.all() or not paired:
+        raise DamagedError("classifier.parquet", "its species and probabilities do not belong together")
+    there = np.arange(NUM_NEIGHBOURS)[None, :] < num[:, None]
+    answers, scores = np.full(there.shape, _NOTHING, dtype=np.int64), np.full(there.shape, np.nan)
+    answers[there] = first + numbers.to_numpy()
+    scores[there] = probability.flatten().to_numpy()
+    return _Offer(answers, scores)
+
+
+def _threshold(
+    strategy: _Strategy, queries: Embedded, offers: Mapping[str, _Offer], known: Embedded, recipe: Recipe
+) -> Threshold:
+    """The best one of a strategy, over the species that come first, of queries that count."""
+    truth, num_points = queries.labels["species"], NUM_POINTS[recipe].get(strategy.method)
+    counted = np.array([MISSING_RANK[recipe] == "a_class" or name is not None for name in truth])
+    seen, unseen = offers[strategy.seen], offers["unseen"]
+    first = (known.labels["species"][offer.answers[counted, 0]] for offer in (seen, unseen))
+    right_if_seen, right_if_unseen = (np.asarray(names == truth[counted], dtype=bool) for names in first)
+    is_seen = (queries.subset == "seen")[counted]
+    grid = None if num_points is None else np.linspace(0, 1, num_points)
+    return best_threshold(seen.scores[counted, 0], right_if_seen, right_if_unseen, is_seen, grid)
 
 
 def _outcomes(
-    strategy: Strategy, part: str, offers: _Offers, known: Answering, thresholds: Mapping[str, Threshold]
+    strategy: _Strategy,
+    part: str,
+    queries: Embedded,
+    offers: Mapping[str, _Offer],
+    known: Embedded,
+    threshold: Threshold | None,
 ) -> pa.Table:
-    seen, unseen = offers.seen[strategy.seen], offers.unseen
-    if strategy.keys == "own":
-        told = np.asarray(offers.queries.subset == "seen")[:, None]
-        return outcome_table(strategy, part, offers.queries, known, routed(seen, unseen, told), None)
-    if strategy.has_threshold:
-        confidence, called_seen = seen.scores[:, 0], seen.scores > thresholds[strategy.method].value
-        found = routed(seen, unseen, called_seen)
-    else:
-        # How much nearer the nearest key of a seen species is: above 0 it is the answer.
-        confidence, found = seen.scores[:, 0] - unseen.scores[:, 0], merged(seen, unseen)
-    return outcome_table(strategy, part, offers.queries, known, found, confidence)
+    """The rows of one strategy and partition.
 
-
-def _specimens(queries: Mapping[str, Embedded], keys: Embedded, known: Answering) -> pa.Table:
-    """Keys, queries and classes, each once.
-
-    In the order of an evaluation's own table, so that `nn_dna` has the intervals that image to DNA has there.
+    Returns:
+        The columns of `predictions.parquet`, with probabilities among the `cosines` where a class is the answer;
+        `called_seen`, whether the first answer is of a seen species; and `confidence` that the species is a seen one,
+        null where it was told. Places are empty only behind the last answer; the first one never is.
     """
-    specimens = [specimen_table(part.ids, part.split, part.labels) for part in (keys, *queries.values())]
-    of_class = slice(len(keys), None)
-    classes = {rank: names[of_class] for rank, names in known.labels.items()}
-    split = [CLASS] * len(known.ids[of_class])
-    return pa.concat_tables([*specimens, specimen_table(known.ids[of_class], split, classes)])
+    seen, unseen = offers[strategy.seen], offers["unseen"]
+    if strategy.keys == "all" and threshold is None:  # the best of both, as if all keys had been searched together
+        answers, scores = (np.concatenate(both, axis=1) for both in zip(seen, unseen, strict=True))
+        answers, scores = nearest_of(answers, scores)
+        # How much nearer the nearest key of a seen species is: above 0 it is the answer.
+        confidence = pa.array(seen.scores[:, 0] - unseen.scores[:, 0])
+    else:  # each place from one of two offers; where that is too short it stays empty
+        told = np.asarray(queries.subset == "seen")[:, None]
+        from_seen = told if threshold is None else seen.scores > threshold.value
+        answers, scores = (np.where(from_seen, *both) for both in zip(seen, unseen, strict=True))
+        confidence = pa.nulls(len(queries), pa.float64()) if threshold is None else pa.array(seen.scores[:, 0])
+    place = Place(part, "image", strategy.key, strategy.method, strategy.keys)
+    key_ids = np.where(answers != _NOTHING, known.ids[answers], np.array(None, dtype=object))
+    table = prediction_table(place, queries.ids, queries.subset, key_ids, scores.astype(np.float32))
+    table = table.append_column("called_seen", pa.array(known.subset[answers[:, 0]] == "seen"))
+    return table.append_column("confidence", confidence)
+
+
+def open_set_measurements(outcomes: pa.Table, specimens: pa.Table, missing: MissingRank) -> list[Measurement]:
+    """Every number of open-set recognition with its 95 % interval, from its two tables alone.
+
+    Args:
+        outcomes: of all strategies and partitions.
+        specimens: the names behind their ids.
+        missing: what a query without a name at a rank counts there.
+
+    Returns:
+        For each method top-1, top-3 and top-5 accuracies as of any retrieval; and, where the method itself decided
+        what is seen, how well it did (`workloads.evaluation.detection`).
+    """
+    predictions, rows, retrievals = Predictions(outcomes, specimens, "open_set.parquet"), list[Measurement](), []
+    for place in predictions.places:
+        answers = predictions.answers(place)
+        answers = replace(answers, place=replace(place, method=_METHODS[place.key, place.keys]))
+        retrievals.append(answers)
+        rows += accuracies_of(answers, missing)
+        if place.keys == "all":
+            mine = rows_of(outcomes, place)
+            called_seen, confidence = mine["called_seen"].to_numpy(), mine["confidence"].to_numpy()
+            rows += detection_measurements(answers.place, called_seen, confidence, answers.subset == "seen")
+    return with_intervals(rows, retrievals, missing)

@@ -7,20 +7,28 @@ bound on its error proves that no other key can be among the nearest; where it p
     bf16 products of all pairs  ─unproved─▶  faiss, fp32  ─unproved─▶  fp64 products of all pairs
 """
 
+from functools import cache, partial
+from typing import TypeVar
+
 import numpy as np
+import torch
 
 from workloads.arrays import Doubles, Floats, Indices, Mask
-from workloads.errors import EmbeddingsError, UsageError
+from workloads.data.inputs.tower_inputs import equal_rows
+from workloads.errors import EmbeddingsError
 from workloads.evaluation.candidates import (
+    UNIT_FP32,
     Proposal,
-    around_their_mean,
     by_faiss,
     coarse_search,
     fp64_error,
     in_fp64,
+    lengths,
     longest,
     pieces,
 )
+
+AnyFloats = TypeVar("AnyFloats", Floats, Doubles)
 
 NUM_NEIGHBOURS = 5
 _CHUNK = 1024
@@ -46,19 +54,20 @@ def nearest_keys(
     different keys of equal similarity.
 
     Args:
-        queries: unit rows, (queries, size).
-        keys: unit rows, (keys, size).
-        num_neighbours: how many keys to find; all of them when there are fewer.
+        queries: unit rows, (queries, size), finite as all of an `Embedded`.
+        keys: unit rows, (keys, size), one at least.
+        num_neighbours: how many keys to find, one at least; all of them when there are fewer.
         coarse: whether to begin with bf16 products; None where this processor multiplies bf16 and it pays.
 
     Returns:
         Indices of the keys, nearest first, and their cosines, both (queries, neighbours). The same with either search.
 
     Raises:
-        UsageError: there are no keys, or no number of them is wanted.
-        EmbeddingsError: embeddings are not finite, or of different sizes.
+        EmbeddingsError: embeddings are of different sizes.
     """
-    _check(queries, keys, num_neighbours)
+    if queries.shape[1] != keys.shape[1]:
+        sizes = f"queries have {queries.shape[1]} numbers and keys {keys.shape[1]}"
+        raise EmbeddingsError(f"{sizes}, so they share no space")
     wanted = min(num_neighbours, len(keys))
     groups = _Groups(keys)
     queries = np.ascontiguousarray(queries, dtype=np.float32)
@@ -76,33 +85,38 @@ def nearest_keys(
     return (indices[which], cosines[which]) if len(first) < len(queries) else (indices, cosines)
 
 
-def _check(queries: Floats, keys: Floats, num_neighbours: int) -> None:
-    if num_neighbours < 1:
-        raise UsageError(f"{num_neighbours} neighbours cannot be found; ask for 1 at least")
-    if not len(keys):
-        raise UsageError("there are no keys to search among")
-    if queries.shape[1] != keys.shape[1]:
-        sizes = f"queries have {queries.shape[1]} numbers and keys {keys.shape[1]}"
-        raise EmbeddingsError(f"{sizes}, so they share no space")
-    if not (np.isfinite(queries).all() and np.isfinite(keys).all()):
-        raise EmbeddingsError("an embedding is not finite, so nothing can be near it")
+def nearest_of(indices: Indices, cosines: AnyFloats) -> tuple[Indices, AnyFloats]:
+    """The nearest five of some keys of each query, ties to the lowest index; NaN, which is no similarity, goes last.
+
+    Args:
+        indices: of keys, (queries, keys).
+        cosines: of these, (queries, keys).
+    """
+    order = np.lexsort((indices, -cosines), axis=1)[:, :NUM_NEIGHBOURS]
+    return np.take_along_axis(indices, order, axis=1), np.take_along_axis(cosines, order, axis=1)
 
 
 def _multiplies_bf16() -> bool:
     """Whether this processor has instructions for it; without them torch takes far longer than for fp32."""
-    import torch
-
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
 class _Search:
-    """Nearest distinct keys of some queries: candidates, similarities, proof."""
+    """Nearest distinct keys of some queries: candidates, similarities, proof.
+
+    The fast searches are among k - m instead of keys k of mean m: q·k = q·m + q·(k - m), and q·m is the same for all
+    keys. Errors are proportional to the length of what is searched among, so keys that lie close together, as those of
+    an untrained model do, are told apart all the same.
+    """
 
     def __init__(self, queries: Floats, keys: Floats, wanted: int, coarse: bool) -> None:
         self._queries, self._keys, self._wanted = queries, keys, min(wanted, len(keys))
-        self._longest = longest(keys)
-        searches = [coarse_search, by_faiss] if coarse else [by_faiss]
-        self._propose = [*around_their_mean(searches, keys, self._wanted), in_fp64(keys, self._wanted)]
+        self._mean = keys.mean(axis=0, dtype=np.float64).astype(np.float32)
+        around = keys - self._mean
+        self._longest, self._farthest = longest(keys), longest(around)
+        searches = [(coarse_search, around), (by_faiss, around), (in_fp64, keys)][0 if coarse else 1 :]
+        # Made when their turn comes: the one before may have proved everything.
+        self._searches = [cache(partial(make, rows, self._wanted)) for make, rows in searches]
 
     def run(self, rows: Indices) -> tuple[Indices, Indices, Floats]:
         """Every distinct key that may be among the nearest ones, with its similarity.
@@ -111,20 +125,20 @@ class _Search:
             Pairs of a query's place in `rows` and a key, with their similarity; for every query all keys at least as
             similar as the last one wanted, and perhaps more.
         """
-        found, waiting = [], np.arange(len(rows))
-        for number, propose in enumerate(list(self._propose)):
+        pairs, waiting = [], np.arange(len(rows))
+        for number, search in enumerate(list(self._searches)):
             if not len(waiting):
                 break
             asking = self._queries[rows[waiting]]
-            proposal = propose(asking)
+            proposal = search()(asking)
             exact = self._similarities(rows[waiting][proposal.query], proposal.key)
             proved = self._proved(asking, proposal, exact)
-            if number == 0 and len(self._propose) == 3 and proved.mean() < _WORTH_IT:
-                del self._propose[0]  # these keys lie too close together for bf16
+            if number == 0 and len(self._searches) == 3 and proved.mean() < _WORTH_IT:
+                del self._searches[0]  # these keys lie too close together for bf16
             kept = proved[proposal.query]
-            found.append((waiting[proposal.query[kept]], proposal.key[kept], exact[kept].astype(np.float32)))
+            pairs.append((waiting[proposal.query[kept]], proposal.key[kept], exact[kept].astype(np.float32)))
             waiting = waiting[~proved]
-        query, key, similarity = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        query, key, similarity = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
         return query, key, similarity
 
     def _similarities(self, query: Indices, key: Indices) -> Doubles:
@@ -144,8 +158,10 @@ class _Search:
         last_wanted = exact[order][first + self._wanted - 1]
         # A key outside may be summed to more than its product, and so may q·m, of which the bound is made.
         error = 2 * fp64_error(queries, self._longest) + queries.shape[1] * _UNDERFLOW
+        rest = proposal.rest + queries.astype(np.float64) @ self._mean
+        rest += 2 * UNIT_FP32 * lengths(queries) * self._farthest  # of the rounding of k - m
         proved = np.zeros(len(queries), dtype=bool)
-        proved[enough] = last_wanted - np.abs(last_wanted) * _ROUNDING > (proposal.rest + error)[enough]
+        proved[enough] = last_wanted - np.abs(last_wanted) * _ROUNDING > (rest + error)[enough]
         return proved
 
 
@@ -196,7 +212,4 @@ def _equal_rows(rows: Floats) -> tuple[Indices, Indices]:
         np.array_equal(rows[start:stop], rows[first[group[start:stop]]]) for start, stop in cuts
     ):
         return first, group
-    # Different rows of one number, which chance alone makes once in 10^10 searches.
-    as_bytes = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
-    _, first, group = np.unique(as_bytes, return_index=True, return_inverse=True)
-    return first, group
+    return equal_rows(rows)  # different rows of one number, which chance alone makes once in 10^10 searches

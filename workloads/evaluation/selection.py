@@ -6,15 +6,15 @@ Both rules search all keys, those of seen and of unseen species together, as eve
 from collections.abc import Iterable
 from typing import Literal
 
-import numpy as np
 import torch
-import torch.distributed as dist
+from torch import Tensor
 
-from workloads.arrays import Doubles
+from workloads.arrays import Doubles, Indices
+from workloads.averages import SAMPLES
 from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
 from workloads.errors import SpecError
-from workloads.evaluation.accuracy import accuracies, accuracies_of, coded_answers, label_codes
-from workloads.evaluation.embed import embed_all
+from workloads.evaluation.accuracy import accuracies_of, coded_answers, label_codes
+from workloads.evaluation.embed import embed_all, rows_of_all_workers
 from workloads.evaluation.embedded import PAIRS, Embedded, has_feature, key_features, query_features
 from workloads.evaluation.retrieval import nearest_keys
 from workloads.models.loaded import LoadedModel
@@ -25,7 +25,6 @@ from workloads.spec import RANKS, ExperimentSpec
 Rule = Literal["image_to_dna", "mean_of_336"]
 
 PARTITION = "val"
-SUBSETS = ("seen", "unseen")
 _INSTEAD = "choose selection 'last', which the recipe 'corrected' has"
 
 
@@ -40,7 +39,7 @@ def check_selection(spec: ExperimentSpec, facts: DatasetFacts) -> None:
     if spec.objective != "align":
         raise SpecError(f"'{spec.objective}' has no retrieval to select an epoch by; {_INSTEAD}")
     splits = facts.splits.queries.get(PARTITION, {})
-    _check_subsets(name for name in SUBSETS if facts.num_specimens.get(splits.get(name, ""), 0))
+    _check_subsets(name for name in SAMPLES if facts.num_specimens.get(splits.get(name, ""), 0))
 
 
 def validation_score(experiment: LoadedModel, dataset: PreparedDataset, placement: Placement) -> float:
@@ -94,40 +93,36 @@ def selection_score(rule: Rule, keys: Embedded, queries: Embedded, placement: Pl
     if rule == "mean_of_336":
         return float(all_accuracies(keys, queries, placement or Placement()).mean())
     nearest, _ = nearest_keys(queries.rows["image"], keys.rows["dna"], 1)
-    rows = accuracies(queries.labels, keys.labels, nearest[:, 0], queries.subset, Place(PARTITION, "image", "dna"))
-    wanted = ("species", "macro", "harmonic_mean")
-    found = [row.value for row in rows if (row.level, row.average, row.species) == wanted]
-    if not found:
-        raise SpecError(f"no validation query has a species to select an epoch by; {_INSTEAD}")
-    return found[0]
+    codes = label_codes(queries.labels, keys.labels)
+    answers = coded_answers(codes, nearest, queries.subset, Place(PARTITION, "image", "dna"))
+    for row in accuracies_of(answers, "left_out", (1,)):
+        if (row.level, row.average, row.species) == ("species", "macro", "harmonic_mean"):
+            return row.value
+    raise SpecError(f"no validation query has a species to select an epoch by; {_INSTEAD}")
 
 
 def all_accuracies(keys: Embedded, queries: Embedded, placement: Placement) -> Doubles:
     """The numbers that `mean_of_336` is the mean of, (pairs, 16); arguments as for `selection_score`."""
     codes, subset = label_codes(queries.labels, keys.labels), queries.subset
     pairs = [(query, key) for query, key in PAIRS if has_feature(queries, query) and has_feature(keys, key)]
-    found = np.zeros((len(pairs), len(RANKS) * len(SUBSETS) * 2))
-    for row in range(placement.rank, len(pairs), placement.num_workers):
-        query, key = pairs[row]
-        rows, offered = query_features(queries, query), key_features(keys, key)
-        nearest, _ = nearest_keys(rows, offered.rows, 1)
-        answers = coded_answers(codes, offered.specimen[nearest], subset, Place(PARTITION, query, key))
-        value = {(one.level, one.species, one.average): one.value for one in accuracies_of(answers, "a_class", (1,))}
-        found[row] = [value[rank, kind, mean] for rank in RANKS for kind in SUBSETS for mean in ("micro", "macro")]
-    return _of_all_workers(found, placement)
+
+    def run(some: Indices) -> Tensor:
+        rows = []
+        for query, key in (pairs[number] for number in some):
+            offered, specimen = key_features(keys, key)
+            nearest, _ = nearest_keys(query_features(queries, query), offered, 1)
+            answers = coded_answers(codes, specimen[nearest], subset, Place(PARTITION, query, key))
+            value = {
+                (row.level, row.species, row.average): row.value for row in accuracies_of(answers, "a_class", (1,))
+            }
+            rows.append([value[rank, kind, mean] for rank in RANKS for kind in SAMPLES for mean in ("micro", "macro")])
+        return torch.tensor(rows, dtype=torch.float64)
+
+    return rows_of_all_workers(run, len(pairs), placement, 1)
 
 
-def _check_subsets(found: Iterable[str]) -> None:
-    if missing := set(SUBSETS) - set(found):
+def _check_subsets(there: Iterable[str]) -> None:
+    if missing := set(SAMPLES) - set(there):
         which = " and ".join(sorted(missing))
         remedy = f"{_INSTEAD}, or prepare more specimens"
         raise SpecError(f"no validation queries of {which} species to select an epoch by; {remedy}")
-
-
-def _of_all_workers(rows: Doubles, placement: Placement) -> Doubles:
-    """Rows of which each worker has some, and zeros in place of the others: adding changes no bit."""
-    if placement.num_workers == 1:
-        return rows
-    summed = torch.from_numpy(rows).to(placement.device)
-    dist.all_reduce(summed)
-    return summed.cpu().numpy()

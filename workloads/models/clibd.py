@@ -9,14 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from workloads.data.specimens import barcode
 from workloads.errors import SpecError
-from workloads.models.dna_tower import build_dna_tower
-from workloads.models.feature_tower import FeatureTower
-from workloads.models.image_tower import build_image_tower
-from workloads.models.lora import add_lora
-from workloads.models.text_tower import build_text_tower
+from workloads.models.bert import bert_tower
+from workloads.models.dnabert2 import dnabert2
+from workloads.models.fine_tuning import apply_fine_tuning
+from workloads.models.openclip import openclip_tower
+from workloads.models.towers import barcode_cnn, feature_tower, timm_tower
 from workloads.models.weights import is_run
-from workloads.spec import DIGEST_PREFIX, RUN_PREFIX, ExperimentSpec, FineTuning, Lora, Modality
+from workloads.spec import DIGEST_PREFIX, RUN_PREFIX, DnaTower, ExperimentSpec, ImageTower, TextTower
 
 _HEAD = "head"
 
@@ -30,32 +31,14 @@ class TowerInputs:
     dna_feature_size: int | None = None
     """Length of precomputed DNA features; None for barcodes."""
     vocabulary_size: int = 0
-    """Of the text tokeniser."""
+    """The text tokeniser's."""
     pad_id: int = 0
-    """Of the text tokeniser."""
+    """The text tokeniser's."""
     num_classes: int = 0
-    """Of the classifier: training species."""
+    """Training species, which a classifier tells apart."""
 
 
-class _Towers(nn.Module):
-    """Towers by modality, of some of which only the head learns; what else is in these stays in evaluation mode."""
-
-    def __init__(self, towers: Mapping[str, nn.Module], frozen: Collection[str]) -> None:
-        super().__init__()
-        self.towers = nn.ModuleDict(dict(towers))
-        self.frozen = frozenset(frozen)
-        self.train()
-
-    def train(self, mode: bool = True) -> Self:
-        """Switch to training mode, all but what is frozen: its dropout is off, its running statistics do not move."""
-        super().train(mode)
-        for name in self.frozen:
-            for part in _pretrained_parts(self.towers[name]):
-                part.eval()
-        return self
-
-
-class Clibd(_Towers):
+class Clibd(nn.Module):
     """Towers that embed into one space (CLIBD, section 3).
 
     Args:
@@ -72,12 +55,23 @@ class Clibd(_Towers):
         trainable_temperature: bool,
         frozen: Collection[str] = (),
     ) -> None:
-        super().__init__(towers, frozen)
+        super().__init__()
+        self.towers = nn.ModuleDict(dict(towers))
+        self.frozen = frozenset(frozen)
         log_scale = torch.tensor(math.log(1 / temperature))
         if trainable_temperature:
             self.log_scale = nn.Parameter(log_scale)
         else:
             self.register_buffer("log_scale", log_scale)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training mode, all but what is frozen: its dropout is off, its running statistics do not move."""
+        super().train(mode)
+        for modality in self.frozen:
+            for name, part in self.towers[modality].named_children():
+                part.train(mode and name == _HEAD)
+        return self
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """Embed specimens.
@@ -91,10 +85,12 @@ class Clibd(_Towers):
             Unit embeddings in fp32, (batch, embedding) by name of the input, and the scale, which is the inverse
             temperature.
         """
-        embedded = {
-            name: F.normalize(self.towers[_modality(name)](values).float(), dim=-1) for name, values in inputs.items()
-        }
+        embedded = {name: F.normalize(rows.float(), dim=-1) for name, rows in self._raw(inputs).items()}
         return embedded, self.log_scale.exp()
+
+    def _raw(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What the towers give; `image/other` is another view for the image tower."""
+        return {name: self.towers[name.split("/")[0]](values) for name, values in inputs.items()}
 
     def embed(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Unit embeddings alone."""
@@ -102,8 +98,8 @@ class Clibd(_Towers):
         return embedded
 
 
-class Classifier(_Towers):
-    """One tower and a linear layer over the training species (CLIBD, section B.2, the supervised rows).
+class Classifier(Clibd):
+    """One tower and a linear layer over the training species (CLIBD, section B.2, the supervised rows); no temperature.
 
     The layer sees the tower's embedding as it is, not normalised, as in the authors' `method_linear.py`.
 
@@ -116,8 +112,6 @@ class Classifier(_Towers):
         head_is_new: whether the tower's head was drawn for this classifier, and is no part of a pre-trained encoder.
     """
 
-    log_scale: Tensor
-
     def __init__(
         self,
         modality: str,
@@ -127,10 +121,9 @@ class Classifier(_Towers):
         frozen: bool = False,
         head_is_new: bool = True,
     ) -> None:
-        super().__init__({modality: tower}, {modality} if frozen else ())
+        super().__init__({modality: tower}, 1.0, False, {modality} if frozen else ())
         self.head_is_new = head_is_new
         self.classifier = nn.Linear(embedding_size, num_classes)
-        self.register_buffer("log_scale", torch.tensor(0.0))
 
     def forward(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
         """Classify specimens.
@@ -141,9 +134,7 @@ class Classifier(_Towers):
         Returns:
             Logits in fp32, (batch, classes) by name of the input, and a scale of 1.
         """
-        logits = {
-            name: self.classifier(self.towers[_modality(name)](values)).float() for name, values in inputs.items()
-        }
+        logits = {name: self.classifier(rows).float() for name, rows in self._raw(inputs).items()}
         return logits, self.log_scale.exp()
 
     def embed(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -152,20 +143,18 @@ class Classifier(_Towers):
         These are the features of the fine-tuned encoders in zero-shot learning (CLIBD, Table 4). A head that was drawn
         for the classifier is one of the new layers; without it an untrained tower gives what its published weights do.
         """
-        return {name: F.normalize(self._encoded(_modality(name), own).float(), dim=-1) for name, own in inputs.items()}
-
-    def _encoded(self, modality: str, values: Tensor) -> Tensor:
-        tower, taken = self.towers[modality], list[Tensor]()
-        hook = tower.get_submodule(_HEAD).register_forward_pre_hook(lambda _, given: taken.append(given[0]))
+        [tower], given = self.towers.values(), list[Tensor]()
+        hook = tower.get_submodule(_HEAD).register_forward_pre_hook(lambda _, arguments: given.append(arguments[0]))
         try:
-            embedded: Tensor = tower(values)
+            raw = self._raw(inputs)
         finally:
             hook.remove()
         # A head that sees every token, as the authors' BarcodeBERT has it, is behind nothing that is pooled.
-        return taken[0] if self.head_is_new and taken[0].ndim == 2 else embedded
+        features = dict(zip(raw, given, strict=True)) if self.head_is_new and given[0].ndim == 2 else raw
+        return {name: F.normalize(rows.float(), dim=-1) for name, rows in features.items()}
 
 
-def build_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool = True) -> Clibd | Classifier:
+def build_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool = True) -> Clibd:
     """The model of a spec, with the weights it begins with.
 
     Args:
@@ -182,13 +171,15 @@ def build_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool = Tr
         model = _whole_model(spec, inputs, pretrained)
         # Only now, so that a run with adapters begins with the same weights as one without.
         for modality in spec.modalities:
-            tower = spec.tower(modality)
-            apply_fine_tuning(model.towers[modality], tower.fine_tuning, tower.lora)
+            apply_fine_tuning(model.towers[modality], spec.tower(modality))
         return model
 
 
-def _whole_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool) -> Clibd | Classifier:
-    towers: dict[str, nn.Module] = {name: _tower(spec, name, inputs, pretrained) for name in spec.modalities}
+def _whole_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool) -> Clibd:
+    size = spec.embedding_size
+    towers: dict[str, nn.Module] = {
+        name: build_tower(spec.tower(name), inputs, size, pretrained) for name in spec.modalities
+    }
     frozen = [name for name in spec.modalities if spec.tower(name).fine_tuning == "frozen"]
     if spec.objective != "classify":
         return Clibd(towers, spec.initial_temperature, spec.trainable_temperature, frozen)
@@ -197,44 +188,37 @@ def _whole_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool) ->
     modality = spec.modalities[0]
     weights = spec.tower(modality).weights
     is_new = weights is None or not (weights.startswith((RUN_PREFIX, DIGEST_PREFIX)) or is_run(weights))
-    return Classifier(modality, towers[modality], spec.embedding_size, inputs.num_classes, bool(frozen), is_new)
+    return Classifier(modality, towers[modality], size, inputs.num_classes, bool(frozen), is_new)
 
 
-def _tower(spec: ExperimentSpec, modality: Modality, inputs: TowerInputs, pretrained: bool) -> nn.Module:
-    size = spec.embedding_size
-    if modality == "image":
-        return build_image_tower(spec.image, inputs.image_feature_size, size, pretrained)
-    if modality == "dna":
-        return build_dna_tower(spec.dna, inputs.dna_feature_size, size, pretrained)
-    return build_text_tower(spec.text, size, inputs.vocabulary_size, inputs.pad_id, pretrained)
-
-
-def apply_fine_tuning(tower: nn.Module, fine_tuning: FineTuning, lora: Lora) -> None:
-    """Decide what of a tower learns, in place. Its head always does.
+def build_tower(
+    spec: ImageTower | DnaTower | TextTower, inputs: TowerInputs, embedding_size: int, pretrained: bool = True
+) -> nn.Module:
+    """The tower of a spec, with a `trunk` and a `head`.
 
     Args:
-        tower: with a `trunk`, a `head`, and perhaps more pre-trained parts.
-        fine_tuning: `full` leaves it as it is; `frozen` lets nothing but the head learn; `lora` adapts the trunk and
-            freezes the rest; `full_and_lora` adapts the trunk and lets everything learn.
-        lora: rank, scale and blocks of the adapters.
+        spec: the tower.
+        inputs: what the data set and the tokeniser add.
+        embedding_size: size of the shared space.
+        pretrained: whether the spec's weights are put in; without them the shapes are the same.
 
     Raises:
-        SpecError: the trunk has nothing to adapt, or not those blocks.
+        SpecError: the architecture does not exist, or does not take the sizes of the spec.
+        WeightsError: the weights cannot be had or do not fit, or the data set has no features.
     """
-    if fine_tuning == "full":
-        return
-    constant = [parameter for parameter in tower.parameters() if not parameter.requires_grad]
-    # An MLP over features has no attention to adapt; it is small and is trained whole.
-    if fine_tuning != "frozen" and isinstance(tower, FeatureTower):
-        return
-    for part in _pretrained_parts(tower):
-        part.requires_grad_(False)
-    if fine_tuning != "frozen":
-        add_lora(tower.get_submodule("trunk"), lora)
-    if fine_tuning == "full_and_lora":
-        tower.requires_grad_(True)
-        for parameter in constant:
-            parameter.requires_grad_(False)
+    weights = spec.weights if pretrained else None
+    if spec.kind == "features":
+        feature_size = inputs.image_feature_size if isinstance(spec, ImageTower) else inputs.dna_feature_size
+        return feature_tower(spec, feature_size, embedding_size, weights)
+    if spec.kind == "openclip":
+        return openclip_tower(spec, embedding_size, weights)
+    if isinstance(spec, ImageTower):
+        return timm_tower(spec, embedding_size, weights)
+    if isinstance(spec, TextTower):
+        return bert_tower(spec, embedding_size, weights, inputs.vocabulary_size, inputs.pad_id)
+    if spec.kind == "barcodebert":
+        return bert_tower(spec, embedding_size, weights, barcode.VOCABULARY_SIZE, barcode.PAD_ID)
+    return (dnabert2 if spec.kind == "dnabert2" else barcode_cnn)(spec, embedding_size, weights)
 
 
 def checkpoint_blocks(model: nn.Module) -> None:
@@ -245,30 +229,16 @@ def checkpoint_blocks(model: nn.Module) -> None:
     Args:
         model: a `Clibd` or `Classifier`.
     """
-    towers = model.get_submodule("towers")
-    for tower in towers.children():
-        trunk = getattr(tower, "trunk", None)
-        if trunk is not None and any(parameter.requires_grad for parameter in trunk.parameters()):
-            _recompute_blocks(trunk)
-
-
-def _recompute_blocks(trunk: Any) -> None:
-    # transformers renames the second into the first; timm, OpenCLIP and our own networks have the third.
-    for name in ("activation_checkpointing_enable", "gradient_checkpointing_enable"):
-        if hasattr(trunk, name):
+    for tower in model.get_submodule("towers").children():
+        trunk: Any = getattr(tower, "trunk", None)
+        if trunk is None or not any(parameter.requires_grad for parameter in trunk.parameters()):
+            continue
+        # transformers renames the second into the first; timm, OpenCLIP and our own networks have the last.
+        names = ("activation_checkpointing_enable", "gradient_checkpointing_enable")
+        if enable := next((getattr(trunk, name) for name in names if hasattr(trunk, name)), None):
             trunk.config.use_cache = False  # of no use to an encoder, and the two exclude each other
-            getattr(trunk, name)({"use_reentrant": False})
+            enable({"use_reentrant": False})
             # The other form of checkpointing needs gradients of frozen embeddings; this one would only waste them.
             trunk.disable_input_require_grads()
-            return
-    if hasattr(trunk, "set_grad_checkpointing"):
-        trunk.set_grad_checkpointing(True)
-
-
-def _modality(name: str) -> str:
-    """Of an input: `image/other` is another view for the image tower."""
-    return name.split("/")[0]
-
-
-def _pretrained_parts(tower: nn.Module) -> list[nn.Module]:
-    return [part for name, part in tower.named_children() if name != _HEAD]
+        elif hasattr(trunk, "set_grad_checkpointing"):
+            trunk.set_grad_checkpointing(True)

@@ -20,48 +20,25 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from workloads.errors import SpecError, WeightsError
-from workloads.models.bert import HEADS, masked_mean, published_config
-from workloads.models.weights import begin, fill, is_run, load_tensors, published_file
+from workloads.models.bert import HEADS, draw_as_bert, masked_mean, published_bert
+from workloads.models.towers import Tower
+from workloads.models.weights import fill, is_run, published_file, with_first_weights
 from workloads.spec import DnaTower
 
 PUBLISHED_WEIGHTS = "zhihan1996/DNABERT-2-117M"
-VOCABULARY_SIZE = 4096
+NUM_BYTE_PAIRS = 4096
 PAD_ID = 3
-"""Of `[PAD]` in the published vocabulary; the 0 of its config.json is left over from BERT and is `[UNK]`."""
+"""`[PAD]` in the published vocabulary; the 0 of its config.json is left over from BERT and is `[UNK]`."""
 _EPSILON = 1e-12
 _HIDDEN = -1e4
 """Added to the attention to padding: its weight is then 0 in every precision, yet a row of padding has no NaN."""
 _ALIGNMENT = 8
 """Tokens; PyTorch's kernels copy a bias with rows of other lengths, in every layer."""
-_DEVIATION = 0.02
 _TOWER = "DNA"
 
 
-class DnaBert2(nn.Module):
-    """Embeds the byte pairs of barcodes."""
-
-    def __init__(self, spec: DnaTower, embedding_size: int) -> None:
-        super().__init__()
-        self.trunk = MosaicBert(spec)
-        self.head = nn.Linear(spec.width, embedding_size)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """Embed barcodes.
-
-        Args:
-            ids: ids of `dnabert2_tokenizer`, padded with 3, (batch, tokens).
-
-        Returns:
-            (batch, embedding), not normalised.
-        """
-        ids = F.pad(ids, (0, -ids.shape[1] % _ALIGNMENT), value=PAD_ID)
-        real = ids != PAD_ID
-        embedded: Tensor = self.head(masked_mean(self.trunk(ids, real), real))
-        return embedded
-
-
 class MosaicBert(nn.Module):
-    """The transformer: ids to last states."""
+    """The transformer, and the mean of its last states over the real tokens."""
 
     slopes: Tensor
 
@@ -69,7 +46,7 @@ class MosaicBert(nn.Module):
         super().__init__()
         if spec.width % spec.num_heads:
             raise SpecError(f"a transformer of width {spec.width} cannot have {spec.num_heads} heads")
-        self.tokens = nn.Embedding(VOCABULARY_SIZE, spec.width)
+        self.tokens = nn.Embedding(NUM_BYTE_PAIRS, spec.width)
         # BERT's two kinds of segments, of which a barcode has the first; kept whole to keep the published shape.
         self.segments = nn.Embedding(2, spec.width)
         self.norm = nn.LayerNorm(spec.width, eps=_EPSILON)
@@ -79,28 +56,29 @@ class MosaicBert(nn.Module):
         )
         self.register_buffer("slopes", torch.tensor(alibi_slopes(spec.num_heads)), persistent=False)
         self.recomputes = False
-        self.apply(_draw)
+        self.apply(draw_as_bert)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Whether blocks keep only their input in training and compute the rest again, as timm's models offer it."""
         self.recomputes = enable
 
-    def forward(self, ids: Tensor, real: Tensor) -> Tensor:
+    def forward(self, ids: Tensor) -> Tensor:
         """Read byte pairs.
 
         Args:
-            ids: (batch, tokens).
-            real: which of them are not padding, (batch, tokens) of bool.
+            ids: ids of `dnabert2_tokenizer`, padded with 3, (batch, tokens).
 
         Returns:
-            Last states, (batch, tokens, width); those of padding mean nothing.
+            (batch, width).
         """
+        ids = F.pad(ids, (0, -ids.shape[1] % _ALIGNMENT), value=PAD_ID)
+        real = ids != PAD_ID
         states: Tensor = self.dropout(self.norm(self.tokens(ids) + self.segments.weight[0]))
         bias = self._bias(real)
         for block in self.blocks:
             again = self.recomputes and torch.is_grad_enabled()
             states = checkpoint(block, states, bias, use_reentrant=False) if again else block(states, bias)
-        return states
+        return masked_mean(states, real)
 
     def _bias(self, real: Tensor) -> Tensor:
         """What is added to the attention, (batch, heads, tokens, tokens), in the precision of the queries."""
@@ -155,43 +133,27 @@ def alibi_slopes(num_heads: int) -> list[float]:
     return slopes + between[: num_heads - power]
 
 
-def _draw(module: nn.Module) -> None:
-    """First weights as BERT draws them."""
-    if isinstance(module, nn.Linear | nn.Embedding):
-        nn.init.normal_(module.weight, std=_DEVIATION)
-    if isinstance(module, nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)
-
-
-def build_dnabert2(spec: DnaTower, embedding_size: int, pretrained: bool = True) -> DnaBert2:
+def dnabert2(spec: DnaTower, embedding_size: int, weights: str | None) -> Tower:
     """The DNABERT-2 of a spec.
-
-    Args:
-        spec: the tower.
-        embedding_size: size of the shared space.
-        pretrained: whether the spec's weights are put in; without them the shapes are the same.
 
     Raises:
         WeightsError: the weights cannot be had or do not fit.
     """
-    tower = DnaBert2(spec, embedding_size)
-    begin(_TOWER, spec.weights if pretrained else None, tower, "dna", partial(_fill_published, tower.trunk, spec))
-    return tower
+    tower = Tower(MosaicBert(spec), nn.Linear(spec.width, embedding_size))
+    return with_first_weights("dna", weights, tower, partial(_fill_published, tower.trunk, spec))
 
 
 _EXPECTED: Mapping[str, object] = {
-    "vocab_size": VOCABULARY_SIZE,
+    "vocab_size": NUM_BYTE_PAIRS,
     "type_vocab_size": 2,
     "layer_norm_eps": _EPSILON,
     "hidden_act": "gelu",
 }
 
 
-def _fill_published(trunk: MosaicBert, spec: DnaTower, weights: str) -> None:
-    published_config(_TOWER, weights, spec, _EXPECTED)
-    path = published_file(_TOWER, weights, "model.safetensors", "pytorch_model.bin")
-    tensors = {_our_name(name): tensor for name, tensor in load_tensors(_TOWER, path).items()}
-    fill(_TOWER, weights, trunk, tensors, ignored=HEADS)
+def _fill_published(trunk: nn.Module, spec: DnaTower, weights: str) -> None:
+    _, tensors = published_bert(_TOWER, weights, spec, _EXPECTED)
+    fill(_TOWER, weights, trunk, {_our_name(name): tensor for name, tensor in tensors.items()}, ignored=HEADS)
 
 
 _EMBEDDINGS = {
@@ -213,11 +175,10 @@ _PLACE = re.compile(r"encoder\.layer\.(?P<block>\d+)\.(?P<layer>.+)\.(?P<kind>we
 
 def _our_name(name: str) -> str:
     """Our name of a published tensor; one that is not known stays, so that it can be reported."""
-    name = name.removeprefix("bert.")
-    found = _PLACE.fullmatch(name)
-    if found is None or found["layer"] not in _LAYERS:
+    match = _PLACE.fullmatch(name)
+    if match is None or match["layer"] not in _LAYERS:
         return _EMBEDDINGS.get(name, name)
-    return f"blocks.{found['block']}.{_LAYERS[found['layer']]}.{found['kind']}"
+    return f"blocks.{match['block']}.{_LAYERS[match['layer']]}.{match['kind']}"
 
 
 def dnabert2_tokenizer(weights: str | None = None) -> Tokenizer:
@@ -239,8 +200,8 @@ def dnabert2_tokenizer(weights: str | None = None) -> Tokenizer:
     except Exception as error:  # the library raises nothing more precise
         raise WeightsError(_TOWER, source, f"its tokenizer.json cannot be read ({error})") from error
     size, pad_id = tokenizer.get_vocab_size(), tokenizer.token_to_id("[PAD]")
-    if (size, pad_id) != (VOCABULARY_SIZE, PAD_ID):
-        reason = f"its tokeniser has {size} tokens and pads with {pad_id}, not {VOCABULARY_SIZE} and {PAD_ID}"
+    if (size, pad_id) != (NUM_BYTE_PAIRS, PAD_ID):
+        reason = f"its tokeniser has {size} tokens and pads with {pad_id}, not {NUM_BYTE_PAIRS} and {PAD_ID}"
         raise WeightsError(_TOWER, source, reason)
     tokenizer.no_padding()
     tokenizer.no_truncation()

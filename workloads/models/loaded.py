@@ -3,15 +3,17 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from workloads.data.inputs.batches import Specimens, training_classes
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import LabelTokenizer, TextTokenizer
-from workloads.models.clibd import Classifier, Clibd, TowerInputs, build_model
+from workloads.models.clibd import Clibd, TowerInputs, build_model
 from workloads.models.dnabert2 import PAD_ID, dnabert2_tokenizer
-from workloads.models.openclip_towers import OpenClipTokenizer
-from workloads.models.places import NOWHERE, Found, Places, located, weights_of
-from workloads.models.stored_weights import load_weights
-from workloads.models.weights import is_run
+from workloads.models.openclip import open_clip_library
+from workloads.models.places import NOWHERE, Addresses, LocalWeights, located, weights_of
+from workloads.models.weights import is_run, load_weights
 from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec, Modality
 from workloads.storage import Folder
@@ -22,15 +24,15 @@ class LoadedModel:
     """A model and what its inputs have to go through."""
 
     spec: ExperimentSpec
-    model: Clibd | Classifier
+    model: Clibd
     inputs: TowerInputs
     tokenizer: LabelTokenizer | None
-    """Of labels."""
+    """Tokeniser of labels."""
     dna_tokenizer: LabelTokenizer | None
-    """Of barcodes, where the tower takes no 5-mers."""
+    """Tokeniser of barcodes, where the tower takes no 5-mers."""
     classes: tuple[str, ...] = ()
     """Species that a classifier tells apart, in the order of its outputs."""
-    weights: Mapping[Modality, Found] = field(default_factory=dict)
+    weights: Mapping[Modality, LocalWeights] = field(default_factory=dict)
     """What its towers began with, where that is not published; empty for a trained model."""
     frame: str | None = None
     """Consensus that barcodes are laid into before they are read in 5-mers; None: that of whichever data set they are
@@ -40,8 +42,9 @@ class LoadedModel:
     def began_with(self) -> list[RunFolder]:
         """The folders, of runs mostly, whose towers it began with; unknown of a trained model."""
         paths = [self.spec.tower(name).weights for name in self.spec.modalities]  # as specs of earlier versions say
-        addresses = [found.address for found in self.weights.values()] + [
-            path for path in paths if path and is_run(path)
+        addresses = [
+            *(weights.address for weights in self.weights.values()),
+            *(path for path in paths if path and is_run(path)),
         ]
         return [RunFolder(Folder(address)) for address in dict.fromkeys(addresses)]
 
@@ -52,8 +55,26 @@ class LoadedModel:
         return Specimens(dataset, splits, self.spec, self.tokenizer, modalities, self.dna_tokenizer, self.frame)
 
 
+class OpenClipTokenizer:
+    """CLIP's byte-pair tokeniser, which comes with OpenCLIP and needs no network."""
+
+    pad_id = 0
+
+    def __init__(self) -> None:
+        self._tokenizer = open_clip_library().SimpleTokenizer()
+        self.vocabulary_size: int = self._tokenizer.vocab_size
+
+    def ids(self, labels: Sequence[str], max_tokens: int, whole_length: bool) -> npt.NDArray[np.int64]:
+        """Token ids, (len(labels), 77), padded with 0; longer labels are cut and keep their end mark.
+
+        CLIP's context has its own length, whatever is asked for.
+        """
+        ids: npt.NDArray[np.int64] = self._tokenizer(list(labels)).numpy()
+        return ids
+
+
 def open_untrained(
-    spec: ExperimentSpec, dataset: PreparedDataset, places: Places = NOWHERE, near: Folder | None = None
+    spec: ExperimentSpec, dataset: PreparedDataset, places: Addresses = NOWHERE, near: Folder | None = None
 ) -> LoadedModel:
     """The model of a spec with its first weights.
 
@@ -84,13 +105,16 @@ def open_untrained(
     return LoadedModel(spec, model, inputs, tokenizer, dna_tokenizer, classes, weights, frame)
 
 
-def write_inputs(run: RunFolder, experiment: LoadedModel) -> None:
-    """Keep in a run what `open_run` needs beside the spec and the weights."""
-    inputs = {"towers": asdict(experiment.inputs), "classes": list(experiment.classes), "frame": experiment.frame}
+def write_inputs(run: RunFolder, loaded: LoadedModel) -> None:
+    """Keep in a run what `open_run` needs beside the spec and the weights, and what its towers began with."""
+    inputs = {"towers": asdict(loaded.inputs), "classes": list(loaded.classes), "frame": loaded.frame}
     run.folder.write_json("inputs.json", inputs)
-    for name, tokenizer in (("tokenizer.json", experiment.tokenizer), ("dna_tokenizer.json", experiment.dna_tokenizer)):
+    for name, tokenizer in (("tokenizer.json", loaded.tokenizer), ("dna_tokenizer.json", loaded.dna_tokenizer)):
         if isinstance(tokenizer, TextTokenizer):
             run.folder.write(name, tokenizer.to_json().encode())
+    weights = loaded.weights.items()
+    kept = {str(name): {"name": own.name, "digest": own.digest, "address": own.address} for name, own in weights}
+    run.keep_weights(kept)
 
 
 def open_run(run: RunFolder) -> LoadedModel:
@@ -104,8 +128,8 @@ def open_run(run: RunFolder) -> LoadedModel:
     inputs = TowerInputs(**stored["towers"])
     tokenizer: LabelTokenizer | None = None
     if "text" in spec.modalities:
-        tokenizer = OpenClipTokenizer() if spec.text.kind == "openclip" else _stored(run, "tokenizer.json")
-    dna_tokenizer = _stored(run, "dna_tokenizer.json") if run.folder.has("dna_tokenizer.json") else None
+        tokenizer = OpenClipTokenizer() if spec.text.kind == "openclip" else _stored(run.folder, "tokenizer.json")
+    dna_tokenizer = _stored(run.folder, "dna_tokenizer.json") if run.folder.has("dna_tokenizer.json") else None
     model = build_model(spec, inputs, pretrained=False)
     load_weights(run.folder, model)
     return LoadedModel(
@@ -115,14 +139,14 @@ def open_run(run: RunFolder) -> LoadedModel:
 
 def _frame(spec: ExperimentSpec, dataset: PreparedDataset) -> str | None:
     """The frame of the run that the DNA tower begins with, which reads no other; else the data set's."""
+    before = None
     if spec.dna.weights and "dna" in spec.modalities and is_run(spec.dna.weights):
-        before = RunFolder(Folder(spec.dna.weights)).folder.read_json("inputs.json").get("frame")
-        return before or dataset.facts.frame or None
-    return dataset.facts.frame or None
+        before = Folder(spec.dna.weights).read_json("inputs.json").get("frame")
+    return before or dataset.facts.frame or None
 
 
-def _stored(run: RunFolder, name: str) -> TextTokenizer:
-    return TextTokenizer.from_json(run.folder.read(name).decode())
+def _stored(run: Folder, name: str) -> TextTokenizer:
+    return TextTokenizer.from_json(run.read(name).decode())
 
 
 def _label_tokenizer(spec: ExperimentSpec, dataset: PreparedDataset) -> LabelTokenizer | None:
@@ -133,7 +157,7 @@ def _label_tokenizer(spec: ExperimentSpec, dataset: PreparedDataset) -> LabelTok
     if spec.text.weights is None:
         return TextTokenizer.from_json(dataset.tokenizer_json())
     if is_run(spec.text.weights):
-        return _stored(RunFolder(Folder(spec.text.weights)), "tokenizer.json")
+        return _stored(Folder(spec.text.weights), "tokenizer.json")
     return TextTokenizer.from_weights(spec.text.weights)
 
 
@@ -141,5 +165,5 @@ def _dna_tokenizer(spec: ExperimentSpec) -> LabelTokenizer | None:
     if "dna" not in spec.modalities or spec.dna.kind != "dnabert2":
         return None
     if spec.dna.weights is not None and is_run(spec.dna.weights):
-        return _stored(RunFolder(Folder(spec.dna.weights)), "dna_tokenizer.json")
+        return _stored(Folder(spec.dna.weights), "dna_tokenizer.json")
     return TextTokenizer(dnabert2_tokenizer(spec.dna.weights), pad_id=PAD_ID)

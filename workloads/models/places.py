@@ -12,42 +12,38 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from workloads.errors import WeightsDriftError, WeightsError, first_line
 from workloads.fields import with_fields
-from workloads.models.weights import is_run
+from workloads.models.openclip import OPENCLIP_TENSORS
+from workloads.models.weights import MODEL, TENSORS, is_run
 from workloads.record import RunFolder, find_run
-from workloads.spec import DIGEST_PREFIX, MODALITIES, RUN_PREFIX, ExperimentSpec, ImageTower, Modality
+from workloads.spec import DIGEST_PREFIX, MODALITIES, RUN_PREFIX, ExperimentSpec, Modality
 from workloads.storage import Folder, alone, cache_folder
 
-Places = Mapping[str, str]
+Addresses = Mapping[str, str]
 """Where weights lie, by their names: addresses of folders or files."""
-NOWHERE: Places = {}
+NOWHERE: Addresses = {}
 
-_MODEL = "model.safetensors"
-_TENSORS = (_MODEL, "open_clip_model.safetensors", "open_clip_pytorch_model.bin", "pytorch_model.bin")
+_FILES = (MODEL, *OPENCLIP_TENSORS, *TENSORS[1:])
 """Files whose digest stands for the folder; the first that is there."""
 _BESIDE = (".json", ".txt")
 """What is copied with them: the spec, tokenisers and configurations."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Weights at hand."""
+class LocalWeights:
+    """Weights on this machine, and where they are from."""
 
     name: str
     digest: str
     """SHA-256 of the tensors' file."""
     address: str
-    """Where they were found."""
+    """Where they lay."""
     file: Path
     """The tensors on this machine, with what belongs to them beside."""
-
-    def kept(self) -> dict[str, str]:
-        """What provenance.json says of them."""
-        return {name: value for name, value in asdict(self).items() if name != "file"}
 
 
 def name_of(place: str) -> tuple[str, str]:
@@ -61,12 +57,12 @@ def name_of(place: str) -> tuple[str, str]:
         WeightsError: there are none, or the run is not finished.
     """
     with reading(place):
-        if (found := _look(place)) is None:
+        if (there := _look(place)) is None:
             _refuse_begun("", place, place)
-            reason = f"there is no {_MODEL} or other file of weights"
+            reason = f"there is no {MODEL} or other file of weights"
             raise WeightsError("", place, reason, "Name the folder of a finished run, a converted model, or a file.")
-        folder, file = found
-        if file == _MODEL and folder.has("spec.json"):
+        folder, file = there
+        if file == MODEL and folder.has("spec.json"):
             run = RunFolder(folder)
             if run.state() != "finished":
                 _refuse_begun("", place, place)
@@ -99,7 +95,9 @@ def _is_place(weights: str) -> bool:
 _NAME = re.compile(rf"{RUN_PREFIX}[^/]+|{DIGEST_PREFIX}[0-9a-f]{{64}}")
 
 
-def weights_of(spec: ExperimentSpec, places: Places = NOWHERE, near: Folder | None = None) -> dict[Modality, Found]:
+def weights_of(
+    spec: ExperimentSpec, places: Addresses = NOWHERE, near: Folder | None = None
+) -> dict[Modality, LocalWeights]:
     """The weights that a spec names and nobody publishes, on this machine.
 
     Args:
@@ -112,7 +110,7 @@ def weights_of(spec: ExperimentSpec, places: Places = NOWHERE, near: Folder | No
         WeightsDriftError: the run began with others of the same name.
     """
     kept = RunFolder(near).weights() if near else {}
-    found: dict[Modality, Found] = {}
+    weights: dict[Modality, LocalWeights] = {}
     for modality in spec.modalities:
         name = spec.tower(modality).weights
         if name is None or not name.startswith((RUN_PREFIX, DIGEST_PREFIX)):
@@ -120,30 +118,30 @@ def weights_of(spec: ExperimentSpec, places: Places = NOWHERE, near: Folder | No
         if not _NAME.fullmatch(name):
             raise WeightsError(modality, name, f"after {RUN_PREFIX} stands an id, after {DIGEST_PREFIX} 64 digits")
         before = kept.get(modality)
-        same = [each for each in found.values() if each.name == name]
-        found[modality] = same[0] if same else _find(modality, name, _candidates(name, places, near, before))
-        if near and before and before["digest"] != found[modality].digest:
-            raise WeightsDriftError(str(near), name, before["digest"], found[modality].digest, found[modality].address)
-    return found
+        same = [each for each in weights.values() if each.name == name]
+        here = same[0] if same else _find(modality, name, _candidates(name, places, near, before))
+        if near and before and before["digest"] != here.digest:
+            raise WeightsDriftError(str(near), name, before["digest"], here.digest, here.address)
+        weights[modality] = here
+    return weights
 
 
-def located(spec: ExperimentSpec, weights: Mapping[Modality, Found]) -> ExperimentSpec:
+def located(spec: ExperimentSpec, weights: Mapping[Modality, LocalWeights]) -> ExperimentSpec:
     """The spec with local paths for names, for those who read weights; what is recorded keeps the names.
 
     Args:
         spec: the experiment.
-        weights: what `weights_of` found for it.
+        weights: what `weights_of` gave for it.
     """
     paths: dict[Modality, str] = {}
-    for modality, found in weights.items():
-        tower = spec.tower(modality)
+    for modality, here in weights.items():
         # timm's towers read a file; all else finds its own files in a folder, and so does everyone in a run.
-        by_file = isinstance(tower, ImageTower) and tower.kind == "timm" and not is_run(str(found.file.parent))
-        paths[modality] = str(found.file if by_file else found.file.parent)
+        by_file = spec.tower(modality).kind == "timm" and not is_run(str(here.file.parent))
+        paths[modality] = str(here.file if by_file else here.file.parent)
     return spec.with_weights(paths)
 
 
-def _candidates(name: str, places: Places, near: Folder | None, before: Mapping[str, str] | None) -> Iterator[str]:
+def _candidates(name: str, places: Addresses, near: Folder | None, before: Mapping[str, str] | None) -> Iterator[str]:
     """Addresses where weights may lie, the likeliest first."""
     if name in places:
         yield places[name]
@@ -157,15 +155,15 @@ def _candidates(name: str, places: Places, near: Folder | None, before: Mapping[
         yield before["address"]
 
 
-def _find(tower: str, name: str, candidates: Iterator[str]) -> Found:
+def _find(tower: str, name: str, candidates: Iterator[str]) -> LocalWeights:
     looked = dict[str, None]()
     with reading(name, tower):
         for address in candidates:
-            if found := _look(address):
-                return _checked(tower, name, *found)
+            if there := _look(address):
+                return _checked(tower, name, *there)
             _refuse_begun(tower, name, address)
             looked[address] = None
-    remedy = f"Put that file, as {_MODEL}, with what was beside it into {_cache(name)}."
+    remedy = f"Put that file, as {MODEL}, with what was beside it into {_cache(name)}."
     if name.startswith(RUN_PREFIX):
         beside = next(address for address in looked if "/*/" in address)  # was a folder found, something was raised
         remedy = f"Put the folder of that finished run at {beside.replace('/*/', '/train/')}."
@@ -175,14 +173,14 @@ def _find(tower: str, name: str, candidates: Iterator[str]) -> Found:
 def _look(address: str) -> tuple[Folder, str] | None:
     """The folder and the name of the tensors' file at an address of either; None where there is none."""
     folder = Folder(address)
-    for name in _TENSORS:
+    for name in _FILES:
         if folder.has(name):
             return folder, name
     above, _, name = folder.address.rpartition("/")
     return (Folder(above), name) if above and Folder(above).has(name) else None
 
 
-def _checked(tower: str, name: str, folder: Folder, file: str) -> Found:
+def _checked(tower: str, name: str, folder: Folder, file: str) -> LocalWeights:
     """Weights that are what their name and their folder's manifest say, brought here if need be."""
     run = RunFolder(folder)
     shown = _shown(folder)
@@ -198,7 +196,7 @@ def _checked(tower: str, name: str, folder: Folder, file: str) -> Found:
     if wanted not in (None, digest):
         reason = f"{shown}/{file} has the SHA-256 {digest}, not {wanted}"
         raise WeightsError(tower, name, reason, f"Bring the right file back to {shown}.")
-    return Found(name, digest, shown, path)
+    return LocalWeights(name, digest, shown, path)
 
 
 def _brought(name: str, folder: Folder, file: str, wanted: str | None) -> Path:
@@ -235,7 +233,7 @@ def _refuse_begun(tower: str, name: str, address: str) -> None:
     """Say of a run that has no weights yet, or none that count, how far it is."""
     if not (folder := Folder(address)).has("spec.json"):
         return
-    far = {"missing": "not finished", "failed": "not finished but 'failed'", "finished": f"without its {_MODEL}"}
+    far = {"missing": "not finished", "failed": "not finished but 'failed'", "finished": f"without its {MODEL}"}
     state = RunFolder(folder).state()
     raise WeightsError(tower, name, f"the run at {_shown(folder)} is {far[state]}", "Train it to its end first.")
 

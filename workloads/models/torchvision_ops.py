@@ -18,10 +18,10 @@ _OPERATORS = ("nms", "qnms")
 @cache
 def declare_missing_operators() -> torch.library.Library | None:
     """Call before the first import of timm or transformers; the result must stay alive, and the cache keeps it."""
-    found = importlib.util.find_spec("torchvision")
-    if found is None or not found.submodule_search_locations:
+    module = importlib.util.find_spec("torchvision")
+    if module is None or not module.submodule_search_locations:
         return None
-    for compiled in Path(found.submodule_search_locations[0]).glob("_C*"):
+    for compiled in Path(module.submodule_search_locations[0]).glob("_C*"):
         try:
             torch.ops.load_library(str(compiled))
             return None

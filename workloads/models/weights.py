@@ -1,8 +1,8 @@
-"""Where the first weights of a tower come from, and how they are put in: a file, a folder, the hub, a finished run.
+"""Weights in files: the first ones of a tower, and the trained ones of a run.
 
-    published_file ──▶ load_tensors ──▶ fill            files in a published layout
-                       run_tensors  ──▶ fill_from_run   the same tower of a finished run, its adapters merged
-    begin              whichever of the two a spec names
+    published_file ──▶ load_tensors ──▶ fill    files in a published layout
+    with_first_weights                          these, or the same tower of a finished run, its adapters merged
+    save_weights ──▶ load_weights               the trained weights of a run, in one safetensors file
 
 Nothing is silent: a tensor that the tower lacks, or that it needs and does not get, is an error. PyTorch's own files
 are read with `weights_only`, so that no code in them is run.
@@ -10,23 +10,29 @@ are read with `weights_only`, so that no code in them is run.
 
 import json
 import pickle
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from torch import Tensor, nn
 
-from workloads.errors import WeightsError, first_line
-from workloads.models.fitting import misfit
-from workloads.storage import cache_folder
+from workloads.errors import ClibdError, DamagedError, WeightsError, first_line
+from workloads.models.fine_tuning import plain_layers
+from workloads.record import STATUS, RunFolder
+from workloads.spec import ExperimentSpec, Modality
+from workloads.storage import Folder, cache_folder, read_file
 
+MODEL = "model.safetensors"
 HUB_PREFIX = "hf-hub:"
+TENSORS = (MODEL, "pytorch_model.bin")
+"""What a published model's file is called, the better one first."""
+TOWER_NAMES: Mapping[Modality, str] = {"image": "image", "dna": "DNA", "text": "text"}
+"""As messages call them."""
+_Module = TypeVar("_Module", bound=nn.Module)
 _HEAD = "head."
-_STATUS, _MODEL, _SPEC = "status.json", "model.safetensors", "spec.json"
 _SAFETENSORS = ".safetensors"
 _WRAPPERS = ("state_dict", "model")
 """Names under which training scripts keep a model inside a larger file."""
@@ -36,87 +42,84 @@ _READING = (OSError, RuntimeError, ValueError, KeyError, EOFError, SafetensorErr
 def is_run(weights: str) -> bool:
     """Whether weights are named by the folder of a run that has ended and left a model."""
     folder = Path(weights)
-    return (folder / _STATUS).is_file() and (folder / _MODEL).is_file()
+    return (folder / STATUS).is_file() and (folder / MODEL).is_file()
 
 
-def run_tensors(tower: str, weights: str, modality: str) -> dict[str, Tensor]:
-    """The tensors of one tower of a finished run, named as in a tower without adapters.
-
-    Args:
-        tower: name for messages.
-        weights: the run folder.
-        modality: which tower of the run.
-
-    Returns:
-        Tensors without `towers.<modality>.`; adapters are merged into the layers they adapt, and the three parts of a
-        split query-key-value layer are one layer again.
+def run_spec(tower: str, weights: str) -> ExperimentSpec:
+    """The spec of a finished run.
 
     Raises:
-        WeightsError: the run is not finished, has no such tower, or is damaged.
+        WeightsError: the run is not finished, or is damaged.
     """
-    scale = _adapter_scale(tower, weights, modality)
-    prefix = f"towers.{modality}."
-    stored = load_tensors(tower, Path(weights) / _MODEL)
+    run = RunFolder(Folder(weights))
+    try:
+        spec, state = run.spec(), run.state()
+    except (ClibdError, OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(tower, weights, f"its {STATUS} or spec.json cannot be read ({first_line(error)})") from error
+    if state != "finished":
+        raise WeightsError(tower, weights, f"the run is not finished but '{state}'")
+    return spec
+
+
+def with_first_weights(
+    modality: Modality,
+    weights: str | None,
+    module: _Module,
+    published: Callable[[str], object] | str,
+    ignored: Sequence[str] = (),
+) -> _Module:
+    """Put first weights into a whole tower, and give it back.
+
+    The head of a run comes along where it has one of its own. Where it has none, because the trunk's own output was
+    compared (SimCLR, section B.1), the head stays as drawn, as in the authors' start of CLIBD from SimCLR (Table 11).
+
+    Args:
+        modality: of the tower, and of the tower of a finished run that fills it.
+        weights: as the spec has them; None leaves the tower as it was drawn.
+        module: the tower, with `trunk` and `head`.
+        published: puts weights of this name in, if they are not those of a run; or why nobody publishes any.
+        ignored: exact names that a run's tower may have and this one lacks.
+
+    Raises:
+        WeightsError: they cannot be had or do not fit.
+    """
+    if weights is None:
+        return module
+    if is_run(weights):
+        tensors = _run_tensors(modality, weights)
+        if not any(name.startswith(_HEAD) for name in tensors):
+            tensors |= {name: tensor for name, tensor in module.state_dict().items() if name.startswith(_HEAD)}
+        fill(TOWER_NAMES[modality], weights, module, tensors, ignored)
+    elif isinstance(published, str):
+        raise WeightsError(TOWER_NAMES[modality], weights, published)
+    else:
+        published(weights)
+    return module
+
+
+def _run_tensors(modality: Modality, weights: str) -> dict[str, Tensor]:
+    """The tensors of one tower of a finished run, named as in a tower without adapters: `trunk.…` and `head.…`."""
+    tower, prefix = TOWER_NAMES[modality], f"towers.{modality}."
+    lora = run_spec(tower, weights).tower(modality).lora
+    stored = load_tensors(tower, Path(weights) / MODEL)
     own = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
     if not own:
         raise WeightsError(tower, weights, f"the run has no {modality} tower")
     try:
-        return fuse_split_layers(merge_adapters(own, scale))
-    except (KeyError, RuntimeError) as error:
+        return plain_layers(own, lora.alpha / lora.rank)
+    except (KeyError, RuntimeError, ZeroDivisionError) as error:
         raise WeightsError(tower, weights, f"the run's adapters cannot be merged ({first_line(error)})") from error
 
 
-def _adapter_scale(tower: str, weights: str, modality: str) -> float:
-    """By what the run's adapters are multiplied: alpha / rank of its spec."""
-    try:
-        state = json.loads((Path(weights) / _STATUS).read_text())["state"]
-        lora = json.loads((Path(weights) / _SPEC).read_text())[modality]["lora"]
-        scale = float(lora["alpha"]) / float(lora["rank"])
-    except (OSError, ValueError, KeyError, TypeError, ZeroDivisionError) as error:
-        raise WeightsError(tower, weights, f"its {_STATUS} or {_SPEC} cannot be read ({first_line(error)})") from error
-    if state != "finished":
-        raise WeightsError(tower, weights, f"the run is not finished but '{state}'")
-    return scale
+def kept_at(weights: str) -> Path:
+    """Where a user may put published weights: $CLIBD_CACHE/weights/<weights>."""
+    return cache_folder() / "weights" / weights.removeprefix(HUB_PREFIX)
 
 
-_FIRST_HALF, _SECOND_HALF = ".lora_A.default.weight", ".lora_B.default.weight"
-_ADAPTED = ".base_layer."
-
-
-def merge_adapters(tensors: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """Tensors with every low-rank update added to its layer, W + scale B A, under the names of plain layers.
-
-    The sum is made in float64, so that its only rounding is the last one.
-    """
-    merged = {name.replace(_ADAPTED, "."): t for name, t in tensors.items() if ".lora_" not in name}
-    for name, first in tensors.items():
-        if not name.endswith(_FIRST_HALF):
-            continue
-        layer = name.removesuffix(_FIRST_HALF)
-        second = tensors[layer + _SECOND_HALF]
-        weight = merged[f"{layer}.weight"]
-        merged[f"{layer}.weight"] = (weight.double() + scale * second.double() @ first.double()).to(weight.dtype)
-    return merged
-
-
-_PART = re.compile(r"(?P<layer>.*\b(?:qkv|Wqkv|in_proj))\.(?P<part>query|key|value)\.(?P<kind>weight|bias)")
-_PARTS = ("query", "key", "value")
-
-
-def fuse_split_layers(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors with the parts that `lora.SplitQkv` made joined again, in the order query, key, value."""
-    fused: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        found = _PART.fullmatch(name)
-        if found is None:
-            fused[name] = tensor
-        elif found["part"] == "query":
-            layer, kind = found["layer"], found["kind"]
-            parts = [tensors[f"{layer}.{part}.{kind}"] for part in _PARTS]
-            # PyTorch's own attention has no layer for the three but bare parameters.
-            joint = f"{layer}_{kind}" if layer.endswith("in_proj") else f"{layer}.{kind}"
-            fused[joint] = torch.cat(parts)
-    return fused
+def local_file(weights: str, *names: str) -> Path | None:
+    """The first of the files in the local folder `weights`, or else in `kept_at`; None where there is none."""
+    files = (folder / name for folder in (Path(weights), kept_at(weights)) for name in names)
+    return next((file for file in files if file.is_file()), None)
 
 
 def published_file(tower: str, weights: str, *names: str) -> Path:
@@ -132,27 +135,20 @@ def published_file(tower: str, weights: str, *names: str) -> Path:
     Raises:
         WeightsError: none of the files can be had; it says where to put them.
     """
-    kept = cache_folder() / "weights" / weights.removeprefix(HUB_PREFIX)
-    for folder in (Path(weights), kept):
-        for name in names:
-            if (folder / name).is_file():
-                return folder / name
+    from huggingface_hub import errors, hf_hub_download
+
+    if file := local_file(weights, *names):
+        return file
+    repository, kept = weights.removeprefix(HUB_PREFIX), kept_at(weights)
     wanted = " or ".join(names)
     if Path(weights).is_dir():
         raise WeightsError(tower, weights, f"the folder has no {wanted}")
     if weights.startswith(("/", ".", "~")):
         raise WeightsError(tower, weights, "there is no such folder")
-    return _from_hub(tower, weights, names, remedy=f"put {wanted} into {kept}, or name a local folder")
-
-
-def _from_hub(tower: str, weights: str, names: Sequence[str], remedy: str) -> Path:
-    from huggingface_hub import errors, hf_hub_download
-
-    wanted = " or ".join(names)
+    remedy = f"put {wanted} into {kept}, or name a local folder"
     reachable = True
     for name in names:
         try:
-            repository = weights.removeprefix(HUB_PREFIX)
             return Path(hf_hub_download(repository, name, local_files_only=not reachable))
         except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
             reachable = False  # the next name may still be in the hub's cache; asking the network again takes long
@@ -224,53 +220,111 @@ def fill(
         WeightsError: a tensor is missing, not used or of another shape; the first is named.
     """
     wanted = module.state_dict()
-    if found := misfit(tensors, wanted, ignored=ignored):
-        raise WeightsError(tower, weights, found[1])
+    if wrong := misfit(tensors, wanted, ignored=ignored):
+        raise WeightsError(tower, weights, wrong[1])
     module.load_state_dict({name: tensors[name] for name in wanted})
 
 
-def fill_from_run(tower: str, weights: str, module: nn.Module, modality: str, ignored: Sequence[str] = ()) -> None:
-    """Put the same tower of a finished run into a whole tower.
+# --- The weights of a run -------------------------------------------------------------------------------------------
 
-    The run's head comes along where it has one of its own. Where it has none, because the trunk's own output was
-    compared (SimCLR, section B.1), the head stays as drawn, as in the authors' start of CLIBD from SimCLR (Table 11).
+
+class HostCopy:
+    """Memory that holds one content, and is used again for the next.
+
+    The library writes such a content only into local files, or into a second copy during which it keeps every other
+    thread waiting. The format is a JSON header behind its length, and then the tensors.
+    """
+
+    def __init__(self) -> None:
+        self._memory = torch.empty(0, dtype=torch.uint8)
+
+    @torch.no_grad()
+    def take(self, tensors: Mapping[str, Tensor]) -> memoryview:
+        """Copy tensors from any device; they may change afterwards.
+
+        Returns:
+            The content of the file, good until the next call.
+        """
+        ordered = dict(sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0])))  # all are aligned
+        front, starts, size = _layout(ordered)
+        devices = {tensor.device for tensor in ordered.values() if tensor.is_cuda}
+        if len(self._memory) < size:
+            self._memory = torch.empty(0, dtype=torch.uint8)  # gives the old memory back first
+            self._memory = torch.empty(size, dtype=torch.uint8, pin_memory=bool(devices))
+        memory = self._memory[:size]
+        memory[: len(front)] = torch.frombuffer(bytearray(front), dtype=torch.uint8)
+        for (_, tensor), start in zip(ordered.items(), starts, strict=True):
+            place = memory[start : start + tensor.nbytes]
+            place.view(tensor.dtype).view(tensor.shape).copy_(tensor, non_blocking=True)
+        for device in devices:
+            torch.cuda.synchronize(device)
+        return memory.numpy().data
+
+
+def _type_name(dtype: torch.dtype) -> str:
+    """What the format calls a type: F32, BF16, I64, U8, BOOL."""
+    if dtype == torch.bool:
+        return "BOOL"
+    kind = "BF" if dtype == torch.bfloat16 else "F" if dtype.is_floating_point else "I" if dtype.is_signed else "U"
+    return f"{kind}{8 * dtype.itemsize}"
+
+
+def _layout(tensors: Mapping[str, Tensor]) -> tuple[bytes, list[int], int]:
+    """What precedes the tensors, where each begins, and the size of it all, in bytes."""
+    header, stop = {}, 0
+    for name, tensor in tensors.items():
+        start, stop = stop, stop + tensor.nbytes
+        header[name] = {"dtype": _type_name(tensor.dtype), "shape": [*tensor.shape], "data_offsets": [start, stop]}
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    front = len(text).to_bytes(8, "little") + text
+    return front, [len(front) + place["data_offsets"][0] for place in header.values()], len(front) + stop
+
+
+def misfit(
+    tensors: Mapping[str, Tensor],
+    expected: Mapping[str, Tensor],
+    *,
+    ignored: Collection[str] = (),
+    types: bool = False,
+) -> tuple[str, str] | None:
+    """The first tensor that is not as expected, and what is wrong, as the end of a sentence; None where all fit.
 
     Args:
-        tower: name for messages.
-        weights: the run folder.
-        module: the tower, with `trunk` and `head`.
-        modality: which tower of the run.
-        ignored: exact names that the tower may lack.
+        tensors: from a file, by name.
+        expected: of the model; their numbers do not matter.
+        ignored: exact names of what the model may lack.
+        types: whether numbers must be of the same type too.
+    """
+    missing, over = expected.keys() - tensors.keys(), tensors.keys() - expected.keys() - set(ignored)
+    if missing:
+        return min(missing), f"it lacks {len(missing)} tensor(s), {min(missing)} first"
+    if over:
+        return min(over), f"{len(over)} of its tensor(s) would not be used, {min(over)} first"
+    for name, wanted in expected.items():
+        own = tensors[name]
+        if own.shape != wanted.shape or (types and own.dtype != wanted.dtype):
+            is_, needed = (f"{f'{one.dtype} ' if types else ''}{tuple(one.shape)}" for one in (own, wanted))
+            return name, f"{name} is {is_} where {needed} is needed"
+    return None
+
+
+def save_weights(folder: Folder, model: nn.Module) -> None:
+    """Write the model's weights, whole or not at all."""
+    folder.write(MODEL, HostCopy().take(model.state_dict()))
+
+
+def load_weights(folder: Folder, model: nn.Module) -> None:
+    """Read weights that `save_weights` wrote for the same spec.
 
     Raises:
-        WeightsError: as `run_tensors` and `fill`.
+        DamagedError: the file is not there, damaged, or of another model.
     """
-    tensors = run_tensors(tower, weights, modality)
-    if not any(name.startswith(_HEAD) for name in tensors):
-        tensors |= {name: tensor for name, tensor in module.state_dict().items() if name.startswith(_HEAD)}
-    fill(tower, weights, module, tensors, ignored)
-
-
-def begin(
-    tower: str, weights: str | None, module: nn.Module, modality: str, published: Callable[[str], object] | str
-) -> None:
-    """Put first weights into a whole tower.
-
-    Args:
-        tower: name for messages.
-        weights: as the spec has them; None leaves the tower as it was drawn.
-        module: the tower, with `trunk` and `head`.
-        modality: which tower of a finished run.
-        published: puts weights of this name in, if they are not those of a run; or why nobody publishes any.
-
-    Raises:
-        WeightsError: they cannot be had or do not fit.
-    """
-    if weights is None:
-        return
-    if is_run(weights):
-        fill_from_run(tower, weights, module, modality)
-    elif isinstance(published, str):
-        raise WeightsError(tower, weights, published)
-    else:
-        published(weights)
+    content = read_file(folder, MODEL)
+    try:
+        tensors = load(content)
+    except SafetensorError as error:
+        raise DamagedError(f"{folder}/{MODEL}", str(error)) from error
+    if wrong := misfit(tensors, model.state_dict(), types=True):
+        raise DamagedError(f"{folder}/{MODEL}", wrong[1])
+    model.load_state_dict(tensors)

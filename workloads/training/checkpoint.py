@@ -4,18 +4,19 @@
         step-00000123/        everything that the next step depends on
             progress.json
             state.safetensors
-            manifest.json     written last
+            manifest.json     size and SHA-256 of both, written last
         best-00000012/        the weights of the best epoch so far, laid out alike
 
-Random states are not part of it: every step seeds its own from (seed, step, rank).
+What has no manifest was never finished, or its removal was interrupted; what does not agree with it is damaged. Random
+states are not part of it: every step seeds its own from (seed, step, rank).
 """
 
+import hashlib
 import json
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -27,21 +28,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from workloads.errors import DamagedError
-from workloads.models.stored_weights import HostCopy, Tensors, check_fit
-from workloads.sealed_folder import (
-    Content,
-    is_sealed,
-    json_content,
-    read_sealed,
-    remove_sealed,
-    write_sealed,
-)
-from workloads.storage import Folder
+from workloads.models.weights import HostCopy, misfit
+from workloads.storage import Folder, naming, read_file
 
-STATE, PROGRESS = "state.safetensors", "progress.json"
+STATE, PROGRESS, MANIFEST = "state.safetensors", "progress.json", "manifest.json"
 
 Warn = Callable[[str], None]
-Kind = Literal["step", "best"]
+_Kind = Literal["step", "best"]
+_Files = Mapping[str, bytes | memoryview]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +80,7 @@ class CheckpointStore:
         self._writing: Future[None] | None = None
         self._damaged: set[str] = set()
 
-    def save(self, tensors: Tensors, progress: Mapping[str, Any]) -> None:
+    def save(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
         """Copy tensors to the host now and write them in the background. Waits for an earlier save to end.
 
         Args:
@@ -98,7 +92,7 @@ class CheckpointStore:
         """
         self._begin("step", int(progress["step"]), tensors, progress)
 
-    def save_best(self, tensors: Tensors, score: float, epoch: int) -> None:
+    def save_best(self, tensors: Mapping[str, Tensor], score: float, epoch: int) -> None:
         """The same for the weights of the best epoch so far."""
         self._begin("best", epoch, tensors, {"score": score, "epoch": epoch})
 
@@ -132,47 +126,43 @@ class CheckpointStore:
             warn: as for `newest`.
             wanted: only those of this score and epoch; later ones may be of a course that was left.
         """
-        for found in self._good("best", warn):
-            score, epoch = float(found.progress["score"]), int(found.progress["epoch"])
+        for checkpoint in self._good("best", warn):
+            score, epoch = float(checkpoint.progress["score"]), int(checkpoint.progress["epoch"])
             if wanted in (None, (score, epoch)):
-                return found.tensors, score, epoch
+                return checkpoint.tensors, score, epoch
         return None
 
-    def clear(self) -> None:
-        """Remove every checkpoint, once the run is finished."""
-        with suppress(OSError):  # whether the last one was written no longer matters
-            self.wait()
-        for place in self._places("step") + self._places("best"):
-            remove_sealed(self.folder, place.name)
-
-    def _begin(self, kind: Kind, number: int, tensors: Tensors, progress: Mapping[str, Any]) -> None:
+    def _begin(self, kind: _Kind, number: int, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
         self.wait()
-        files: dict[str, Content] = {PROGRESS: json_content(progress), STATE: self._memory.take(tensors)}
+        files: _Files = {PROGRESS: _as_json(progress), STATE: self._memory.take(tensors)}
         self._writing = self._writer.submit(self._write, kind, number, files)
 
-    def _write(self, kind: Kind, number: int, files: Mapping[str, Content]) -> None:
+    def _write(self, kind: _Kind, number: int, files: _Files) -> None:
         """Write a checkpoint, and only when it is whole remove those that it makes superfluous."""
         whole = self._whole(kind)
         for place in set(self._places(kind)) - set(whole):
-            remove_sealed(self.folder, place.name)  # its writing was interrupted
+            _remove(self.folder, place.name)  # its writing was interrupted
         attempt = 1 + max((place.attempt for place in whole if place.number == number), default=0)
         name = f"{kind}-{number:08d}" + (f"-{attempt}" if attempt > 1 else "")
-        write_sealed(self.folder / name, files)
+        for file, content in {**files, MANIFEST: _manifest(files)}.items():
+            with naming(f"{self.folder}/{name}/{file}"):
+                (self.folder / name).write(file, content)
         # Later ones than this are of a course that was left for an older checkpoint, as they are damaged.
         earlier = [place for place in whole if place.number < number and place.name not in self._damaged]
         for place in set(whole) - set(earlier[max(0, len(earlier) - self._keep + 1) :]):
-            remove_sealed(self.folder, place.name)
+            _remove(self.folder, place.name)
 
-    def _places(self, kind: Kind) -> list[_Place]:
+    def _places(self, kind: _Kind) -> list[_Place]:
         """Those of a kind, the oldest first."""
-        found = [match for name in self.folder.folders() if (match := _NAME.fullmatch(name)) and match["kind"] == kind]
-        return sorted(_Place(int(match["number"]), int(match["attempt"] or 1), match[0]) for match in found)
+        matches = [match for name in self.folder.folders() if (match := _NAME.fullmatch(name))]
+        places = (_Place(int(m["number"]), int(m["attempt"] or 1), m[0]) for m in matches if m["kind"] == kind)
+        return sorted(places)
 
-    def _whole(self, kind: Kind) -> list[_Place]:
+    def _whole(self, kind: _Kind) -> list[_Place]:
         """Those that were written to their end."""
-        return [place for place in self._places(kind) if is_sealed(self.folder / place.name)]
+        return [place for place in self._places(kind) if (self.folder / place.name).has(MANIFEST)]
 
-    def _good(self, kind: Kind, warn: Warn) -> Iterator[Checkpoint]:
+    def _good(self, kind: _Kind, warn: Warn) -> Iterator[Checkpoint]:
         """Those that are not damaged, the newest first."""
         self.wait()
         for place in reversed(self._whole(kind)):
@@ -185,11 +175,49 @@ class CheckpointStore:
 
 
 def _read(folder: Folder) -> Checkpoint:
-    files = read_sealed(folder, (PROGRESS, STATE))
+    """What was written, to the bit.
+
+    Raises:
+        DamagedError: it is not that.
+        OSError: the store cannot be read now, which says nothing about what it holds.
+    """
+    stored = read_file(folder, MANIFEST)
+    files = {name: read_file(folder, name) for name in (PROGRESS, STATE)}
+    try:
+        stated = json.loads(stored)
+        for name, content in files.items():
+            size, sha256 = stated[name]["size"], stated[name]["sha256"]
+            if len(content) != size:
+                raise DamagedError(f"{folder}/{name}", f"{len(content)} bytes, where {size} were written")
+            if hashlib.sha256(content).hexdigest() != sha256:
+                raise DamagedError(f"{folder}/{name}", f"its SHA-256 is not that of {MANIFEST}")
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedError(f"{folder}/{MANIFEST}", f"not a manifest ({error!r})") from error
+    if stored != _manifest(files):
+        raise DamagedError(f"{folder}/{MANIFEST}", "not what was written")
     try:
         return Checkpoint(str(folder), load(files[STATE]), json.loads(files[PROGRESS]))
     except (SafetensorError, ValueError) as error:
         raise DamagedError(str(folder), f"of another version ({error})") from error
+
+
+def _remove(parent: Folder, name: str) -> None:
+    """The manifest first: what is left of an interrupted removal is then not taken for damaged."""
+    with naming(f"{parent}/{name}"):
+        (parent / name).remove(MANIFEST)
+        parent.remove_folder(name)
+
+
+def _manifest(files: _Files) -> bytes:
+    """One content, one manifest."""
+    return _as_json({name: {"size": len(c), "sha256": hashlib.sha256(c).hexdigest()} for name, c in files.items()})
+
+
+def _as_json(value: Any) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True) + "\n").encode()
+
+
+# --- What a checkpoint holds of a model and its optimiser ----------------------------------------------------------
 
 
 def training_tensors(
@@ -222,36 +250,31 @@ def restore_training(checkpoint: Checkpoint, model: nn.Module, optimizer: Optimi
     """
     tensors, trained, weights = checkpoint.tensors, _trained(model, optimizer), model.state_dict()
     groups = optimizer.state_dict()["param_groups"]
-    keys, plan = _recall(checkpoint, groups)
-    moved = trained.keys() - set(checkpoint.progress["without_state"])
+    path, progress = f"{checkpoint.address}/{PROGRESS}", checkpoint.progress
+    wanted = ("learning_rates", "optimizer_keys", "without_state", "schedule")
+    if missing := [name for name in wanted if name not in progress]:
+        raise DamagedError(path, f"it lacks {', '.join(missing)}")
+    rates, keys = progress["learning_rates"], progress["optimizer_keys"]
+    if len(rates) != len(groups):
+        raise DamagedError(path, f"{len(rates)} learning rates where {len(groups)} are wanted")
+    moved = trained.keys() - set(progress["without_state"])
     expected = {f"model/{name}": tensor for name, tensor in weights.items()}
     for name in moved:
         expected |= {f"optimizer/{key}/{name}": torch.zeros(()) if key == "step" else trained[name] for key in keys}
-    check_fit(f"{checkpoint.address}/{STATE}", tensors, expected)
+    if wrong := misfit(tensors, expected, types=True):
+        raise DamagedError(f"{checkpoint.address}/{STATE}", wrong[1])
     model.load_state_dict({name: tensors[f"model/{name}"] for name in weights})
     states = {
         index: {key: tensors[f"optimizer/{key}/{name}"].clone() for key in keys}
         for index, name in enumerate(trained)
         if name in moved
     }
+    groups = [{**group, "lr": rate} for group, rate in zip(groups, rates, strict=True)]
     optimizer.load_state_dict({"state": states, "param_groups": groups})
-    schedule.load_state_dict(plan)
+    schedule.load_state_dict(dict(progress["schedule"]))
 
 
 def _trained(model: nn.Module, optimizer: Optimizer) -> dict[str, nn.Parameter]:
     """The optimiser's parameters by name, in its own order."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     return {names[parameter]: parameter for group in optimizer.param_groups for parameter in group["params"]}
-
-
-def _recall(checkpoint: Checkpoint, groups: list[dict[str, Any]]) -> tuple[list[str], dict[str, Any]]:
-    """The optimiser's kinds of state and the schedule; puts the learning rates into the groups."""
-    path, progress = f"{checkpoint.address}/{PROGRESS}", checkpoint.progress
-    wanted = ("learning_rates", "optimizer_keys", "without_state", "schedule")
-    if missing := [name for name in wanted if name not in progress]:
-        raise DamagedError(path, f"it lacks {', '.join(missing)}")
-    if len(progress["learning_rates"]) != len(groups):
-        raise DamagedError(path, f"{len(progress['learning_rates'])} learning rates where {len(groups)} are wanted")
-    for group, rate in zip(groups, progress["learning_rates"], strict=True):
-        group["lr"] = rate
-    return progress["optimizer_keys"], dict(progress["schedule"])

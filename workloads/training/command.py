@@ -1,149 +1,113 @@
-"""Trains one named experiment in this process, or in those that torchrun started. No Ray."""
+"""Training by one command, here or under torchrun or Ray: `clibd train` and `python -m workloads.training`.
+
+The same function carries out both. Ray is not known here: who registers the function as a command gives, as the
+context's `obj`, what trains a run on Ray.
+"""
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from typing import Annotated
 
-import torch
-import torch.distributed as dist
+import typer
 
-from workloads.data.inputs.batches import num_trained
-from workloads.data.prepared.dataset import PreparedDataset
-from workloads.errors import ClibdError, DriftError, UsageError, WeightsError
+from workloads.errors import UsageError
 from workloads.execution import Execution
-from workloads.experiments import Experiment, Scale, experiment_spec, starting_from
-from workloads.models.places import Places, name_of, reading, weights_of, with_settings
-from workloads.placement import Placement
-from workloads.record import RunFolder, provenance
-from workloads.spec import ExperimentSpec, Recipe, first_difference
+from workloads.experiments import Experiment, Scale
+from workloads.record import RunFolder
+from workloads.spec import Recipe
 from workloads.storage import Folder
-from workloads.training.progress import ProgressBar
-from workloads.training.report import Listener, WandbMode
-from workloads.training.result_words import result_words
-from workloads.training.run import train_run
-from workloads.training.wandb_log import WandbLog
+from workloads.training.report import WandbMode
 
-_PATIENCE = timedelta(minutes=30)
-"""For the slowest process, which may be copying the data set to its disk."""
+_ExperimentName = Annotated[
+    Experiment,
+    typer.Argument(
+        help="align: all modalities of the data. image-dna, image-text: two of them. simclr-image, simclr-dna: one "
+        "tower alone learns to know two views of a specimen. bind-image, bind-image-text: DNA is bound to frozen "
+        "BioCLIP. classify, classify-dna: the image or the DNA tower learns the seen species."
+    ),
+]
+_DataFolder = Annotated[str, typer.Option(help="Prepared data set: a folder, or an s3:// or gs:// address.")]
+_RunsFolder = Annotated[str, typer.Option(help="Where runs are kept; this one goes to RUNS/train/ID.")]
+_ScaleName = Annotated[Scale, typer.Option(help="The published encoders, or small ones for two CPU cores.")]
+_RecipeName = Annotated[
+    Recipe, typer.Option(help="The paper's text, its authors' code, or the best we know (docs/fidelity.md).")
+]
+_Seed = Annotated[int, typer.Option(min=0, help="Of weights, order and dropout.")]
+_BatchSize = Annotated[int | None, typer.Option(min=2, help="Specimens the loss sees per step. Default: the scale's.")]
+_Epochs = Annotated[int | None, typer.Option(min=1, help="Default: the experiment's.")]
+_StartFrom = Annotated[
+    str | None,
+    typer.Option("--from", help="Finished run or converted model whose towers it begins with: a folder or an address."),
+]
+_Settings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Set any field of the experiment: --set image.fine_tuning=lora --set max_learning_rate=1e-3"
+    ),
+]
+_MicroBatch = Annotated[
+    int | None,
+    typer.Option(min=1, help="Specimens embedded at a time; the loss still sees the whole batch. Default: what fits."),
+]
+_CheckpointBlocks = Annotated[
+    bool, typer.Option("--checkpoint-blocks", help="Compute the inside of each block again: a tenth of the memory.")
+]
+_Compile = Annotated[bool, typer.Option("--compile", help="Let torch compile the towers first; for long runs on GPUs.")]
+_Offline = Annotated[bool, typer.Option("--offline", help="Take published weights from this machine only.")]
+_Wandb = Annotated[WandbMode, typer.Option(help="Log to Weights & Biases as well.")]
+_CpuOnly = Annotated[bool, typer.Option("--cpu", help="Train on the CPU, also where there are GPUs.")]
+_Workers = Annotated[
+    int | None, typer.Option(min=1, help="Train under Ray with this many workers. Default: this process alone.")
+]
+_Address = Annotated[str | None, typer.Option(help="Train on this Ray cluster: `auto` on its head node.")]
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """A training run as a command asks for it: its options in their order."""
+def train(
+    context: typer.Context,
+    data: _DataFolder,
+    experiment: _ExperimentName = "align",
+    runs: _RunsFolder = "runs",
+    scale: _ScaleName = "paper",
+    recipe: _RecipeName = "corrected",
+    seed: _Seed = 42,
+    batch_size: _BatchSize = None,
+    epochs: _Epochs = None,
+    start_from: _StartFrom = None,
+    settings: _Settings = None,
+    micro_batch: _MicroBatch = None,
+    checkpoint_blocks: _CheckpointBlocks = False,
+    compile_towers: _Compile = False,
+    offline: _Offline = False,
+    wandb: _Wandb = "off",
+    cpu: _CpuOnly = False,
+    workers: _Workers = None,
+    address: _Address = None,
+) -> None:
+    """Train one experiment on a prepared data set.
 
-    experiment: Experiment
-    data: str
-    runs: str
-    scale: Scale
-    recipe: Recipe
-    seed: int
-    batch_size: int | None = None
-    epochs: int | None = None
-    start_from: str | None = None
-    """Finished run, or converted model, whose towers it begins with."""
-    settings: tuple[str, ...] = ()
-    """Fields of the spec, NAME=VALUE, which hold whatever else is asked."""
+    Started again after an interruption, it goes on from the last checkpoint. The batch is what the loss sees, whatever
+    the number of workers and whatever fits the machine at a time. Without --workers and --address it needs no Ray, and
+    is the same as `python -m workloads.training`, which may also be started by torchrun.
 
-
-def spec_of(asked: Asked, dataset: PreparedDataset) -> tuple[ExperimentSpec, Places]:
-    """The spec that is asked for, and where the weights lie that it names.
-
-    Raises:
-        UsageError: it contradicts itself or the data set.
-        WeightsError: there are no such weights.
+    Example: clibd train simclr-image --data DIR, then clibd train align --data DIR --from RUN
     """
-    spec = experiment_spec(asked.experiment, asked.scale, dataset.facts.data, asked.recipe, asked.seed)
-    places: dict[str, str] = {}
-    if asked.start_from:
-        with reading(asked.start_from):
-            run = RunFolder(Folder(asked.start_from))
-            if not run.folder.has("spec.json"):
-                raise UsageError(f"{asked.start_from}: no run there to start from; name a run folder, RUNS/SWEEP/RUN")
-            name, places[name] = name_of(asked.start_from)
-            spec = starting_from(spec, name, run.spec())
-    epochs = asked.epochs or spec.epochs
-    first = min(spec.first_selected_epoch, epochs - 1)
-    spec = replace(spec, batch_size=asked.batch_size or spec.batch_size, epochs=epochs, first_selected_epoch=first)
-    spec, more = with_settings(spec, asked.settings)
-    return spec, {**places, **more}
+    if offline:
+        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported, which comes next
+    from workloads.data.prepared.dataset import PreparedDataset
+    from workloads.training.run import asked_spec, is_finished, train_here
 
-
-def run_folder(asked: Asked, spec: ExperimentSpec) -> RunFolder:
-    """Where the run is kept: RUNS/train/ID."""
-    return RunFolder(Folder(asked.runs) / "train" / spec.id)
-
-
-def is_finished(run: RunFolder, spec: ExperimentSpec, places: Places) -> bool:
-    """Whether the run is finished already.
-
-    Raises:
-        DriftError: a finished run of this id was another experiment.
-        WeightsDriftError: it began with other weights than those that have the same name now.
-    """
-    if run.state() != "finished":
-        return False
-    if difference := first_difference(run.spec(), spec):
-        raise DriftError(run.id, *difference)
-    with suppress(WeightsError):  # what is finished needs them no more
-        weights_of(spec, places, run.folder)
-    return True
-
-
-def begin(asked: Asked, run: RunFolder, spec: ExperimentSpec) -> None:
-    """Write what is known before training."""
-    point = {"sweep": "train", "row": {}, "label": asked.experiment, "scale": asked.scale}
-    run.begin(spec, point, provenance([os.path.basename(sys.argv[0]), *sys.argv[1:]]))
-
-
-def train_here(asked: Asked, execution: Execution, wandb: WandbMode, cpu_only: bool) -> RunFolder:
-    """Train in this process, or in this process group when torchrun started it; returns the finished run.
-
-    Raises:
-        ClibdError: the run failed; its status says so too.
-    """
-    dataset = PreparedDataset(Folder(asked.data))
-    spec, places = spec_of(asked, dataset)
-    run = run_folder(asked, spec)
+    dataset = PreparedDataset(Folder(data))
+    asked = (experiment, scale, recipe, seed, batch_size, epochs, start_from, settings or ())
+    spec, places = asked_spec(dataset.facts.data, *asked)
+    run = RunFolder(Folder(runs) / "train" / spec.id)
+    point = {"sweep": "train", "row": {}, "label": experiment, "scale": scale}
+    execution = Execution(micro_batch=micro_batch, checkpoint_blocks=checkpoint_blocks, compile=compile_towers)
     if is_finished(run, spec, places):
         print(f"{run.folder} is finished already", file=sys.stderr)
-        return run
-    with _process_group(cpu_only) as placement, ExitStack() as open_listeners:
-        listeners: list[Listener] = []
-        if placement.rank == 0:
-            begin(asked, run, spec)
-            num_steps = spec.epochs * (num_trained(spec, dataset.facts) // spec.batch_size)
-            listeners.append(open_listeners.enter_context(ProgressBar(num_steps)))
-            if wandb != "off":
-                listeners.append(open_listeners.enter_context(WandbLog(spec, run, wandb)))
-        try:
-            details = train_run(spec, run, dataset, placement, execution, listeners, places)
-        except ClibdError as error:
-            if placement.rank == 0:
-                run.finish("failed", reason=str(error))
-            raise
-        if placement.rank == 0:
-            run.finish("finished", **details)
-            run.folder.remove_folder("checkpoints")
-            print(result_words(run), file=sys.stderr)
-    return run
-
-
-@contextmanager
-def _process_group(cpu_only: bool) -> Iterator[Placement]:
-    """This process's place; joins the others where torchrun started several."""
-    gpu = torch.cuda.is_available() and not cpu_only
-    device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if gpu else "cpu")
-    if gpu:
-        torch.cuda.set_device(device)
-    loaders = max(0, min(6, (os.cpu_count() or 1) // max(1, torch.cuda.device_count()) - 2)) if gpu else 0
-    if "RANK" not in os.environ:
-        yield Placement(device, loader_processes=loaders)
-        return
-    dist.init_process_group("nccl" if gpu else "gloo", timeout=_PATIENCE)
-    try:
-        yield Placement.here(device, loaders)
-    finally:
-        dist.destroy_process_group()
+    elif workers is None and address is None:
+        train_here(run, spec, point, dataset, execution, places, wandb, cpu)
+    elif on_ray := context.obj:
+        on_ray(run, spec, point, str(dataset.folder), execution, places, wandb, cpu, workers, address, offline)
+    else:
+        raise UsageError("--workers and --address start Ray, as `clibd train` does; here torchrun starts processes")
+    print(run.folder)

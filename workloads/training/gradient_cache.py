@@ -9,9 +9,8 @@ The last chunk's activations are kept from the first pass, so all but one are em
 whole batch at once, dropout and temperature included, up to the rounding of sums.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -26,72 +25,43 @@ Kernels = Callable[[], AbstractContextManager[None]]
 def accumulate_gradients(
     model: nn.Module, inputs: Mapping[str, Tensor], loss: LossFunction, *, micro_batch: int, kernels: Kernels
 ) -> Tensor:
-    """Add the gradients of a batch's loss to those of the parameters.
+    """Add the gradients of a batch's loss to those of the parameters, where not all of its activations fit.
 
-    A batch that needs more than one micro-batch is cut into the fewest chunks that fit, of equal size up to one
-    specimen. Random numbers are drawn in the order of chunks, and the random state ends as one pass leaves it. The
-    statistics of batch normalisation are each chunk's own; running statistics are updated once for every chunk.
+    The batch is cut into the fewest chunks that fit, of equal size up to one specimen. Random numbers are drawn in the
+    order of chunks, and the random state ends as one pass leaves it. The statistics of batch normalisation are each
+    chunk's own; running statistics are updated once for every chunk.
 
     Args:
         model: gives embeddings by input name, and the scale; takes any part of the inputs, and treats each input on its
             own, in order. It may be wrapped in DistributedDataParallel, which then reduces gradients once.
         inputs: this worker's share of the batch, by name, (batch / workers, ...) each.
         loss: draws no random numbers.
-        micro_batch: most specimens whose activations are held at a time.
+        micro_batch: most specimens whose activations are held at a time, less than there are.
         kernels: context of every forward pass.
 
     Returns:
         The loss, without a graph, as `loss` gave it.
     """
     share = len(next(iter(inputs.values())))
-    if micro_batch < share:
-        return _Cached(model, inputs, -(-share // micro_batch), kernels).accumulate(loss)
-    with kernels():
-        embedded, scale = model(inputs)
-    value = loss(embedded, scale)
-    value.backward()
-    return value.detach()
+    return _Cached(model, inputs, -(-share // micro_batch), kernels)(loss)
 
 
-@dataclass(frozen=True, slots=True)
-class RandomState:
-    """State of the generators that a forward pass on a device draws from."""
-
-    device: torch.device
-    on_cpu: Tensor
-    on_device: Tensor | None
-
-    @staticmethod
-    def now(device: torch.device) -> "RandomState":
-        """The present state; reading it does not wait for the device."""
-        on_device = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-        return RandomState(device, torch.get_rng_state(), on_device)
-
-    def restore(self) -> None:
-        """Draw from here on what was drawn after the state was read."""
-        torch.set_rng_state(self.on_cpu)
-        if self.on_device is not None:
-            torch.cuda.set_rng_state(self.on_device, self.device)
-
-    def is_now(self) -> bool:
-        """Whether nothing was drawn since the state was read."""
-        now = RandomState.now(self.device)
-        if self.on_device is not None and now.on_device is not None and not self.on_device.equal(now.on_device):
-            return False
-        return self.on_cpu.equal(now.on_cpu)
-
-
-class KeptBuffers:
-    """A model's buffers as they were, such as the running statistics of batch normalisation."""
-
-    def __init__(self, model: nn.Module) -> None:
-        self._kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
-
-    def restore(self) -> None:
-        """Put them back."""
+@contextmanager
+def unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Puts random state and buffers back in the end, such as the running statistics of batch normalisation."""
+    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    try:
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            yield
+    finally:
         with torch.no_grad():
-            for buffer, value in self._kept:
+            for buffer, value in kept:
                 buffer.copy_(value)
+
+
+def _random_state(device: torch.device) -> list[Tensor]:
+    """What a forward pass on a device draws from: the processor's generator, and the GPU's. Does not wait for it."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
 
 
 class _Cached:
@@ -102,12 +72,12 @@ class _Cached:
         self.chunks = [{name: parts[number] for name, parts in split.items()} for number in range(num_chunks)]
         self.model, self.kernels = model, kernels
         self.device = next(iter(inputs.values())).device
-        self.states: list[RandomState] = []
+        self.states: list[list[Tensor]] = []
         """Before each chunk but the last."""
         self.drawing: set[str] = set()
         """Inputs whose towers draw random numbers."""
 
-    def accumulate(self, loss: LossFunction) -> Tensor:
+    def __call__(self, loss: LossFunction) -> Tensor:
         """Both passes.
 
         The kept chunk goes back first, the others in order. Gradients are reduced with the last to go, so the scale's
@@ -117,34 +87,33 @@ class _Cached:
             parts = [self._embed(chunk) for chunk in self.chunks[:-1]]
             with self.kernels():
                 kept, scale = self.model(self.chunks[-1])
-            after, buffers = RandomState.now(self.device), KeptBuffers(self.model)
-            trained = {name for name, rows in kept.items() if rows.requires_grad}
-            embedded = {name: torch.cat([*(part[name] for part in parts), kept[name].detach()]) for name in kept}
-            del parts
-            value, gradients, of_scale = _gradients(loss, embedded, scale, trained)
-            pieces = {name: gradient.tensor_split(len(self.chunks)) for name, gradient in gradients.items()}
-            _send_back([(kept[name], pieces[name][-1]) for name in pieces])
-            del kept, embedded
-            for number in range(len(self.chunks) - 2):
-                replayed, _ = self._replay(number, trained)
-                _send_back([(replayed[name], pieces[name][number]) for name in pieces])
-        replayed, scale = self._replay(len(self.chunks) - 2, trained)
-        ends = [(replayed[name], pieces[name][-2]) for name in pieces]
-        _send_back(ends if of_scale is None else [*ends, (scale, of_scale)])
-        after.restore()
-        buffers.restore()
+        trained = {name for name, rows in kept.items() if rows.requires_grad}
+        embedded = {name: torch.cat([*(part[name] for part in parts), kept[name].detach()]) for name in kept}
+        del parts
+        value, gradients, of_scale = _gradients(loss, embedded, scale, trained)
+        pieces = {name: gradient.tensor_split(len(self.chunks)) for name, gradient in gradients.items()}
+        with unchanged(self.model, self.device):
+            with self._unreduced():
+                _send_back([(kept[name], pieces[name][-1]) for name in pieces])
+                del kept, embedded
+                for number in range(len(self.chunks) - 2):
+                    replayed, _ = self._replay(number, trained)
+                    _send_back([(replayed[name], pieces[name][number]) for name in pieces])
+            replayed, scale = self._replay(len(self.chunks) - 2, trained)
+            ends = [(replayed[name], pieces[name][-2]) for name in pieces]
+            _send_back(ends if of_scale is None else [*ends, (scale, of_scale)])
         return value
 
     @torch.no_grad()
     def _embed(self, chunk: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Embeddings alone, one input at a time to see which towers draw random numbers."""
-        self.states.append(RandomState.now(self.device))
+        self.states.append(_random_state(self.device))
         embedded: dict[str, Tensor] = {}
         for name, values in chunk.items():
-            before = RandomState.now(self.device)
+            before = _random_state(self.device)
             with self.kernels():
                 embedded |= self.model({name: values})[0]
-            if not before.is_now():
+            if not all(map(torch.equal, before, _random_state(self.device))):
                 self.drawing.add(name)
         return embedded
 
@@ -153,7 +122,9 @@ class _Cached:
 
         Frozen towers are left out, unless they draw random numbers: those that follow would draw others then.
         """
-        self.states[number].restore()
+        torch.set_rng_state(self.states[number][0])
+        for of_gpu in self.states[number][1:]:
+            torch.cuda.set_rng_state(of_gpu, self.device)
         wanted = trained | self.drawing
         with self.kernels():
             embedded, scale = self.model({n: values for n, values in self.chunks[number].items() if n in wanted})

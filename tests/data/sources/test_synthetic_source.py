@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from workloads.data.sources.collect import collect
-from workloads.data.sources.synthetic_source import synthetic_source
+from workloads.data.sources.opening import synthetic_source
 from workloads.data.specimens.specimen_table import SpecimenTable
 
 

@@ -96,7 +96,7 @@ def test_the_barcodes_of_two_fasta_files_are_not_mixed(tmp_path: Path) -> None:
     (tmp_path / "labels.tsv").write_text("id\torder\ns1\tDiptera\n")
     for name in ("a.fasta", "b.fasta"):
         (tmp_path / name).write_text(">s1\nACGT\n")
-    with pytest.raises(SourceError, match=r"several tables \(a\.fasta, b\.fasta\)"):
+    with pytest.raises(SourceError, match=r"\(a\.fasta, b\.fasta\)"):
         table_source(tmp_path, {})
 
 

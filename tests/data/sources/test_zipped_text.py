@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from workloads.data.files.zipped_text import ZippedText, find_zipped
+from workloads.data.files.zip_members import zipped_text
 from workloads.data.sources.bioscan import bioscan1m_source, bioscan5m_source
-from workloads.data.sources.bioscan_places import LAYOUT_1M, LAYOUT_5M
+from workloads.data.sources.bioscan_files import LAYOUT_1M, LAYOUT_5M
 from workloads.data.sources.collect import collect
 from workloads.data.sources.delimited import bounded_lines, read_delimited
 from workloads.data.sources.source import Refused
@@ -79,7 +79,7 @@ def test_bad_lines_are_refused_as_in_a_plain_file(tmp_path: Path) -> None:
 
 def test_memory_is_bounded_by_the_block_and_not_by_the_table(tmp_path: Path) -> None:
     file = write(tmp_path / ARCHIVE, {MEMBER: rows(60_000)})
-    found = find_zipped(file, TABLE)
+    found = zipped_text(file, TABLE)
     assert file.stat().st_size < 4_000_000
     tracemalloc.start()
     try:
@@ -93,49 +93,47 @@ def test_memory_is_bounded_by_the_block_and_not_by_the_table(tmp_path: Path) -> 
 
 def test_the_table_is_the_member_of_its_name_or_the_only_one_of_its_kind(tmp_path: Path) -> None:
     other = {"notes.csv": "", f"__MACOSX/._{TABLE}": "", MEMBER: rows(1)}
-    found = find_zipped(write(tmp_path / "a.zip", other), TABLE)
+    found = zipped_text(write(tmp_path / "a.zip", other), TABLE)
     assert (str(found), found.name) == (f"{tmp_path}/a.zip/{MEMBER}", TABLE)
-    assert find_zipped(write(tmp_path / "b.zip", {"x/v3.4.csv": ""}), TABLE).member == "x/v3.4.csv"
-    with pytest.raises(SourceError, match=r"several tables \(a.csv, b.csv\)"):
-        find_zipped(write(tmp_path / "c.zip", {"a.csv": "", "b.csv": ""}), TABLE)
-    with pytest.raises(MissingPathError, match=r"no BIOSCAN_5M\S+csv there. It holds 1.jpg, 2.jpg, 3.jpg and 2 more"):
-        find_zipped(write(tmp_path / "d.zip", {f"{n}.jpg": "" for n in range(1, 6)}), TABLE)
-    with pytest.raises(MissingPathError, match="It holds nothing"):
-        find_zipped(write(tmp_path / "e.zip", {}), TABLE)
+    assert zipped_text(write(tmp_path / "b.zip", {"x/v3.4.csv": ""}), TABLE).name == "v3.4.csv"
+    with pytest.raises(SourceError, match=r"\(a\.csv, b\.csv\)"):
+        zipped_text(write(tmp_path / "c.zip", {"a.csv": "", "b.csv": ""}), TABLE)
+    with pytest.raises(MissingPathError, match=r"BIOSCAN_5M\S+csv .* 1\.jpg, 2\.jpg, 3\.jpg and 2 more"):
+        zipped_text(write(tmp_path / "d.zip", {f"{n}.jpg": "" for n in range(1, 6)}), TABLE)
+    with pytest.raises(MissingPathError, match="holds nothing"):
+        zipped_text(write(tmp_path / "e.zip", {}), TABLE)
 
 
 def test_an_archive_of_images_or_with_dishonest_names_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="more than 1,000 members"):
-        find_zipped(write(tmp_path / "images.zip", {f"part1/{n}.jpg": "" for n in range(1001)}), TABLE)
-    with pytest.raises(SourceError, match="leads out of the archive"):
-        find_zipped(write(tmp_path / "up.zip", {f"../{TABLE}": ""}), TABLE)
+    with pytest.raises(SourceError, match="1,000 members"):
+        zipped_text(write(tmp_path / "images.zip", {f"part1/{n}.jpg": "" for n in range(1001)}), TABLE)
+    with pytest.raises(SourceError, match="leads out"):
+        zipped_text(write(tmp_path / "up.zip", {f"../{TABLE}": ""}), TABLE)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the writer remarks on it
         with zipfile.ZipFile(tmp_path / "twice.zip", "w") as archive:
             archive.writestr(MEMBER, rows(1))
             archive.writestr(MEMBER, rows(2))
-    with pytest.raises(SourceError, match="two members have one name"):
-        find_zipped(tmp_path / "twice.zip", TABLE)
+    with pytest.raises(SourceError, match="two members"):
+        zipped_text(tmp_path / "twice.zip", TABLE)
     (tmp_path / "no.zip").write_text("processid,split\n")
-    with pytest.raises(SourceError, match="not readable as a zip archive"):
-        find_zipped(tmp_path / "no.zip", TABLE)
+    with pytest.raises(SourceError, match="zip archive"):
+        zipped_text(tmp_path / "no.zip", TABLE)
 
 
 def test_a_bomb_and_members_that_are_not_read_are_refused_before_they_are_inflated(tmp_path: Path) -> None:
     bomb = write(tmp_path / "bomb.zip", {MEMBER: HEADER + "\n" * 5_000_000})
-    with pytest.raises(SourceError, match="bytes that inflate to 5,000,041 are no table"):
-        read_delimited(find_zipped(bomb, TABLE), ",")
+    with pytest.raises(SourceError, match="inflate to 5,000,041 "):
+        read_delimited(zipped_text(bomb, TABLE), ",")
     odd = write(tmp_path / "odd.zip", {MEMBER: rows(9)}, zipfile.ZIP_BZIP2)
-    with pytest.raises(SourceError, match=r"compressed in a way that is not read \(method 12\)"):
-        read_delimited(find_zipped(odd, TABLE), ",")
+    with pytest.raises(SourceError, match="method 12"):
+        read_delimited(zipped_text(odd, TABLE), ",")
     locked = write(tmp_path / "locked.zip", {MEMBER: rows(9)})
     content = bytearray(locked.read_bytes())
     content[content.rfind(b"PK\x01\x02") + 8] |= 1
     locked.write_bytes(content)
-    with pytest.raises(SourceError, match="it is encrypted"):
-        read_delimited(find_zipped(locked, TABLE), ",")
-    with pytest.raises(SourceError, match=r"not readable .*no item named"):
-        ZippedText(odd, "absent.csv").open()
+    with pytest.raises(SourceError, match="encrypted"):
+        read_delimited(zipped_text(locked, TABLE), ",")
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -148,11 +146,11 @@ def test_a_damaged_member_is_a_source_error_and_never_a_whole_table(tmp_path: Pa
     content[at : at + 8] = struct.pack("<Q", 0x1122334455667788)
     file.write_bytes(content)
     with pytest.raises(SourceError):
-        list(bounded_lines(ZippedText(file, MEMBER)))
+        list(bounded_lines(zipped_text(file, TABLE)))
 
 
 def test_a_checksum_that_differs_says_after_which_line(tmp_path: Path) -> None:
     file = write(tmp_path / ARCHIVE, {MEMBER: rows(3000)}, zipfile.ZIP_STORED)
     file.write_bytes(file.read_bytes().replace(b"P2999,Diptera", b"P2999,Dipteru", 1))
-    with pytest.raises(SourceError, match=rf"{MEMBER}, after line 2\d\d\d: not readable \(Bad CRC-32"):
-        list(bounded_lines(find_zipped(file, TABLE)))
+    with pytest.raises(SourceError, match=rf"{MEMBER}, after line 2\d\d\d: .*CRC-32"):
+        list(bounded_lines(zipped_text(file, TABLE)))

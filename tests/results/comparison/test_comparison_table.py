@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from commands.results import app
-from results.comparison.sheet import comparison_sheet
+from results.comparison.compare import comparison_sheet
 from results.render import render_sheets
 from workloads.predictions import Place
 from workloads.record import Measurement, measurements_to_table

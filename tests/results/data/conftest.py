@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from workloads.data.prepared.official import BIOSCAN_1M_SPLITS
+from workloads.data.prepared.dataset import BIOSCAN_1M_SPLITS
 from workloads.data.specimens.partition import partition
 from workloads.data.specimens.schema import PROTOCOLS
-from workloads.data.specimens.statistics import TaxonCounts, count_columns
+from workloads.data.specimens.statistics import TaxonCounts, count_taxa
 from workloads.spec import RANKS
 
 CLIBD = PROTOCOLS["clibd"]
@@ -49,4 +49,4 @@ def _drawn(protocol: str, count: int = 800) -> TaxonCounts:
     columns["species"] = [name if chance.random() < 0.9 else None for name in columns["species"]]
     at_random = chance.choices(PROTOCOLS[protocol].splits, k=count)
     columns["split"] = partition(columns["species"]).to_pylist() if protocol == "clibd" else list(at_random)
-    return count_columns(lambda name: pa.array(columns[name], pa.string()), PROTOCOLS[protocol])
+    return count_taxa(lambda name: pa.array(columns[name], pa.string()), PROTOCOLS[protocol])

@@ -2,17 +2,16 @@
 
 import io
 from collections.abc import Callable
-from itertools import combinations
 
 import pytest
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 
-from results.data.figures import figure_2, figure_8, figure_8_numbers
-from results.data.partition_flow import figure_7, partition_flow
-from results.figures.picture import png, svg
+from results.figures.picture import drawn_files
+from results.figures.record_counts import figure_8
+from results.figures.splits import figure_2, figure_7, partition_flow
+from tests.results.figures.made_up import overlaps
 from workloads.data.specimens.schema import PROTOCOLS
 from workloads.data.specimens.statistics import TaxonCounts
 
@@ -23,7 +22,7 @@ def pictures(counts: TaxonCounts, dataset: str = "a data set") -> dict[str, Figu
     return {
         "2": figure_2(counts, dataset),
         "7": figure_7(partition_flow(counts, "authors, seed 42"), counts.protocol, dataset),
-        "8": figure_8(counts, dataset),
+        "8": figure_8(counts, dataset)[0],
     }
 
 
@@ -31,16 +30,6 @@ def texts(figure: Figure) -> list[Text]:
     """Every text that is drawn, each once."""
     found = {id(text): text for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text()}
     return list(found.values())
-
-
-def overlaps(figure: Figure) -> list[tuple[str, str]]:
-    """Pairs of texts that cover one another, and texts that leave the picture."""
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    boxes = [(t.get_text(), t.get_window_extent(canvas.get_renderer())) for t in texts(figure) if t.get_visible()]
-    whole = figure.bbox
-    outside = [(name, "edge") for name, b in boxes if b.x0 < 0 or b.y0 < 0 or b.x1 > whole.x1 or b.y1 > whole.y1]
-    return outside + [(a, b) for (a, first), (b, second) in combinations(boxes, 2) if first.overlaps(second)]
 
 
 @pytest.mark.parametrize("kind", ["official", *PROTOCOLS])
@@ -64,8 +53,9 @@ def test_a_name_like_a_formula_or_without_end_is_drawn_as_it_is(drawn: Drawn) ->
     for dataset in ("$x_", "a/" * 400):
         for figure in pictures(drawn("clibd"), dataset).values():
             assert overlaps(figure) == []
-            assert svg(figure).startswith(b"<?xml")
-            assert Image.open(io.BytesIO(png(figure))).width > 1000
+            files = drawn_files(figure)
+            assert files["svg"].startswith(b"<?xml")
+            assert Image.open(io.BytesIO(files["png"])).width > 1000
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
@@ -102,6 +92,6 @@ def test_figure_7_says_from_how_many_records_the_recipe_calls_a_species_common(
 
 def test_the_numbers_of_figure_8_add_up_to_the_records_and_species_of_the_split(official: TaxonCounts) -> None:
     counts = official
-    rows = [row for row in figure_8_numbers(counts) if row["role"] == "test_query_unseen"]
+    rows = [row for row in figure_8(counts, "a data set")[1] if row["role"] == "test_query_unseen"]
     assert sum(int(row["num_species"]) for row in rows) == 1_772
     assert sum(int(row["num_species"]) * int(row["num_records"]) for row in rows) == 6_448

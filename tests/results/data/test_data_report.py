@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from results.data.report import read_statistics, statistic_sheets, write_statistics
-from results.data.statistics import statistic_cells
+from results.paper.data_statistics import data_sheets, statistic_sheets, write_statistics
 from results.render import render_sheets
 from results.sheet import Sheet
 from workloads.data.specimens.statistics import TaxonCounts
-from workloads.errors import DamagedError, MissingPathError
+from workloads.errors import DamagedError
 from workloads.storage import Folder
 
 Drawn = Callable[[str], TaxonCounts]
@@ -22,7 +21,7 @@ Drawn = Callable[[str], TaxonCounts]
 
 
 def sheets(counts: TaxonCounts, dataset: str = "BIOSCAN-1M", synthetic: bool = False) -> dict[str, Sheet]:
-    return statistic_sheets(statistic_cells(counts, dataset, synthetic))
+    return statistic_sheets(counts, dataset, synthetic)
 
 
 def test_markdown_shows_published_ours_difference_and_the_reason(official: TaxonCounts) -> None:
@@ -84,16 +83,13 @@ def test_every_table_and_figure_is_written_and_a_second_call_writes_the_same_byt
 
 
 def test_the_tables_can_be_shown_again_from_what_was_written(official: TaxonCounts, tmp_path: Path) -> None:
-    made, _ = written(official, tmp_path)
-    again = read_statistics(Folder(tmp_path))
-    assert list(again) == ["figure2", "5", "6", "7"]
-    for name, sheet in made.items():
-        assert render_sheets([again[name]], "md") == render_sheets([sheet], "md")
-    with pytest.raises(MissingPathError, match="clibd data stats DIR --out"):
-        read_statistics(Folder(tmp_path / "elsewhere"))
-    (tmp_path / "statistics.json").write_text('[{"table": "5"}]')
-    with pytest.raises(DamagedError, match="no cells of statistics"):
-        read_statistics(Folder(tmp_path))
+    made, _ = written(official, tmp_path / "statistics" / "mine")
+    for number in (5, 6, 7):
+        [again] = data_sheets(number, Folder(tmp_path))
+        assert render_sheets([again], "md") == render_sheets([made[str(number)]], "md")
+    (tmp_path / "statistics" / "mine" / "statistics.json").write_text('[{"table": "5"}]')
+    with pytest.raises(DamagedError, match="no cells"):
+        data_sheets(5, Folder(tmp_path))
 
 
 def test_synthetic_specimens_are_called_synthetic_everywhere(drawn: Drawn, tmp_path: Path) -> None:

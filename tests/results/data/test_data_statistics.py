@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from results.data.statistics import corrections, is_official, statistic_cells
+from results.paper.data_statistics import statistic_sheets
 from results.published import published_table
 from results.sheet import Cell
 from workloads.data.specimens.schema import PROTOCOLS
@@ -16,17 +16,15 @@ CLIBD = PROTOCOLS["clibd"]
 
 
 def cells_of(counts: TaxonCounts, name: str) -> dict[tuple[str, str, str], Cell]:
-    cells = statistic_cells(counts, "some", synthetic=False)
-    return {(str(cell.row["row"]), cell.block, cell.column): cell for cell in cells if cell.table == name}
+    cells = statistic_sheets(counts, "some", synthetic=False)[name].cells
+    return {(str(cell.row["row"]), cell.block, cell.column): cell for cell in cells}
 
 
 def test_the_official_counts_are_known_and_any_other_are_not(official: TaxonCounts, drawn: Drawn) -> None:
-    counts = official
-    assert is_official(counts)
-    other = {**counts.num_records, "val_seen": counts.num_records["val_seen"] - 1}
-    assert not is_official(TaxonCounts(CLIBD, other, counts.taxa))
-    assert not is_official(drawn("clibd"))
-    assert not is_official(drawn("bioscan_5m"))
+    other = {**official.num_records, "val_seen": official.num_records["val_seen"] - 1}
+    others = TaxonCounts(CLIBD, other, official.taxa), drawn("clibd"), drawn("bioscan_5m")
+    for counts, comparable in ((official, True), *((counts, False) for counts in others)):
+        assert {cell.comparable for cell in cells_of(counts, "5").values()} == {comparable}
 
 
 def test_figure_2_agrees_with_the_published_one_in_every_split(official: TaxonCounts) -> None:
@@ -53,13 +51,14 @@ def test_the_species_row_of_table_5_has_the_true_means_and_says_why_the_printed_
         ("Species unseen", "Test key"): (7_123 / 1_772, 1.70),
         ("Species unseen", "Test query"): (6_448 / 1_772, 1.69),
     }
+    notes = statistic_sheets(official, "some", synthetic=False)["5"].notes
     for (block, column), (true, published) in expected.items():
         cell = cells["species", block, column]
         assert cell.ours == pytest.approx(true, abs=1e-12)
         assert cell.published == published
         assert "adds equal numbers of records once" in str(cell.published_note)
         place = f"species, {block[0].lower()}{block[1:]}, {column}: "
-        assert any(line.startswith(place) and line.endswith(f"make {true:.2f}") for line in corrections("5"))
+        assert any(line.startswith(place) and line.endswith(f"make {true:.2f}") for line in notes)
 
 
 def test_only_two_cells_of_table_5_are_right(official: TaxonCounts) -> None:
@@ -109,7 +108,8 @@ def test_every_published_number_stands_in_its_table(number: int, official: Taxon
 
 
 def test_other_specimens_have_no_difference_from_the_published_ones(drawn: Drawn) -> None:
-    cells = list(statistic_cells(drawn("clibd"), "some", synthetic=False))
+    sheets = statistic_sheets(drawn("clibd"), "some", synthetic=False).values()
+    cells = [cell for sheet in sheets for cell in sheet.cells]
     assert {cell.difference for cell in cells} == {None}
     assert all("other specimens" in str(cell.reason) for cell in cells)
     assert sum(cell.published is not None for cell in cells) > 100

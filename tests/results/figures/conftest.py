@@ -1,8 +1,8 @@
-"""Evaluated folders that the tests of figures share."""
+"""EvaluatedFolder folders that the tests of figures share."""
 
 import pytest
 
-from results.figures.evaluated import Evaluated
+from results.evaluated import EvaluatedFolder
 from tests.results.figures.made_up import Row, made_up_rows, write_evaluated
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.spec import RANKS
@@ -15,13 +15,13 @@ def rows() -> list[Row]:
 
 
 @pytest.fixture(scope="session")
-def made_up(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> Evaluated:
+def made_up(tmp_path_factory: pytest.TempPathFactory, rows: list[Row]) -> EvaluatedFolder:
     """An evaluation of them."""
     return write_evaluated(tmp_path_factory.mktemp("runs") / "made-up", rows)
 
 
 @pytest.fixture(scope="session")
-def tiny_evaluated(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: PreparedDataset) -> Evaluated:
+def tiny_evaluated(tmp_path_factory: pytest.TempPathFactory, tiny_dataset: PreparedDataset) -> EvaluatedFolder:
     """An evaluation of synthetic insects, which have pictures and barcodes."""
     protocol = tiny_dataset.facts.splits
     splits = [split for split in protocol.splits if split not in (*protocol.training, *protocol.unused)]

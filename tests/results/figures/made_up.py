@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from results.figures.evaluated import Evaluated, read_evaluated
+from results.evaluated import EvaluatedFolder, read_evaluated
 from workloads.experiments import Data, base_spec
 from workloads.predictions import MISSING, Answers, Place, Predictions, prediction_table, specimen_table
 from workloads.record import EVALUATION, Measurement, RunFolder, measurements_to_table
@@ -74,7 +74,7 @@ def write_evaluated(
     dataset: str = "insects",
     synthetic: bool = False,
     pairs: Sequence[tuple[str, str]] = PAIRS,
-) -> Evaluated:
+) -> EvaluatedFolder:
     """Writes a run folder whose embeddings are noise about a centre for each species, and what is nearest in them."""
     chance = np.random.default_rng(seed)
     centre = {row["species"]: np.random.default_rng(number).normal(size=8) for number, row in enumerate(rows)}
@@ -110,7 +110,7 @@ def write_evaluated(
     facts = {"dataset": dataset, "data_fingerprint": "0-64", "synthetic": synthetic}
     run.folder.write_json(EVALUATION, {**facts, "recipe": "corrected", "missing_rank": "left_out"})
     run.finish("finished")
-    return read_evaluated(str(folder))
+    return read_evaluated(Folder(folder))
 
 
 def _write_embeddings(

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -10,27 +11,29 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from results.figures.attention import draw_attention, overlaid
-from results.figures.attention_data import (
+from results.evaluated import EvaluatedFolder, read_evaluated
+from results.figures.attention_maps import (
     ROWS_OF_FIGURE,
     ROWS_OF_GROUP,
     SUBSETS,
-    Case,
+    AttentionFigure,
     Glance,
     StoredAttention,
-    attention_records,
+    draw_attention,
     groups_of_figure,
+    overlaid,
     read_attention,
 )
-from results.figures.evaluated import Evaluated, read_evaluated
-from results.render import records_text
+from results.figures.picture import FigureChoice
+from results.sheet import records_text
 from tests.results.figures.made_up import overlaps
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, MissingPathError, UsageError
-from workloads.evaluation.attention_by_outcome import SCHEMA
+from workloads.measuring.attention_folder import SCHEMA
+from workloads.storage import Folder
 
 MODELS = ("No align", "I+T", "I+D", "I+D+T")
-Store = Callable[..., Evaluated]
+Store = Callable[..., EvaluatedFolder]
 
 
 PATTERNS = {
@@ -41,30 +44,36 @@ PATTERNS = {
 """Verdicts that queries have in turn, by the number of models."""
 
 
+def verdicts(case: tuple[Glance, ...]) -> tuple[bool, ...]:
+    """Which models were right."""
+    return tuple(glance.right for glance in case)
+
+
 def stored_of(count: int = 200, num_models: int = 4) -> StoredAttention:
     """Made-up attention of made-up queries, which have every outcome in turn; ten queries stand behind each."""
     chance = np.random.default_rng(5)
     patterns = list(product((True, False), repeat=num_models))
     cases, counts = [], dict[tuple[str, tuple[bool, ...]], int]()
     for number in range(count):
-        subset, verdicts = SUBSETS[number % 2], patterns[number // 2 % len(patterns)]
+        subset, pattern = SUBSETS[number % 2], patterns[number // 2 % len(patterns)]
         masks = chance.random((num_models, 3, 3)).astype(np.float32)
-        glances = [Glance(right, "Genus b", "k", mask) for right, mask in zip(verdicts, masks, strict=True)]
-        cases.append(Case(f"q{number}", subset, "Genus a", tuple(glances)))
-        counts[subset, verdicts] = counts.get((subset, verdicts), 0) + 10
+        pairs = zip(pattern, masks, strict=True)
+        seen = (Glance(f"q{number}", subset, "Genus a", right, "Genus b", "k", mask) for right, mask in pairs)
+        cases.append(tuple(seen))
+        counts[subset, pattern] = counts.get((subset, pattern), 0) + 10
     return StoredAttention(MODELS[:num_models], "corrected", "middle", tuple(cases), counts)
 
 
 @pytest.fixture
-def store(tiny_evaluated: Evaluated, tmp_path: Path) -> Store:
+def store(tiny_evaluated: EvaluatedFolder, tmp_path: Path) -> Store:
     """Stores made-up attention of some models for all val queries of the synthetic insects."""
     folder = tmp_path / "run"
     shutil.copytree(str(tiny_evaluated.folder), folder)
-    evaluated = read_evaluated(str(folder))
+    evaluated = read_evaluated(Folder(folder))
 
     def made(
         models: tuple[str, ...] = MODELS, recipe: str = "corrected", subsets: tuple[str, ...] = SUBSETS
-    ) -> Evaluated:
+    ) -> EvaluatedFolder:
         answers = evaluated.answers("val", "image", "image")
         species = {row["specimen_id"]: row["species"] for row in evaluated.predictions.specimens.to_pylist()}
         rows, outcomes = [], []
@@ -105,9 +114,9 @@ def test_what_was_stored_is_read(store: Store) -> None:
     rows = evaluated.folder.read_table("attention-val.parquet").to_pylist()
     assert (stored.models, stored.recipe, stored.extent) == (MODELS, "corrected", "middle")
     assert len(stored.cases) == len(rows) / 4
-    by_id = {case.specimen_id: case for case in stored.cases}
+    by_id = {case[0].specimen_id: case for case in stored.cases}
     for row in rows:
-        glance = by_id[row["specimen_id"]].glances[row["model"]]
+        glance = by_id[row["specimen_id"]][row["model"]]
         assert (glance.right, glance.found, glance.key_id) == (row["right"], row["found"], row["key_id"])
         assert glance.mask.ravel().tolist() == row["values"]
         assert glance.mask.shape == (3, 3)
@@ -115,7 +124,7 @@ def test_what_was_stored_is_read(store: Store) -> None:
 
 def test_each_figure_shows_its_outcomes_and_no_others() -> None:
     stored = stored_of()
-    fits = {
+    fits: dict[AttentionFigure, Callable[[tuple[bool, ...]], bool]] = {
         11: lambda v: v == (False, False, False, True),
         12: lambda v: sum(v[1:]) >= 2,
         13: lambda v: v == (False, False, False, False),
@@ -123,9 +132,9 @@ def test_each_figure_shows_its_outcomes_and_no_others() -> None:
     for figure, fit in fits.items():
         [group] = groups_of_figure(figure, stored)
         for subset, cases in group.cases.items():
-            everything = [case for case in stored.cases if case.subset == subset and fit(case.verdicts)]
+            everything = [case for case in stored.cases if case[0].subset == subset and fit(verdicts(case))]
             assert len(cases) == min(ROWS_OF_FIGURE, len(everything)) > 0
-            assert all(fit(case.verdicts) and case.subset == subset for case in cases)
+            assert all(fit(verdicts(case)) and case[0].subset == subset for case in cases)
             assert group.counts[subset] == 10 * len(everything)
 
 
@@ -142,14 +151,14 @@ def test_figure_5_compares_the_first_model_with_the_last() -> None:
     for group, (first, last) in zip(groups, [(0, 1), (1, 0), (1, 1), (0, 0)], strict=True):
         for cases in group.cases.values():
             assert len(cases) == ROWS_OF_GROUP
-            assert all((case.verdicts[0], case.verdicts[-1]) == (first, last) for case in cases)
+            assert all((case[0].right, case[-1].right) == (first, last) for case in cases)
     counted = sum(sum(group.counts.values()) for group in groups)
     assert counted == sum(stored.counts.values()) == 10 * len(stored.cases)
 
 
 def test_outcomes_take_turns_where_a_figure_shows_several() -> None:
     [group] = groups_of_figure(12, stored_of())
-    assert len({case.verdicts for case in group.cases["unseen"]}) == ROWS_OF_FIGURE
+    assert len({verdicts(case) for case in group.cases["unseen"]}) == ROWS_OF_FIGURE
 
 
 def test_one_model_alone_is_right_or_wrong() -> None:
@@ -159,14 +168,16 @@ def test_one_model_alone_is_right_or_wrong() -> None:
 
 @pytest.mark.parametrize("figure", [5, 11, 12, 13])
 @pytest.mark.parametrize("recipe", ["corrected", "authors"])
-def test_no_text_covers_another(figure: int, recipe: str, store: Store, tiny_dataset: PreparedDataset) -> None:
-    picture = draw_attention(store(recipe=recipe), str(tiny_dataset.folder), figure)
+def test_no_text_covers_another(
+    figure: AttentionFigure, recipe: str, store: Store, tiny_dataset: PreparedDataset
+) -> None:
+    picture = draw_attention(store(recipe=recipe), FigureChoice(data=str(tiny_dataset.folder)), figure)
     assert overlaps(picture.figure) == []
     assert records_text(picture.records, "csv").count("\n") == len(picture.records)
 
 
 def test_one_model_and_one_subset_make_a_small_figure(store: Store, tiny_dataset: PreparedDataset) -> None:
-    picture = draw_attention(store(("I+D+T",), subsets=("unseen",)), str(tiny_dataset.folder), 5)
+    picture = draw_attention(store(("I+D+T",), subsets=("unseen",)), FigureChoice(data=str(tiny_dataset.folder)))
     assert overlaps(picture.figure) == []
     texts = [text.get_text() for text in picture.figure.texts]
     assert "Unseen species" in texts
@@ -174,15 +185,15 @@ def test_one_model_and_one_subset_make_a_small_figure(store: Store, tiny_dataset
     assert any(text.startswith("SYNTHETIC") for text in texts)
 
 
-def test_the_csv_holds_every_value_shown() -> None:
-    stored = stored_of()
-    groups = groups_of_figure(11, stored)
-    records = attention_records(groups, stored, "val")
-    cases = [case for cases in groups[0].cases.values() for case in cases]
-    assert len(records) == len(cases) * len(MODELS)
-    values = [float(value) for value in str(records[0]["attention"]).split()]
-    np.testing.assert_allclose(values, cases[0].glances[0].mask.ravel(), atol=5e-4)
-    assert [record["model"] for record in records[:4]] == list(MODELS)
+def test_the_csv_holds_every_value_shown(store: Store, tiny_dataset: PreparedDataset) -> None:
+    evaluated = store()
+    picture = draw_attention(evaluated, FigureChoice(data=str(tiny_dataset.folder)), 11)
+    [group] = groups_of_figure(11, read_attention(evaluated, "val"))
+    cases = [case for cases in group.cases.values() for case in cases]
+    assert len(picture.records) == len(cases) * len(MODELS)
+    values = [float(value) for value in str(picture.records[0]["attention"]).split()]
+    np.testing.assert_allclose(values, cases[0][0].mask.ravel(), atol=5e-4)
+    assert [record["model"] for record in picture.records[:4]] == list(MODELS)
 
 
 @pytest.mark.parametrize("recipe", ["corrected", "authors"])
@@ -197,22 +208,20 @@ def test_an_overlay_is_bright_where_attention_is(recipe: str) -> None:
 
 
 def test_what_cannot_be_drawn_says_why(store: Store, tiny_dataset: PreparedDataset) -> None:
-    data = str(tiny_dataset.folder)
+    choice = FigureChoice(data=str(tiny_dataset.folder))
     with pytest.raises(MissingPathError, match="clibd attention RUN --data DIR --partition test"):
-        draw_attention(store(), data, 5, "test")
+        draw_attention(store(), replace(choice, partition="test"))
     run = store().folder
     (run / "evaluation-beetles").write_json("attention-test.json", {})
-    with pytest.raises(MissingPathError, match=r"There is some in .*/evaluation-beetles"):
-        draw_attention(read_evaluated(str(run)), data, 5, "test")
-    with pytest.raises(UsageError, match="figure 7 does not show attention; 5, 11, 12, 13 do"):
-        draw_attention(store(), data, 7)
-    with pytest.raises(UsageError, match="compares 3 models at least"):
-        draw_attention(store(("No align", "I+D+T")), data, 12)
+    with pytest.raises(MissingPathError, match="/evaluation-beetles"):
+        draw_attention(read_evaluated(run), replace(choice, partition="test"))
+    with pytest.raises(UsageError, match="3 models"):
+        draw_attention(store(("No align", "I+D+T")), choice, 12)
     evaluated = store()
     table = evaluated.folder.read_table("attention-val.parquet")
     evaluated.folder.write_table("attention-val.parquet", table.slice(0, 4))
-    with pytest.raises(UsageError, match="no query that was stored fits figure 13"):
-        draw_attention(evaluated, data, 13)
+    with pytest.raises(UsageError, match=r"no query .* figure 13"):
+        draw_attention(evaluated, choice, 13)
 
 
 def test_damaged_files_are_named(store: Store) -> None:

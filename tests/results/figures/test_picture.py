@@ -1,6 +1,6 @@
 """What all figures share: names as they are drawn, numbers as CSV, and files that are the same bytes each time."""
 
-from pathlib import Path
+import io
 from xml.etree import ElementTree
 
 import matplotlib
@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from results.figures.picture import Picture, plain_style, png, save, sheet, shown, svg
+from results.figures.ink import shown
+from results.figures.picture import Picture, drawn_files, plain_style, sheet
 from tests.results.figures.made_up import overlaps
-from workloads.storage import Folder
 
 MARKUP = "<b>&amp;$\\frac{1$ _x^"
 
@@ -50,27 +50,28 @@ def test_the_two_ends_of_every_shortened_name_remain() -> None:
         assert "abcdefghijklmnop".endswith(tail)
 
 
-def test_a_figure_is_saved_as_picture_as_drawing_whose_labels_are_text_and_as_numbers(tmp_path: Path) -> None:
-    files = save(_drawn(), Folder(tmp_path / "figures"), "figure4")
-    assert files == [f"{tmp_path}/figures/figure4.{ending}" for ending in ("png", "svg", "csv")]
-    picture = np.asarray(Image.open(files[0]).convert("L"))
+def test_a_figure_is_a_picture_a_drawing_whose_labels_are_text_and_numbers() -> None:
+    drawn = _drawn()
+    files = drawn_files(drawn.figure, drawn.records)
+    assert list(files) == ["png", "svg", "csv"]
+    picture = np.asarray(Image.open(io.BytesIO(files["png"])).convert("L"))
     assert picture.shape == (600, 900)
     assert picture.std() > 5
-    drawing = ElementTree.fromstring(Path(files[1]).read_text(encoding="utf-8"))
+    drawing = ElementTree.fromstring(files["svg"])
     texts = [element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")]
     assert {"A title", "insects", MARKUP, "b"} <= set(texts)
-    assert Path(files[2]).read_text(encoding="utf-8") == f"name,value,synthetic\n{MARKUP},0.5,True\n'=1+1,,True\n"
+    assert files["csv"].decode() == f"name,value\n{MARKUP},0.5\n'=1+1,\n"
 
 
 def test_equal_figures_are_equal_files_whatever_the_users_style_and_nothing_tells_the_time() -> None:
     first = _drawn()
-    pictures = [(png(first.figure), svg(first.figure))]
+    pictures = [drawn_files(first.figure)]
     with matplotlib.rc_context({"font.size": 20, "axes.facecolor": "red", "svg.hashsalt": "another"}):
         second = _drawn()
-        pictures.append((png(second.figure), svg(second.figure)))
+        pictures.append(drawn_files(second.figure))
         assert matplotlib.rcParams["font.size"] == 20
     assert pictures[0] == pictures[1]
-    assert b"<dc:date>" not in pictures[0][1]
+    assert b"<dc:date>" not in pictures[0]["svg"]
 
 
 @pytest.mark.parametrize("length", [1, 60, 110])

@@ -2,70 +2,76 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from results.figures.evaluated import Evaluated
-from results.figures.example_tiles import FRAMES, barcode_stripes, draw_retrieval_examples, key_features
-from results.figures.retrieval_examples import Example, example_records, lowest_name, retrieval_examples
+from results.evaluated import EvaluatedFolder
+from results.figures.picture import FigureChoice
+from results.figures.retrieval_examples import (
+    FRAMES,
+    barcode_stripes,
+    draw_retrieval_examples,
+    retrieval_examples,
+)
 from tests.results.figures.made_up import Row, overlaps, write_evaluated
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import MissingPathError, UsageError
 from workloads.spec import RANKS, Rank
 
-KEYS = ("image", "dna", "text")
+
+def _draw(evaluated: EvaluatedFolder, rank: Rank = "family", seed: int = 413, **only: Any) -> list[dict[str, Any]]:
+    return retrieval_examples(evaluated, FigureChoice(rank=rank, seed=seed, **only))
 
 
-def _draw(evaluated: Evaluated, rank: Rank = "family", seed: int = 413, **only: object) -> list[Example]:
-    return retrieval_examples(evaluated, "val", "image", KEYS, rank, seed, **only)  # type: ignore[arg-type]
-
-
-def test_keys_share_the_lowest_rank_at_which_the_names_are_equal(made_up: Evaluated, rows: list[Row]) -> None:
+def test_keys_share_the_lowest_rank_at_which_the_names_are_equal(made_up: EvaluatedFolder, rows: list[Row]) -> None:
     lineages = {row["specimen_id"]: row for row in rows}
     table = made_up.folder.read_table("predictions.parquet").to_pylist()
     found = {(row["query"], row["key"], row["specimen_id"]): row for row in table if row["partition"] == "val"}
-    shared: set[str | None] = set()
+    shared: set[str] = set()
     for seed in range(20):
-        for example in _draw(made_up, seed=seed):
-            for key in KEYS:
-                row = found["image", key, example.specimen_id]
-                assert [near.specimen_id for near in example.found[key]] == row["key_ids"][:3]
-                assert [near.cosine for near in example.found[key]] == row["cosines"][:3]
-                for near in example.found[key]:
-                    expected = None
-                    for rank in RANKS:  # from order down: the last that fits is the lowest
-                        name = lineages[example.specimen_id][rank]
-                        if name is not None and name == lineages[near.specimen_id][rank]:
-                            expected = rank
-                    assert near.shared == expected
-                    shared.add(expected)
+        records = _draw(made_up, seed=seed)
+        assert len(records) == 5 * 3 * 3
+        for near in records:
+            row, place = found["image", near["key"], near["query_id"]], near["place"] - 1
+            assert near["key_id"] == row["key_ids"][place]
+            assert near["cosine"] == pytest.approx(row["cosines"][place], abs=1e-6)
+            expected = "none"
+            for rank in RANKS:  # from order down: the last that fits is the lowest
+                name = lineages[near["query_id"]][rank]
+                assert (near[f"query_{rank}"], near[f"key_{rank}"]) == (name, lineages[near["key_id"]][rank])
+                if name is not None and name == near[f"key_{rank}"]:
+                    expected = rank
+            assert near["shared"] == expected
+            shared.add(expected)
     assert shared == set(FRAMES)
 
 
-def test_taxa_take_turns_and_a_seed_draws_the_same_queries(made_up: Evaluated) -> None:
+def test_taxa_take_turns_and_a_seed_draws_the_same_queries(made_up: EvaluatedFolder) -> None:
     drawn = _draw(made_up, "species")
     assert drawn == _draw(made_up, "species")
-    assert len({example.lineage["species"] for example in drawn}) == 5
-    assert len({example.specimen_id for example in _draw(made_up, "order")}) == 5  # of three orders
-    assert len({example.lineage["order"] for example in _draw(made_up, "order")}) == 3
-    assert {tuple(e.specimen_id for e in _draw(made_up, seed=seed)) for seed in range(5)} != {
-        tuple(e.specimen_id for e in drawn)
+    assert len({near["query_species"] for near in drawn}) == 5
+    assert len({near["query_id"] for near in _draw(made_up, "order")}) == 5  # of three orders
+    assert len({near["query_order"] for near in _draw(made_up, "order")}) == 3
+    assert {tuple(near["query_id"] for near in _draw(made_up, seed=seed)) for seed in range(5)} != {
+        tuple(near["query_id"] for near in drawn)
     }
 
 
-def test_rare_taxa_are_drawn_as_often_as_common_ones(made_up: Evaluated) -> None:
-    first = [str(_draw(made_up, "species", seed)[0].lineage["species"]) for seed in range(120)]
-    asked = {example.lineage["species"] for seed in range(120) for example in _draw(made_up, "species", seed)}
+def test_rare_taxa_are_drawn_as_often_as_common_ones(made_up: EvaluatedFolder) -> None:
+    first = [str(_draw(made_up, "species", seed)[0]["query_species"]) for seed in range(120)]
+    asked = {near["query_species"] for seed in range(120) for near in _draw(made_up, "species", seed)}
     assert max(first.count(name) for name in set(first)) < 4 * 120 / len(asked)
 
 
-def test_only_errors_and_only_one_subset(made_up: Evaluated) -> None:
-    for example in _draw(made_up, "species", subset="unseen", only_errors=True):
-        assert example.subset == "unseen"
-        assert any(near[0].shared != "species" for near in example.found.values())
+def test_only_errors_and_only_one_subset(made_up: EvaluatedFolder) -> None:
+    nearest = [near for near in _draw(made_up, "species", subset="unseen", only_errors=True) if near["place"] == 1]
+    assert {near["subset"] for near in nearest} == {"unseen"}
+    wrong = {near["query_id"] for near in nearest if near["shared"] != "species"}
+    assert wrong == {near["query_id"] for near in nearest}
 
 
 def test_what_no_query_fits_is_refused(rows: list[Row], tmp_path: Path) -> None:
@@ -73,32 +79,24 @@ def test_what_no_query_fits_is_refused(rows: list[Row], tmp_path: Path) -> None:
     evaluated = write_evaluated(tmp_path / "run", alike)
     with pytest.raises(UsageError, match="drop --subset and --only-errors"):
         _draw(evaluated, only_errors=True)
-    with pytest.raises(UsageError, match="no val queries by text"):
-        retrieval_examples(evaluated, "val", "text", KEYS, "order", 1)
 
 
 def test_of_texts_one_a_species_is_shown_where_it_was_searched(rows: list[Row], tmp_path: Path) -> None:
     pairs = [("image", "text"), ("image", "species_text"), ("image", "dna"), ("dna", "text")]
     evaluated = write_evaluated(tmp_path / "run", rows, pairs=pairs)
-    assert key_features(evaluated, "val", "image") == ["dna", "species_text"]
-    assert key_features(evaluated, "val", "dna") == ["text"]
+    for query, keys in (("image", {"dna", "species_text"}), ("dna", {"text"})):
+        assert {near["key"] for near in retrieval_examples(evaluated, FigureChoice(query=query))} == keys
     with pytest.raises(UsageError, match="no val queries by text"):
-        key_features(evaluated, "val", "text")
+        retrieval_examples(evaluated, FigureChoice(query="text"))
 
 
-def test_the_csv_names_query_and_keys(made_up: Evaluated) -> None:
-    examples = _draw(made_up)
-    records = example_records(examples, "val", "image")
-    assert len(records) == 5 * 3 * 3
-    assert [record["place"] for record in records[:4]] == [1, 2, 3, 1]
-    assert records[0]["query_id"] == examples[0].specimen_id
-    assert {record["shared"] for record in records} <= {*RANKS, "none"}
-
-
-def test_the_lowest_name_is_the_most_precise_one() -> None:
-    lineage = {"order": "Diptera", "family": None, "genus": "Aedes", "species": None}
-    assert lowest_name(lineage) == "Aedes"
-    assert lowest_name(dict.fromkeys(RANKS)) is None
+def test_the_most_precise_name_stands_beneath_a_specimen(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
+    protocol = tiny_dataset.facts.splits
+    table = tiny_dataset.load([*protocol.keys, "val_seen"], ["specimen_id", *RANKS]).to_pylist()
+    named = [{**row, "family": None, "genus": "Aedes", "species": None} for row in table]
+    evaluated = write_evaluated(tmp_path / "run", named)
+    figure = draw_retrieval_examples(evaluated, FigureChoice(data=str(tiny_dataset.folder))).figure
+    assert [text.get_text() for text in figure.texts].count("Aedes") == 5 * (1 + 3 + 3 + 3)
 
 
 def test_a_barcode_is_drawn_base_by_base() -> None:
@@ -112,10 +110,12 @@ def test_a_barcode_is_drawn_base_by_base() -> None:
     assert barcode_stripes("A" * 5000).shape == (6, 110, 3)
 
 
-def test_the_figure_shows_pictures_letters_and_words(tiny_evaluated: Evaluated, tiny_dataset: PreparedDataset) -> None:
-    picture = draw_retrieval_examples(tiny_evaluated, str(tiny_dataset.folder))
+def test_the_figure_shows_pictures_letters_and_words(
+    tiny_evaluated: EvaluatedFolder, tiny_dataset: PreparedDataset
+) -> None:
+    picture = draw_retrieval_examples(tiny_evaluated, FigureChoice(data=str(tiny_dataset.folder)))
     texts = [text.get_text() for axes in [*picture.figure.axes] for text in axes.texts]
-    letters = {FRAMES[None if shared == "none" else shared][1] for shared in {r["shared"] for r in picture.records}}  # type: ignore[index]
+    letters = {FRAMES[str(shared)][1] for shared in {r["shared"] for r in picture.records}}
     assert letters <= set(texts)
     images = [axes.images[0].get_array() for axes in picture.figure.axes if axes.images]
     assert len(images) == 5 * (1 + 3 + 3)  # queries, image keys, DNA keys; texts are written
@@ -126,25 +126,25 @@ def test_the_figure_shows_pictures_letters_and_words(tiny_evaluated: Evaluated, 
 
 
 def test_without_pictures_names_are_drawn_and_the_small_print_says_so(
-    tiny_evaluated: Evaluated, tiny_dataset: PreparedDataset, tmp_path: Path
+    tiny_evaluated: EvaluatedFolder, tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
     shutil.copytree(tiny_dataset.folder.path, tmp_path / "features")
     for shard in (tmp_path / "features").rglob("part-*.parquet"):
         table = pq.read_table(shard, partitioning=None)
         place = table.column_names.index("image")
         pq.write_table(table.set_column(place, table.field(place), pa.nulls(len(table), pa.binary())), shard)
-    picture = draw_retrieval_examples(tiny_evaluated, str(tmp_path / "features"))
+    picture = draw_retrieval_examples(tiny_evaluated, FigureChoice(data=str(tmp_path / "features")))
     assert "the data set has no pictures" in " ".join(text.get_text() for text in picture.figure.texts)
     assert overlaps(picture.figure) == []
 
 
 def test_the_pictures_come_from_the_data_set_that_was_evaluated(
-    made_up: Evaluated, tiny_dataset: PreparedDataset, tmp_path: Path
+    made_up: EvaluatedFolder, tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:
-    with pytest.raises(UsageError, match="evaluation is of other data"):
-        draw_retrieval_examples(made_up, str(tiny_dataset.folder))
+    with pytest.raises(UsageError, match="other data"):
+        draw_retrieval_examples(made_up, FigureChoice(data=str(tiny_dataset.folder)))
     with pytest.raises(MissingPathError, match="clibd data prepare"):
-        draw_retrieval_examples(made_up, str(tmp_path))
+        draw_retrieval_examples(made_up, FigureChoice(data=str(tmp_path)))
 
 
 def test_strange_names_do_not_break_the_figure(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
@@ -153,4 +153,4 @@ def test_strange_names_do_not_break_the_figure(tiny_dataset: PreparedDataset, tm
     table = tiny_dataset.load(splits, ["specimen_id", *RANKS]).to_pylist()
     named = [{**row, "species": f"$x_{row['species']} <b>&\n{'long ' * 30}{row['species']}"} for row in table]
     evaluated = write_evaluated(tmp_path / "run", named)
-    assert overlaps(draw_retrieval_examples(evaluated, str(tiny_dataset.folder)).figure) == []
+    assert overlaps(draw_retrieval_examples(evaluated, FigureChoice(data=str(tiny_dataset.folder))).figure) == []

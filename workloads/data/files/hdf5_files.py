@@ -9,7 +9,7 @@ variable length.
 import errno
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,7 +33,7 @@ _SAID_ERROR = re.compile(r"errno = (\d+), error message")
 _FILTERS = {1: "gzip", 2: "shuffle", 3: "fletcher32", 32000: "lzf"}
 _MAX_CHUNK = 256 * 2**20  # bytes; reading one row unpacks the whole chunk that holds it
 _MAX_TEXT = 2**20
-_SLICE_BYTES = 64 * 2**20
+_SLICE_ROWS, _SLICE_BYTES = 4096, 64 * 2**20
 
 
 def open_hdf5(path: Path) -> "h5py.File":
@@ -47,7 +47,7 @@ def open_hdf5(path: Path) -> "h5py.File":
     import h5py
 
     if not path.is_file():
-        raise MissingPathError(str(path), "HDF5 file", "Name a file.")
+        raise MissingPathError(path, "HDF5 file", "Name a file.")
     with damage_named(str(path), ""):
         return h5py.File(path, "r", locking=False)  # locks fail on many network disks, and nobody writes here
 
@@ -103,10 +103,10 @@ def datasets_of(file: "h5py.File", group: str, own: bool = False) -> list[str]:
     import h5py
 
     with damage_named(file.filename, group):
-        found = _walk(file, group)
-        if not isinstance(found, h5py.Group):
+        members = _walk(file, group)
+        if not isinstance(members, h5py.Group):
             raise SourceError(file.filename, group, "not a group")
-        return sorted(name for name in found if not own or _is_own(found, name))
+        return sorted(name for name in members if not own or _is_own(members, name))
 
 
 def dataset(file: "h5py.File", name: str, floats: bool = False) -> "h5py.Dataset":
@@ -122,52 +122,58 @@ def dataset(file: "h5py.File", name: str, floats: bool = False) -> "h5py.Dataset
             filter other than gzip, lzf, shuffle and fletcher32, a chunk of more than 256 MiB, or values that are
             neither text nor integers.
     """
-    with damage_named(file.filename, name):
-        return _checked(file, name, floats)
-
-
-def _checked(file: "h5py.File", name: str, floats: bool) -> "h5py.Dataset":
     import h5py
 
-    found = _walk(file, name)
-    if not isinstance(found, h5py.Dataset):
-        raise SourceError(file.filename, name, "not a dataset")
-    layout = found.id.get_create_plist()  # read before the shape, which makes HDF5 open the files of a virtual dataset
-    if layout.get_layout() == h5py.h5d.VIRTUAL:
-        raise SourceError(file.filename, name, "a virtual dataset, whose values lie in other files")
-    if layout.get_external_count():
-        raise SourceError(file.filename, name, "its values lie in other files")
-    codes = [layout.get_filter(index)[0] for index in range(layout.get_nfilters())]
-    if unknown := [code for code in codes if code not in _FILTERS]:
-        allowed = ", ".join(_FILTERS.values())
-        raise SourceError(file.filename, name, f"the filter {unknown[0]} is not read; {allowed} are")
-    kind = found.id.get_type()
-    if kind.get_class() not in (h5py.h5t.STRING, h5py.h5t.INTEGER, *((h5py.h5t.FLOAT,) if floats else ())):
-        raise SourceError(file.filename, name, "its values are neither text nor integers")
-    if kind.get_size() > _MAX_TEXT:
-        raise SourceError(file.filename, name, f"texts of {kind.get_size():,} bytes; {_MAX_TEXT:,} are allowed")
-    if layout.get_layout() == h5py.h5d.CHUNKED:
-        size = int(np.prod(layout.get_chunk(), dtype=np.float64)) * kind.get_size()
-        if size > _MAX_CHUNK:
-            raise SourceError(file.filename, name, f"a chunk of {size:,} bytes; {_MAX_CHUNK:,} are allowed")
-    _ = found.shape, found.dtype  # damaged ones are an error here already
-    return found
+    with damage_named(file.filename, name):
+        source = _walk(file, name)
+        if not isinstance(source, h5py.Dataset):
+            raise SourceError(file.filename, name, "not a dataset")
+        # Read before the shape, which makes HDF5 open the files of a virtual dataset.
+        layout = source.id.get_create_plist()
+        if layout.get_layout() == h5py.h5d.VIRTUAL:
+            raise SourceError(file.filename, name, "a virtual dataset, whose values lie in other files")
+        if layout.get_external_count():
+            raise SourceError(file.filename, name, "its values lie in other files")
+        codes = [layout.get_filter(index)[0] for index in range(layout.get_nfilters())]
+        if unknown := [code for code in codes if code not in _FILTERS]:
+            allowed = ", ".join(_FILTERS.values())
+            raise SourceError(file.filename, name, f"the filter {unknown[0]} is not read; {allowed} are")
+        kind = source.id.get_type()
+        if kind.get_class() not in (h5py.h5t.STRING, h5py.h5t.INTEGER, *((h5py.h5t.FLOAT,) if floats else ())):
+            raise SourceError(file.filename, name, "its values are neither text nor integers")
+        if kind.get_size() > _MAX_TEXT:
+            raise SourceError(file.filename, name, f"texts of {kind.get_size():,} bytes; {_MAX_TEXT:,} are allowed")
+        if layout.get_layout() == h5py.h5d.CHUNKED:
+            size = int(np.prod(layout.get_chunk(), dtype=np.float64)) * kind.get_size()
+            if size > _MAX_CHUNK:
+                raise SourceError(file.filename, name, f"a chunk of {size:,} bytes; {_MAX_CHUNK:,} are allowed")
+        _ = source.shape, source.dtype  # damaged ones are an error here already
+        return source
 
 
-def read_slice(source: "h5py.Dataset", start: int, stop: int) -> npt.NDArray[np.generic]:
-    """Rows of a checked dataset.
+def slices(
+    columns: "Mapping[str, h5py.Dataset]", count: int
+) -> Iterator[tuple[int, dict[str, npt.NDArray[np.generic]]]]:
+    """Rows of checked datasets, a few thousand at a time, and at most 64 MiB of each.
+
+    Args:
+        columns: the datasets, by any names.
+        count: how many rows to read.
+
+    Yields:
+        Number of the first row, and the rows of each dataset.
 
     Raises:
         SourceError: they cannot be unpacked.
     """
-    with damage_named(source.file.filename, f"{source.name} rows {start} to {stop - 1}"):
-        return np.asarray(source[start:stop])
-
-
-def rows_at_once(source: "h5py.Dataset", wanted: int) -> int:
-    """How many rows to read in one go, so that they stay within 64 MiB."""
-    row = int(source.dtype.itemsize) * int(np.prod(source.shape[1:], dtype=np.int64))
-    return max(1, min(wanted, _SLICE_BYTES // max(row, 1)))
+    widest = max(int(source.dtype.itemsize) * int(np.prod(source.shape[1:])) for source in columns.values())
+    step = max(1, min(_SLICE_ROWS, _SLICE_BYTES // max(widest, 1)))
+    for start in range(0, count, step):
+        stop, rows = min(start + step, count), {}
+        for name, source in columns.items():
+            with damage_named(source.file.filename, f"{source.name} rows {start} to {stop - 1}"):
+                rows[name] = np.asarray(source[start:stop])
+        yield start, rows
 
 
 def _walk(file: "h5py.File", name: str) -> "h5py.Group | h5py.Dataset":
@@ -196,5 +202,5 @@ def _step(file: "h5py.File", group: "h5py.Group", name: str) -> "h5py.Group | h5
         raise SourceError(file.filename, where, "it is not there")
     if not _is_own(group, name):
         raise SourceError(file.filename, where, "a link, which could lead to other files")
-    found: h5py.Group | h5py.Dataset = group[name]
-    return found
+    member: h5py.Group | h5py.Dataset = group[name]
+    return member

@@ -1,4 +1,4 @@
-"""Encoded images by their references: files, members of zip archives, and rows of HDF5 files.
+"""Encoded images by their references: files, members of zip archives, and rows of HDF5 files; and found by their names.
 
     some/file.jpg                     a file
     zip:ARCHIVE#OFFSET+SIZE:MEMBER    a member of a zip archive, by the byte of its local header and its size there
@@ -13,25 +13,25 @@ import os
 import re
 import stat
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from workloads.arrays import Indices
 from workloads.data.files.hdf5_files import ABOUT_THE_FILE, MAX_ROWS, damage_named, dataset, open_hdf5
-from workloads.data.files.zip_members import MAX_MEMBER_SIZE, Member, read_member
+from workloads.data.files.zip_members import MAX_IMAGE_SIZE, Member, read_member
 from workloads.errors import MissingPathError, RecordError, SourceError
 from workloads.storage import Folder
 
 if TYPE_CHECKING:
     import h5py
 
-MAX_IMAGE_SIZE = MAX_MEMBER_SIZE
-"""Bytes of an encoded image, in an archive or not."""
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _MAX_OPEN = 8
+_INDEXED = np.dtype([("key", np.int64), ("offset", np.int64), ("size", np.int64), ("place", np.int32)])
 
 _ZIP = re.compile(r"zip:([^#]+)#(\d{1,18})\+(\d{1,18}):(.+)", re.DOTALL)
 _HDF5 = re.compile(r"hdf5:([^#]+)#([^#]+)(?:#(\d{1,18}))?", re.DOTALL)
@@ -63,6 +63,11 @@ def _check_nameable(path: str, name: str) -> None:
         raise SourceError(path, f"{name!r}", "a name with '#' cannot be referred to; rename it")
 
 
+def _check_size(name: str, size: int) -> None:
+    if size > MAX_IMAGE_SIZE:
+        raise RecordError(f"the image {name!r} has {size:,} bytes; {MAX_IMAGE_SIZE:,} are allowed")
+
+
 def _let_pass(error: Exception) -> None:
     """Raise a system error again unless it is about the file: what the disk did is no fault of the record."""
     if isinstance(error, FileNotFoundError):  # that of an object store has no number
@@ -71,12 +76,67 @@ def _let_pass(error: Exception) -> None:
         raise error
 
 
+def image_files(folder: Path, depth: int | None = None) -> Iterator[str]:
+    """Image files of a folder and those below it, relative to it, sorted in each; those of hidden folders left out.
+
+    Args:
+        folder: where to look; links to other folders are not followed.
+        depth: how many folders further down.
+    """
+    for here, subfolders, names in os.walk(folder):
+        parts = Path(here).relative_to(folder).parts
+        deeper = depth is None or len(parts) < depth
+        subfolders[:] = sorted(name for name in subfolders if deeper and not name.startswith("."))
+        yield from ("/".join((*parts, name)) for name in sorted(names) if name.lower().endswith(IMAGE_SUFFIXES))
+
+
+class ImageIndex:
+    """References of images by their keys, in some 30 bytes an image."""
+
+    def __init__(self, images: Iterable[tuple[str | None, Member]], key_of: Callable[[str], str]) -> None:
+        """Read all images once.
+
+        Args:
+            images: name of the archive, or None for a file, and where the image lies in it; of two with one key, the
+                first counts.
+            key_of: what identifies an image: a part of its name.
+        """
+        numbers: dict[tuple[str | None, str, str], int] = {}
+
+        def _rows() -> Iterator[tuple[int, int, int, int]]:
+            for archive, (name, offset, size) in images:
+                key = key_of(name)
+                before, _, after = name.rpartition(key)
+                yield hash(key), offset, size, numbers.setdefault((archive, before, after), len(numbers))
+
+        rows = np.fromiter(_rows(), _INDEXED)
+        self._keys, first = np.unique(rows["key"], return_index=True)
+        self._rows, self._places = rows[first], list(numbers)
+        self.num_repeated = len(rows) - len(first)
+
+    def __len__(self) -> int:
+        """How many images there are, of different keys."""
+        return len(self._rows)
+
+    def reference(self, key: str) -> str | None:
+        """What an ImageSource reads the image by, or None if there is none."""
+        place = int(np.searchsorted(self._keys, hash(key))) if len(self._keys) else 0
+        if place == len(self._keys) or self._keys[place] != hash(key):
+            return None
+        _, offset, size, number = self._rows[place].tolist()
+        archive, before, after = self._places[number]
+        # Should two keys share a hash, the name made here is not the indexed one, and reading refuses it.
+        member = Member(f"{before}{key}{after}", offset, size)
+        return member.name if archive is None else zip_reference(archive, member)
+
+
 class _Hdf5:
     """An open HDF5 file, with the datasets of rows that have been asked for."""
 
     def __init__(self, path: Path) -> None:
         self._file = open_hdf5(path)
-        self._rows: dict[str, tuple[h5py.Dataset, npt.NDArray[np.int64]]] = {}
+        self.close = self._file.close
+        self._rows: dict[str, tuple[h5py.Dataset, Indices]] = {}
 
     def read(self, name: str, row: int | None) -> bytes:
         with damage_named(self._file.filename, name):
@@ -86,8 +146,7 @@ class _Hdf5:
         image = dataset(self._file, name)
         if image.dtype != np.uint8 or image.ndim != 1:
             raise RecordError(f"the dataset {name!r} is not one row of bytes")
-        if len(image) > MAX_IMAGE_SIZE:
-            raise RecordError(f"the image {name!r} has {len(image):,} bytes; {MAX_IMAGE_SIZE:,} are allowed")
+        _check_size(name, len(image))
         return bytes(image[:].tobytes())
 
     def _row(self, name: str, row: int) -> bytes:
@@ -99,7 +158,7 @@ class _Hdf5:
             raise RecordError(f"row {row} of {name!r} cannot hold an image of {length:,} bytes")
         return bytes(images[row, :length].tobytes())
 
-    def _open_rows(self, name: str) -> "tuple[h5py.Dataset, npt.NDArray[np.int64]]":
+    def _open_rows(self, name: str) -> "tuple[h5py.Dataset, Indices]":
         images, mask = dataset(self._file, name), dataset(self._file, f"{name}_mask")
         has_rows = images.dtype == np.uint8 and images.ndim == 2
         if not has_rows or mask.shape != images.shape[:1] or mask.dtype.kind not in "iu":
@@ -108,9 +167,6 @@ class _Hdf5:
             raise RecordError(f"the dataset {name!r} claims {len(images):,} rows; {MAX_ROWS:,} are allowed")
         self._rows[name] = images, mask[:].astype(np.int64)  # 9 MB for BIOSCAN-1M's largest group
         return self._rows[name]
-
-    def close(self) -> None:
-        self._file.close()
 
 
 _Reader = TypeVar("_Reader", FileIO, _Hdf5)
@@ -159,8 +215,7 @@ class ImageSource:
         try:
             if match := _ZIP.fullmatch(reference):
                 archive, offset, size, member = match.groups()
-                place = Member(member, int(offset), int(size))
-                return read_member(self._opened(FileIO, archive).fileno(), place, MAX_IMAGE_SIZE)
+                return read_member(self._opened(FileIO, archive).fileno(), Member(member, int(offset), int(size)))
             if match := _HDF5.fullmatch(reference):
                 file, name, row = match.groups()
                 return self._opened(_Hdf5, file).read(name, None if row is None else int(row))
@@ -173,8 +228,7 @@ class ImageSource:
 
     def _read_file(self, reference: str) -> bytes:
         path, size = self._place(reference)
-        if size > MAX_IMAGE_SIZE:
-            raise RecordError(f"the image {reference!r} has {size:,} bytes; {MAX_IMAGE_SIZE:,} are allowed")
+        _check_size(reference, size)
         try:
             return path.read_bytes()
         except OSError as error:
@@ -189,8 +243,7 @@ class ImageSource:
         except OSError as error:
             _let_pass(error)
             raise RecordError(f"there is no image {reference!r}") from error
-        if len(content) > MAX_IMAGE_SIZE:
-            raise RecordError(f"the image {reference!r} has {len(content):,} bytes; {MAX_IMAGE_SIZE:,} are allowed")
+        _check_size(reference, len(content))
         return content
 
     def _opened(self, kind: Callable[[Path], _Reader], name: str) -> _Reader:

@@ -2,11 +2,15 @@
 
 An image that cannot be trusted is refused: no grey pixels in place of missing data, no truncated file, and no
 memory spent on a header that claims a giant. JPEGs are decoded by simplejpeg (libjpeg-turbo), which is as exact as
-Pillow to the last bit, faster, and can refuse what Pillow lets pass: damaged data. Everything else is Pillow's.
+Pillow to the last bit, faster, and can refuse what Pillow lets pass: damaged data. Everything else is Pillow's, but for
+the check whether a PNG is whole: Pillow shows one whose pixels or last chunks are missing.
 """
 
 import io
+import struct
 import warnings
+import zlib
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
@@ -14,7 +18,6 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
-from workloads.data.files.png_chunks import check_png
 from workloads.errors import RecordError
 
 Pixels = npt.NDArray[np.uint8]
@@ -23,9 +26,9 @@ Pixels = npt.NDArray[np.uint8]
 MAX_PIXELS = 25_000_000
 """Four times the largest original of BIOSCAN (2880 x 2160)."""
 JPEG_QUALITY = 90
-"""Of what is encoded again, with Pillow's defaults otherwise: chroma at half size, accurate DCT."""
+"""Quality of what is encoded again, with Pillow's defaults otherwise: chroma at half size, accurate DCT."""
 _MAX_SCANS = 100  # usual images have at most 12; each costs a pass over all pixels, yet only some 10 bytes
-_JPEG, _SCAN, _METADATA = b"\xff\xd8\xff", b"\xff\xda", 0xE1
+_JPEG, _SCAN, _METADATA = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xe1"
 _FOUR_COLOURS = ("CMYK", "YCCK")
 _FORMATS = ("JPEG", "PNG")
 _MOST_METADATA = 64 * 2**10  # bytes; thumbnails and colour profiles have less
@@ -41,6 +44,8 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 """What turns a picture upright, by its EXIF orientation."""
+_PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type: grey, RGB, palette, grey and alpha, RGBA
+_PIECE = 2**20
 
 
 def decode(content: bytes, channels: Literal["RGB", "RGBX"] = "RGB") -> Pixels:
@@ -64,7 +69,7 @@ def decode(content: bytes, channels: Literal["RGB", "RGBX"] = "RGB") -> Pixels:
 
 
 def open_image(content: bytes) -> Image.Image:
-    """As `decode`, as a Pillow image."""
+    """What `decode` gives, as a Pillow image."""
     return Image.fromarray(decode(content))
 
 
@@ -123,25 +128,11 @@ def _is_plain_jpeg(content: bytes) -> bool:
 
 def _turn(content: bytes) -> Image.Transpose | None:
     """What turns a JPEG upright, as its EXIF or XMP says; damaged EXIF says nothing."""
-    if not _has_metadata(content):
+    if _METADATA not in content:  # nor can these bytes stand among the pixels
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on damaged EXIF
         return _UPRIGHT.get(Image.open(io.BytesIO(content), formats=_FORMATS).getexif().get(_ORIENTATION, 1))
-
-
-def _has_metadata(content: bytes) -> bool:
-    """Whether EXIF or XMP may stand before the first scan of a JPEG; true also where its markers cannot be followed."""
-    position = 2
-    while position + 4 <= len(content) and content[position] == 0xFF:
-        marker = content[position + 1]
-        if marker == _SCAN[1]:
-            return False
-        if marker == _METADATA or marker == 0x01 or 0xD0 <= marker <= 0xD9:  # all but the first have no length
-            return True
-        length = int.from_bytes(content[position + 2 : position + 4])
-        position += 1 if marker == 0xFF else 2 + length  # 0xFF may be repeated before a marker
-    return True
 
 
 def _open_with_pillow(content: bytes) -> Image.Image:
@@ -152,7 +143,7 @@ def _open_with_pillow(content: bytes) -> Image.Image:
         image = Image.open(io.BytesIO(content), formats=_FORMATS)
         _check_size(image.width, image.height)
         if image.format == "PNG":
-            check_png(content)
+            _check_png(content)
         # ImageOps.exif_transpose rewrites the EXIF too, and fails where that is damaged.
         turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
         image.load()
@@ -168,3 +159,51 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16 bits: Pillow would clip them to 255, which leaves white
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     return image.convert("RGB")
+
+
+def _check_png(content: bytes) -> None:
+    """Compare all checksums to the very end of a PNG, and the number of its pixels with its header.
+
+    Raises:
+        RecordError: a checksum differs, the file ends before its last chunk does, or pixels are missing.
+    """
+    expected, missing, pixels = b"", 0, zlib.decompressobj()
+    try:
+        for name, data in _chunks(content):
+            if name == b"IHDR":
+                missing = _num_bytes(*struct.unpack(">IIBBxxB", data))
+            elif name == b"IDAT" and expected in (b"", b"IDAT"):  # pixels come in one run of chunks
+                missing -= _inflated(pixels, data, missing)
+                expected = name
+            elif expected == b"IDAT":
+                expected = b"IEND"
+    except (struct.error, zlib.error, KeyError) as error:
+        raise RecordError(f"the image does not decode: the PNG is cut off or damaged ({error})") from error
+    if missing > 0:
+        raise RecordError(f"the image does not decode: the PNG lacks {missing:,} bytes of pixels")
+
+
+def _chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
+    position, name = 8, b""
+    while name != b"IEND":
+        length, name = struct.unpack_from(">I4s", content, position)
+        end = position + 8 + length
+        (checksum,) = struct.unpack_from(">I", content, end)
+        if zlib.crc32(memoryview(content)[position + 4 : end]) != checksum:
+            raise RecordError(f"the image does not decode: the checksum of the PNG's {name.decode('latin-1')} differs")
+        yield name, memoryview(content)[position + 8 : end]
+        position = end + 4
+
+
+def _num_bytes(width: int, height: int, depth: int, colour: int, interlaced: int) -> int:
+    """Bytes of all rows, each with one byte for its filter; none for interlaced ones, which Pillow counts itself."""
+    return 0 if interlaced else height * (1 + (width * depth * _PNG_CHANNELS[colour] + 7) // 8)
+
+
+def _inflated(pixels: "zlib._Decompress", data: memoryview, most: int) -> int:
+    """How many bytes a chunk gives, `most` being enough; holds a megabyte of them at a time."""
+    count, rest = 0, bytes(data)
+    while rest and count < most:
+        count += len(pixels.decompress(rest, _PIECE))
+        rest = pixels.unconsumed_tail
+    return count

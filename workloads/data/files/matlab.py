@@ -11,10 +11,12 @@ import tempfile
 import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from workloads.arrays import Indices
 from workloads.errors import MissingPathError, SourceError
 from workloads.foreign_file import FACTS, REFUSAL, read_apart
 
@@ -23,6 +25,7 @@ Array = npt.NDArray[np.generic]
 _MEMORY = 4 << 30  # INSECT's features, the largest variable we read, have 350 MB
 _SECONDS = 600.0
 _DEEPEST = 8
+_VARIABLES = "variables.npz"
 _ABSENT = "\0"
 """Name of no variable: while it is wanted, scipy goes through the whole file."""
 
@@ -39,7 +42,7 @@ def read_variables(paths: Sequence[Path], wanted: Collection[str]) -> dict[str, 
             of these variables.
     """
     if missing := [path for path in paths if not path.is_file()]:
-        raise MissingPathError(str(missing[0]), "MATLAB file", "Name a folder that holds it.")
+        raise MissingPathError(missing[0], "MATLAB file", "Name a folder that holds it.")
     with tempfile.TemporaryDirectory() as scratch:
         files = json.dumps([str(path.absolute()) for path in paths])
         facts = read_apart(__name__, Path(scratch), files, *wanted, seconds=_SECONDS)
@@ -47,7 +50,8 @@ def read_variables(paths: Sequence[Path], wanted: Collection[str]) -> dict[str, 
             culprit = str(facts.get("path", " or ".join(map(str, paths))))
             remedy = "fetch it again, or save it again with `save -v7`"
             raise SourceError(culprit, "", f"not readable as a MATLAB file ({reason}); {remedy}")
-        return {name: np.load(Path(scratch) / f"{name}.npy", allow_pickle=False) for name in facts["names"]}
+        with np.load(Path(scratch) / _VARIABLES, allow_pickle=False) as kept:
+            return dict(kept)
 
 
 def texts(path: Path, name: str, cells: Array) -> list[str | None]:
@@ -57,14 +61,14 @@ def texts(path: Path, name: str, cells: Array) -> list[str | None]:
         SourceError: several rows and columns, or something else than a text or whole number.
     """
     if cells.size != max(cells.shape, default=0):
-        raise SourceError(str(path), name, f"shape {cells.shape}, neither a row nor a column")
+        raise SourceError(path, name, f"shape {cells.shape}, neither a row nor a column")
     try:
         return [_text(name, index, cell) or None for index, cell in enumerate(cells.ravel().tolist(), start=1)]
     except ValueError as error:
-        raise SourceError(str(path), "", str(error)) from error
+        raise SourceError(path, "", str(error)) from error
 
 
-def zero_based(path: Path, name: str, values: Array, count: int) -> npt.NDArray[np.int64]:
+def zero_based(path: Path, name: str, values: Array, count: int) -> Indices:
     """MATLAB's indices, which count from 1, as indices that count from 0; all of them between 1 and `count`.
 
     Raises:
@@ -72,30 +76,28 @@ def zero_based(path: Path, name: str, values: Array, count: int) -> npt.NDArray[
     """
     indices = values.ravel()
     if indices.dtype.kind not in "iuf":
-        raise SourceError(str(path), name, f"holds {indices.dtype}, not indices")
+        raise SourceError(path, name, f"holds {indices.dtype}, not indices")
     numbers = indices.astype(np.float64)
     whole = np.isfinite(numbers) & (numbers == np.floor(numbers))
     if len(wrong := np.flatnonzero(~(whole & (numbers >= 1) & (numbers <= count)))):
         reason = f"{numbers[wrong[0]]:g} is no index of {count} records; MATLAB counts from 1"
-        raise SourceError(str(path), f"{name}, entry {wrong[0] + 1}", reason)
+        raise SourceError(path, f"{name}, entry {wrong[0] + 1}", reason)
     return numbers.astype(np.int64) - 1
 
 
 def keep_variables(folder: Path, paths: Sequence[str], wanted: Collection[str]) -> None:
     """What the child does: write the wanted variables, or why they are refused, into a folder."""
-    path, names = "", set[str]()
+    path, facts, variables = "", dict[str, str](), dict[str, Any]()
     try:
         for path in paths:
-            for name, values in decoded(Path(path), wanted).items():
-                np.save(folder / f"{name}.npy", values, allow_pickle=False)
-                names.add(name)
-        facts: dict[str, object] = {"names": sorted(names)}
+            variables |= _decoded(Path(path), wanted)
+        np.savez(folder / _VARIABLES, **variables)
     except Exception as error:  # damaged files fail in every way there is, and the reason is all that is wanted
         facts = {REFUSAL: " ".join(str(error).split())[:300] or type(error).__name__, "path": path}
     (folder / FACTS).write_text(json.dumps(facts))
 
 
-def decoded(path: Path, wanted: Collection[str]) -> dict[str, Array]:
+def _decoded(path: Path, wanted: Collection[str]) -> dict[str, Array]:
     """What `read_variables` does, for files that one may trust.
 
     Raises:

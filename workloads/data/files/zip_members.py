@@ -1,28 +1,35 @@
-"""Members of a zip archive, listed and read in place; nothing is ever extracted to a disk.
+"""Members of a zip archive, listed and read in place, at once or as a stream; nothing is ever extracted to a disk.
 
 The published packages hold more than a million members. The standard library keeps an object for each of them (690 MiB
 for 1,128,313 members, where the walk over the central directory here takes 10), so the directory is streamed here,
 ZIP64 included. Reading one member needs no directory at all, only its place.
 """
 
+import gzip
 import os
 import re
 import stat
 import struct
+import zipfile
 import zlib
 from array import array
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import IO, BinaryIO, NamedTuple
 
 import numpy as np
 
-from workloads.errors import MissingPathError, RecordError, SourceError
+from workloads.errors import MissingPathError, RecordError, SourceError, some_of
 
-MAX_MEMBER_SIZE = 64 * 2**20
-"""Bytes that a member may inflate to; the largest original of BIOSCAN has some 10 MB."""
-ENCRYPTED = 0x1 | 0x40 | 0x2000
-"""Flags of a member that is encrypted, in any of the three ways."""
+MAX_IMAGE_SIZE = 64 * 2**20
+"""Bytes of an encoded image, in an archive or not; the largest original of BIOSCAN has some 10 MB."""
+TextFile = Path | zipfile.Path
+"""A text file, plain or gzipped, or a member of an archive that is read like one; `str` of it is for messages."""
+READING_ERRORS = (OSError, EOFError, zlib.error, zipfile.BadZipFile, struct.error, NotImplementedError)
+"""What reading a text file that is cut off or damaged can raise, packed or not."""
+_MOST_TEXTS = 1000  # members of archives that hold texts; those of images hold a million
+_ENCRYPTED = 0x1 | 0x40 | 0x2000  # in any of the three ways
 _SMALL = 2**20
 # Images do not shrink; lists of ids and tables of barcodes shrink tenfold; deflate itself ends at 1,032.
 _MAX_RATIO = 200
@@ -50,11 +57,6 @@ class Member(NamedTuple):
     """Bytes it takes in the archive."""
 
 
-def most_inflated(packed: int) -> int:
-    """Bytes that a member of so many in the archive may inflate to; one that goes beyond is a bomb."""
-    return max(_SMALL, _MAX_RATIO * packed)
-
-
 def zip_members(path: Path) -> Iterator[Member]:
     """Every file of a zip archive, in the order of its central directory, folders left out.
 
@@ -69,7 +71,7 @@ def zip_members(path: Path) -> Iterator[Member]:
             are found when such a member is read.
     """
     if not path.is_file():
-        raise MissingPathError(str(path), "zip archive", "Name an archive.")
+        raise MissingPathError(path, "zip archive", "Name an archive.")
     with path.open("rb") as file:
         try:
             count, start, size, shift = _find_directory(file)
@@ -79,28 +81,27 @@ def zip_members(path: Path) -> Iterator[Member]:
                 if not member.name.endswith("/"):
                     yield member
         except (struct.error, UnicodeDecodeError, EOFError) as error:
-            raise SourceError(str(path), "", f"not readable as a zip archive ({error or 'it is cut off'})") from error
+            raise SourceError(path, "", f"not readable as a zip archive ({error or 'it is cut off'})") from error
     hashes = np.frombuffer(names, dtype=np.int64)
     hashes.sort()  # in place: the names themselves would take ten times the memory
     if (hashes[1:] == hashes[:-1]).any():
-        raise SourceError(str(path), "", "two members have one name")
+        raise SourceError(path, "", "two members have one name")
 
 
-def read_member(file: int, place: Member, limit: int = MAX_MEMBER_SIZE) -> bytes:
-    """Content of one member, checked against its local header and its checksum.
+def read_member(file: int, place: Member) -> bytes:
+    """Content of one member, an image, checked against its local header and its checksum.
 
     Args:
         file: descriptor of the open archive; its position is neither used nor moved.
         place: the member.
-        limit: bytes that it may inflate to.
 
     Raises:
         RecordError: there is no such member at this place, it is encrypted, compressed in an unknown way, too long, a
             bomb (more than 1 MiB, and 200 times its size in the archive), cut off or damaged.
     """
     name = place.name
-    if place.size > limit:
-        raise RecordError(f"the member {name!r} has {place.size:,} bytes; {limit:,} are allowed")
+    if place.size > MAX_IMAGE_SIZE:
+        raise RecordError(f"the member {name!r} has {place.size:,} bytes; {MAX_IMAGE_SIZE:,} are allowed")
     head = os.pread(file, _LOCAL.size, place.offset)
     if len(head) < _LOCAL.size or head[:4] != b"PK\x03\x04":
         raise RecordError(f"the archive has no member at byte {place.offset}, where {name!r} should be")
@@ -108,7 +109,7 @@ def read_member(file: int, place: Member, limit: int = MAX_MEMBER_SIZE) -> bytes
     body = os.pread(file, name_size + extra_size + place.size + _DESCRIPTOR, place.offset + _LOCAL.size)
     if body[:name_size] not in (name.encode("utf-8"), name.encode("cp437", "replace")):
         raise RecordError(f"the archive has another member where {name!r} should be")
-    if flags & ENCRYPTED:
+    if flags & _ENCRYPTED:
         raise RecordError(f"the member {name!r} is encrypted")
     if not flags & _SIZES_FOLLOW and size not in (place.size, _IN_ZIP64):
         raise RecordError(f"the member {name!r} has {size:,} bytes by its header, {place.size:,} by the directory")
@@ -116,18 +117,87 @@ def read_member(file: int, place: Member, limit: int = MAX_MEMBER_SIZE) -> bytes
     packed, after = body[start : start + place.size], body[start + place.size :]
     if len(packed) < place.size:
         raise RecordError(f"the member {name!r} is cut off")
-    content = _unpack(packed, method, name, limit)
+    content = _unpack(packed, method, name)
     if zlib.crc32(content) not in (_checksums_after(after) if flags & _SIZES_FOLLOW else (checksum,)):
         raise RecordError(f"the member {name!r} is damaged: its checksum differs")
     return content
 
 
-def _unpack(packed: bytes, method: int, name: str, limit: int) -> bytes:
+def zipped_texts(archive: Path, wanted: str) -> list[zipfile.Path]:
+    """The files of an archive that holds a few texts, to be read where they lie.
+
+    Args:
+        archive: a zip archive.
+        wanted: what is looked for in it, such as `BIOSCAN_5M_Insect_Dataset_metadata.csv`.
+
+    Raises:
+        MissingPathError: there is no such file.
+        SourceError: not an honest zip archive (see `zip_members`), or one of more than 1,000 members.
+    """
+    names = [member.name for member in islice(zip_members(archive), _MOST_TEXTS + 1)]
+    if len(names) > _MOST_TEXTS:
+        reason = f"it has more than {_MOST_TEXTS:,} members; a package with {wanted} has a few"
+        raise SourceError(archive, "", reason)
+    try:
+        opened = zipfile.ZipFile(archive)
+    except READING_ERRORS as error:
+        raise SourceError(archive, "", f"not readable as a zip archive ({error})") from error
+    return [zipfile.Path(opened, name) for name in names]
+
+
+def zipped_text(archive: Path, wanted: str) -> zipfile.Path:
+    """The member of an archive that is called `wanted`, in whatever folder, or else the only one with its ending.
+
+    Raises:
+        MissingPathError: no member could be meant.
+        SourceError: as `zipped_texts`, or several members could be meant.
+    """
+    texts = zipped_texts(archive, wanted)
+    suffix = Path(wanted).suffix
+    tables = [text for text in texts if text.name.endswith(suffix) and not text.name.startswith(".")]
+    meant = [text for text in tables if text.name == wanted] or tables
+    if not meant:
+        raise MissingPathError(archive, wanted, f"It holds {_listed(texts)}.")
+    if len(meant) > 1:
+        raise SourceError(archive, "", f"several tables ({_listed(meant)}), and no telling which is meant")
+    return meant[0]
+
+
+def _listed(texts: list[zipfile.Path]) -> str:
+    return some_of([text.at for text in texts], 3) or "nothing"
+
+
+def open_text(file: TextFile) -> IO[bytes] | gzip.GzipFile:
+    """Its content as a stream, inflated block by block, however large it is; checksums are tested at its end.
+
+    Raises:
+        SourceError: a member that is encrypted, compressed in an unknown way, or a bomb (200 times its size in the
+            archive).
+        READING_ERRORS: it is cut off or damaged.
+    """
+    if not isinstance(file, zipfile.Path):
+        return gzip.open(file) if file.name.lower().endswith(".gz") else file.open("rb")
+    member = file.root.getinfo(file.at)
+    if member.flag_bits & _ENCRYPTED:
+        raise SourceError(file, "", "it is encrypted")
+    if member.compress_type not in (_STORED, _DEFLATED):
+        raise SourceError(file, "", f"it is compressed in a way that is not read (method {member.compress_type})")
+    if member.file_size > _most_inflated(member.compress_size):
+        raise SourceError(file, "", f"{member.compress_size:,} bytes that inflate to {member.file_size:,} are no table")
+    return file.open("rb")
+
+
+def _most_inflated(packed: int) -> int:
+    """Bytes that a member of so many in the archive may inflate to; one that goes beyond is a bomb."""
+    return max(_SMALL, _MAX_RATIO * packed)
+
+
+def _unpack(packed: bytes, method: int, name: str) -> bytes:
     if method == _STORED:
         return packed
     if method != _DEFLATED:
         raise RecordError(f"the member {name!r} is compressed in a way that is not read (method {method})")
-    limit = min(limit, most_inflated(len(packed)))
+    limit = min(MAX_IMAGE_SIZE, _most_inflated(len(packed)))
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         content = inflate.decompress(packed, limit + 1)

@@ -9,15 +9,13 @@ from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from workloads.arrays import Indices
-from workloads.data.inputs.dna_inputs import dna_input
-from workloads.data.inputs.tower_inputs import Groups, Labels, TowerInput, View, authors_texts, image_input
+from workloads.arrays import Indices, Names
+from workloads.data.inputs.tower_inputs import Groups, InputColumn, View, dna_input, image_input, text_input
 from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset, labels_of
 from workloads.data.prepared.taxon_text import LabelTokenizer
 from workloads.errors import SpecError, TooFewSpecimensError
@@ -57,18 +55,15 @@ class Specimens:
         self.modalities = tuple(modalities or spec.modalities)
         self._dataset, self._splits, self._spec = dataset, tuple(splits), spec
         self._columns = dataset.open(splits)
-        self._inputs: dict[str, TowerInput] = {}
+        self._inputs: dict[str, InputColumn] = {}
         if "image" in self.modalities:
             self._inputs["image"] = image_input(self._columns, spec)
         if "dna" in self.modalities:
             strange = frame if frame != dataset.facts.frame else None  # in its own frame the ids are stored
             self._inputs["dna"] = dna_input(self._columns, spec, dna_tokenizer, strange)
         if "text" in self.modalities:
-            if tokenizer is None:
-                raise SpecError("aligning text needs a tokeniser")
-            whole = spec.text.missing_rank == "not_classified"
-            texts = authors_texts(dataset.load(splits, RANKS)) if whole else self._columns["text"]
-            self._inputs["text"] = Labels(texts, tokenizer, spec.text)
+            ranks = dataset.load(splits, RANKS) if spec.text.missing_rank == "not_classified" else None
+            self._inputs["text"] = text_input(self._columns, ranks, tokenizer, spec.text)
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -78,17 +73,17 @@ class Specimens:
         return self._dataset.load(self._splits, ["specimen_id", *RANKS])
 
     @cached_property
-    def ids(self) -> npt.NDArray[np.object_]:
+    def ids(self) -> Names:
         """Specimen ids, (specimens,)."""
         return np.array(self._about["specimen_id"].to_pylist(), dtype=object)
 
     @cached_property
-    def split(self) -> npt.NDArray[np.object_]:
+    def split(self) -> Names:
         """Split of each specimen, (specimens,)."""
         return np.array(self._about["split"].to_pylist(), dtype=object)
 
     @cached_property
-    def labels(self) -> dict[str, npt.NDArray[np.object_]]:
+    def labels(self) -> dict[str, Names]:
         """Names at every rank, None where missing."""
         return labels_of(self._about)
 

@@ -1,27 +1,35 @@
 """Fetch a public package: resumed where it broke off, checked against its published checksum, never unpacked.
 
 While a package arrives it is `NAME.part`, beside a `NAME.part.json` that says which version of it this is. It gets its
-name when its bytes have been checked, and only then.
+name when its bytes have been checked, and only then. Nothing is asked for but https, also after a redirect, and http of
+this machine itself.
 """
 
 import errno
 import fcntl
 import hashlib
+import http.client
+import ipaddress
 import json
 import os
 import shutil
 import time
-from collections.abc import Callable
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from workloads.data.packages.https_request import Answer, BrokenTransferError, PastEndError, open_from
 from workloads.data.packages.published import Package
 from workloads.errors import DownloadError, UsageError
 
 OnBytes = Callable[[int, int | None], None]
 """Told how many bytes are there, and how many there will be, if that is known."""
 
+_CHUNK = 1 << 20
+_TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 _WORTHWHILE = 1 << 20  # an attempt that brought as much does not count as a failed one
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _LONGEST_PAUSE = 60.0
@@ -34,7 +42,7 @@ class Arrival:
     path: Path
     algorithm: str
     checksum: str
-    """Of the file as it is on disk, hexadecimal."""
+    """That of the file as it is on disk, hexadecimal."""
     is_verified: bool
     """Whether a published checksum is the same."""
 
@@ -83,32 +91,25 @@ def download(
     if place.exists():
         return _check(package, place, f"{place} is there, and another file; move it away")
     target.mkdir(parents=True, exist_ok=True)
-    with _Part(place) as part:
-        part.fetch(package, on_bytes, patience)
-        try:
-            arrival = _check(package, part.path, "what has arrived was removed")
-        except DownloadError:
-            part.remove()
-            raise
-        part.finish(place)
-    return replace(arrival, path=place)
+    with _Part(package, place, on_bytes, patience) as part:
+        return part.arrival()
 
 
 def _check(package: Package, path: Path, otherwise: str) -> Arrival:
-    """Compare a file with what has been published of it.
-
-    Raises:
-        DownloadError: another size or checksum.
-    """
-    algorithm, published = package.checksum or ("sha256", None)
+    """Compare a file with what has been published of it; another size or checksum is a DownloadError."""
+    algorithm, _, published = (package.checksum or "sha256:").lower().partition(":")
     size = path.stat().st_size
     if package.size is not None and size != package.size:
         raise DownloadError(package.name, f"{size:,} bytes instead of {package.size:,}; {otherwise}")
     with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
-    if published is not None and found != published.lower():
-        raise DownloadError(package.name, f"the {algorithm} is {found} instead of {published}; {otherwise}")
-    return Arrival(path, algorithm, found, published is not None)
+        digest = hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+    if published and digest != published:
+        raise DownloadError(package.name, f"the {algorithm} is {digest} instead of {published}; {otherwise}")
+    return Arrival(path, algorithm, digest, bool(published))
+
+
+class _BrokenTransferError(Exception):
+    """A transfer that may go better another time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,104 +125,124 @@ class _Version:
 class _Part:
     """A package on its way; only one process at a time writes to it."""
 
-    def __init__(self, place: Path) -> None:
-        self.path = place.with_name(f"{place.name}.part")
+    def __init__(self, package: Package, place: Path, on_bytes: OnBytes, patience: Patience) -> None:
+        self._package, self._place, self._on_bytes, self._patience = package, place, on_bytes, patience
+        self._path = place.with_name(f"{place.name}.part")
         self._facts = place.with_name(f"{place.name}.part.json")
 
     def __enter__(self) -> "_Part":
-        self._stream = self.path.open("ab", buffering=0)
+        self._stream = self._path.open("ab", buffering=0)
         try:
             fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Between opening and locking, the process that had the lock may have given the file its name.
-            is_ours = self.path.exists() and os.path.samestat(self.path.stat(), os.fstat(self._stream.fileno()))
+            is_ours = self._path.exists() and os.path.samestat(self._path.stat(), os.fstat(self._stream.fileno()))
         except BlockingIOError:
             is_ours = False
         if not is_ours:
             self._stream.close()
-            raise DownloadError(str(self.path), "another process is fetching it")
+            raise DownloadError(str(self._path), "another process is fetching it")
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._size() == 0:
-            self.remove()
+            self._path.unlink(missing_ok=True)
+            self._facts.unlink(missing_ok=True)
         self._stream.close()
 
-    def fetch(self, package: Package, on_bytes: OnBytes, patience: Patience) -> None:
-        """Fetch all bytes, from the first address that gives them; the one that a part is from comes first.
+    def arrival(self) -> Arrival:
+        """Fetch all bytes, and give the part its name if they are those that were published; otherwise remove it.
 
         Raises:
-            DownloadError: no address gives them.
+            DownloadError: they did not arrive, or are others.
         """
+        self._fetch()
+        try:
+            arrival = _check(self._package, self._path, "what has arrived was removed")
+        except DownloadError:
+            self._truncate()  # and so it is removed at the end
+            raise
+        os.fsync(self._stream.fileno())
+        os.replace(self._path, self._place)
+        self._facts.unlink(missing_ok=True)
+        return replace(arrival, path=self._place)
+
+    def _fetch(self) -> None:
+        """Fetch all bytes, from the first address that gives them; the one that a part is from comes first."""
         version = self._version()
         reasons = []
-        for url in sorted(package.urls, key=lambda url: version is None or url != version.url):
+        for url in sorted(self._package.urls, key=lambda url: version is None or url != version.url):
             try:
-                return self._fetch_from(url, package, on_bytes, patience)
+                return self._fetch_from(url)
             except DownloadError as error:
                 reasons.append(error)
         if len(reasons) == 1:
             raise reasons[0]
-        raise DownloadError(package.name, "; ".join(f"{error.args[0]}: {error.args[1]}" for error in reasons))
+        raise DownloadError(self._package.name, "; ".join(f"{error.args[0]}: {error.args[1]}" for error in reasons))
 
-    def finish(self, place: Path) -> None:
-        """Give the part its name."""
-        os.fsync(self._stream.fileno())
-        os.replace(self.path, place)
-        self._facts.unlink(missing_ok=True)
-
-    def remove(self) -> None:
-        """Remove what has arrived."""
-        self.path.unlink(missing_ok=True)
-        self._facts.unlink(missing_ok=True)
-
-    def _fetch_from(self, url: str, package: Package, on_bytes: OnBytes, patience: Patience) -> None:
+    def _fetch_from(self, url: str) -> None:
         failures = 0
         while True:
             before = self._size()
             try:
-                return self._attempt(url, package, on_bytes, patience.timeout)
-            except BrokenTransferError as error:
+                return self._attempt(url)
+            except _BrokenTransferError as error:
                 failures = 0 if self._size() - before >= _WORTHWHILE else failures + 1
-                if failures >= patience.attempts:
+                if failures >= self._patience.attempts:
                     raise DownloadError(url, f"{error}, {failures} times in a row") from error
-                time.sleep(min(patience.pause * 2 ** max(failures - 1, 0), _LONGEST_PAUSE))
+                time.sleep(min(self._patience.pause * 2 ** max(failures - 1, 0), _LONGEST_PAUSE))
 
-    def _attempt(self, url: str, package: Package, on_bytes: OnBytes, timeout: float) -> None:
+    def _attempt(self, url: str) -> None:
         """Fetch what is missing.
 
         Raises:
-            BrokenTransferError: the transfer failed, and may go better another time.
+            _BrokenTransferError: the transfer failed, and may go better another time.
             DownloadError: it will not go better another time.
         """
         version = self._version()
-        if version is None or version.url != url or (version.validator is None and package.checksum is None):
+        if version is None or version.url != url or (version.validator is None and self._package.checksum is None):
             version = None
         elif version.total is not None and self._size() == version.total:
-            return on_bytes(version.total, version.total)
+            return self._on_bytes(version.total, version.total)
         offset, validator = (self._size(), version.validator) if version else (0, None)
         try:
-            with open_from(url, offset, validator, timeout) as answer:
-                self._take(answer, version, package, on_bytes)
-        except PastEndError:
-            self._truncate()
-            raise
+            response = _ask(url, offset, validator, self._patience.timeout)
+        except urllib.error.HTTPError as error:
+            error.close()
+            reason = f"the server answers {error.code} {error.reason}"
+            if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:  # the file has fewer bytes than the part
+                self._truncate()
+            elif error.code not in _TRY_AGAIN:
+                raise DownloadError(url, reason) from error
+            raise _BrokenTransferError(reason) from error
+        with response:
+            self._take(url, response, version)
 
-    def _take(self, answer: Answer, version: _Version | None, package: Package, on_bytes: OnBytes) -> None:
+    def _take(self, url: str, response: http.client.HTTPResponse, version: _Version | None) -> None:
         """Write what arrives behind what is there, or in its place where the server sends all of it again."""
-        arriving = _Version(answer.url, answer.validator, answer.total)
-        _check_announced(package, arriving, self._size(), self.path.parent)
-        if answer.start == 0:
+        start, arriving = _announced(url, response)
+        self._check_size(arriving)
+        if start == 0:
             self._truncate()
-        elif arriving != version or answer.start != self._size():
+        elif arriving != version or start != self._size():
             self._truncate()
-            raise BrokenTransferError("it has changed while it was fetched")
+            raise _BrokenTransferError("it has changed while it was fetched")
         self._facts.write_text(json.dumps(asdict(arriving)))
-        on_bytes(self._size(), arriving.total)
-        while chunk := answer.read():
+        self._on_bytes(self._size(), arriving.total)
+        while chunk := _next_bytes(response):
             self._append(chunk)
-            on_bytes(self._size(), arriving.total)
+            self._on_bytes(self._size(), arriving.total)
         if arriving.total is not None and self._size() != arriving.total:
-            raise BrokenTransferError(f"it broke off after {self._size():,} of {arriving.total:,} bytes")
+            raise _BrokenTransferError(f"it broke off after {self._size():,} of {arriving.total:,} bytes")
+
+    def _check_size(self, arriving: _Version) -> None:
+        """Refuse what will not be the package, or will not fit."""
+        if arriving.total is None:
+            return
+        if (size := self._package.size) is not None and arriving.total != size:
+            raise DownloadError(arriving.url, f"it has {arriving.total:,} bytes there instead of {size:,}")
+        folder, wanted = self._place.parent, arriving.total - self._size()
+        if (free := shutil.disk_usage(folder).free) < wanted:
+            raise DownloadError(arriving.url, f"{wanted:,} bytes are to come, and {folder} has room for {free:,}")
 
     def _append(self, chunk: bytes) -> None:
         try:
@@ -230,7 +251,7 @@ class _Part:
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 raise
-            raise DownloadError(str(self.path), f"there is no room for it ({error.strerror})") from error
+            raise DownloadError(str(self._path), f"there is no room for it ({error.strerror})") from error
 
     def _version(self) -> _Version | None:
         """Which version has partly arrived; None for nothing, or nothing that can be relied upon."""
@@ -248,16 +269,76 @@ class _Part:
         self._facts.unlink(missing_ok=True)
 
 
-def _check_announced(package: Package, version: _Version, occupied: int, folder: Path) -> None:
-    """Refuse what will not be the package, or will not fit.
+def _ask(url: str, offset: int, validator: str | None, timeout: float) -> http.client.HTTPResponse:
+    """Ask for a file from an offset on; all of it comes if it is no longer of the version that the validator names."""
+    headers = {"Accept-Encoding": "identity", "User-Agent": "clibd"}
+    if offset:
+        headers |= {"Range": f"bytes={offset}-"} | ({"If-Range": validator} if validator is not None else {})
+    check_address(url, url)
+    # Every address that is asked, also after a redirect, has been checked; no proxy leads to this machine itself.
+    proxies = [urllib.request.ProxyHandler({})] if _is_loopback(url) else []
+    opener = urllib.request.build_opener(_SafeRedirects(), *proxies)
+    with _broken_named("no connection"):
+        response: http.client.HTTPResponse = opener.open(urllib.request.Request(url, headers=headers), timeout=timeout)
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        response.close()
+        raise DownloadError(url, "the server sends it compressed, although not asked to")
+    return response
+
+
+def _next_bytes(response: http.client.HTTPResponse) -> bytes:
+    """The next bytes as soon as there are some, none at the end."""
+    with _broken_named("the connection broke"):
+        return response.read1(_CHUNK)
+
+
+@contextmanager
+def _broken_named(what: str) -> Iterator[None]:
+    try:
+        yield
+    except urllib.error.HTTPError:
+        raise
+    except (OSError, http.client.HTTPException) as error:
+        raise _BrokenTransferError(f"{what} ({getattr(error, 'reason', error)})") from error
+
+
+def _announced(url: str, response: http.client.HTTPResponse) -> tuple[int | None, _Version]:
+    """Offset of the first byte that comes (0: the whole file; None: the server does not say), and of which version."""
+    etag, start, length = response.headers.get("ETag"), "0", response.headers.get("Content-Length", "")
+    if response.status == http.client.PARTIAL_CONTENT:
+        span, _, length = response.headers.get("Content-Range", "").partition("/")
+        start = span.removeprefix("bytes ").partition("-")[0]
+    validator = etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified")
+    total = int(length) if length.isdecimal() else None
+    return int(start) if start.isdecimal() else None, _Version(url, validator, total)
+
+
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects to places that may be asked, and to no others."""
+
+    def redirect_request(  # type: ignore[no-untyped-def]  # urllib leaves its arguments unannotated
+        self, req, fp, code, msg, headers, newurl
+    ) -> urllib.request.Request | None:
+        """The request that follows a redirect."""
+        check_address(req.full_url, newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def check_address(asked: str, url: str) -> None:
+    """Refuse all but https, and http to this machine itself.
 
     Raises:
-        DownloadError: another size than was published, or more than the disk has room for.
+        DownloadError: another kind of address.
     """
-    if version.total is None:
-        return
-    if package.size is not None and version.total != package.size:
-        raise DownloadError(version.url, f"it has {version.total:,} bytes there instead of {package.size:,}")
-    free, wanted = shutil.disk_usage(folder).free, version.total - occupied
-    if free < wanted:
-        raise DownloadError(version.url, f"{wanted:,} bytes are to come, and {folder} has room for {free:,}")
+    if urlsplit(url).scheme != "https" and not (
+        urlsplit(url).scheme == "http" and _is_loopback(url) and _is_loopback(asked)
+    ):
+        raise DownloadError(asked, f"it leads to {url[:200]}, which is not an https address")
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

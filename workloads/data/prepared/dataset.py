@@ -8,26 +8,53 @@ DATA/
     split=train_seen/part-00000.parquet
 """
 
-import math
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from workloads.arrays import Names
 from workloads.data.prepared.local_copy import mapped
-from workloads.data.specimens.schema import PROTOCOLS, Protocol
-from workloads.data.specimens.specimen_table import SpecimenTable
-from workloads.errors import DamagedError, MissingPathError
+from workloads.data.specimens.schema import PROTOCOLS, SplitProtocol, evenly_spaced
+from workloads.errors import DamagedError, MissingPathError, UsageError
 from workloads.experiments import Data
 from workloads.spec import RANKS, Modality
 from workloads.storage import Folder
 
 SCHEMA_VERSION = 3
-SPECIMENS = "specimens.parquet"
+SPECIMEN_TABLE = "specimens.parquet"
+
+OfficialSplit = Literal["bioscan_1m", "insect"]
+
+
+BIOSCAN_1M_SPLITS: Mapping[str, tuple[int, int]] = {
+    "no_split": (1_043_863, 0),
+    "train_seen": (36_279, 916),
+    "seen_keys": (6_350, 916),
+    "val_unseen_keys": (7_645, 1_771),
+    "test_unseen_keys": (7_123, 1_772),
+    "val_seen": (4_878, 916),
+    "val_unseen": (6_952, 1_771),
+    "test_seen": (4_878, 916),
+    "test_unseen": (6_448, 1_772),
+    "single_species": (3_897, 3_897),
+}
+"""Records and species of each split of the official lists of BIOSCAN-1M (Figure 2)."""
+
+_OFFICIAL: Mapping[OfficialSplit, tuple[str, Mapping[tuple[str, ...], int]]] = {
+    "bioscan_1m": ("clibd", {(split,): records for split, (records, _) in BIOSCAN_1M_SPLITS.items()}),
+    # 21,212 specimens; train and val share out trainval (Badirli et al. 2021).
+    "insect": (
+        "insect",
+        {("train_seen", "val_classes"): 15_262, ("test_seen",): 3_525, ("test_unseen",): 2_425, ("no_split",): 0},
+    ),
+}
+"""The protocol of each published split, and how many records its splits have, some of them together."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +70,7 @@ class DatasetFacts:
     synthetic: bool
     source: str
     seed: int | None
-    """Of the synthetic insects; None for real specimens."""
+    """Seed of the synthetic insects; None for real specimens."""
     protocol: str
     """Which splits train, answer and ask: a name in workloads.data.specimens.schema.PROTOCOLS."""
     partition: str
@@ -52,7 +79,7 @@ class DatasetFacts:
     image_size: int
     """Shorter side of stored images, pixels, at most."""
     jpeg_quality: int
-    """Of images that had to be encoded again; those that fitted are as they were."""
+    """Quality of images that had to be encoded again; those that fitted are as they were."""
     text_tokenizer: str
     """What tokenizer.json is."""
     barcodes: bool
@@ -72,7 +99,7 @@ class DatasetFacts:
     """The commonest reasons; rejects.tsv has each one."""
 
     @property
-    def splits(self) -> Protocol:
+    def splits(self) -> SplitProtocol:
         """Which of its splits train, answer and ask."""
         return PROTOCOLS[self.protocol]
 
@@ -92,6 +119,18 @@ class DatasetFacts:
     def num_training(self) -> int:
         """Specimens that train."""
         return sum(self.num_specimens.get(split, 0) for split in self.splits.training)
+
+    @property
+    def official_split(self) -> OfficialSplit | None:
+        """The published split that it has; specimens that were refused, which are very few, count as there."""
+        for name, (protocol, groups) in _OFFICIAL.items():
+            lacking = [
+                count - sum(self.num_specimens.get(split, 0) for split in splits) for splits, count in groups.items()
+            ]
+            could_be = self.protocol == protocol and not self.synthetic
+            if could_be and min(lacking) >= 0 and sum(lacking) <= self.num_rejects:
+                return name
+        return None
 
 
 class PreparedDataset:
@@ -124,7 +163,7 @@ class PreparedDataset:
         """The same data set with no queries of some partitions, which thereby nobody looks at."""
         if not partitions:
             return self
-        hidden = {split for part in partitions for split in self.facts.splits.queries.get(part, {}).values()}
+        hidden = {split for part in partitions for split in self.facts.splits.asking(part)}
         counts = {split: 0 if split in hidden else count for split, count in self.facts.num_specimens.items()}
         view = PreparedDataset(self.folder)
         view.facts = replace(self.facts, num_specimens=counts)
@@ -133,10 +172,6 @@ class PreparedDataset:
     def tokenizer_json(self) -> str:
         """The data set's own word pieces, as the `tokenizers` library stores them."""
         return self.folder.read("tokenizer.json").decode()
-
-    def specimens(self) -> SpecimenTable:
-        """The specimen table that it was made from, with those that were refused."""
-        return SpecimenTable(self.folder, SPECIMENS)
 
     def open(self, splits: Sequence[str]) -> pa.Table:
         """What towers take of the specimens of some splits, mapped from this machine's disk, in the order of `load`.
@@ -157,14 +192,8 @@ class PreparedDataset:
         Raises:
             MissingPathError: the data set has none in these splits.
         """
-        filled = self._filled(splits)
-        every, row = math.ceil(sum(self.facts.num_specimens[split] for split in filled) / at_most), 0
-        kept = []
-        for split in filled:
-            for batch in self._batches(split, columns):
-                kept.append(batch.take(pa.array(range(-row % every, len(batch), every), pa.int64())))
-                row += len(batch)
-        return pa.Table.from_batches(kept)
+        num_rows = sum(self.facts.num_specimens.get(split, 0) for split in splits)
+        return pa.Table.from_batches(evenly_spaced(self._batches(splits, columns), num_rows, at_most))
 
     def load(self, splits: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """The specimens of some splits, with a column `split`, in the order of `splits` and of their shards.
@@ -173,11 +202,7 @@ class PreparedDataset:
             MissingPathError: the data set has none in these splits.
             DamagedError: shards are lost.
         """
-        tables = []
-        for split in self._filled(splits):
-            table = pa.Table.from_batches(self._batches(split, columns))
-            tables.append(table.append_column("split", pa.array([split] * len(table), pa.string())))
-        return pa.concat_tables(tables)
+        return pa.Table.from_batches(self._batches(splits, columns))
 
     def find(self, splits: Sequence[str], columns: Sequence[str], ids: Collection[str]) -> pa.Table:
         """Some columns of the specimens of these ids, as far as they are in the splits; shards are read in pieces.
@@ -187,10 +212,26 @@ class PreparedDataset:
             DamagedError: shards are lost.
         """
         wanted = pa.array(sorted(ids), pa.string())
-        batches = (batch for split in self._filled(splits) for batch in self._batches(split, ["specimen_id", *columns]))
         return pa.Table.from_batches(
-            batch.filter(pc.is_in(batch["specimen_id"], value_set=wanted)) for batch in batches
+            batch.filter(pc.is_in(batch["specimen_id"], value_set=wanted))
+            for batch in self._batches(splits, ["specimen_id", *columns])
         )
+
+    def images(self, splits: Sequence[str], ids: Collection[str]) -> dict[str, bytes]:
+        """The images of some specimens, as they are stored.
+
+        Raises:
+            MissingPathError: the data set has none in these splits.
+            UsageError: one of the specimens is not there, or the data set has no images.
+        """
+        rows = self.find(splits, ["image"], ids)
+        contents: dict[str, bytes] = dict(zip(rows["specimen_id"].to_pylist(), rows["image"].to_pylist(), strict=True))
+        for specimen in sorted(ids):
+            if specimen not in contents:
+                raise UsageError(f"{self.folder} has no specimen {specimen}; name the data set that was evaluated")
+            if contents[specimen] is None:
+                raise UsageError(f"{self.folder} has no image of specimen {specimen}, only features or nothing")
+        return contents
 
     def _filled(self, splits: Sequence[str]) -> list[str]:
         """Those of the splits that have specimens."""
@@ -199,20 +240,21 @@ class PreparedDataset:
             raise MissingPathError(str(self.folder), f"specimens of {', '.join(splits)}", "Prepare more specimens.")
         return filled
 
-    def _batches(self, split: str, columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-        """All rows of a split.
+    def _batches(self, splits: Sequence[str], columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        """All rows of some splits, with a column `split`.
 
         Raises:
-            DamagedError: at the end, where shards are lost.
+            DamagedError: at the end of a split, where shards are lost.
         """
-        folder, num_rows = self.folder / f"split={split}", 0
-        for name in folder.files():
-            if name.endswith(".parquet"):
-                with folder.open_parquet(name) as file:
-                    for batch in file.iter_batches(columns=list(columns or file.schema_arrow.names), batch_size=4096):
-                        num_rows += len(batch)
-                        yield batch
-        self._check(split, num_rows)
+        for split in self._filled(splits):
+            folder, num_rows = self.folder / f"split={split}", 0
+            for name in folder.files():
+                if name.endswith(".parquet"):
+                    with folder.open_parquet(name) as file:
+                        for batch in file.iter_batches(4096, columns=list(columns or file.schema_arrow.names)):
+                            num_rows += len(batch)
+                            yield batch.append_column("split", pa.array([split] * len(batch), pa.string()))
+            self._check(split, num_rows)
 
     def _check(self, split: str, num_rows: int) -> None:
         """Refuse a split of which shards are lost, or that was changed."""
@@ -221,28 +263,14 @@ class PreparedDataset:
             raise DamagedError(f"{self.folder}/split={split}", f"{num_rows:,} specimens instead of {wanted:,}")
 
 
-def labels_of(table: pa.Table) -> dict[str, npt.NDArray[np.object_]]:
+def labels_of(table: pa.Table) -> dict[str, Names]:
     """The names at every rank, None where missing."""
     return {rank: np.array(table[rank].to_pylist(), dtype=object) for rank in RANKS}
 
 
-def write_facts(folder: Folder, facts: DatasetFacts, rejects: Iterable[tuple[str, str]]) -> None:
-    """Finish a prepared data set: the reject list, then dataset.json."""
-    write_rejects(folder, rejects)
-    folder.write_json("dataset.json", asdict(facts))
-
-
-def write_rejects(folder: Folder, rejects: Iterable[tuple[str, str]]) -> None:
-    """The list of refused specimens, one a line with its reason."""
-    with folder.line_writer("rejects.tsv") as write:
-        write(REJECTS_HEADER)
-        for identifier, reason in rejects:
-            write(reject_line(identifier, reason))
-
-
-REJECTS_HEADER = "specimen_id\treason"
-
-
-def reject_line(identifier: str, reason: str) -> str:
-    """A refused specimen as a line of a list."""
-    return "\t".join(" ".join(part.split()) for part in (identifier, reason))
+@contextmanager
+def reject_list(folder: Folder, name: str = "rejects.tsv") -> Iterator[Callable[[str, str], None]]:
+    """Writes a list of refused specimens, one a line with its reason; it appears, whole, when the block ends well."""
+    with folder.aside(name) as aside, open(aside, "w", encoding="utf-8", newline="\n") as file:
+        print("specimen_id\treason", file=file)
+        yield lambda *reject: print(*(" ".join(part.split()) for part in reject), sep="\t", file=file)

@@ -6,17 +6,14 @@ holds a copy, and the operating system keeps what fits into memory.
 """
 
 import hashlib
-import os
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
-from workloads.data.prepared.shards import PREPARED_SCHEMA
 from workloads.data.specimens.barcode import NUM_TOKENS
-from workloads.data.specimens.schema import even_batches
+from workloads.data.specimens.schema import PREPARED_SCHEMA, even_batches
 from workloads.errors import UsageError
 from workloads.storage import Folder, alone, cache_folder
 
@@ -67,16 +64,9 @@ def _copy(folder: Folder, path: Path) -> None:
         leftover.unlink()
     shards = [name for name in folder.files() if name.endswith(".parquet")]
     _check_space(folder, shards, path)
-    aside = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with open(aside, "wb") as file, pa.ipc.new_file(file, _SCHEMA) as writer:
-            for batch in even_batches(_rows(folder, shards), _ROWS):
-                writer.write_batch(batch)
-        with open(aside, "rb") as written:
-            os.fsync(written.fileno())
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with Folder(path.parent).aside(path.name) as aside, pa.ipc.new_file(aside, _SCHEMA) as writer:
+        for batch in even_batches(_rows(folder, shards), _ROWS):
+            writer.write_batch(batch)
 
 
 def _rows(folder: Folder, shards: Sequence[str]) -> Iterator[pa.RecordBatch]:

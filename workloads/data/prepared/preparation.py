@@ -4,11 +4,10 @@ specimen table -> claim the folder, sort by split, labels and frame -> shards (R
 """
 
 import hashlib
-import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -16,28 +15,36 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workloads.data.files.images import JPEG_QUALITY
-from workloads.data.prepared.dataset import SCHEMA_VERSION, SPECIMENS, DatasetFacts, write_facts, write_rejects
-from workloads.data.prepared.frame import NUM_SAMPLED, consensus
-from workloads.data.prepared.shards import Recipe, Shard, ShardReport, make_shard, plan_shards, rows_per_shard
+from workloads.data.prepared.dataset import SCHEMA_VERSION, SPECIMEN_TABLE, DatasetFacts, reject_list
+from workloads.data.prepared.shards import Shard, ShardReport, make_shard, plan_shards
 from workloads.data.prepared.taxon_text import TextTokenizer, learn_word_pieces
 from workloads.data.sources.insect_files import keep_published
-from workloads.data.specimens.partition_checks import check_partition
-from workloads.data.specimens.schema import FEATURES, filled_columns, lineage_text, offered, table_fingerprint
+from workloads.data.specimens.barcode import consensus
+from workloads.data.specimens.partition import check_partition
+from workloads.data.specimens.schema import (
+    FEATURES,
+    evenly_spaced,
+    filled_columns,
+    lineage_text,
+    offered,
+    table_fingerprint,
+)
 from workloads.data.specimens.specimen_table import SpecimenTable
+from workloads.data.specimens.statistics import count_taxa
 from workloads.errors import SourceError, TooManyRejectsError, UsageError
 from workloads.spec import RANKS
 from workloads.storage import Folder
 
-MAX_REJECTS = 0.001
-"""Share of records that may be refused; above it the preparation stops."""
+_FRAME_SAMPLE = 20_000
+"""Specimens whose barcodes give the common frame, at most."""
 
 Work = Callable[[Shard], ShardReport]
-Run = Callable[[Work, Sequence[Shard]], Iterable[ShardReport]]
+RunShards = Callable[[Work, Sequence[Shard]], Iterable[ShardReport]]
 """Runs the work on every shard, in any order, and gives the reports as they come."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
+class DatasetOptions:
     """What someone who prepares a data set can choose."""
 
     name: str
@@ -46,14 +53,15 @@ class Wanted:
     """Shorter side that larger images are reduced to, pixels."""
     text_tokenizer: str | None = None
     """A Hugging Face tokeniser by name or folder; None learns word pieces from the labels."""
-    max_rejects: float = MAX_REJECTS
+    max_rejects: float = 0.001
+    """Share of records that may be refused; above it the preparation stops."""
 
 
 def prepare(
     table: SpecimenTable,
     target: Folder,
-    wanted: Wanted,
-    run: Run,
+    wanted: DatasetOptions,
+    run: RunShards,
     on_shard: Callable[[int, int], None] = lambda done, total: None,
 ) -> DatasetFacts:
     """Make a prepared data set from a partitioned specimen table.
@@ -75,42 +83,38 @@ def prepare(
     """
     facts = first_facts(table, wanted)
     check_partition(table.protocol, table.column("species"), table.column("split"), table.column("specimen_id"))
-    specimens = SpecimenTable(target, SPECIMENS)
-    if not _claim(target, facts, table.facts.root) or not target.has(SPECIMENS):
+    specimens = SpecimenTable(target, SPECIMEN_TABLE)
+    if not _claim(target, facts, table.facts.root) or not target.has(SPECIMEN_TABLE):
         table.sorted_by_split(specimens)
     if facts.protocol == "insect":
         keep_published(Path(table.facts.root), target)
-    labels, barcodes = _labels_and_barcodes(specimens)
     published = wanted.text_tokenizer
-    tokenizer = TextTokenizer.from_weights(published).to_json() if published else learn_word_pieces(labels)
+    tokenizer = (
+        TextTokenizer.from_weights(published).to_json() if published else learn_word_pieces(_training_labels(specimens))
+    )
     target.write("tokenizer.json", tokenizer.encode())
-    facts = replace(facts, frame=consensus(barcodes))
-    alike = ("modalities", "image_size", "image_feature_size", "barcodes", "frame", "dna_feature_size")
-    recipe = Recipe(root=table.facts.root, **{name: getattr(facts, name) for name in alike})
-    shards = plan_shards(facts.num_specimens, rows_per_shard(len(table), recipe))
+    sampled = pa.Table.from_batches(evenly_spaced(specimens.batches(["barcode"]), len(specimens), _FRAME_SAMPLE))
+    facts = replace(facts, frame=consensus(sampled["barcode"].drop_null().to_pylist()))
+    shards = plan_shards(facts)
     reports, num_rejected = [], 0
-    for report in run(partial(_make, str(target), recipe), shards):
+    for report in run(partial(make_shard, str(target), facts), shards):
         reports.append(report)
         on_shard(len(reports), len(shards))
         num_rejected += len(report.rejects)
         if num_rejected > wanted.max_rejects * len(table):
-            write_rejects(target, _rejects(reports))
+            _write_rejects(target, reports)
             where = f"{target}/rejects.tsv"
             raise TooManyRejectsError(num_rejected, len(table), wanted.max_rejects, where)
     return _finish(target, facts, reports)
 
 
-def _make(target: str, recipe: Recipe, shard: Shard) -> ShardReport:
-    """The work on one shard; travels to the processes that do it."""
-    return make_shard(SpecimenTable(Folder(target), SPECIMENS), shard, recipe, Folder(target))
-
-
-def first_facts(table: SpecimenTable, wanted: Wanted) -> DatasetFacts:
+def first_facts(table: SpecimenTable, wanted: DatasetOptions) -> DatasetFacts:
     """What is known of a data set before its shards are made."""
     filled: set[str] = set()
     sizes: dict[str, Counter[int]] = {name: Counter() for name in FEATURES}
-    labelled: dict[str, Counter[str]] = {}
-    fingerprint = table_fingerprint(_surveyed(table, filled, sizes, labelled))
+    fingerprint = table_fingerprint(_surveyed(table, filled, sizes))
+    counts = count_taxa(table.column, table.protocol)
+    present = [split for split, count in counts.num_records.items() if count]
     commonest = {name: counts.most_common(1)[0][0] for name, counts in sizes.items() if counts}
     tokenizer = f"-{hashlib.sha256(wanted.text_tokenizer.encode()).hexdigest()[:4]}" if wanted.text_tokenizer else ""
     return DatasetFacts(
@@ -131,48 +135,27 @@ def first_facts(table: SpecimenTable, wanted: Wanted) -> DatasetFacts:
         frame="",
         image_feature_size=commonest.get("image_features"),
         dna_feature_size=commonest.get("dna_features"),
-        num_specimens=_checked_counts(table),
-        num_labelled=labelled,
+        num_specimens={split: counts.num_records[split] for split in present},
+        num_labelled={split: {rank: int(counts.of(rank, [split]).sum()) for rank in RANKS} for split in present},
         num_rejects=0,
         reject_reasons={},
     )
 
 
-def _surveyed(
-    table: SpecimenTable, filled: set[str], sizes: dict[str, Counter[int]], labelled: dict[str, Counter[str]]
-) -> Iterator[pa.RecordBatch]:
+def _surveyed(table: SpecimenTable, filled: set[str], sizes: dict[str, Counter[int]]) -> Iterator[pa.RecordBatch]:
     """The rows of a table; on the way it is noted what they have.
 
     Args:
         table: specimens.
         filled: names of the columns in which there is something.
         sizes: how often each column of features has which length.
-        labelled: specimens with a name, by split and rank.
     """
     for batch in table.batches():
         filled |= filled_columns(batch)
         for name in FEATURES:
             lengths = pc.list_value_length(batch[name]).drop_null()
             sizes[name].update({item["values"]: item["counts"] for item in pc.value_counts(lengths).to_pylist()})
-        splits = pa.Table.from_batches([batch.select(["split", *RANKS])]).group_by("split")
-        for row in splits.aggregate([(rank, "count") for rank in RANKS]).to_pylist():
-            labelled.setdefault(row["split"], Counter()).update({rank: row[f"{rank}_count"] for rank in RANKS})
         yield batch
-
-
-def _checked_counts(table: SpecimenTable) -> dict[str, int]:
-    """Specimens of each split.
-
-    Raises:
-        UsageError: a specimen has no split, or one that does not exist.
-    """
-    counts = table.count_by_split()
-    if unknown := set(counts) - set(table.protocol.splits):
-        raise UsageError(
-            f"the specimen table has no split for some specimens ({', '.join(map(str, unknown))}); "
-            "run `clibd data partition` first"
-        )
-    return {str(split): count for split, count in counts.items()}
 
 
 def _claim(target: Folder, facts: DatasetFacts, root: str) -> bool:
@@ -192,23 +175,21 @@ def _claim(target: Folder, facts: DatasetFacts, root: str) -> bool:
     return stored == claim  # images that have moved are looked for in their new place
 
 
-def _labels_and_barcodes(table: SpecimenTable) -> tuple[set[str], list[str]]:
-    """Distinct labels of the training splits, and evenly spaced barcodes to take a consensus of."""
+def _training_labels(table: SpecimenTable) -> set[str]:
     labels: set[str] = set()
-    barcodes: list[str] = []
-    every, row = math.ceil(len(table) / NUM_SAMPLED), 0
-    for batch in table.batches([*RANKS, "barcode", "split"]):
-        distinct = pa.Table.from_batches([batch.select([*RANKS, "split"])]).group_by([*RANKS, "split"]).aggregate([])
+    for batch in table.batches([*RANKS, "split"]):
+        distinct = pa.Table.from_batches([batch]).group_by([*RANKS, "split"]).aggregate([])
         training = [taxon for taxon in distinct.to_pylist() if taxon["split"] in table.protocol.training]
         labels.update(map(lineage_text, training))
-        chosen = batch["barcode"].take(pa.array(range(-row % every, len(batch), every), pa.int64()))
-        barcodes += chosen.drop_null().to_pylist()
-        row += len(batch)
-    return labels, barcodes
+    return labels
 
 
-def _rejects(reports: Iterable[ShardReport]) -> list[tuple[str, str]]:
-    return sorted(reject for report in reports for reject in report.rejects)
+def _write_rejects(target: Folder, reports: Iterable[ShardReport]) -> list[tuple[str, str]]:
+    rejects = sorted(reject for report in reports for reject in report.rejects)
+    with reject_list(target) as write:
+        for reject in rejects:
+            write(*reject)
+    return rejects
 
 
 def _kind(reason: str) -> str:
@@ -224,7 +205,7 @@ def _finish(target: Folder, facts: DatasetFacts, reports: Sequence[ShardReport])
     """
     counts: Counter[str] = Counter()
     labelled: dict[str, Counter[str]] = {split: Counter() for split in facts.num_specimens}
-    rejects = _rejects(reports)
+    rejects = _write_rejects(target, reports)
     digest = hashlib.sha256()
     for report in sorted(reports, key=lambda report: (report.split, report.content)):
         digest.update(report.content.encode())
@@ -240,9 +221,8 @@ def _finish(target: Folder, facts: DatasetFacts, reports: Sequence[ShardReport])
         num_rejects=len(rejects),
         reject_reasons=dict(Counter(_kind(reason) for _, reason in rejects).most_common(20)),
     )
-    for folder in (target, *(target / name for name in target.folders())):
-        for name in folder.files():
-            if name.endswith(".tmp"):  # left by a process that was killed while it wrote
-                folder.remove(name)
-    write_facts(target, facts, rejects)
+    for name in target.walk():
+        if name.endswith(".tmp"):  # left by a process that was killed while it wrote
+            target.remove(name)
+    target.write_json("dataset.json", asdict(facts))
     return facts

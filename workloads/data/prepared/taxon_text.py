@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
@@ -13,10 +12,11 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import WordPieceTrainer
 
-from workloads.errors import WeightsError
+from workloads.arrays import Indices
+from workloads.errors import WeightsError, first_line
 from workloads.storage import cache_folder
 
-VOCABULARY_SIZE = 2000
+NUM_WORD_PIECES = 2000
 
 _SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
 
@@ -24,15 +24,12 @@ _SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
 class LabelTokenizer(Protocol):
     """Turns labels into what a text tower takes."""
 
-    @property
-    def pad_id(self) -> int:
-        """Marks the positions past the end of a label."""
+    pad_id: int
+    """Marks the positions past the end of a label."""
+    vocabulary_size: int
+    """Ids are below it."""
 
-    @property
-    def vocabulary_size(self) -> int:
-        """Ids are below it."""
-
-    def ids(self, labels: Sequence[str], max_tokens: int, whole_length: bool) -> npt.NDArray[np.int64]:
+    def ids(self, labels: Sequence[str], max_tokens: int, whole_length: bool) -> Indices:
         """Token ids, (len(labels), tokens), padded with `pad_id`.
 
         Args:
@@ -48,11 +45,11 @@ def learn_word_pieces(labels: Iterable[str]) -> str:
     Any other label is spelled with the single characters that are always part of the vocabulary.
     """
     distinct = sorted(set(labels))
-    found = {character for label in distinct for character in BertNormalizer().normalize_str(label)}
-    characters = sorted(found.union(string.ascii_lowercase) - {" "})
+    spelled = {character for label in distinct for character in BertNormalizer().normalize_str(label)}
+    characters = sorted(spelled.union(string.ascii_lowercase) - {" "})
     # Without ids of their own from the start, characters are numbered, and equally common pairs joined, by chance.
     trainer = WordPieceTrainer(
-        vocab_size=VOCABULARY_SIZE,
+        vocab_size=NUM_WORD_PIECES,
         special_tokens=[*_SPECIAL_TOKENS, *characters, *(f"##{character}" for character in characters)],
         show_progress=False,
     )
@@ -77,7 +74,7 @@ def _fast_tokenizer(weights: str) -> Any:
         except ValueError:  # old configurations, such as those of the small BERTs, do not say that they are a BERT's
             tokenizer = BertTokenizerFast.from_pretrained(place)
     except (OSError, ValueError) as error:
-        reason = f"its tokeniser cannot be loaded ({str(error).strip().splitlines()[0]}). {remedy}"
+        reason = f"its tokeniser cannot be loaded ({first_line(error)}). {remedy}"
         raise WeightsError("text", weights, reason) from error
     if not tokenizer.is_fast:
         raise WeightsError("text", weights, "its tokeniser has no fast form")
@@ -126,7 +123,7 @@ class TextTokenizer:
         kept.enable_padding(pad_id=self.pad_id, pad_token=kept.id_to_token(self.pad_id))
         return str(kept.to_str())
 
-    def ids(self, labels: Sequence[str], max_tokens: int, whole_length: bool) -> npt.NDArray[np.int64]:
+    def ids(self, labels: Sequence[str], max_tokens: int, whole_length: bool) -> Indices:
         """Token ids, (len(labels), tokens), padded with `pad_id`.
 
         Args:
@@ -134,11 +131,8 @@ class TextTokenizer:
             max_tokens: longer labels are cut before their end token, as the authors do at 20.
             whole_length: pad to `max_tokens`, and not only to the longest label.
         """
-        self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens)
+        self._tokenizer.enable_padding(pad_id=self.pad_id, length=max_tokens if whole_length else None)
         encoded = [encoding.ids for encoding in self._tokenizer.encode_batch(list(labels))]
         width = max_tokens if whole_length else max(map(len, encoded), default=1)
-        padded = np.full((len(encoded), width), self.pad_id, dtype=np.int64)
-        for row, ids in enumerate(encoded):
-            padded[row, : len(ids)] = ids
-        return padded
+        return np.array(encoded, dtype=np.int64).reshape(len(encoded), width)

@@ -11,32 +11,23 @@ repeats others is left out where those are there, and otherwise gives the rows t
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from workloads.data.files.hdf5_files import (
-    MAX_ROWS,
-    dataset,
-    datasets_of,
-    groups_of,
-    open_hdf5,
-    read_slice,
-    rows_at_once,
-)
+from workloads.data.files.hdf5_files import MAX_ROWS, dataset, datasets_of, groups_of, open_hdf5, slices
 from workloads.data.files.image_source import hdf5_reference
-from workloads.data.sources.source import RawRecord, Refused, Source
+from workloads.data.sources.source import RawRecord, ReadAnew, Refused, Source, cleaned_species, note_once
 from workloads.data.sources.split_lists import UNIONS
-from workloads.data.specimens.schema import clean_name
-from workloads.errors import RecordError, SourceError
+from workloads.errors import SourceError
 from workloads.spec import RANKS
 
 if TYPE_CHECKING:
     import h5py
 
-_ROWS = 4096
+_TRAINING = "no_split_and_seen_train"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +59,8 @@ _BIOSCAN_5M = _Layout(
         "seen_keys": "train_seen",  # the labelled training records are the keys of the seen species
         **dict(zip(_OF_5M, _OF_5M, strict=True)),
     },
-    unions={"no_split_and_seen_train": ("no_split", "seen_keys"), "all_keys": ("seen_keys", "unseen_keys")},
+    unions={_TRAINING: ("no_split", "seen_keys"), "all_keys": ("seen_keys", "unseen_keys")},
 )
-_TRAINING = "no_split_and_seen_train"
 
 
 def authors_hdf5_source(path: Path, features: Mapping[str, str] | None = None) -> Source:
@@ -97,21 +87,25 @@ def authors_hdf5_source(path: Path, features: Mapping[str, str] | None = None) -
         groups = groups_of(file)
         layout = _layout_of(file, groups)
         wanted = {field: name for field, name in (features or {}).items() if name}
-        records = _planned(path, layout, groups, wanted)
-        total = sum(_num_rows(file, group, wanted) for group in (*records.whole, *records.rest))
+        whole, rest, notes = _planned(path, layout, groups)
+        total = sum(_checked(file, group, wanted)[1] for group in (*whole, *rest))
     return Source(
         name=str(path),
-        records=records,
+        records=ReadAnew(lambda: _records(path, layout, whole, rest, wanted, notes)),
         root=str(path.parent),
-        total=None if records.rest else total,
+        total=None if rest else total,
         protocol=layout.protocol,
         has_splits=True,
-        notes=records.notes,
+        notes=notes,
     )
 
 
-def _planned(path: Path, layout: _Layout, groups: Sequence[str], features: Mapping[str, str]) -> "_Records":
-    """Which groups are read."""
+_Rest = Mapping[str, tuple[str, ...]]
+"""Groups that repeat others, and those of the repeated ones that are missing: their rows come from here."""
+
+
+def _planned(path: Path, layout: _Layout, groups: Sequence[str]) -> tuple[tuple[str, ...], _Rest, list[str]]:
+    """Which groups are read: those of one split, those that repeat others; and remarks."""
     whole = tuple(name for name in layout.splits if name in groups)
     rest: dict[str, tuple[str, ...]] = {}
     notes = [f"group '{name}' is not known and not read" for name in groups if name not in (*whole, *layout.unions)]
@@ -125,99 +119,93 @@ def _planned(path: Path, layout: _Layout, groups: Sequence[str], features: Mappi
             notes.append(f"group '{name}' is not read: it repeats {', '.join(missing)}, which are not there")
     if not whole and not rest:
         reason = "only groups that repeat others" if set(groups) & set(layout.unions) else "no group of a split"
-        raise SourceError(str(path), "", f"{reason} ({', '.join(groups) or 'none at all'}), so no split can be told")
-    return _Records(path, layout, whole, rest, notes, features)
+        raise SourceError(path, "", f"{reason} ({', '.join(groups) or 'none at all'}), so no split can be told")
+    return whole, rest, notes
 
 
-@dataclass(slots=True)
-class _Records:
-    """Records of all groups; each iteration opens the file anew."""
+def _records(
+    path: Path, layout: _Layout, whole: Sequence[str], rest: _Rest, features: Mapping[str, str], notes: list[str]
+) -> Iterator[RawRecord | Refused]:
+    # Ids are only held of the groups that another repeats in part, such as the seen keys of BIOSCAN-5M.
+    known: dict[str, set[str]] = {part: set() for name in rest for part in layout.unions[name] if part in whole}
+    with open_hdf5(path) as file:
+        for group in whole:
+            for record in _rows(file, group, layout, features):
+                if group in known and not isinstance(record, Refused):
+                    known[group].add(record["specimen_id"])
+                yield record if isinstance(record, Refused) else {**record, "split": layout.splits[group]}
+        for group, missing in rest.items():
+            parts = {part: known[part] for part in layout.unions[group] if part in known}
+            splits = [layout.splits[part] for part in missing]
+            yield from _without(_rows(file, group, layout, features), group, parts, splits, notes)
 
-    path: Path
-    layout: _Layout
-    whole: tuple[str, ...]
-    """Groups of one split."""
-    rest: Mapping[str, tuple[str, ...]]
-    """Groups that repeat others, and those of the repeated ones that are missing: their rows come from here."""
-    notes: list[str]
-    features: Mapping[str, str]
-    _known: dict[str, set[str]] = field(default_factory=dict)
 
-    def __iter__(self) -> Iterator[RawRecord | Refused]:
-        # Ids are only held of the groups that another repeats in part, such as the seen keys of BIOSCAN-5M.
-        held = {part for name in self.rest for part in self.layout.unions[name] if part in self.whole}
-        self._known = {group: set() for group in held}
-        with open_hdf5(self.path) as file:
-            for group in self.whole:
-                for record in self._group(file, group):
-                    if group in held and not isinstance(record, Refused):
-                        self._known[group].add(str(record["specimen_id"]))
-                    yield record | {"split": self.layout.splits[group]} if isinstance(record, dict) else record
-            for group, missing in self.rest.items():
-                yield from self._rest(file, group, missing)
+def _without(
+    rows: Iterator[RawRecord | Refused],
+    group: str,
+    parts: Mapping[str, set[str]],
+    splits: Sequence[str],
+    notes: list[str],
+) -> Iterator[RawRecord | Refused]:
+    """Rows of a group that none of the groups it repeats has; they are of one split, or of those with and without name.
 
-    def _rest(self, file: "h5py.File", group: str, missing: Sequence[str]) -> Iterator[RawRecord | Refused]:
-        """Rows of a group that none of the groups it repeats has."""
-        parts = [part for part in self.layout.unions[group] if part in self._known]
-        num_repeated = 0
-        for record in self._group(file, group):
-            if isinstance(record, Refused):
-                yield record
-            elif any(str(record["specimen_id"]) in self._known[part] for part in parts):
-                num_repeated += 1
-            else:
-                yield {**record, "split": self._split_of(record, missing)}
-        self._note(f"group '{group}': the {num_repeated:,} rows that {', '.join(parts) or 'others'} have were left out")
-        if len(missing) > 1:
-            self._note(f"group '{group}': records with a species were taken for train_seen, those without for no_split")
-        num_known = sum(len(self._known[part]) for part in parts)
-        if group == _TRAINING and num_repeated < num_known:
-            self._note(
-                f"{num_known - num_repeated:,} specimens of {', '.join(parts)} are not in '{group}': the authors did "
-                "not train on them, but this data set does"
-            )
+    Args:
+        rows: of the group.
+        group: its name.
+        parts: ids of the groups that it repeats and that are read.
+        splits: of those that are missing.
+        notes: for remarks.
+    """
+    num_repeated = 0
+    for record in rows:
+        if isinstance(record, Refused):
+            yield record
+        elif any(record["specimen_id"] in ids for ids in parts.values()):
+            num_repeated += 1
+        else:
+            split = splits[0] if len(splits) == 1 else "train_seen" if cleaned_species(record) else "no_split"
+            yield {**record, "split": split}
+    names = ", ".join(parts)
+    note_once(notes, f"group '{group}': the {num_repeated:,} rows that {names or 'others'} have were left out")
+    if len(splits) > 1:
+        note_once(
+            notes, f"group '{group}': records with a species were taken for train_seen, those without for no_split"
+        )
+    num_absent = sum(map(len, parts.values())) - num_repeated
+    if group == _TRAINING and num_absent > 0:
+        remark = "the authors did not train on them, but this data set does"
+        note_once(notes, f"{num_absent:,} specimens of {names} are not in '{group}': {remark}")
 
-    def _split_of(self, record: RawRecord, missing: Sequence[str]) -> str:
-        if len(missing) == 1:
-            return self.layout.splits[missing[0]]
-        try:
-            return "no_split" if clean_name(record.get("species")) is None else "train_seen"
-        except RecordError:
-            return "train_seen"  # a name that the import refuses
 
-    def _note(self, note: str) -> None:
-        if note not in self.notes:
-            self.notes.append(note)
-
-    def _group(self, file: "h5py.File", group: str) -> Iterator[dict[str, Any] | Refused]:
-        """Rows of one group, a few thousand at a time."""
-        num_rows = _num_rows(file, group, self.features)
-        names = _columns(file, group, self.layout)
-        columns = {ours: dataset(file, f"{group}/{theirs}") for ours, theirs in names.items()}
-        has_images = "image" in datasets_of(file, group)
-        mask = dataset(file, f"{group}/image_mask") if has_images else None
-        width = dataset(file, f"{group}/image").shape[1] if has_images else 0
-        features = {ours: dataset(file, f"{group}/{theirs}", floats=True) for ours, theirs in self.features.items()}
-        step = min(rows_at_once(column, _ROWS) for column in (*columns.values(), *features.values()))
-        for start in range(0, num_rows, step):
-            stop = min(start + step, num_rows)
-            values = {name: read_slice(column, start, stop).tolist() for name, column in columns.items()}
-            own = {name: read_slice(column, start, stop).astype(np.float32) for name, column in features.items()}
-            sizes = [0] * (stop - start) if mask is None else read_slice(mask, start, stop).tolist()
-            for place, (size, *texts) in enumerate(zip(sizes, *values.values(), strict=True)):
-                row = start + place
-                if not 0 <= size <= width:
-                    yield Refused(f"{group} row {row}", f"a row of {width:,} bytes cannot hold an image of {size:,}")
-                    continue
-                # The authors' script leaves a length of 0 where it did not find the image.
-                image = hdf5_reference(self.path.name, f"{group}/image", row) if size else None
-                features_of_row = {name: rows[place] for name, rows in own.items()}
-                yield _record(f"{group} row {row}", dict(zip(values, texts, strict=True)), image, features_of_row)
+def _rows(file: "h5py.File", group: str, layout: _Layout, features: Mapping[str, str]) -> Iterator[RawRecord | Refused]:
+    """Rows of one group, a few thousand at a time."""
+    there, num_rows = _checked(file, group, features)
+    if layout.identifier not in there:
+        raise SourceError(file.filename, group, f"it has no dataset '{layout.identifier}' of specimen ids")
+    texts = {"specimen_id": layout.identifier, "barcode": "barcode", "bin": "dna_bin"}
+    texts.update(zip(RANKS, RANKS, strict=True))
+    columns = {ours: there[theirs] for ours, theirs in {**texts, **features}.items() if theirs in there}
+    width = 0
+    if "image" in there:
+        width, columns["sizes"] = there["image"].shape[1], there["image_mask"]
+    for start, rows in slices(columns, num_rows):
+        own = {name: rows.pop(name).astype(np.float32) for name in features}
+        sizes = rows.pop("sizes").tolist() if "sizes" in rows else [0] * len(rows["specimen_id"])
+        lists = [values.tolist() for values in rows.values()]
+        for place, (size, *values) in enumerate(zip(sizes, *lists, strict=True)):
+            row = start + place
+            if not 0 <= size <= width:
+                yield Refused(f"{group} row {row}", f"a row of {width:,} bytes cannot hold an image of {size:,}")
+                continue
+            # The authors' script leaves a length of 0 where it did not find the image.
+            image = hdf5_reference(Path(file.filename).name, f"{group}/image", row) if size else None
+            features_of_row = {name: values_of_all[place] for name, values_of_all in own.items()}
+            yield _record(f"{group} row {row}", dict(zip(rows, values, strict=True)), image, features_of_row)
 
 
 def _record(
     where: str, texts: Mapping[str, object], image: str | None, features: Mapping[str, Any]
-) -> dict[str, Any] | Refused:
+) -> RawRecord | Refused:
     record: dict[str, Any] = {"where": where, "image": image, **features}
     try:
         for name, value in texts.items():
@@ -232,40 +220,32 @@ def _layout_of(file: "h5py.File", groups: Sequence[str]) -> _Layout:
         if (set(layout.splits) - set(other.splits)) & set(groups):
             return layout
     shared = [name for name in (*_CLIBD.splits, *_CLIBD.unions) if name in groups]
-    if shared and {"processid", "image_file"} <= set(datasets_of(file, shared[0])) and _num_rows(file, shared[0]):
-        process, image = (read_slice(dataset(file, f"{shared[0]}/{n}"), 0, 1)[0] for n in ("processid", "image_file"))
-        return _BIOSCAN_5M if bytes(image).startswith(bytes(process)) else _CLIBD
+    names = ("processid", "image_file")
+    if shared and set(names) <= set(datasets_of(file, shared[0])) and _checked(file, shared[0], {})[1]:
+        _, rows = next(slices({name: dataset(file, f"{shared[0]}/{name}") for name in names}, 1))
+        process, image = (bytes(rows[name][0]) for name in names)
+        return _BIOSCAN_5M if image.startswith(process) else _CLIBD
     return _CLIBD
 
 
-def _columns(file: "h5py.File", group: str, layout: _Layout) -> dict[str, str]:
-    """Datasets of text by the names of the specimen table."""
-    there = datasets_of(file, group)
-    wanted = {"specimen_id": layout.identifier, "barcode": "barcode", "bin": "dna_bin"}
-    wanted.update(zip(RANKS, RANKS, strict=True))
-    if layout.identifier not in there:
-        raise SourceError(file.filename, group, f"it has no dataset '{layout.identifier}' of specimen ids")
-    return {ours: theirs for ours, theirs in wanted.items() if theirs in there}
-
-
-def _num_rows(file: "h5py.File", group: str, features: Mapping[str, str] | None = None) -> int:
-    """Rows of a group, in all of whose datasets that are read they are equally many."""
+def _checked(file: "h5py.File", group: str, features: Mapping[str, str]) -> "tuple[dict[str, h5py.Dataset], int]":
+    """The datasets of a group that may be read, by their names there, and how many rows each of them has."""
     there = datasets_of(file, group)
     texts = [name for name in ("sampleid", "processid", "barcode", "dna_bin", *RANKS) if name in there]
     images = ["image", "image_mask"] if "image" in there else []
-    numbers = sorted((features or {}).values())
-    found = {name: dataset(file, f"{group}/{name}", floats=name in numbers) for name in (*texts, *images, *numbers)}
-    if odd := [name for name in numbers if found[name].dtype.kind not in "fiu"]:
+    numbers = sorted(features.values())
+    datasets = {name: dataset(file, f"{group}/{name}", floats=name in numbers) for name in (*texts, *images, *numbers)}
+    if odd := [name for name in numbers if datasets[name].dtype.kind not in "fiu"]:
         raise SourceError(file.filename, f"{group}/{odd[0]}", "its values are no numbers")
-    if any(values.ndim != (2 if name in ("image", *numbers) else 1) for name, values in found.items()):
+    if any(values.ndim != (2 if name in ("image", *numbers) else 1) for name, values in datasets.items()):
         raise SourceError(file.filename, group, "its datasets do not have the authors' shapes")
-    lengths: set[int] = {len(values) for values in found.values()}
+    lengths: set[int] = {len(values) for values in datasets.values()}
     if len(lengths) != 1:
         raise SourceError(file.filename, group, "its datasets do not have equally many rows")
     num_rows = lengths.pop()
     if num_rows > MAX_ROWS:
         raise SourceError(file.filename, group, f"it claims {num_rows:,} rows; {MAX_ROWS:,} are allowed")
-    kinds = "".join(found[name].dtype.str for name in images)  # such as |u1<i8
+    kinds = "".join(datasets[name].dtype.str for name in images)  # such as |u1<i8
     if images and (not kinds.startswith("|u1") or "S" in kinds or "O" in kinds):
         raise SourceError(file.filename, group, "its images are not bytes with their lengths")
-    return num_rows
+    return datasets, num_rows

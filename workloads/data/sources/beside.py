@@ -3,52 +3,48 @@
 import os
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from workloads.data.sources.source import RawRecord, Records, Refused
+from workloads.data.files.image_source import ImageIndex, image_files
+from workloads.data.files.zip_members import Member
+from workloads.data.sources.source import RawRecord, Records, Refused, Source
 from workloads.data.specimens.schema import FEATURES
 from workloads.errors import SourceError
 
-_IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _PACKED = ("zip:", "hdf5:", "synthetic:")
 _DEPTH = 3  # such as images/part7/a.jpg; a table in somebody's home folder must not make us read all of it
 
 
-class ImageFiles:
-    """The image files of a folder and up to three folders below, by name."""
+def with_companions(source: Source) -> Source:
+    """The records of a table with the features and images that lie beside it.
 
-    def __init__(self, root: Path) -> None:
-        self._by_stem: dict[str, str] = {}
-        self.num_files = self.num_repeated = 0
-        for folder, subfolders, names in os.walk(root):
-            inside = Path(folder).relative_to(root)
-            deeper = len(inside.parts) < _DEPTH
-            subfolders[:] = sorted(name for name in subfolders if deeper and not name.startswith("."))
-            for name in sorted(names):
-                stem, suffix = os.path.splitext(name)
-                if suffix.lower() in _IMAGE_SUFFIXES:
-                    self.num_files += 1
-                    self.num_repeated += stem in self._by_stem
-                    self._by_stem.setdefault(stem, (inside / name).as_posix())
-
-    def find(self, name: str) -> str | None:
-        """The file of this name, with or without its ending, relative to the folder; the first one of several."""
-        if (found := self._by_stem.get(name)) is not None:
-            return found
-        found = self._by_stem.get(os.path.splitext(name)[0])
-        return found if found is not None and found.rpartition("/")[2] == name else None
+    Raises:
+        SourceError: at once or while reading, features that do not fit.
+    """
+    root, table, records, total = Path(source.root), Path(source.name).name, source.records, source.total
+    for field, what in FEATURES.items():
+        if (beside := features_beside(root, field)) is None:
+            continue
+        file, features = beside
+        if total is not None and total != len(features):
+            raise SourceError(file, "", f"shape {features.shape} does not fit the {total} rows of {table}")
+        records, total = _with_features(records, field, file, features, table), len(features)
+        source.notes.append(f"{what}: {file.name}, {len(features):,} x {features.shape[1]}")
+    return replace(source, records=_with_images(records, root, source.notes), total=total)
 
 
-def with_images(records: Records, root: Path, notes: list[str]) -> Iterator[RawRecord | Refused]:
+def _with_images(records: Records, root: Path, notes: list[str]) -> Iterator[RawRecord | Refused]:
     """Records with an image, if they have none yet and a file is called like their id.
 
     An image that is given as a bare file name may lie in one of the folders below the table. One that is not there is
     kept, since specimens can be partitioned without it, and noted.
     """
-    files, real_root = ImageFiles(root), os.path.realpath(root)
+    files = ImageIndex(((None, Member(name, 0, 0)) for name in image_files(root, _DEPTH)), _stem)
+    real_root = os.path.realpath(root)
     num_records = num_found = num_absent = 0
     first_absent = ""
     for record in records:
@@ -58,17 +54,18 @@ def with_images(records: Records, root: Path, notes: list[str]) -> Iterator[RawR
         num_records += 1
         image = record.get("image")
         if image:
-            name = files.find(image) if "/" not in image and ":" not in image else None
+            name = _named(files, image) if "/" not in image and ":" not in image else None
             has_features = record.get("image_features") is not None
             if name is None and not has_features and not _is_there(real_root, image):
                 num_absent += 1
                 first_absent = first_absent or image
         else:
-            name = files.find(str(record.get("specimen_id") or "").strip())
+            name = _named(files, str(record.get("specimen_id") or "").strip())
             num_found += name is not None
         yield record if name is None else {**record, "image": name}
     if num_found:
-        notes.append(f"{num_found:,} of {num_records:,} specimens have one of {files.num_files:,} images, by its name")
+        num_files = len(files) + files.num_repeated
+        notes.append(f"{num_found:,} of {num_records:,} specimens have one of {num_files:,} images, by its name")
     if num_absent:
         notes.append(
             f"{num_absent:,} of {num_records:,} specimens name an image that is not in {root} (such as "
@@ -77,6 +74,18 @@ def with_images(records: Records, root: Path, notes: list[str]) -> Iterator[RawR
     if files.num_repeated:
         remark = "images share their name with another one; the first in the alphabet is taken"
         notes.append(f"{files.num_repeated:,} {remark}")
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(path.rpartition("/")[2])[0]
+
+
+def _named(files: ImageIndex, name: str) -> str | None:
+    """The file of this name, with or without its ending, relative to the folder; the first one of several."""
+    if (file := files.reference(name)) is not None:
+        return file
+    file = files.reference(os.path.splitext(name)[0])
+    return file if file is not None and file.rpartition("/")[2] == name else None
 
 
 def _is_there(root: str, image: str) -> bool:
@@ -97,25 +106,24 @@ def features_beside(folder: Path, field: str) -> tuple[Path, npt.NDArray[np.gene
     Raises:
         SourceError: several such files, or one that is no matrix of numbers.
     """
-    found = sorted(folder.glob(f"{field}*.npy"))
-    if not found:
+    files = sorted(folder.glob(f"{field}*.npy"))
+    if not files:
         return None
-    if len(found) > 1:
-        raise SourceError(str(folder), "", f"several feature files ({', '.join(p.name for p in found)}); keep one")
+    if len(files) > 1:
+        raise SourceError(folder, "", f"several feature files ({', '.join(p.name for p in files)}); keep one")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy's remark on files of Python 2
-            features = np.load(found[0], mmap_mode="r", allow_pickle=False)
+            features = np.load(files[0], mmap_mode="r", allow_pickle=False)
     except Exception as error:  # the header is read with Python's own parsers, which raise a dozen kinds of errors
         reason = f"not readable as an array of numbers ({' '.join(str(error).split())})"
-        raise SourceError(str(found[0]), "", reason) from error
+        raise SourceError(files[0], "", reason) from error
     if features.ndim != 2 or features.dtype.kind not in "fiu":
-        reason = f"not a matrix of numbers, but {features.dtype} of shape {features.shape}"
-        raise SourceError(str(found[0]), "", reason)
-    return found[0], features
+        raise SourceError(files[0], "", f"not a matrix of numbers, but {features.dtype} of shape {features.shape}")
+    return files[0], features
 
 
-def with_features(
+def _with_features(
     records: Records, field: str, file: Path, features: npt.NDArray[np.generic], table: str
 ) -> Iterator[RawRecord | Refused]:
     """Records with the features of their row; refused ones have a row too.
@@ -127,18 +135,18 @@ def with_features(
     misfit = f"shape {features.shape} does not fit the"
     for record in records:
         if num_records == len(features):
-            raise SourceError(str(file), "", f"{misfit} more than {num_records} rows of {table}")
+            raise SourceError(file, "", f"{misfit} more than {num_records} rows of {table}")
         row = features[num_records]
         num_records += 1
         if isinstance(record, Refused):
             yield record
             continue
         if record.get(field) is not None:
-            raise SourceError(str(file), "", f"{table} holds {FEATURES[field]} as well; keep one of them")
+            raise SourceError(file, "", f"{table} holds {FEATURES[field]} as well; keep one of them")
         with np.errstate(over="ignore"):  # infinite ones are refused when the record is cleaned
             yield {**record, field: np.asarray(row, dtype=np.float32)}
     if num_records != len(features):
-        raise SourceError(str(file), "", f"{misfit} {num_records} rows of {table}")
+        raise SourceError(file, "", f"{misfit} {num_records} rows of {table}")
 
 
 def with_barcodes(records: Records, barcodes: Records, fasta: str, notes: list[str]) -> Iterator[RawRecord | Refused]:

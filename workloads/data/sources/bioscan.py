@@ -1,4 +1,4 @@
-"""BIOSCAN-1M and BIOSCAN-5M from their metadata tables, with images where they lie.
+"""BIOSCAN-1M and BIOSCAN-5M from their metadata tables, with images where they lie; and a fifth of the latter.
 
 Layouts that are understood, below the folder that is named (the root of the `bioscan-dataset` package is one):
 
@@ -11,46 +11,35 @@ Layouts that are understood, below the folder that is named (the root of the `bi
     CLIBD_partitioning/, CLIBD_partitioning.zip      1M; the paper's split lists
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+import random
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeGuard
 
-from workloads.data.files.zipped_text import ZippedText
-from workloads.data.sources.bioscan_images import FoundImages, find_images, last_name, last_two_names
-from workloads.data.sources.bioscan_places import LAYOUT_1M, LAYOUT_5M, find_place
-from workloads.data.sources.delimited import named, read_delimited
-from workloads.data.sources.source import RawRecord, ReadAnew, Refused, Source, each
-from workloads.data.sources.split_lists import read_split_lists
+from workloads.data.sources.bioscan_files import LAYOUT_1M, LAYOUT_5M, SPLITS_5M, Bioscan, BioscanImages, find_bioscan
+from workloads.data.sources.delimited import TableRow, read_delimited
+from workloads.data.sources.source import RawRecord, ReadAnew, Refused, Source, cleaned_species, each, note_once
+from workloads.data.sources.split_lists import LISTS_NAME, read_split_lists
+from workloads.data.specimens.schema import PROTOCOLS
 from workloads.errors import PartitionError, SourceError
 from workloads.spec import RANKS
 
-SPLITS_5M: Mapping[str, str] = {
-    "pretrain": "no_split",
-    "train": "train_seen",
-    "val": "val_seen",
-    "validation": "val_seen",
-    "test": "test_seen",
-    "key_unseen": "unseen_keys",
-    "val_unseen": "val_unseen",
-    "test_unseen": "test_unseen",
-    "other_heldout": "other_heldout",
-}
-"""Splits of the protocol `bioscan_5m` by BIOSCAN-5M's names."""
-
+NUM_TRAINING_1M = 1_080_142
+"""Training records of BIOSCAN-1M (paper, Fig. 2): no_split 1,043,863 and train_seen 36,279."""
 _NO_IMAGES = (
     "no images were found (such as cropped_256.zip, or a folder cropped_256, beside the table): their names are kept, "
     "and the specimens can be partitioned, but not prepared"
 )
-_OF_1M, _OF_5M = "bioscan_1m", "bioscan_5m"  # in names of archives; both data sets may lie in one folder
 _MISSING_NAME = ("", "not_classified")
-_PARTS = re.compile(r"part\d+")
 
 
 def bioscan1m_source(path: Path) -> Source:
     """BIOSCAN-1M; a specimen's id is its sample id, which the split lists use.
 
-    Images come from the best package that is there (`bioscan_images.PACKAGES`); a record whose image is not in it is
-    refused. Without any images the table alone is read, and `image` keeps the name of the image file, so that the
+    Images come from the best package that is there (`bioscan_files.IMAGE_PACKAGES`); a record whose image is not in it
+    is refused. Without any images the table alone is read, and `image` keeps the name of the image file, so that the
     specimens can be partitioned. With `CLIBD_partitioning` beside, each record gets its published split.
 
     Args:
@@ -63,20 +52,16 @@ def bioscan1m_source(path: Path) -> Source:
         MissingPathError: there is no metadata table.
         SourceError: the table lacks columns, or a package or list is not what it claims to be.
     """
-    place = find_place(path, LAYOUT_1M)
-    header, _ = read_delimited(place.table, "\t")
-    _check_columns(place.table, header, ("sampleid", "image_file"))
-    images = find_images(place.root, place.folders, _PARTS.fullmatch, last_two_names, _OF_5M)
-    lists_at = place.lists()
-    notes = [images.note if images else _NO_IMAGES]
+    files = find_bioscan(path, LAYOUT_1M)
+    header, images, notes = _opened(files)
     if images and "chunk_number" not in header:
         images = None
-        notes = ["images were found, but the table has no column 'chunk_number' that says where each of them lies"]
-    if "nucraw" not in header:
-        notes.append("the table has no barcodes (column 'nucraw')")
+        notes[0] = "images were found, but the table has no column 'chunk_number' that says where each of them lies"
+    places = (folder / name for folder in files.folders for name in (LISTS_NAME, f"{LISTS_NAME}.zip"))
+    lists_at = next((place for place in places if place.exists()), None)
     splits = read_split_lists(lists_at) if lists_at else None
-    records = ReadAnew(lambda: _records_1m(place.table, images, splits, f"{lists_at}", notes))
-    return Source(name=str(path), records=records, root=str(place.root), has_splits=lists_at is not None, notes=notes)
+    records = ReadAnew(lambda: _records_1m(files, images, splits, f"{lists_at}", notes))
+    return Source(name=str(path), records=records, root=str(files.root), has_splits=lists_at is not None, notes=notes)
 
 
 def bioscan5m_source(path: Path) -> Source:
@@ -95,34 +80,46 @@ def bioscan5m_source(path: Path) -> Source:
         MissingPathError: there is no metadata table.
         SourceError: the table lacks columns, or a package is not what it claims to be.
     """
-    place = find_place(path, LAYOUT_5M)
-    header, _ = read_delimited(place.table, ",")
-    _check_columns(place.table, header, ("processid", "split"))
-    images = find_images(place.root, place.folders, SPLITS_5M.get, last_name, _OF_1M)
-    notes = [images.note if images else _NO_IMAGES]
-    if "dna_barcode" not in header:
-        notes.append("the table has no barcodes (column 'dna_barcode')")
-    records = ReadAnew(lambda: each(named(*read_delimited(place.table, ",")), lambda row: _record_5m(row, images)))
+    files = find_bioscan(path, LAYOUT_5M)
+    _, images, notes = _opened(files)
+    records = ReadAnew(
+        lambda: each(read_delimited(files.table, LAYOUT_5M.delimiter)[1], lambda row: _record_5m(row, images))
+    )
     return Source(
-        name=str(path), records=records, root=str(place.root), protocol="bioscan_5m", has_splits=True, notes=notes
+        name=str(path), records=records, root=str(files.root), protocol="bioscan_5m", has_splits=True, notes=notes
     )
 
 
+def _opened(files: Bioscan) -> tuple[list[str], BioscanImages | None, list[str]]:
+    """The columns of the table, the images, and remarks, that on the images first."""
+    header, _ = read_delimited(files.table, files.layout.delimiter)
+    missing = [name for name in files.layout.needed if name not in header]
+    if not missing and not {*RANKS, "name"} & set(header):
+        missing = list(RANKS)
+    if missing:
+        raise SourceError(files.table, "first line", f"no column {', '.join(repr(name) for name in missing)}")
+    images = files.images()
+    notes = [images.note if images else _NO_IMAGES]
+    if (barcode := files.layout.columns["barcode"]) not in header:
+        notes.append(f"the table has no barcodes (column '{barcode}')")
+    return header, images, notes
+
+
 def _records_1m(
-    table: Path | ZippedText, images: FoundImages | None, splits: Mapping[str, str] | None, lists: str, notes: list[str]
+    files: Bioscan, images: BioscanImages | None, splits: Mapping[str, str] | None, lists: str, notes: list[str]
 ) -> Iterator[RawRecord | Refused]:
     num_listed = 0
-    for row in named(*read_delimited(table, "\t")):
-        if isinstance(row, Refused):
-            yield row
+    for item in read_delimited(files.table, LAYOUT_1M.delimiter)[1]:
+        if isinstance(item, Refused):
+            yield item
             continue
-        identifier = row["sampleid"].strip()
-        record = _record(row, identifier, "nucraw", "uri")
+        where, row = item
+        record = _record(item, LAYOUT_1M.columns)
         if "order" not in row:
             record["order"] = row.get("name")  # the column that repeats the order
-        if splits is not None and identifier:
+        if splits is not None and (identifier := record["specimen_id"]):
             if identifier not in splits:
-                problem = f"{table}, {row['where']}: the specimen is in none of the lists of {lists}"
+                problem = f"{files.table}, {where}: the specimen is in none of the lists of {lists}"
                 raise PartitionError(problem, [identifier])
             record["split"] = splits[identifier]
             num_listed += 1
@@ -130,28 +127,22 @@ def _records_1m(
         folder = f"part{row.get('chunk_number', '').strip()}/"
         yield _with_image(record, images, None if name in _MISSING_NAME else name, folder)
     if splits is not None and num_listed < len(splits):
-        note = f"the table has {num_listed:,} of the {len(splits):,} specimens that {lists} names"
-        notes[:] = [*(known for known in notes if known != note), note]
+        note_once(notes, f"the table has {num_listed:,} of the {len(splits):,} specimens that {lists} names")
 
 
-def _record_5m(row: Mapping[str, str], images: FoundImages | None) -> RawRecord | Refused:
-    identifier, split = row["processid"].strip(), row["split"].strip()
-    record = _record(row, identifier, "dna_barcode", "dna_bin") | {"split": SPLITS_5M.get(split, split)}
-    return _with_image(record, images, f"{identifier}.jpg")
+def _record_5m(row: TableRow, images: BioscanImages | None) -> RawRecord | Refused:
+    record, split = _record(row, LAYOUT_5M.columns), row[1]["split"].strip()
+    return _with_image(record | {"split": SPLITS_5M.get(split, split)}, images, f"{record['specimen_id']}.jpg")
 
 
-def _record(row: Mapping[str, str], identifier: str, barcode: str, uri: str) -> dict[str, str | None]:
-    return {
-        "specimen_id": identifier,
-        "barcode": row.get(barcode),
-        "bin": row.get(uri),
-        "where": row["where"],
-        **{rank: row.get(rank) for rank in RANKS},
-    }
+def _record(row: TableRow, columns: Mapping[str, str]) -> dict[str, str | None]:
+    where, values = row
+    record = {ours: values.get(name) for ours, name in columns.items()} | {rank: values.get(rank) for rank in RANKS}
+    return record | {"specimen_id": values[columns["specimen_id"]].strip(), "where": where}
 
 
 def _with_image(
-    record: dict[str, str | None], images: FoundImages | None, name: str | None, folder: str = ""
+    record: dict[str, str | None], images: BioscanImages | None, name: str | None, folder: str = ""
 ) -> RawRecord | Refused:
     """A record with the reference of its image; without images its file's name is kept."""
     if images is None or name is None:
@@ -163,9 +154,63 @@ def _with_image(
     return record | {"image": reference}
 
 
-def _check_columns(table: Path | ZippedText, header: Sequence[str], needed: Sequence[str]) -> None:
-    missing = [name for name in needed if name not in header]
-    if not missing and not {*RANKS, "name"} & set(header):
-        missing = list(RANKS)
-    if missing:
-        raise SourceError(str(table), "first line", f"no column {', '.join(repr(name) for name in missing)}")
+def one_fifth(source: Source, *, num_wanted: int = NUM_TRAINING_1M, seed: int = 42) -> Source:
+    """Thin the training records of a source to about a number; keys and queries stay as they are.
+
+    What is known, from the authors' script: the ratio r is the training records of BIOSCAN-1M over those of BIOSCAN-5M
+    (1,080,142 / 4,966,959). The unlabelled records are drawn first, then the species one after another, in the order in
+    which they first appear among the training records; of n records, round(r n) are drawn, half to even, but at least
+    one. The numbers are drawn by Python's `random.sample`, seeded once with 42.
+
+    What is a choice here: the draws go by the order of the source. On the published table this is the authors' order,
+    but they left out records whose image they did not have, and we do not know which. Records that the import refuses
+    later have been counted. Kept records stay in the order of the source.
+
+    The source is read twice; its species and 4 bytes a training record are held.
+
+    Args:
+        source: with splits, and with records that can be read more than once, as those of `bioscan5m_source`.
+        num_wanted: training records to keep, roughly: rounding moves it by less than one a species.
+        seed: of the draws.
+
+    Returns:
+        The thinned source; its notes say how many records were kept.
+
+    Raises:
+        SourceError: while reading, where there are fewer training records than wanted.
+    """
+    if iter(source.records) is source.records or not source.has_splits:
+        raise SourceError(source.name, "", "a fifth is only drawn from records with splits that can be read twice")
+    return replace(source, records=ReadAnew(lambda: _thinned(source, num_wanted, seed)))
+
+
+def _thinned(source: Source, num_wanted: int, seed: int) -> Iterator[RawRecord | Refused]:
+    training = PROTOCOLS[source.protocol].training
+    kept = _draw(source.name, (record for record in source.records if _is_in(record, training)), num_wanted, seed)
+    numbers = iter(kept)
+    for record in source.records:
+        if not _is_in(record, training) or next(numbers):
+            yield record
+    note_once(source.notes, f"{sum(kept):,} of {len(kept):,} training records were drawn (seed {seed})")
+
+
+def _is_in(record: RawRecord | Refused, splits: Sequence[str]) -> TypeGuard[RawRecord]:
+    return not isinstance(record, Refused) and record.get("split") in splits
+
+
+def _draw(name: str, training: Iterable[RawRecord], num_wanted: int, seed: int) -> bytearray:
+    """One byte for each training record: whether it is kept."""
+    rows: dict[str | None, array[int]] = {None: array("I")}
+    total = 0
+    for record in training:
+        rows.setdefault(cleaned_species(record), array("I")).append(total)
+        total += 1
+    if total < num_wanted:
+        raise SourceError(name, "", f"{total:,} training records, fewer than the {num_wanted:,} to be drawn")
+    ratio = num_wanted / max(total, 1)
+    kept, draws = bytearray(total), random.Random(seed)
+    for numbers in filter(None, rows.values()):
+        share = len(numbers) * ratio
+        for place in draws.sample(range(len(numbers)), 1 if share < 1 else round(share)):
+            kept[numbers[place]] = 1
+    return kept

@@ -1,12 +1,13 @@
 """From any source to a specimen table: records are cleaned, bad ones listed, the rest streams to disk."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from workloads.arrays import Floats
 from workloads.data.sources.source import RawRecord, Refused, Source
 from workloads.data.specimens.barcode import clean_barcode
 from workloads.data.specimens.schema import (
@@ -33,7 +34,6 @@ class ImportReport:
 
     num_specimens: int
     modalities: tuple[Modality, ...]
-    num_rejects: int
     rejects: tuple[tuple[str, str], ...]
     """(specimen, reason) of the first thousand refused records; `on_reject` was told all of them."""
     notes: tuple[str, ...]
@@ -63,98 +63,89 @@ def collect(
         partition="source" if source.has_splits else None,
         synthetic_seed=source.synthetic_seed,
     )
-    cleaner = _Cleaner(PROTOCOLS[source.protocol].splits if source.has_splits else (), on_reject)
+    splits = PROTOCOLS[source.protocol].splits if source.has_splits else ()
+    kept: list[dict[str, Any]] = []
+    rejects: list[tuple[str, str]] = []
+    ids, filled, sizes = set[str](), set[str](), dict[str, int]()
     with target.writer(facts) as write:
         for number, record in enumerate(source.records, start=1):
-            cleaner.take(record, number)
-            if len(cleaner.kept) == _BATCH:
-                write(cleaner.batch())
+            row = record if isinstance(record, Refused) else _cleaned(record, number, splits, ids, sizes)
+            if isinstance(row, Refused):
+                if len(rejects) < _KEPT_REJECTS:
+                    rejects.append((row.identifier, row.reason))
+                on_reject(row.identifier, row.reason)
+                continue
+            ids.add(row["specimen_id"])
+            kept.append(row)
+            if len(kept) == _BATCH:
+                write(_batch(kept, filled))
+                kept = []
                 on_record(number)
-        if not cleaner.seen_ids:
-            first = f"the first: {cleaner.rejects[0][1]}" if cleaner.rejects else "it is empty"
+        if not ids:
+            first = f"the first: {rejects[0][1]}" if rejects else "it is empty"
             reason = f"no record can be used ({first}). Labels and barcodes come from columns, which --map can name"
             raise SourceError(source.name, "", reason)
-        write(cleaner.batch())
-    rejects = tuple(cleaner.rejects)
-    return ImportReport(
-        len(cleaner.seen_ids), offered(cleaner.filled), cleaner.num_rejects, rejects, tuple(source.notes)
-    )
+        write(_batch(kept, filled))
+    return ImportReport(len(ids), offered(filled), tuple(rejects), tuple(source.notes))
 
 
-class _Cleaner:
-    """Cleaned records on their way to the table, and the refused ones."""
+def _batch(rows: list[dict[str, Any]], filled: set[str]) -> pa.RecordBatch:
+    """Rows as a batch; the columns in which one has a value are noted."""
+    batch = pa.RecordBatch.from_pylist(rows, schema=SPECIMEN_SCHEMA)
+    filled |= filled_columns(batch)
+    return batch
 
-    def __init__(self, splits: tuple[str, ...], on_reject: Callable[[str, str], None]) -> None:
-        self.kept: list[dict[str, Any]] = []
-        self.num_rejects = 0
-        self._on_reject = on_reject
-        self.rejects: list[tuple[str, str]] = []
-        self.filled: set[str] = set()
-        self._splits = splits
-        self.seen_ids: set[str] = set()
 
-    def take(self, record: RawRecord | Refused, number: int) -> None:
-        if isinstance(record, Refused):
-            self._reject(record.identifier, record.reason)
-            return
-        identifier = (_said(str(record.get("specimen_id") or "")) or "").strip()
-        where = record.get("where")
-        try:
-            self.kept.append(self._clean(identifier, record))
-        except RecordError as error:
-            self._reject(identifier or f"record {number}", f"{where}: {error}" if where else str(error))
-        else:
-            self.seen_ids.add(identifier)
+def _cleaned(
+    raw: RawRecord, number: int, splits: tuple[str, ...], ids: Collection[str], sizes: dict[str, int]
+) -> dict[str, Any] | Refused:
+    """One row of the specimen table, or why there is none.
 
-    def _reject(self, identifier: str, reason: str) -> None:
-        self.num_rejects += 1
-        if self.num_rejects <= _KEPT_REJECTS:
-            self.rejects.append((identifier, reason))
-        self._on_reject(identifier, reason)
-
-    def batch(self) -> pa.RecordBatch:
-        """The kept records as a batch; the next ones start a new one."""
-        batch = pa.RecordBatch.from_pylist(self.kept, schema=SPECIMEN_SCHEMA)
-        self.filled |= filled_columns(batch)
-        self.kept = []
-        return batch
-
-    def _clean(self, identifier: str, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """One row of the specimen table.
-
-        Raises:
-            RecordError: no or a repeated id, a barcode or name that is none, no label at any rank, features with NaN,
-                or a split that does not exist.
-        """
+    Args:
+        raw: the record.
+        number: its number.
+        splits: that it may be in; none if the source has no partition.
+        ids: of the records before it.
+        sizes: of features, noted from the first record that has them.
+    """
+    identifier = (_said(str(raw.get("specimen_id") or "")) or "").strip()
+    try:
         if not identifier:
             raise RecordError("no specimen id")
         if not identifier.isprintable() or len(identifier) > 200:
             raise RecordError(f"the specimen id {identifier[:40]!r} is not printable, or longer than 200 characters")
-        if identifier in self.seen_ids:
+        if identifier in ids:
             raise RecordError("a second record with this id")
         row: dict[str, Any] = {rank: clean_name(raw.get(rank)) for rank in RANKS}
         if not any(row.values()):
             raise RecordError("no label at any rank")
         given, image = (_said(raw.get(name)) for name in ("barcode", "image"))
-        barcode = clean_barcode(given) if given else None
-        features = {name: raw.get(name) for name in FEATURES}
-        if odd := [name for name, own in features.items() if own is not None and not np.isfinite(own).all()]:
-            raise RecordError(f"the {FEATURES[odd[0]]} are not finite")
-        split = raw.get("split")
-        if self._splits and split not in self._splits:
-            raise RecordError(f"the split {split!r} does not exist")
-        row |= {
-            "specimen_id": identifier,
-            "image": image,
-            **features,
-            "barcode": barcode,
-            "barcode_as_given": given if barcode != given else None,
-            "bin": clean_name(raw.get("bin")),
-            "split": split if self._splits else None,
-        }
-        if all(value is None for value in (image, barcode, *features.values())):
+        row["barcode"] = clean_barcode(given) if given else None
+        row |= {"image": image, **{name: raw.get(name) for name in FEATURES}}
+        for name in FEATURES:
+            _check_features(name, row[name], sizes)
+        if splits and raw.get("split") not in splits:
+            raise RecordError(f"the split {raw.get('split')!r} does not exist")
+        if all(row[name] is None for name in ("image", "barcode", *FEATURES)):
             raise RecordError("neither an image nor a barcode, nor features of one")
-        return row
+        return row | {
+            "specimen_id": identifier,
+            "barcode_as_given": given if row["barcode"] != given else None,
+            "bin": clean_name(raw.get("bin")),
+            "split": raw["split"] if splits else None,
+        }
+    except RecordError as error:
+        where = f"{raw['where']}: " if raw.get("where") else ""
+        return Refused(identifier or f"record {number}", f"{where}{error}")
+
+
+def _check_features(name: str, features: Floats | None, sizes: dict[str, int]) -> None:
+    if features is None:
+        return
+    if not np.isfinite(features).all():
+        raise RecordError(f"the {FEATURES[name]} are not finite")
+    if len(features) != sizes.setdefault(name, len(features)):
+        raise RecordError(f"{len(features)} {FEATURES[name]}, and the first specimen has {sizes[name]}")
 
 
 def _said(value: str | None) -> str | None:

@@ -5,13 +5,11 @@ such as `dwc:` do not matter.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 from workloads.data.sources.source import RawRecord, Refused
 from workloads.data.specimens.schema import stands_for_nothing
-from workloads.errors import UsageError
+from workloads.errors import UsageError, some_of
 from workloads.spec import RANKS
 
 COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
@@ -27,59 +25,13 @@ COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
 
 # Columns that are no field themselves, but of which one can be made when its own column is absent.
 _DARWIN_CORE = {name: (name.replace("_", ""),) for name in ("scientific_name", "specific_epithet", "taxon_rank")}
-_MARKERS = ("markercode", "marker")
 # COI-5P, CO1, COX1, mtCOI or in words, but neither COII nor cytochrome b
 _COI = re.compile(r"(mt-?)?CO-?X?-?(I|1)(?![A-Z])|cytochrome\b.*\boxidase\b.*\b(1|I)\b", re.IGNORECASE)
-_LINKED_SEQUENCES = ("associatedsequences",)  # sequences, or links to them
 
 _SEQUENCE = re.compile(r"[A-Za-z.\s-]+")
 _BINOMIAL = re.compile(r"([A-Z][^\W\d_]+) (?:\([A-Z][^\W\d_]+\) )?([a-z](?:[^\W\d_]|-)+)(?= |,|$)")
 _NO_EPITHETS = {"sp", "spp", "cf", "aff", "nr", "gen", "de", "du", "des", "la", "le", "di", "da", "van", "von", "der"}
 _SPECIES_AND_BELOW = {"species", "subspecies", "variety", "form", "varietas", "forma"}
-
-
-@dataclass(frozen=True, slots=True)
-class Columns:
-    """Which column holds what."""
-
-    places: Mapping[str, int]
-    """Field of a specimen, or a Darwin Core term that one is made of, and its place in the header."""
-
-    def __contains__(self, field: str) -> bool:
-        return field in self.places
-
-    def record(self, values: Sequence[str | None], where: str) -> RawRecord | Refused:
-        """One raw record from the values of a row, under our names."""
-        return self.finished({field: values[place] for field, place in self.places.items()}, where)
-
-    def finished(self, raw: dict[str, str | None], where: str) -> RawRecord | Refused:
-        """The record of values that are under our names already; one whose sequence is of another gene is refused."""
-        for field in ("specimen_id", "barcode", "image"):
-            value = raw.get(field)
-            if value is not None and stands_for_nothing(value):
-                raw[field] = None
-        marker = (raw.pop("marker", None) or "").strip()
-        if raw.get("barcode") and not stands_for_nothing(marker) and not _COI.match(marker):
-            return Refused(raw.get("specimen_id") or where, f"{where}: its sequence is of {marker[:40]!r}, not of COI")
-        if "linked_sequences" in raw:
-            linked = raw.pop("linked_sequences")
-            raw["barcode"] = linked if linked and _SEQUENCE.fullmatch(linked) else None
-        if "species" not in raw:
-            epithet, rank = raw.pop("specific_epithet", None), raw.pop("taxon_rank", None)
-            raw["species"] = _darwin_core_species(raw.get("genus"), epithet, raw.pop("scientific_name", None), rank)
-        raw["where"] = where
-        return raw
-
-
-@dataclass(slots=True)
-class OpenedTable:
-    """A table or FASTA file that has been opened."""
-
-    path: Path
-    columns: Columns
-    records: Iterator[RawRecord | Refused]
-    notes: list[str]
-    total: int | None = None
 
 
 def parse_map(pairs: Sequence[str]) -> dict[str, str]:
@@ -101,58 +53,71 @@ def parse_map(pairs: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def choose_columns(header: Sequence[str], given: Mapping[str, str]) -> Columns:
+def choose_columns(header: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
     """Which column holds what.
 
     Args:
         header: the names of the columns, each once.
         given: field of a specimen and the column that holds it, or "" when none does; the other fields are guessed.
 
+    Returns:
+        The column of each field of a specimen, or of a Darwin Core term that one is made of.
+
     Raises:
         UsageError: a given field or column does not exist, or two columns could be meant.
     """
-    plain: dict[str, list[int]] = {}
-    for place, name in enumerate(header):
-        plain.setdefault(_plain(name), []).append(place)
-    places: dict[str, int] = {}
+    columns: dict[str, str] = {}
     for field, theirs in given.items():
         _check_field(field)
         if theirs:
-            places[field] = _place(field, theirs, header, plain)
+            columns[field] = _column(field, theirs, header)
     wanted = dict(COLUMN_NAMES)
-    if "nucraw" in plain:  # BIOSCAN-1M, where `name` is the order
+    if "nucraw" in map(_plain, header):  # BIOSCAN-1M, where `name` is the order
         wanted["order"] += ("name",)
-    _guess({field: names for field, names in wanted.items() if field not in given}, header, plain, places)
-    if "species" not in places and "species" not in given:
-        _guess(_DARWIN_CORE, header, plain, places)
-    if "barcode" in places:
-        _guess({"marker": _MARKERS}, header, plain, places)
-    if "barcode" not in places and "barcode" not in given:
-        _guess({"linked_sequences": _LINKED_SEQUENCES}, header, plain, places)
-    return Columns(places)
+    columns |= _guessed({field: names for field, names in wanted.items() if field not in given}, header)
+    if "species" not in columns and "species" not in given:
+        columns |= _guessed(_DARWIN_CORE, header)
+    if "barcode" in columns:
+        columns |= _guessed({"marker": ("markercode", "marker")}, header)
+    elif "barcode" not in given:
+        columns |= _guessed({"linked_sequences": ("associatedsequences",)}, header)  # sequences, or links to them
+    return columns
 
 
-def _guess(
-    wanted: Mapping[str, tuple[str, ...]], header: Sequence[str], plain: Mapping[str, list[int]], places: dict[str, int]
-) -> None:
-    """Add the places of the fields whose columns have a name that is understood."""
-    for field, names in wanted.items():
-        name = next((name for name in names if name in plain), None)
-        if name is not None:
-            places[field] = _place(field, field if field in header else name, header, plain)
+def _guessed(wanted: Mapping[str, tuple[str, ...]], header: Sequence[str]) -> dict[str, str]:
+    """The columns of the fields for which one has a name that is understood."""
+    plain = {_plain(name) for name in header}
+    known = {field: next((name for name in names if name in plain), None) for field, names in wanted.items()}
+    return {field: _column(field, field if field in header else name, header) for field, name in known.items() if name}
 
 
-def _place(field: str, theirs: str, header: Sequence[str], plain: Mapping[str, list[int]]) -> int:
-    """Place of one column, by its exact name or else by one that differs in capitals and marks only."""
-    if theirs in header:
-        return list(header).index(theirs)
-    alike = plain.get(_plain(theirs), [])
+def _column(field: str, theirs: str, header: Sequence[str]) -> str:
+    """One column, by its exact name or else by one that differs in capitals and marks only."""
+    alike = [theirs] if theirs in header else [name for name in header if _plain(name) == _plain(theirs)]
     if not alike:
         raise UsageError(f"--map {field}={theirs}: there is no such column, but {_listed(header)}")
     if len(alike) > 1:
-        both = _listed([header[place] for place in alike])
-        raise UsageError(f"{both} could each be the {field}; say which with --map {field}=COLUMN")
+        raise UsageError(f"{_listed(alike)} could each be the {field}; say which with --map {field}=COLUMN")
     return alike[0]
+
+
+def record_of(values: RawRecord, where: str) -> RawRecord | Refused:
+    """The record of texts and features under the names that `choose_columns` gave; one of another gene is refused."""
+    raw = dict(values)
+    for field in ("specimen_id", "barcode", "image"):
+        value = raw.get(field)
+        if value is not None and stands_for_nothing(value):
+            raw[field] = None
+    marker = (raw.pop("marker", None) or "").strip()
+    if raw.get("barcode") and not stands_for_nothing(marker) and not _COI.match(marker):
+        return Refused(raw.get("specimen_id") or where, f"{where}: its sequence is of {marker[:40]!r}, not of COI")
+    if "linked_sequences" in raw:
+        linked = raw.pop("linked_sequences")
+        raw["barcode"] = linked if linked and _SEQUENCE.fullmatch(linked) else None
+    if "species" not in raw:
+        epithet, rank = raw.pop("specific_epithet", None), raw.pop("taxon_rank", None)
+        raw["species"] = _darwin_core_species(raw.get("genus"), epithet, raw.pop("scientific_name", None), rank)
+    return {**raw, "where": where}
 
 
 def _plain(name: str) -> str:
@@ -166,8 +131,7 @@ def _check_field(field: str) -> None:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(f"'{name[:40]}'" for name in names[:40])
-    return f"{shown} and {len(names) - 40} more" if len(names) > 40 else shown
+    return some_of([f"'{name[:40]}'" for name in names], 40)
 
 
 def _is_name(word: str | None) -> bool:
@@ -188,6 +152,6 @@ def _darwin_core_species(
     at_species = (rank or "").strip().lower() in _SPECIES_AND_BELOW
     if not scientific or (rank and not at_species):
         return None
-    if (found := _BINOMIAL.match(scientific.strip())) and found[2] not in _NO_EPITHETS:
-        return f"{found[1]} {found[2]}"
+    if (match := _BINOMIAL.match(scientific.strip())) and match[2] not in _NO_EPITHETS:
+        return f"{match[1]} {match[2]}"
     return scientific if at_species else None

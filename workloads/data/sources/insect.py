@@ -1,32 +1,30 @@
-"""INSECT (Badirli et al. 2021), a zero-shot data set: the authors' MATLAB files, or the CSV and HDF5 made from them."""
+"""INSECT (Badirli et al. 2021), a zero-shot data set: the authors' MATLAB files, or the CSV and HDF5 made from them.
 
+Order, family and genus come from a table of names such as NCBI's; impossible ones are left out. The published table
+(`specie_to_other_labels.json`) took the first hit of a name search, so that some beetles and wasps were given the ranks
+of a diatom, a bivalve and a snail.
+"""
+
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from workloads.arrays import Floats
 from workloads.data.files.matlab import texts, zero_based
+from workloads.data.sources.delimited import read_delimited
 from workloads.data.sources.insect_files import (
-    FEATURES_FILE,
     LINEAGE_FILES,
     LISTS,
-    SPLITS_FILE,
-    TABLE_FILE,
     ImageFinder,
-    Specimen,
-    image_finder,
-    matlab_specimens,
-    synthetic_seed,
-    table_specimens,
+    open_specimens,
     variables,
 )
-from workloads.data.sources.insect_lineage import Lineages, read_lineages
-from workloads.data.sources.source import RawRecord, Refused, Source
+from workloads.data.sources.source import RawRecord, Records, Refused, Source
 from workloads.data.specimens.schema import clean_name
-from workloads.errors import MissingPathError, RecordError, SourceError
+from workloads.errors import MissingPathError, RecordError, SourceError, some_of
 
 _SPLIT_OF: dict[frozenset[str], str] = {
     frozenset({"trainval", "train"}): "train_seen",
@@ -44,44 +42,60 @@ specimens of these classes too; such a specimen stays a test query.
 """
 
 
-def insect_source(path: Path, taxonomy: Path | None) -> Source:
+_RANKS_ABOVE = ("order", "family", "genus")
+_SPECIES_COLUMNS = ("species", "scientific_name", "name")
+_LARGEST_TABLE = 64 << 20  # that of the 1,213 species has 70 kB
+_NUM_EXAMPLES = 5
+_Ranks = Mapping[str, str | None]  # name at each rank above species, or None
+
+# fmt: off
+INSECT_ORDERS = frozenset({
+    "Archaeognatha", "Zygentoma", "Ephemeroptera", "Odonata", "Dermaptera", "Zoraptera", "Plecoptera", "Orthoptera",
+    "Embioptera", "Grylloblattodea", "Mantophasmatodea", "Phasmatodea", "Mantodea", "Blattodea", "Psocodea",
+    "Thysanoptera", "Hemiptera", "Neuroptera", "Megaloptera", "Raphidioptera", "Strepsiptera", "Coleoptera",
+    "Trichoptera", "Lepidoptera", "Siphonaptera", "Mecoptera", "Diptera", "Hymenoptera",
+    "Microcoryphia", "Thysanura", "Embiidina", "Notoptera", "Phasmida", "Isoptera", "Psocoptera", "Phthiraptera",
+    "Mallophaga", "Anoplura", "Homoptera", "Heteroptera",
+})
+# fmt: on
+"""The 28 living orders of insects, and twelve older names that are still met.
+
+The older ones are synonyms (Microcoryphia, Thysanura, Embiidina, Phasmida), unite two of today's orders (Notoptera), or
+are parts of one (Isoptera of Blattodea; Psocoptera, Phthiraptera, Mallophaga and Anoplura of Psocodea; Homoptera and
+Heteroptera of Hemiptera).
+"""
+
+
+def insect_source(path: Path, taxonomy: Path | None, features_only: bool = False) -> Source:
     """INSECT's specimens with their published splits.
 
     Args:
         path: folder with `res101.mat` and `att_splits.mat`, or with `INSECT_metadata.csv`; or one of these files.
-        taxonomy: table of lineages (see `insect_lineage`). Default: the one that lies in the folder, if any.
+        taxonomy: table of lineages (see `read_lineages`). Default: the one that lies in the folder, if any.
+        features_only: whether the published image features are wanted in place of images.
 
     Raises:
         MissingPathError: none of these files is there.
         SourceError: a file that is not what its name says, or lists that contradict one another.
     """
     folder = path if path.is_dir() else path.parent
-    names = {name for name in (FEATURES_FILE, SPLITS_FILE, TABLE_FILE) if (folder / name).is_file()}
-    if not (path.is_dir() or path.name in names) or not (TABLE_FILE in names or {FEATURES_FILE, SPLITS_FILE} <= names):
-        wanted = f"{FEATURES_FILE} with {SPLITS_FILE}, and no {TABLE_FILE},"
-        raise MissingPathError(str(path), wanted, "Name the folder that holds INSECT.")
-    lineages = lineages_for(folder, taxonomy)
-    find_image = image_finder(folder)
+    specimens, find_image, seed = open_specimens(path, features_only)
+    table = taxonomy or next((folder / name for name in LINEAGE_FILES if (folder / name).is_file()), None)
+    lineages = read_lineages(table, are_real=seed is None) if table else Lineages({}, "no table")
     notes: list[str] = []
-    specimens: Iterable[Specimen | Refused]
-    if TABLE_FILE in names and (path.name == TABLE_FILE or not {FEATURES_FILE, SPLITS_FILE} <= names):
-        specimens = table_specimens(folder / TABLE_FILE)
-    else:
-        specimens = matlab_specimens(folder, with_features=find_image is None)
-    records = _records(specimens, find_image, lineages, _Census(str(folder)), notes)
     return Source(
         name=str(path),
-        records=records,
+        records=_records(specimens, find_image, lineages, str(folder), notes),
         root=str(folder),
         total=len(specimens) if isinstance(specimens, list) else None,
         protocol="insect",
         has_splits=True,
-        synthetic_seed=synthetic_seed(folder),
+        synthetic_seed=seed,
         notes=notes,
     )
 
 
-def class_embeddings(path: Path) -> tuple[tuple[str, ...], npt.NDArray[np.float32]]:
+def class_embeddings(path: Path) -> tuple[tuple[str, ...], Floats]:
     """The classes of INSECT in the order of their labels, and what their barcodes say of them.
 
     Args:
@@ -94,104 +108,166 @@ def class_embeddings(path: Path) -> tuple[tuple[str, ...], npt.NDArray[np.float3
         MissingPathError: one of the files is not there.
         SourceError: a file that is not what its name says, or a class without specimens.
     """
-    found = variables(path, ("labels", "species", "att"))
-    embeddings = found["att"]
+    values = variables(path, ("labels", "species", "att"))
+    embeddings = values["att"]
     if embeddings.ndim != 2 or embeddings.dtype.kind != "f" or not np.isfinite(embeddings).all():
-        raise SourceError(str(path), "att", f"{embeddings.dtype} of shape {embeddings.shape}, not finite columns")
+        raise SourceError(path, "att", f"{embeddings.dtype} of shape {embeddings.shape}, not finite columns")
     num_classes = embeddings.shape[1]
-    labels = zero_based(path, "labels", found["labels"], num_classes)
-    species = texts(path, "species", found["species"])
+    labels = zero_based(path, "labels", values["labels"], num_classes)
+    species = texts(path, "species", values["species"])
     names = dict(zip(labels.tolist(), species, strict=True)) if len(labels) == len(species) else {}
     ordered = [names.get(label) for label in range(num_classes)]
     if None in ordered:
-        raise SourceError(str(path), "labels", f"class {ordered.index(None) + 1} has no specimen with a species")
+        raise SourceError(path, "labels", f"class {ordered.index(None) + 1} has no specimen with a species")
     return tuple(str(name) for name in ordered), np.ascontiguousarray(embeddings.T, dtype=np.float32)
 
 
-def lineages_for(folder: Path, taxonomy: Path | None) -> Lineages:
-    """Lineages from the table named, else from the one that lies in INSECT's folder, else none."""
-    is_real = synthetic_seed(folder) is None
-    table = taxonomy or next((folder / name for name in LINEAGE_FILES if (folder / name).is_file()), None)
-    return read_lineages(table, is_real) if table else Lineages({}, "no table")
-
-
 def _records(
-    specimens: Iterable[Specimen | Refused],
-    find_image: ImageFinder | None,
-    lineages: Lineages,
-    census: "_Census",
-    notes: list[str],
+    specimens: Records, find_image: ImageFinder | None, lineages: "Lineages", source: str, notes: list[str]
 ) -> Iterator[RawRecord | Refused]:
+    """The specimens with their ranks, images and splits; the remarks on all of them at the end."""
+    kept: list[RawRecord] = []
     for specimen in specimens:
         if isinstance(specimen, Refused):
             yield specimen
             continue
+        identifier, where = specimen["specimen_id"], specimen["where"]
         try:
-            species = clean_name(specimen.species)
+            species = clean_name(specimen["species"])
         except RecordError as error:
-            yield Refused(specimen.identifier or specimen.where, f"{specimen.where}: {error}")
+            yield Refused(identifier or where, f"{where}: {error}")
             continue
-        image = find_image(specimen.species or "", specimen.identifier) if find_image else None
-        yield {
-            "where": specimen.where,
-            "specimen_id": specimen.identifier,
-            "species": species,
-            **(lineages.of(species) if species else {}),
-            "barcode": specimen.barcode,
-            "image": image,
-            "image_features": specimen.features,
-            "split": census.split(specimen, species, find_image is not None and image is None),
-        }
-    notes += [*lineages.notes(), *census.notes()]
+        ranks = {"species": species, **(lineages.of(species) if species else {})}
+        image = find_image(specimen["species"] or "", identifier) if find_image else None
+        kept.append({**specimen, **ranks, "image": image, "split": _split(source, specimen)})
+        yield kept[-1]
+    notes += [*lineages.notes(), *_remarks(source, kept, find_image is not None)]
 
 
-@dataclass
-class _Census:
-    """What the lists and labels of all specimens together say."""
+def _split(source: str, specimen: RawRecord) -> str:
+    if (split := _SPLIT_OF.get(frozenset(specimen["lists"]))) is None:
+        on = ", ".join(name for name in LISTS if name in specimen["lists"])
+        reason = f"it is on the lists {on}, but trainval is train and val together, and apart from the tests"
+        raise SourceError(source, specimen["where"], reason)
+    return split
 
-    source: str
-    species_of: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """Species of each split."""
-    label_of: dict[str, str] = field(default_factory=dict)
-    """First label of each species."""
-    relabelled: set[str] = field(default_factory=set)
-    num_shared: int = 0
-    num_without_image: int = 0
 
-    def split(self, specimen: Specimen, species: str | None, lacks_image: bool) -> str:
-        """The split of a specimen, which is counted.
+def _remarks(source: str, records: Sequence[RawRecord], has_images: bool) -> list[str]:
+    """What the lists and labels of all specimens together say.
 
-        Raises:
-            SourceError: it is on lists that exclude one another, or trainval is not what train and val share out.
-        """
-        split = _SPLIT_OF.get(specimen.lists)
-        if split is None:
-            on = ", ".join(name for name in LISTS if name in specimen.lists)
-            reason = f"it is on the lists {on}, but trainval is train and val together, and apart from the tests"
-            raise SourceError(self.source, specimen.where, reason)
-        self.num_shared += "test_seen" in specimen.lists and len(specimen.lists) > 1
-        self.num_without_image += lacks_image
-        if species is not None:
-            self.species_of[split].add(species)
-            if specimen.label is not None and self.label_of.setdefault(species, specimen.label) != specimen.label:
-                self.relabelled.add(species)
-        return split
+    Raises:
+        SourceError: a species of test_unseen is seen in training.
+    """
+    of_split, labels = defaultdict[str, set[str]](set), defaultdict[str, set[str]](set)
+    for record in records:
+        if record["species"] is not None:
+            of_split[record["split"]].add(record["species"])
+            labels[record["species"]].add(record["label"])
+    train, val = of_split["train_seen"], of_split["val_classes"]
+    if known := sorted(of_split["test_unseen"] & (train | val | of_split["test_seen"])):
+        raise SourceError(source, "", f"{known[0]} and {len(known) - 1} more of test_unseen are on other lists too")
+    relabelled = [species for species, own in labels.items() if len(own) > 1]
+    num_shared = sum("test_seen" in record["lists"] and len(record["lists"]) > 1 for record in records)
+    remarks = [
+        (has_images and sum(record["image"] is None for record in records), "specimens have no image file"),
+        (num_shared, "test_seen specimens are on train_loc or val_loc too; they are only tested"),
+        (len(train & val), "species are in train and in val; val is not unseen"),
+        (len(of_split["test_seen"] - train), "species of test_seen have no specimen in train, only in val"),
+        (len(relabelled), f"species have several labels, such as {min(relabelled, default='')}"),
+    ]
+    return [f"{count:,} {remark}" for count, remark in remarks if count]
+
+
+class Lineages:
+    """Ranks above species, by species; remembers what it was asked, so that remarks are about those species only."""
+
+    def __init__(self, table: Mapping[str, _Ranks], source: str, are_real: bool = True) -> None:
+        self._table, self._source, self._asked = table, source, set[str]()
+        orders = {species: ranks["order"] for species, ranks in table.items() if are_real and ranks["order"]}
+        self._impossible = {species: order for species, order in orders.items() if order not in INSECT_ORDERS}
+
+    def of(self, species: str) -> dict[str, str | None]:
+        """Order, family and genus of a species; None where they are not known or cannot be."""
+        self._asked.add(species)
+        known = self._table.get(species, {})
+        if species in self._impossible:
+            genus = known.get("genus")
+            return {"order": None, "family": None, "genus": genus if genus == species.split()[0] else None}
+        return {rank: known.get(rank) for rank in _RANKS_ABOVE}
 
     def notes(self) -> list[str]:
-        """Remarks on the splits.
-
-        Raises:
-            SourceError: a species of test_unseen is seen in training.
-        """
-        train, val = self.species_of["train_seen"], self.species_of["val_classes"]
-        if known := sorted(self.species_of["test_unseen"] & (train | val | self.species_of["test_seen"])):
-            reason = f"{known[0]} and {len(known) - 1} more of test_unseen are on other lists too"
-            raise SourceError(self.source, "", reason)
-        remarks = [
-            (self.num_without_image, "specimens have no image file"),
-            (self.num_shared, "test_seen specimens are on train_loc or val_loc too; they are only tested"),
-            (len(train & val), "species are in train and in val; val is not unseen"),
-            (len(self.species_of["test_seen"] - train), "species of test_seen have no specimen in train, only in val"),
-            (len(self.relabelled), f"species have several labels, such as {min(self.relabelled, default='')}"),
+        """Remarks about the species that were asked for."""
+        asked = sorted(self._asked)
+        if not self._table:
+            return [f"without a table of lineages, nothing above species is known of {len(asked)} species"]
+        absent = [name for name in asked if not any(self._table.get(name, {}).values())]
+        impossible = [f"{name} ({self._impossible[name]})" for name in asked if name in self._impossible]
+        moved = [
+            f"{name} ({genus})" for name in asked if (genus := self.of(name)["genus"]) not in (None, name.split()[0])
         ]
-        return [f"{count:,} {remark}" for count, remark in remarks if count]
+        left_out = f"their ranks above species are left out: {', '.join(impossible)}"
+        kept = f"its genus is kept: {some_of(moved, _NUM_EXAMPLES)}"
+        remarks = [
+            (impossible, f"gives {len(impossible)} species an order that is none of the insects'; {left_out}"),
+            (moved, f"puts {len(moved)} species into a genus that is not the first word of their name; {kept}"),
+            (absent, f"has no lineage of {len(absent)} species: {some_of(absent, _NUM_EXAMPLES)}"),
+        ]
+        return [f"{self._source} {remark}" for names, remark in remarks if names]
+
+
+def read_lineages(path: Path, are_real: bool = True) -> "Lineages":
+    """Lineages from `specie_to_other_labels.json`, or from a table (.tsv, .csv) of order, family, genus and species.
+
+    Args:
+        path: the file.
+        are_real: whether an order that is none of the insects' is an error; synthetic insects have orders of their own.
+
+    Raises:
+        MissingPathError: no such file.
+        SourceError: not such a table, or two different lineages of one species.
+    """
+    if not path.is_file():
+        raise MissingPathError(path, "table of lineages", "Name a .tsv, .csv or .json file with INSECT's species.")
+    if path.stat().st_size > _LARGEST_TABLE:
+        raise SourceError(path, "", "larger than a table of species can be")
+    table: dict[str, _Ranks] = {}
+    for where, species, ranks in _json_rows(path) if path.suffix.lower() == ".json" else _table_rows(path):
+        try:
+            name = clean_name(species)
+            lineage = {rank: clean_name(ranks.get(rank)) for rank in _RANKS_ABOVE}
+        except RecordError as error:
+            raise SourceError(path, where, str(error)) from error
+        if name is None:
+            raise SourceError(path, where, "no species")
+        if table.setdefault(name, lineage) != lineage:
+            raise SourceError(path, where, f"a second, different lineage of {name}")
+    if not table:
+        raise SourceError(path, "", "it is empty")
+    return Lineages(table, path.name, are_real)
+
+
+def _json_rows(path: Path) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    """Where each row stands, the species, and what the table says of its ranks."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise SourceError(path, "", f"not JSON ({error})") from error
+    if not isinstance(content, dict):
+        raise SourceError(path, "", "not an object of species")
+    for species, ranks in content.items():
+        if not isinstance(ranks, dict) or not all(isinstance(name, str | None) for name in ranks.values()):
+            raise SourceError(path, f"species {species!r}", "not an object of names")
+        yield f"species {species!r}", species, ranks
+
+
+def _table_rows(path: Path) -> Iterator[tuple[str, str, Mapping[str, str]]]:
+    header, rows = read_delimited(path, "," if path.suffix.lower() == ".csv" else "\t")
+    names = [name.lower() for name in header]
+    column = next((name for name in _SPECIES_COLUMNS if name in names), None)
+    if column is None or not set(names) & set(_RANKS_ABOVE) or len(set(names)) < len(names):
+        raise SourceError(path, "first line", "needs the columns species and order, family or genus, each once")
+    for row in rows:
+        if isinstance(row, Refused):
+            raise SourceError(path, row.identifier, row.reason)
+        values = dict(zip(names, row[1].values(), strict=True))
+        yield row[0], values[column], values

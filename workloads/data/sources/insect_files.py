@@ -10,20 +10,19 @@
 MATLAB counts from 1, so do its labels; the labels of the CSV count from 0.
 """
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from workloads.arrays import Floats
 from workloads.data.files.hdf5_files import datasets_of, open_hdf5
-from workloads.data.files.image_source import hdf5_reference
+from workloads.data.files.image_source import ImageIndex, hdf5_reference, image_files
 from workloads.data.files.matlab import Array, read_variables, texts, zero_based
-from workloads.data.sources.delimited import named, read_delimited
-from workloads.data.sources.source import Refused, each
-from workloads.errors import SourceError
+from workloads.data.files.zip_members import Member
+from workloads.data.sources.delimited import TableRow, read_delimited
+from workloads.data.sources.source import RawRecord, Records, Refused, each
+from workloads.errors import MissingPathError, SourceError
 from workloads.storage import Folder
 
 FEATURES_FILE, SPLITS_FILE = "res101.mat", "att_splits.mat"
@@ -40,20 +39,6 @@ ImageFinder = Callable[[str, str], str | None]
 """Image reference of a species and an image id."""
 
 
-@dataclass(frozen=True, slots=True)
-class Specimen:
-    """A specimen as the files have it."""
-
-    where: str
-    identifier: str
-    species: str | None
-    barcode: str | None
-    lists: frozenset[str]
-    """The published lists that it is on."""
-    label: str | None = None
-    features: npt.NDArray[np.float32] | None = None
-
-
 def variables(folder: Path, needed: Iterable[str], optional: Iterable[str] = ()) -> dict[str, Array]:
     """Variables of the two MATLAB files together: INSECT's description and the files disagree on which holds which.
 
@@ -62,10 +47,10 @@ def variables(folder: Path, needed: Iterable[str], optional: Iterable[str] = ())
         SourceError: not a MATLAB file, or one of the needed variables is in neither.
     """
     wanted = {*needed, *optional}
-    found = read_variables([folder / SPLITS_FILE, folder / FEATURES_FILE], wanted)
-    if missing := sorted(set(needed) - set(found)):
-        raise SourceError(str(folder), "", f"no {', '.join(missing)} in {FEATURES_FILE} or {SPLITS_FILE}")
-    return found
+    values = read_variables([folder / SPLITS_FILE, folder / FEATURES_FILE], wanted)
+    if missing := sorted(set(needed) - set(values)):
+        raise SourceError(folder, "", f"no {', '.join(missing)} in {FEATURES_FILE} or {SPLITS_FILE}")
+    return values
 
 
 def keep_published(folder: Path, target: Folder) -> None:
@@ -75,102 +60,107 @@ def keep_published(folder: Path, target: Folder) -> None:
             (target / PUBLISHED).write(name, (folder / name).read_bytes())
 
 
-def synthetic_seed(folder: Path) -> int | None:
-    """Of synthetic specimens in the form of INSECT; None for INSECT itself."""
-    if not (folder / FEATURES_FILE).is_file() or not (folder / SPLITS_FILE).is_file():
-        return None
-    found = variables(folder, (), (SEED_VARIABLE,))
-    return int(found[SEED_VARIABLE].item()) if SEED_VARIABLE in found else None
+def open_specimens(path: Path, features_only: bool = False) -> tuple[Records, ImageFinder | None, int | None]:
+    """The specimens of a folder with INSECT in either form, or of one of its files; what finds their images; the seed.
 
-
-def matlab_specimens(folder: Path, with_features: bool) -> list[Specimen | Refused]:
-    """The specimens of the MATLAB files in their order, with their image features if wanted and there.
+    Beside what other records have, `lists` are the published lists that a specimen is on, and `label` is its class.
+    Where the published features are wanted alone, nothing finds an image. Only synthetic specimens have a seed.
 
     Raises:
-        MissingPathError: one of the files is not there.
-        SourceError: not such a file, a variable that is missing or of another length, or an index that is none.
+        MissingPathError: none of the files is there.
+        SourceError: a file is not what its name says.
     """
+    folder = path if path.is_dir() else path.parent
+    names = {name for name in (FEATURES_FILE, SPLITS_FILE, TABLE_FILE) if (folder / name).is_file()}
+    has_matlab = {FEATURES_FILE, SPLITS_FILE} <= names
+    if not (path.is_dir() or path.name in names) or not (TABLE_FILE in names or has_matlab):
+        wanted = f"{FEATURES_FILE} with {SPLITS_FILE}, and no {TABLE_FILE},"
+        raise MissingPathError(path, wanted, "Name the folder that holds INSECT.")
+    find_image = None if features_only else _image_finder(folder)
+    if TABLE_FILE in names and (path.name == TABLE_FILE or not has_matlab):
+        return _table_specimens(folder / TABLE_FILE), find_image, None
+    specimens, seed = _matlab_specimens(folder, with_features=find_image is None)
+    return specimens, find_image, seed
+
+
+def _matlab_specimens(folder: Path, with_features: bool) -> tuple[list[RawRecord], int | None]:
+    """The specimens of the MATLAB files in their order, with their image features if wanted and there; their seed."""
     needed = ("ids", "species", *(f"{name}_loc" for name in LISTS))
-    optional = ("nucleotides", "nucleotides_aligned", "labels", *(("features",) if with_features else ()))
-    found = variables(folder, needed, optional)
-    barcodes = found.get("nucleotides", found.get("nucleotides_aligned"))
+    optional = (
+        "nucleotides",
+        "nucleotides_aligned",
+        "labels",
+        SEED_VARIABLE,
+        *(("features",) if with_features else ()),
+    )
+    values = variables(folder, needed, optional)
+    barcodes = values.get("nucleotides", values.get("nucleotides_aligned"))
     if barcodes is None:
-        raise SourceError(str(folder), "", f"no nucleotides in {FEATURES_FILE} or {SPLITS_FILE}")
-    ids = texts(folder, "ids", found["ids"])
-    columns = {
-        "species": texts(folder, "species", found["species"]),
+        raise SourceError(folder, "", f"no nucleotides in {FEATURES_FILE} or {SPLITS_FILE}")
+    ids = [name or "" for name in texts(folder, "ids", values["ids"])]
+    columns: dict[str, Sequence[object]] = {
+        "species": texts(folder, "species", values["species"]),
         "nucleotides": texts(folder, "nucleotides", barcodes),
+        "labels": [None] * len(ids),
     }
-    if "labels" in found:
-        labels = zero_based(folder, "labels", found["labels"], len(ids))
-        columns["labels"] = [str(label) for label in labels]
+    if "labels" in values:
+        columns["labels"] = [str(label) for label in zero_based(folder, "labels", values["labels"], len(ids))]
     for name, column in columns.items():
         if len(column) != len(ids):
-            raise SourceError(str(folder), name, f"{len(column)} of them, but {len(ids)} ids")
-    features = _features(folder, found.get("features"), len(ids))
-    on = _lists(folder, found, len(ids))
-    return [
-        Specimen(
-            where=f"record {index + 1}",
-            identifier=identifier or "",
-            species=columns["species"][index],
-            barcode=columns["nucleotides"][index],
-            lists=frozenset(on[index]),
-            label=columns["labels"][index] if "labels" in columns else None,
-            features=None if features is None else features[index],
-        )
-        for index, identifier in enumerate(ids)
-    ]
+            raise SourceError(folder, name, f"{len(column)} of them, but {len(ids)} ids")
+    features = _features(folder, values.get("features"), len(ids))
+    lists = _lists(folder, values, len(ids))
+    places = [f"record {number}" for number in range(1, len(ids) + 1)]
+    names = ("where", "specimen_id", "species", "barcode", "label", "image_features", "lists")
+    rows = zip(places, ids, *columns.values(), features, lists, strict=True)
+    seed = int(values[SEED_VARIABLE].item()) if SEED_VARIABLE in values else None
+    return [dict(zip(names, row, strict=True)) for row in rows], seed
 
 
-def _lists(folder: Path, found: dict[str, Array], count: int) -> dict[int, set[str]]:
-    """The published lists that each specimen is on, by its index."""
-    on: dict[int, set[str]] = defaultdict(set)
+def _lists(folder: Path, values: dict[str, Array], count: int) -> list[set[str]]:
+    """The published lists that each specimen is on."""
+    on: list[set[str]] = [set() for _ in range(count)]
     for name in LISTS:
-        for index in zero_based(folder, f"{name}_loc", found[f"{name}_loc"], count).tolist():
+        for index in zero_based(folder, f"{name}_loc", values[f"{name}_loc"], count).tolist():
             if name in on[index]:
-                raise SourceError(str(folder), f"{name}_loc", f"index {index + 1} stands in it twice")
+                raise SourceError(folder, f"{name}_loc", f"index {index + 1} stands in it twice")
             on[index].add(name)
     return on
 
 
-def _features(folder: Path, features: Array | None, count: int) -> npt.NDArray[np.float32] | None:
-    """Features as rows, (N, 2048); the file has them as columns."""
+def _features(folder: Path, features: Array | None, count: int) -> Floats | list[None]:
+    """Features as rows, (N, 2048), or N times None; the file has them as columns."""
     if features is None:
-        return None
+        return [None] * count
     if features.ndim != 2 or features.shape[1] != count or features.dtype.kind not in "fiu":
         reason = f"{features.dtype} of shape {features.shape}, not a column for each of {count} records"
-        raise SourceError(str(folder), "features", reason)
+        raise SourceError(folder, "features", reason)
     return np.ascontiguousarray(features.T, dtype=np.float32)
 
 
-def table_specimens(path: Path) -> Iterator[Specimen | Refused]:
-    """The specimens of the CSV in their order.
-
-    Raises:
-        SourceError: a column is missing, or the file is no such table.
-    """
-    header, lines = read_delimited(path, ",")
+def _table_specimens(path: Path) -> Iterator[RawRecord | Refused]:
+    header, rows = read_delimited(path, ",")
     if missing := {"ids", "species", "nucleotides", *LISTS} - set(header):
-        raise SourceError(str(path), "first line", f"no column {', '.join(sorted(missing))}")
-    yield from each(named(header, lines), _table_specimen)
+        raise SourceError(path, "first line", f"no column {', '.join(sorted(missing))}")
+    yield from each(rows, _table_specimen)
 
 
-def _table_specimen(values: dict[str, str]) -> Specimen | Refused:
-    where = values["where"]
+def _table_specimen(row: TableRow) -> RawRecord | Refused:
+    where, values = row
     if odd := [name for name in LISTS if values[name] not in ("0", "1")]:
         return Refused(values["ids"] or where, f"{where}: {odd[0]} is {values[odd[0]]!r}, neither 0 nor 1")
-    return Specimen(
-        where=where,
-        identifier=values["ids"].strip(),
-        species=values["species"].strip() or None,
-        barcode=values["nucleotides"].strip() or None,
-        lists=frozenset(name for name in LISTS if values[name] == "1"),
-        label=values.get("labels"),
-    )
+    return {
+        "where": where,
+        "specimen_id": values["ids"].strip(),
+        "species": values["species"].strip() or None,
+        "barcode": values["nucleotides"].strip() or None,
+        "label": values.get("labels"),
+        "image_features": None,
+        "lists": {name for name in LISTS if values[name] == "1"},
+    }
 
 
-def image_finder(folder: Path) -> ImageFinder | None:
+def _image_finder(folder: Path) -> ImageFinder | None:
     """Finds images among the files of the folder, or in the HDF5 file; None where there is neither.
 
     Raises:
@@ -178,21 +168,13 @@ def image_finder(folder: Path) -> ImageFinder | None:
     """
     for images in _IMAGE_FOLDERS:
         if (folder / images).is_dir():
-            files = _image_files(folder, images)
-            return lambda species, identifier: files.get((species, identifier))
+            names = [name for name in image_files(folder / images, depth=1) if not name.lower().endswith(".png")]
+            # Of two of one name, .jpg goes before .JPG, as with the authors.
+            places = ((None, Member(f"{images}/{name}", 0, 0)) for name in reversed(names))
+            index = ImageIndex(places, lambda path: "/".join(Path(path).with_suffix("").parts[-2:]))
+            return lambda species, identifier: index.reference(f"{species}/{identifier}")
     if (folder / IMAGES_FILE).is_file():
         with open_hdf5(folder / IMAGES_FILE) as file:  # links to other files are not followed
             datasets = {name for name in datasets_of(file, "images", own=True) if "#" not in name}
         return lambda _, name: hdf5_reference(IMAGES_FILE, f"images/{name}") if name in datasets else None
     return None
-
-
-def _image_files(folder: Path, images: str) -> dict[tuple[str, str], str]:
-    """Image files by species and id; .jpg goes before .JPG, as with the authors."""
-    files: dict[tuple[str, str], str] = {}
-    for file in sorted((folder / images).glob("*/*"), reverse=True):
-        if file.suffix.lower() in (".jpg", ".jpeg"):
-            key = (file.parent.name, file.stem)
-            if key not in files or file.suffix == ".jpg":
-                files[key] = f"{images}/{file.parent.name}/{file.name}"
-    return files

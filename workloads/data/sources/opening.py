@@ -6,21 +6,17 @@ from pathlib import Path
 from typing import Literal
 
 from workloads.data.sources.authors_hdf5 import authors_hdf5_source
-from workloads.data.sources.bioscan import bioscan1m_source, bioscan5m_source
-from workloads.data.sources.bioscan_places import LAYOUT_1M, LAYOUT_5M, is_published
+from workloads.data.sources.bioscan import bioscan1m_source, bioscan5m_source, one_fifth
+from workloads.data.sources.bioscan_files import LAYOUT_1M, LAYOUT_5M, is_published
 from workloads.data.sources.insect import insect_source
 from workloads.data.sources.insect_files import FEATURES_FILE, IMAGES_FILE, SPLITS_FILE, TABLE_FILE
-from workloads.data.sources.one_fifth import one_fifth
 from workloads.data.sources.source import Source
-from workloads.data.sources.synthetic_source import synthetic_source
 from workloads.data.sources.tables import table_source
 from workloads.data.specimens.schema import FEATURES
+from workloads.data.synthetic import insects as synthetic
 from workloads.errors import MissingPathError, UsageError
 
 SourceKind = Literal["auto", "table", "bioscan-1m", "bioscan-5m", "authors", "insect", "synthetic"]
-
-_INSECT = (FEATURES_FILE, SPLITS_FILE, TABLE_FILE, IMAGES_FILE)
-_HDF5 = (".hdf5", ".h5")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +32,7 @@ class SourceOptions:
     num_synthetic: int | None = None
     """Synthetic insects to draw; 3,000 if not said."""
     seed: int | None = None
-    """Of the synthetic insects; 7 if not said."""
+    """Seed of the synthetic insects; 7 if not said."""
 
 
 def open_source(place: str, kind: SourceKind, options: SourceOptions) -> Source:
@@ -75,6 +71,11 @@ def open_source(place: str, kind: SourceKind, options: SourceOptions) -> Source:
     return replace(source, root=str(Path(source.root).absolute()) if source.root else "")
 
 
+def synthetic_source(count: int, seed: int) -> Source:
+    """The built-in synthetic insects, drawn one after another."""
+    return Source(name="synthetic insects", records=synthetic.specimens(count, seed), total=count, synthetic_seed=seed)
+
+
 def kind_of(path: Path) -> SourceKind:
     """The kind of source that a file or folder looks like; a table where nothing else fits.
 
@@ -82,9 +83,9 @@ def kind_of(path: Path) -> SourceKind:
         UsageError: it looks like BIOSCAN-1M and BIOSCAN-5M alike, as a folder does that both were downloaded into.
     """
     inside = {entry.name for entry in path.iterdir()} if path.is_dir() else {path.name}
-    if inside & set(_INSECT):
+    if inside & {FEATURES_FILE, SPLITS_FILE, TABLE_FILE, IMAGES_FILE}:
         return "insect"
-    if path.is_file() and path.name.lower().endswith(_HDF5):
+    if path.is_file() and path.name.lower().endswith((".hdf5", ".h5")):
         return "authors"
     is_1m, is_5m = is_published(path, LAYOUT_1M), is_published(path, LAYOUT_5M)
     if is_1m and is_5m:

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from workloads.data.specimens.schema import clean_name
+from workloads.errors import RecordError
+
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
 RawRecord = Mapping[str, Any]
@@ -43,6 +46,20 @@ def each(items: Iterable[_Given | Refused], made: Callable[[_Given], _Made | Ref
         yield item if isinstance(item, Refused) else made(item)
 
 
+def cleaned_species(record: RawRecord) -> str | None:
+    """The species of a record, None where it has none; a name that `collect` will refuse stays as it is."""
+    try:
+        return clean_name(record.get("species"))
+    except RecordError:
+        return str(record["species"])
+
+
+def note_once(notes: list[str], note: str) -> None:
+    """Add a remark unless an earlier reading of the same records has made it."""
+    if note not in notes:
+        notes.append(note)
+
+
 @dataclass(kw_only=True)
 class Source:
     """Specimens as a source has them."""
@@ -60,6 +77,6 @@ class Source:
     has_splits: bool = False
     """Whether its records carry a published split."""
     synthetic_seed: int | None = None
-    """Of the synthetic insects; None for real specimens."""
+    """Seed of the synthetic insects; None for real specimens."""
     notes: list[str] = field(default_factory=list)
     """Remarks for the user, such as impossible lineages; complete when the records have been read."""

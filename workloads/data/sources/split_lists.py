@@ -6,19 +6,16 @@ against those and add nothing. A user's lists may be such a folder too, or a tab
 `sampleid`, `processid`) and `split`, as the authors' script for drawing splits writes it.
 """
 
-import io
-import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
 
-from workloads.data.files.zip_members import Member, read_member, zip_members
-from workloads.data.sources.delimited import bounded_lines, named, read_delimited
+from workloads.data.files.zip_members import TextFile, zipped_texts
+from workloads.data.sources.delimited import bounded_lines, read_delimited
 from workloads.data.sources.source import Refused
 from workloads.data.specimens.schema import PROTOCOLS
-from workloads.errors import MissingPathError, PartitionError, RecordError, SourceError
+from workloads.errors import MissingPathError, PartitionError, SourceError
 
 LISTS_NAME = "CLIBD_partitioning"
 """The folder of the published lists, and the stem of their archive."""
@@ -56,19 +53,17 @@ def read_split_lists(path: Path) -> dict[str, str]:
     """
     if path.is_file() and path.suffix.lower() != ".zip":
         return _read_table(path)
-    lists = _lists_of_archive(path) if path.is_file() else _lists_of_folder(path)
-    if not lists:
-        raise MissingPathError(str(path), "list of a split", "Name a folder or archive of <split>.txt, or a table.")
+    lists = _lists(path)
     splits: dict[str, str] = {}
-    for name, text in lists.items():
+    for name, file in lists.items():
         if name in UNIONS:
             continue
-        _check_split(name, text.name, "")
-        for where, identifier in text.ids():
-            _add(splits, identifier, name, text.name, where)
-    for name, text in lists.items():
-        if name in UNIONS:
-            _check_union(text, UNIONS[name], lists, splits)
+        _check_split(name, str(file), "")
+        for where, identifier in _ids(file):
+            _add(splits, identifier, name, str(file), where)
+    for name in UNIONS:
+        if name in lists:
+            _check_union(name, lists, splits)
     return splits
 
 
@@ -85,25 +80,7 @@ def protocol_of(splits: Iterable[str]) -> str:
     raise PartitionError("these splits belong to no one protocol", sorted(names))
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
-    """Splits of a table's specimens, taken from lists."""
-
-    splits: pa.Array
-    """Split of each specimen, in the order of the table."""
-    num_listed_elsewhere: int
-    """Specimens that the lists name and the table does not have: it is a part of what was partitioned."""
-
-    @property
-    def note(self) -> str | None:
-        """A remark for the user on a table that is only a part, or None."""
-        if not self.num_listed_elsewhere:
-            return None
-        plural = "" if self.num_listed_elsewhere == 1 else "s"
-        return f"the lists name {self.num_listed_elsewhere:,} specimen{plural} more than the table has"
-
-
-def assign_lists(ids: Iterable[str] | pa.ChunkedArray, lists: Mapping[str, str]) -> Assignment:
+def assign_lists(ids: Iterable[str] | pa.ChunkedArray, lists: Mapping[str, str]) -> tuple[pa.Array, str | None]:
     """The listed split of each specimen of a table.
 
     A table may hold a part of the listed specimens. A specimen in no list is refused, because to train on it or to
@@ -113,107 +90,90 @@ def assign_lists(ids: Iterable[str] | pa.ChunkedArray, lists: Mapping[str, str])
         ids: specimen ids of the table, each once.
         lists: of `read_split_lists`.
 
+    Returns:
+        Split of each specimen, in the order of the table, and a remark if the table is only a part of what the lists
+        name.
+
     Raises:
         PartitionError: a specimen is in no list.
     """
     names = ids.to_pylist() if isinstance(ids, pa.ChunkedArray) else list(ids)
-    found = [lists.get(name) for name in names]
-    unlisted = [name for name, split in zip(names, found, strict=True) if split is None]
+    splits = [lists.get(name) for name in names]
+    unlisted = [name for name, split in zip(names, splits, strict=True) if split is None]
     if unlisted and len(unlisted) == len(names):
         raise PartitionError("the lists name none of the specimens; they may go by another id", unlisted[:5])
     if unlisted:
         raise PartitionError(f"{len(unlisted):,} of {len(names):,} specimens are in no list", unlisted)
-    return Assignment(pa.array(found, pa.string()), len(lists) - len(set(names)))
+    elsewhere = len(lists) - len(set(names))
+    note = f"the lists name {elsewhere:,} specimen{'' if elsewhere == 1 else 's'} more than the table has"
+    return pa.array(splits, pa.string()), note if elsewhere else None
 
 
-class _List:
-    """One list of ids: a text file, or the text of an archive's member."""
-
-    def __init__(self, name: str, source: Path | bytes) -> None:
-        self.name, self._source = name, source
-
-    def ids(self) -> Iterator[tuple[str, str]]:
-        """(`line N`, id) of every line that is not blank."""
-        lines: Iterable[bytes | None]
-        if isinstance(self._source, Path):
-            lines = bounded_lines(self._source)
-        else:
-            lines = io.BytesIO(self._source.removeprefix(b"\xef\xbb\xbf"))
-        for number, line in enumerate(lines, start=1):
-            try:
-                identifier = "" if line is None else line.decode().strip()
-            except UnicodeDecodeError as error:
-                raise SourceError(self.name, f"line {number}", "not UTF-8") from error
-            if line is None or identifier:
-                _check_id(identifier, self.name, f"line {number}")
-                yield f"line {number}", identifier
-
-
-def _lists_of_folder(path: Path) -> dict[str, _List]:
-    if (path / LISTS_NAME).is_dir():
-        path = path / LISTS_NAME
-    return {file.stem: _List(str(file), file) for file in sorted(path.glob("*.txt")) if _is_list(file.name)}
-
-
-def _lists_of_archive(path: Path) -> dict[str, _List]:
-    members = [member for member in zip_members(path) if _is_list(os.path.basename(member.name))]
-    lists: dict[str, _List] = {}
-    with path.open("rb") as file:
-        for member in members:
-            name = os.path.basename(member.name).removesuffix(".txt")
-            if name in lists:
-                raise SourceError(str(path), f"member {member.name!r}", f"a second list of '{name}'")
-            lists[name] = _List(f"{path}/{member.name}", _content(path, file.fileno(), member))
+def _lists(path: Path) -> dict[str, TextFile]:
+    """The files `<split>.txt` of a folder or an archive, by split."""
+    folder = path / LISTS_NAME if (path / LISTS_NAME).is_dir() else path
+    files = zipped_texts(path, "<split>.txt") if path.is_file() else sorted(folder.glob("*.txt"))
+    lists: dict[str, TextFile] = {}
+    for file in files:
+        if not file.name.endswith(".txt") or file.name.startswith((".", "_")):
+            continue  # archives made on a Mac hold `._<name>` too
+        if (name := file.name.removesuffix(".txt")) in lists:
+            raise SourceError(file, "", f"a second list of '{name}'")
+        lists[name] = file
+    if not lists:
+        raise MissingPathError(path, "list of a split", "Name a folder or archive of <split>.txt, or a table.")
     return lists
 
 
-def _is_list(name: str) -> bool:
-    return name.endswith(".txt") and not name.startswith((".", "_"))  # archives made on a Mac hold `._<name>` too
+def _ids(file: TextFile) -> Iterator[tuple[str, str]]:
+    """(`line N`, id) of every line that is not blank."""
+    for number, line in enumerate(bounded_lines(file), start=1):
+        try:
+            identifier = "" if line is None else line.decode().strip()
+        except UnicodeDecodeError as error:
+            raise SourceError(file, f"line {number}", "not UTF-8") from error
+        if line is None or identifier:
+            _check_id(identifier, str(file), f"line {number}")
+            yield f"line {number}", identifier
 
 
-def _content(path: Path, file: int, member: Member) -> bytes:
-    try:
-        return read_member(file, member)
-    except RecordError as error:
-        raise SourceError(str(path), f"member {member.name!r}", str(error)) from error
-
-
-def _check_union(text: _List, parts: tuple[str, ...], lists: Mapping[str, _List], splits: Mapping[str, str]) -> None:
+def _check_union(name: str, lists: Mapping[str, TextFile], splits: Mapping[str, str]) -> None:
     """Refuse a list that does not repeat its parts, or whose parts are not there to tell it apart."""
+    parts, text = UNIONS[name], str(lists[name])
     if missing := [part for part in parts if part not in lists]:
-        raise SourceError(text.name, "", f"this list repeats others, of which {', '.join(missing)} are missing")
+        raise SourceError(text, "", f"this list repeats others, of which {', '.join(missing)} are missing")
     seen: set[str] = set()
-    for where, identifier in text.ids():
+    for where, identifier in _ids(lists[name]):
         if splits.get(identifier) not in parts:
             split = splits.get(identifier, "no list")
-            raise SourceError(text.name, where, f"{identifier!r} is in {split}, not in {' or '.join(parts)}")
+            raise SourceError(text, where, f"{identifier!r} is in {split}, not in {' or '.join(parts)}")
         if identifier in seen:
-            raise SourceError(text.name, where, f"{identifier!r} for the second time")
+            raise SourceError(text, where, f"{identifier!r} for the second time")
         seen.add(identifier)
-    absent = next((name for name, split in splits.items() if split in parts and name not in seen), None)
+    absent = next((key for key, split in splits.items() if split in parts and key not in seen), None)
     if absent is not None:
-        raise SourceError(text.name, "", f"{absent!r} of {splits[absent]} is missing")
+        raise SourceError(text, "", f"{absent!r} of {splits[absent]} is missing")
 
 
 def _read_table(path: Path) -> dict[str, str]:
     if not path.name.lower().removesuffix(".gz").endswith(_TABLES):
-        reason = f"not a table ({', '.join(_TABLES)}, also .gz), nor a folder or archive of lists"
-        raise SourceError(str(path), "", reason)
-    header, lines = read_delimited(path, "\t,;")
+        raise SourceError(path, "", f"not a table ({', '.join(_TABLES)}, also .gz), nor a folder or archive of lists")
+    header, rows = read_delimited(path, "\t,;")
     column = next((name for name in _ID_COLUMNS if name in header), None)
     if column is None or "split" not in header:
-        raise SourceError(str(path), "first line", f"no columns 'split' and one of {', '.join(_ID_COLUMNS)}")
+        raise SourceError(path, "first line", f"no columns 'split' and one of {', '.join(_ID_COLUMNS)}")
     splits: dict[str, str] = {}
-    for row in named(header, lines):
+    for row in rows:
         if isinstance(row, Refused):
-            raise SourceError(str(path), row.identifier, row.reason)
-        identifier, split = row[column].strip(), row["split"].strip()
+            raise SourceError(path, row.identifier, row.reason)
+        where, values = row
+        identifier, split = values[column].strip(), values["split"].strip()
         split = _AUTHORS_NAMES.get(split, split)
-        _check_split(split, str(path), row["where"])
-        _check_id(identifier, str(path), row["where"])
-        _add(splits, identifier, split, str(path), row["where"])
+        _check_split(split, str(path), where)
+        _check_id(identifier, str(path), where)
+        _add(splits, identifier, split, str(path), where)
     if not splits:
-        raise SourceError(str(path), "", "it lists no specimen")
+        raise SourceError(path, "", "it lists no specimen")
     return splits
 
 

@@ -7,18 +7,18 @@ reader of INSECT reads them as they are; `synthetic_seed` in both MATLAB files m
 import io
 import json
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from workloads.arrays import Doubles, Indices, Names
 from workloads.data.sources.insect_files import FEATURES_FILE, LINEAGE_FILES, SEED_VARIABLE, SPLITS_FILE
 from workloads.data.specimens.partition import drawn_splits
-from workloads.data.synthetic import names as synthetic_names
 from workloads.data.synthetic.drawings import draw
-from workloads.data.synthetic.insects import Place, barcode, node_random, tree_path
+from workloads.data.synthetic.insects import TreePlace, barcode, lineage, node_random, tree_path
 from workloads.spec import RANKS
 
 NUM_SPECIES, SEED = 60, 8
@@ -28,7 +28,6 @@ _FIRST_SPECIES = 100_000
 """Number of the first species, beyond all that the built-in insects have."""
 _SMALLEST, _LARGEST = 10, 30
 _COLOUR_STEPS, _NUM_FEATURES = 6, 64
-_LETTERS = "ACGT"
 
 
 def write_synthetic_insect(folder: Path, num_species: int = NUM_SPECIES, seed: int = SEED) -> None:
@@ -43,8 +42,8 @@ def write_synthetic_insect(folder: Path, num_species: int = NUM_SPECIES, seed: i
         seed: of the tree, the specimens and the splits.
     """
     places = _places(num_species, seed)
-    names = [synthetic_names.lineage(place.taxa) for place in places]
-    species = np.array([lineage[-1] for lineage in names], dtype=object)
+    names = [lineage(place.taxa) for place in places]
+    species = np.array([own[-1] for own in names], dtype=object)
     classes, labels = np.unique(species.astype(str), return_inverse=True)
     ids = [f"SYN{seed:03d}-INSECT-{place.specimen:05d}" for place in places]
     barcodes = [barcode(place) for place in places]
@@ -52,17 +51,18 @@ def write_synthetic_insect(folder: Path, num_species: int = NUM_SPECIES, seed: i
     for identifier, name, picture in zip(ids, species, pictures, strict=True):
         (folder / "images" / name).mkdir(parents=True, exist_ok=True)
         (folder / "images" / name / f"{identifier}.jpg").write_bytes(picture)
-    lineages = {lineage[-1]: dict(zip(RANKS[:-1], lineage[:-1], strict=True)) for lineage in names}
+    lineages = {own[-1]: dict(zip(RANKS[:-1], own[:-1], strict=True)) for own in names}
     (folder / LINEAGE_FILES[0]).write_text(json.dumps(lineages, indent=1))
     words = _word_shares(barcodes)
     described = np.array([words[labels == label].mean(axis=0) for label in range(len(classes))])
-    columns = {"ids": ids, "bold_ids": ids, "species": species.tolist(), "nucleotides": barcodes}
+    columns = {"ids": ids, "bold_ids": ids, "species": species, "nucleotides": barcodes}
+    cells = {name: np.array(values, dtype=object)[:, None] for name, values in columns.items()}
     res101 = {"features": _features(pictures).T, "labels": labels[:, None].astype(np.uint16) + 1}
-    _save(folder / FEATURES_FILE, seed, res101 | {name: _cells(values) for name, values in columns.items()})
+    _save(folder / FEATURES_FILE, seed, res101 | cells)
     _save(folder / SPLITS_FILE, seed, {"att": described.T, **_lists(drawn_splits(species, seed))})
 
 
-def _places(num_species: int, seed: int) -> list[Place]:
+def _places(num_species: int, seed: int) -> list[TreePlace]:
     """Every specimen's place in the tree, in random order; two species a genus."""
     random = node_random(seed, 8)
     taxa = [
@@ -71,10 +71,10 @@ def _places(num_species: int, seed: int) -> list[Place]:
     ]
     counts = random.integers(_SMALLEST, _LARGEST + 1, num_species)
     order = random.permutation(np.repeat(np.arange(num_species), counts))
-    return [Place(seed, taxa[number], specimen) for specimen, number in enumerate(order.tolist())]
+    return [TreePlace(seed, taxa[number], specimen) for specimen, number in enumerate(order.tolist())]
 
 
-def _features(pictures: Sequence[bytes]) -> npt.NDArray[np.float64]:
+def _features(pictures: Sequence[bytes]) -> Doubles:
     """Principal components of the square roots of the shares of colours, (specimens, 64)."""
     shares = []
     for picture in pictures:
@@ -83,34 +83,27 @@ def _features(pictures: Sequence[bytes]) -> npt.NDArray[np.float64]:
         shares.append(np.bincount(colours, minlength=_COLOUR_STEPS**3) / len(colours))
     rows = np.sqrt(shares)
     _, _, axes = np.linalg.svd(rows - rows.mean(axis=0), full_matrices=False)
-    found: npt.NDArray[np.float64] = rows @ axes[:_NUM_FEATURES].T
-    return found
+    components: Doubles = rows @ axes[:_NUM_FEATURES].T
+    return components
 
 
-def _word_shares(barcodes: Sequence[str]) -> npt.NDArray[np.float64]:
+def _word_shares(barcodes: Sequence[str]) -> Doubles:
     """How often each word of four bases stands in a barcode, (specimens, 256)."""
-    rows = np.zeros((len(barcodes), 4**4))
-    for row, bases in zip(rows, barcodes, strict=True):
-        codes = np.array([_LETTERS.find(base) for base in bases])
-        words = np.lib.stride_tricks.sliding_window_view(codes, 4)
-        words = words[(words >= 0).all(axis=1)] @ (64, 16, 4, 1)
-        row += np.bincount(words, minlength=len(row)) / max(len(words), 1)
-    return rows
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    words = ["".join(letters) for letters in product("ACGT", repeat=4)]
+    counter = CountVectorizer(analyzer="char", ngram_range=(4, 4), lowercase=False, vocabulary=words)
+    counts = counter.transform(barcodes).toarray()
+    shares: Doubles = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    return shares
 
 
-def _lists(splits: npt.NDArray[np.object_]) -> dict[str, npt.NDArray[np.int64]]:
+def _lists(splits: Names) -> dict[str, Indices]:
     """The published lists, which count from 1."""
     on = {"train": ["train_seen"], "val": ["val_classes"], "trainval": ["train_seen", "val_classes"]}
     on |= {name: [name] for name in ("test_seen", "test_unseen")}
     named = splits.astype(str)
     return {f"{name}_loc": 1 + np.flatnonzero(np.isin(named, own))[None] for name, own in on.items()}
-
-
-def _cells(values: Sequence[str]) -> npt.NDArray[np.object_]:
-    """A column of MATLAB cells."""
-    column = np.empty((len(values), 1), dtype=object)
-    column[:, 0] = values
-    return column
 
 
 def _save(path: Path, seed: int, variables: dict[str, Any]) -> None:

@@ -1,4 +1,5 @@
-"""COI barcodes: what is accepted, 5-mer ids for BarcodeBERT, base codes for the CNN, and 5-mer counts for the floors.
+"""COI barcodes: what is accepted, 5-mer ids for BarcodeBERT, base codes for the CNN, 5-mer counts for the floors, and
+the common frame into which barcodes are laid.
 
 Two tokenisations of a barcode cut after 660 bases and read in 132 steps of five, both 133 ids long:
 
@@ -8,13 +9,19 @@ Two tokenisations of a barcode cut after 660 bases and read in 132 steps of five
 In both the 1,024 5-mers over ACGT are 3 to 1026 in lexicographic order, and any other one is 2 (CLIBD, section 3;
 BarcodeBERT). The authors' vocabulary calls 0 `<MASK>` and 1 `<CLS>`, yet their code begins with 0; mmlearn, which
 re-implements it, begins with 1 and pads as they do. Our own padding is a token of its own, so that it can be masked.
+
+Non-overlapping 5-mers of two copies of one barcode have nothing in common when one copy begins a base later, and about
+one public barcode in seven does not begin where the others do. So every barcode is laid beside the consensus of the
+data set's barcodes and moved, without gaps, to where most bases agree; what lies before its first base is unknown.
+With it a small DNA tower tells seen species apart for 99.7 % of the queries instead of 91 % (docs/log.md).
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from workloads.arrays import Bytes, Floats, Indices, KmerIds
 from workloads.errors import RecordError
 
 KMER = 5
@@ -39,7 +46,6 @@ def _code_of_each_byte(codes: Mapping[str, int]) -> bytes:
 
 _AUTHORS_CODES = _code_of_each_byte({"A": 0, "C": 1, "G": 2, "T": 3})
 _CODES = _code_of_each_byte({"A": 0, "C": 1, "G": 2, "T": 3, "U": 3})
-_CODE = np.frombuffer(_CODES, dtype=np.uint8).astype(np.int16)
 
 
 def clean_barcode(raw: str) -> str:
@@ -63,33 +69,34 @@ def clean_barcode(raw: str) -> str:
     return barcode
 
 
-def token_ids(barcodes: Sequence[str]) -> npt.NDArray[np.int16]:
+def token_ids(barcodes: Sequence[str]) -> KmerIds:
     """5-mer ids of cleaned barcodes, (len(barcodes), 133), padded with 0.
 
     A 5-mer with an ambiguous base, and an incomplete one at the end, is the unknown token.
     """
-    ids = np.empty((len(barcodes), NUM_TOKENS), dtype=np.int16)
-    ids[:, 0] = START_ID
-    for rows, block in _blocks(barcodes):
-        kmers = _kmer_ids(block, _CODES)
-        kmers[_lengths(block)[:, None] <= np.arange(0, MAX_BASES, KMER)] = PAD_ID
-        ids[rows, 1:] = kmers
+    ids = _ids(barcodes, START_ID, _CODES)
+    ids[:, 1:][_lengths(barcodes)[:, None] <= np.arange(0, MAX_BASES, KMER)] = PAD_ID
     return ids
 
 
-def authors_token_ids(barcodes: Sequence[str]) -> npt.NDArray[np.int16]:
+def authors_token_ids(barcodes: Sequence[str]) -> KmerIds:
     """The ids that the authors' code gives for the same texts, (len(barcodes), 133).
 
     Their code cleans nothing: to it lower case, U and gaps are unknown.
     """
+    return _ids(barcodes, _AUTHORS_START_ID, _AUTHORS_CODES)
+
+
+def _ids(barcodes: Sequence[str], start: int, codes: bytes) -> KmerIds:
+    """A first id and the 5-mers of barcodes cut or padded with N, (len(barcodes), 133)."""
     ids = np.empty((len(barcodes), NUM_TOKENS), dtype=np.int16)
-    ids[:, 0] = _AUTHORS_START_ID
+    ids[:, 0] = start
     for rows, block in _blocks(barcodes):
-        ids[rows, 1:] = _kmer_ids(block, _AUTHORS_CODES)
+        ids[rows, 1:] = _kmer_ids(block, codes)
     return ids
 
 
-def base_codes(barcodes: Sequence[str]) -> npt.NDArray[np.uint8]:
+def base_codes(barcodes: Sequence[str]) -> Bytes:
     """Codes of the bases of cleaned barcodes, (len(barcodes), 660): A, C, G, T are 0 to 3, and U is read as T.
 
     Any other letter is 4, what lies past the end is 5, and what follows base 660 is cut off.
@@ -107,7 +114,7 @@ def _blocks(barcodes: Sequence[str]) -> Iterator[tuple[slice, Sequence[str]]]:
         yield rows, barcodes[rows]
 
 
-def _kmer_ids(barcodes: Sequence[str], codes: bytes) -> npt.NDArray[np.int16]:
+def _kmer_ids(barcodes: Sequence[str], codes: bytes) -> KmerIds:
     """Ids of the 132 5-mers of barcodes cut or padded with N, (len(barcodes), 132)."""
     first, *others = _coded(barcodes, codes).reshape(-1, KMER).T.copy()  # (5, len(barcodes) * 132)
     ids, seen = first.astype(np.int16), first.copy()
@@ -120,25 +127,105 @@ def _kmer_ids(barcodes: Sequence[str], codes: bytes) -> npt.NDArray[np.int16]:
     return ids.reshape(-1, NUM_TOKENS - 1)
 
 
-def _coded(barcodes: Sequence[str], codes: bytes) -> npt.NDArray[np.uint8]:
+def _coded(barcodes: Sequence[str], codes: bytes) -> Bytes:
     """Code of every letter of barcodes cut or padded with N, (len(barcodes) * 660,)."""
     letters = "".join([barcode[:MAX_BASES].ljust(MAX_BASES, "N") for barcode in barcodes])
     coded = letters.encode("ascii", "replace").translate(codes)  # a foreign letter becomes one question mark
     return np.frombuffer(coded, dtype=np.uint8)
 
 
-def _lengths(barcodes: Sequence[str]) -> npt.NDArray[np.int64]:
+def _lengths(barcodes: Sequence[str]) -> Indices:
     return np.fromiter(map(len, barcodes), dtype=np.int64, count=len(barcodes))
 
 
-def kmer_counts(barcodes: Sequence[str]) -> npt.NDArray[np.float32]:
+def kmer_counts(barcodes: Sequence[str]) -> Floats:
     """How often each of the 1,024 5-mers occurs at any offset, (len(barcodes), 1024)."""
     counts = np.zeros((len(barcodes), 4**KMER), dtype=np.float32)
     for row, barcode in enumerate(barcodes):
-        codes = _CODE[np.frombuffer(barcode.encode("ascii"), dtype=np.uint8)]
+        codes = np.frombuffer(barcode.encode("ascii").translate(_CODES), dtype=np.uint8)
         if len(codes) < KMER:
             continue
         windows = np.lib.stride_tricks.sliding_window_view(codes, KMER)
         certain = windows[(windows < 4).all(axis=1)] @ _POWERS
         counts[row] = np.bincount(certain, minlength=4**KMER)
     return counts
+
+
+# --- A common frame -----------------------------------------------------------------------------------------------
+
+_MAX_CUT = 60
+"""Bases that a barcode may begin before the consensus."""
+_MAX_LATE = 250
+"""Bases that a barcode may begin after the consensus."""
+_MIN_OVERLAP = 150
+_CLEAR = 0.65
+"""Share of equal bases from which on a barcode lies right; by chance about 0.3 agree, within insects 0.7 to 1."""
+_CELLS = 1_000_000
+"""Positions of barcodes that are looked at together, some 16 MB."""
+
+
+def consensus(barcodes: Sequence[str]) -> str:
+    """The commonest base at every position, over barcodes of the commonest length; empty without barcodes."""
+    if not barcodes:
+        return ""
+    length = Counter(map(len, barcodes)).most_common(1)[0][0]
+    rows = np.stack([_letters(barcode) for barcode in barcodes if len(barcode) == length])
+    counts = np.stack([(rows == base).sum(axis=0) for base in b"ACGT"])
+    commonest = np.frombuffer(b"ACGT", dtype=np.uint8)[counts.argmax(axis=0)]
+    return bytes(commonest).decode()
+
+
+def placed(barcodes: Sequence[str], reference: str) -> list[str]:
+    """Barcodes as they continue the reference's frame: cut, or with N before their first base.
+
+    The smallest move wins among equally good ones; a barcode too short to be laid anywhere stays as it is. Most lie
+    right already; one that does not is tried at 311 places, some 0.1 ms of matrix product.
+    """
+    target = _letters(reference)
+    moves = np.zeros(len(barcodes), dtype=np.int64)
+    codes = [_letters(barcode) for barcode in barcodes]
+    astray = [row for row, own in enumerate(codes) if len(target) and _agreement(own, target) < _CLEAR]
+    if astray:
+        moves[astray] = _best_moves(target, [codes[row] for row in astray])
+    return [
+        "N" * move + barcode if move >= 0 else barcode[-move:]
+        for barcode, move in zip(barcodes, moves.tolist(), strict=True)
+    ]
+
+
+def _letters(barcode: str) -> Bytes:
+    return np.frombuffer(barcode.encode("ascii"), dtype=np.uint8)
+
+
+def _agreement(codes: Bytes, target: Bytes) -> float:
+    """Share of equal bases where the two overlap, both beginning together."""
+    overlap = min(len(target), len(codes))
+    return float((codes[:overlap] == target[:overlap]).mean()) if overlap >= _MIN_OVERLAP else 0.0
+
+
+def _best_moves(target: Bytes, barcodes: Sequence[Bytes]) -> Indices:
+    """The place where most bases of each barcode agree with a reference, by one matrix product, bases, (barcodes,).
+
+    Which letter a barcode has at a position, as ones and zeros, times which letter the reference has so many bases
+    further: the sum over letters and positions is the number of equal bases.
+    """
+    length, width = len(target), len(target) + _MAX_CUT  # what lies further on meets no base
+    shifts = np.array(sorted(range(-_MAX_CUT, _MAX_LATE + 1), key=abs))
+    meets = np.arange(width)[:, None] + shifts  # (positions, shifts)
+    inside = (meets >= 0) & (meets < length)
+    reference = np.where(inside, target[meets.clip(0, length - 1)], 0)
+    letters = np.unique(target)
+    equal = np.concatenate([reference == letter for letter in letters]).astype(np.float32)  # (letters * positions, ...)
+    moves, step = np.empty(len(barcodes), dtype=np.int64), max(1, _CELLS // width)
+    for start in range(0, len(barcodes), step):
+        block = barcodes[start : start + step]
+        rows = np.zeros((len(block), width), dtype=np.uint8)
+        for row, codes in zip(rows, block, strict=True):
+            row[: len(codes)] = codes[:width]
+        ones = np.concatenate([rows == letter for letter in letters], axis=1).astype(np.float32)
+        ends = shifts + np.array([len(codes) for codes in block])[:, None]
+        overlap = np.minimum(length, ends) - shifts.clip(0)  # (barcodes, shifts)
+        # Whole numbers below 2^24, so that the products are exact in fp32 and equal shares are ties.
+        shares = np.where(overlap >= _MIN_OVERLAP, (ones @ equal) / np.maximum(overlap, 1), 0)
+        moves[start : start + step] = shifts[shares.argmax(axis=1)]
+    return moves

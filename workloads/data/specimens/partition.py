@@ -14,20 +14,21 @@ recipes draw by these rules:
   and one random stream serves all draws, so the order of the records matters only within a species.
 - `authors`: common from 10 records on, species in order of first appearance, and the same random stream anew for every
   step, as the authors' `create_splits.py` does; equal to that script row by row for a given seed.
+
+Whoever drew a partition, it is checked to measure what it claims to; the checks raise and cannot be switched off.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workloads.arrays import Indices, Names
-from workloads.data.specimens.schema import PROTOCOLS
-from workloads.errors import UsageError
+from workloads.arrays import Codes, Indices, Mask, Names
+from workloads.data.specimens.schema import PROTOCOLS, SplitProtocol
+from workloads.errors import PartitionError, UsageError
 
 PartitionRecipe = Literal["paper", "authors"]
 
@@ -40,11 +41,11 @@ FIFTH = 0.2
 _SPLITS = PROTOCOLS["clibd"].splits
 _CODE = {name: code for code, name in enumerate(_SPLITS)}
 
-Codes = npt.NDArray[np.int8]
+TextColumn: TypeAlias = pa.ChunkedArray | pa.Array
 
 
 def partition(
-    species: pa.ChunkedArray | pa.Array | Sequence[str | None], recipe: PartitionRecipe = "paper", seed: int = 42
+    species: TextColumn | Sequence[str | None], recipe: PartitionRecipe = "paper", seed: int = 42
 ) -> pa.StringArray:
     """The split of every specimen, under the names of the protocol `clibd`.
 
@@ -59,10 +60,10 @@ def partition(
     Raises:
         UsageError: no species has the two records that a query and its key need.
     """
-    rows_of = _rows_of_species(species)
+    rows_of = _rows_of_species(species if isinstance(species, TextColumn) else pa.array(species, pa.string()))
     if not any(len(rows) > 1 for rows in rows_of.values()):
         raise UsageError("no species has two records, so nothing could be both asked for and found")
-    codes: Codes = np.full(len(species), _CODE["no_split"], dtype=np.int8)
+    codes: Codes = np.full(len(species), _CODE["no_split"], dtype=np.int32)
     for rows in rows_of.values():
         if len(rows) == 1:
             codes[rows] = _CODE["single_species"]
@@ -73,12 +74,19 @@ def partition(
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(_SPLITS)).dictionary_decode()
 
 
-def _rows_of_species(species: pa.ChunkedArray | pa.Array | Sequence[str | None]) -> dict[str, Indices]:
-    """Ascending row numbers of each species, species in alphabetical order (of code points)."""
-    column = species if isinstance(species, pa.ChunkedArray | pa.Array) else pa.array(species, pa.string())
-    column = column.cast(pa.string())
-    names = pc.unique(column).drop_null().sort()
-    members = pc.index_in(column, value_set=names).fill_null(len(names)).to_numpy()
+def numbered(names: TextColumn) -> tuple[pa.Array, Codes]:
+    """The distinct names in alphabetical order (of code points), and the number of each row's, (rows,).
+
+    Rows without a name have the number after the last.
+    """
+    names = names.cast(pa.string())
+    distinct = pc.unique(names).drop_null().sort()
+    return distinct, pc.index_in(names, value_set=distinct).fill_null(len(distinct)).to_numpy()
+
+
+def _rows_of_species(species: TextColumn) -> dict[str, Indices]:
+    """Ascending row numbers of each species, species in alphabetical order."""
+    names, members = numbered(species)
     ends = np.cumsum(np.bincount(members, minlength=len(names) + 1))
     groups = np.split(np.argsort(members, kind="stable"), ends[:-1])[: len(names)]
     return {name: rows for name, rows in zip(names.to_pylist(), groups, strict=True) if name.strip()}
@@ -163,3 +171,89 @@ def drawn_splits(species: Names, seed: int) -> Names:
         own = draw.permutation(np.flatnonzero(which == number))
         splits[own[: min(math.ceil(FIFTH * counts[number]), counts[number] - 1)]] = "test_seen"
     return splits
+
+
+# --- Checks -------------------------------------------------------------------------------------------------------
+
+
+def check_partition(
+    protocol: SplitProtocol, species: TextColumn, splits: TextColumn, ids: TextColumn | None = None
+) -> None:
+    """Check what every accuracy on this partition relies on.
+
+    Args:
+        protocol: which of the splits train, answer and ask.
+        species: species of each specimen, null where it is not known, (n,).
+        splits: split of each specimen, (n,).
+        ids: id of each specimen, (n,), when the specimens come from lists that may repeat one.
+
+    Raises:
+        PartitionError: a specimen without a split or in two of them; an unseen species that trains or is seen
+            elsewhere, or is both in val and test where each has its own keys; a query whose species has no key, or
+            that has no species.
+    """
+    if ids is not None:
+        _check_one_split(ids, splits)
+    codes = pc.index_in(splits, value_set=pa.array(protocol.splits))
+    if codes.null_count:
+        strange = pc.unique(pc.filter(splits, pc.is_null(codes))).to_pylist()
+        problem = f"{codes.null_count:,} specimen(s) have no split that trains, asks or answers"
+        raise PartitionError(problem, [repr(name) for name in strange])
+    names, members = numbered(species)
+    present = np.zeros((len(protocol.splits), len(names) + 1), dtype=np.bool_)
+    present[codes.to_numpy(), members] = True
+    for problem, misfits in _misplaced(protocol, dict(zip(protocol.splits, present, strict=True))):
+        if misfits.any():
+            named = set(names.filter(pa.array(misfits)).to_pylist())
+            raise PartitionError(problem, [name for name in pc.unique(species).to_pylist() if name in named])
+
+
+def _check_one_split(ids: TextColumn, splits: TextColumn) -> None:
+    """Check that no specimen stands twice.
+
+    Raises:
+        PartitionError: one does; the examples name its splits.
+    """
+    counted = pc.value_counts(ids)
+    repeated = counted.field("values").filter(pc.greater(counted.field("counts"), 1))
+    if not len(repeated):
+        return
+    rows = pc.is_in(ids, value_set=repeated)
+    where: dict[str, list[str]] = {}
+    for identifier, split in zip(ids.filter(rows).to_pylist(), splits.filter(rows).to_pylist(), strict=True):
+        where.setdefault(str(identifier), []).append(str(split))
+    examples = [f"{identifier} in {' and '.join(found)}" for identifier, found in where.items()]
+    raise PartitionError(f"{len(where):,} specimen(s) stand more than once", examples)
+
+
+def _misplaced(protocol: SplitProtocol, present: Mapping[str, Mask]) -> Iterator[tuple[str, Mask]]:
+    """Each way in which a partition can be wrong, with the species that it is wrong for, if any.
+
+    Args:
+        protocol: which of the splits train, answer and ask.
+        present: which species stand in each split, and last whether specimens without one do, (species + 1,).
+
+    Raises:
+        PartitionError: a query without a species.
+    """
+    in_split = {split: mask[:-1] for split, mask in present.items()}
+    unseen = _in_any(in_split, protocol.splits_of("unseen"))
+    for split in protocol.splits_of("seen"):
+        if split not in protocol.unused:
+            role = "trains" if split in protocol.training else "holds seen species"
+            shared = unseen & in_split[split]
+            yield f"{shared.sum():,} unseen species stand(s) in {split}, which {role}", shared
+    sides = [{*protocol.asking(part, "unseen"), *protocol.answering(part, "unseen")} for part in protocol.queries]
+    if len(sides) > 1 and not set.intersection(*sides):  # else one partition, or unseen keys that serve both
+        shared = np.logical_and.reduce([_in_any(in_split, side) for side in sides])
+        yield f"{shared.sum():,} species are unseen in {' and '.join(protocol.queries)}", shared
+    answered = _in_any(in_split, protocol.keys)
+    for split in protocol.asking():
+        if present[split][-1]:
+            raise PartitionError(f"queries without a species stand in {split}, and none could be found for them", ())
+        missing = in_split[split] & ~answered
+        yield f"{missing.sum():,} species of {split} have no key", missing
+
+
+def _in_any(in_split: Mapping[str, Mask], splits: Iterable[str]) -> Mask:
+    return np.asarray(np.logical_or.reduce([in_split[split] for split in splits]))

@@ -4,14 +4,17 @@ A missing rank is null, never a word such as `not_classified`.
 """
 
 import hashlib
+import math
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 
-from workloads.arrays import Names
+from workloads.arrays import Digests, Names
+from workloads.data.specimens.barcode import NUM_TOKENS
 from workloads.errors import RecordError
 from workloads.spec import RANKS, Modality
 
@@ -29,12 +32,29 @@ SPECIMEN_SCHEMA = pa.schema(
     ]
 )
 
+DNA_IDS = pa.list_(pa.int16(), NUM_TOKENS)
+PREPARED_SCHEMA = pa.schema(
+    [
+        ("specimen_id", pa.string()),
+        ("image", pa.binary()),  # JPEG
+        ("image_features", pa.list_(pa.float32())),
+        ("barcode", pa.string()),
+        ("dna_ids", DNA_IDS),
+        ("authors_dna_ids", DNA_IDS),
+        ("dna_features", pa.list_(pa.float32())),
+        ("text", pa.string()),
+        *[(rank, pa.string()) for rank in RANKS],
+        ("bin", pa.string()),
+    ]
+)
+"""What the shards of a prepared data set hold of a specimen."""
+
 FEATURES: Mapping[str, str] = {"image_features": "image features", "dna_features": "DNA features"}
 """Columns of what other models made of an image or a barcode, and what messages call it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Protocol:
+class SplitProtocol:
     """Which splits train, which answer and which ask."""
 
     training: tuple[str, ...]
@@ -48,21 +68,33 @@ class Protocol:
     @property
     def splits(self) -> tuple[str, ...]:
         """Every split, each once: training, keys, queries, unused."""
-        asking = [split for part in self.queries.values() for split in part.values()]
-        return tuple(dict.fromkeys((*self.training, *self.keys, *asking, *self.unused)))
-
-    def asking(self, part: str, subset: str) -> tuple[str, ...]:
-        """The split that asks for seen or unseen species in a partition, val or test; none where there is no such."""
-        split = self.queries.get(part, {}).get(subset)
-        return (split,) if split else ()
+        return tuple(dict.fromkeys((*self.training, *self.keys, *self.asking(), *self.unused)))
 
     def splits_of(self, subset: str) -> tuple[str, ...]:
         """Those of the splits that hold `seen` or `unseen` species."""
         return tuple(split for split in self.splits if subset_of(split) == subset)
 
+    def asking(self, part: str | None = None, subset: str | None = None) -> tuple[str, ...]:
+        """The splits that ask: in one partition, val or test, or in both; for seen or unseen species, or for all."""
+        return tuple(
+            split
+            for of_part, splits in self.queries.items()
+            for of_subset, split in splits.items()
+            if part in (None, of_part) and subset in (None, of_subset)
+        )
 
-def subset_of(split: str) -> str:
-    """Whether the species of a split are `seen` in training or `unseen`, by its name."""
+    def answering(self, part: str, subset: str) -> tuple[str, ...]:
+        """The splits of the keys of the seen or the unseen species of a partition, val or test.
+
+        Keys of the seen species serve both partitions; keys of unseen species one of them if their split is named after
+        it, such as `val_unseen_keys`, and else both, as in BIOSCAN-5M.
+        """
+        parts = ("val", "test", None) if subset == "seen" else (part, None)
+        return tuple(split for split in self.keys if subset_of(split) == subset and part_of(split) in parts)
+
+
+def subset_of(split: str) -> Literal["seen", "unseen"]:
+    """Whether the species of a split are seen in training or unseen, by its name."""
     return "unseen" if "unseen" in split else "seen"
 
 
@@ -71,11 +103,16 @@ def subsets_of(splits: Iterable[str]) -> Names:
     return np.array([subset_of(split) for split in splits], dtype=object)
 
 
+def part_of(split: str) -> str | None:
+    """The partition, val or test, that a split is named after; None for one that trains, or serves both."""
+    return next((part for part in ("val", "test") if split.startswith(f"{part}_")), None)
+
+
 _VAL_AND_TEST = {part: {subset: f"{part}_{subset}" for subset in ("seen", "unseen")} for part in ("val", "test")}
 
-PROTOCOLS: Mapping[str, Protocol] = {
+PROTOCOLS: Mapping[str, SplitProtocol] = {
     # Paper, Appendix A: keys of the seen species are apart from training.
-    "clibd": Protocol(
+    "clibd": SplitProtocol(
         training=("no_split", "train_seen"),
         keys=("seen_keys", "val_unseen_keys", "test_unseen_keys"),
         queries=_VAL_AND_TEST,
@@ -83,7 +120,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     ),
     # BIOSCAN-5M's own partition: the labelled training records are the keys of the seen species, and the keys of the
     # unseen species serve validation and test alike.
-    "bioscan_5m": Protocol(
+    "bioscan_5m": SplitProtocol(
         training=("no_split", "train_seen"),
         keys=("train_seen", "unseen_keys"),
         queries=_VAL_AND_TEST,
@@ -92,7 +129,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
     # INSECT (Badirli et al. 2021) is a zero-shot split: its unseen species have no images among the keys, only barcodes
     # as side information, so that only its seen species can be retrieved. Some of these are among the classes that the
     # authors keep for validation; with the training records they are `trainval`, the keys here.
-    "insect": Protocol(
+    "insect": SplitProtocol(
         training=("train_seen",),
         keys=("train_seen", "val_classes"),
         queries={"test": {"seen": "test_seen"}},
@@ -155,6 +192,12 @@ def offered(filled: Iterable[str]) -> tuple[Modality, ...]:
     return tuple(modality for modality, own in columns.items() if own & set(filled))
 
 
+def text_digests(texts: Iterable[str]) -> Digests:
+    """64 bits of the BLAKE2b of each text, little-endian, (texts,)."""
+    taken = b"".join(hashlib.blake2b(text.encode(), digest_size=8).digest() for text in texts)
+    return np.frombuffer(taken, dtype="<u8").astype(np.uint64)
+
+
 def table_fingerprint(batches: Iterable[pa.RecordBatch]) -> str:
     """Eight hexadecimal digits over the rows of a specimen table and their order, however they are cut into batches.
 
@@ -188,3 +231,11 @@ def even_batches(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Re
         waiting = table.slice(whole).to_batches()
     if any(map(len, waiting)):
         yield pa.Table.from_batches(waiting).combine_chunks().to_batches()[0]
+
+
+def evenly_spaced(batches: Iterable[pa.RecordBatch], num_rows: int, at_most: int) -> Iterator[pa.RecordBatch]:
+    """Rows that stand evenly apart, all of them where there are no more than asked for."""
+    every, row = math.ceil(num_rows / at_most), 0
+    for batch in batches:
+        yield batch.take(pa.array(range(-row % every, len(batch), every), pa.int64()))
+        row += len(batch)

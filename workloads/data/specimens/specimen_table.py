@@ -2,19 +2,17 @@
 
 import json
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from workloads.data.specimens.schema import PROTOCOLS, SPECIMEN_SCHEMA, Protocol, even_batches
+from workloads.data.specimens.schema import PROTOCOLS, SPECIMEN_SCHEMA, SplitProtocol, even_batches
 from workloads.errors import ClibdError, DamagedError, MissingPathError, UsageError
 from workloads.storage import Folder, cache_folder
 
@@ -34,7 +32,7 @@ class TableFacts:
     partition: str | None = None
     """None before partition; `source`, `lists`, or the recipe and seed that drew it."""
     synthetic_seed: int | None = None
-    """Of the synthetic insects; None for real specimens."""
+    """Seed of the synthetic insects; None for real specimens."""
 
 
 class SpecimenTable:
@@ -79,7 +77,7 @@ class SpecimenTable:
             except ClibdError as error:
                 raise UsageError(f"{self} is there and is no specimen table, so it is not overwritten") from error
 
-    @cached_property
+    @property
     def facts(self) -> TableFacts:
         """What it remembers of its making.
 
@@ -94,7 +92,7 @@ class SpecimenTable:
             raise DamagedError(str(self), f"not the metadata of a specimen table ({error})") from error
 
     @property
-    def protocol(self) -> Protocol:
+    def protocol(self) -> SplitProtocol:
         """Which of its splits train, answer and ask."""
         return PROTOCOLS[self.facts.protocol]
 
@@ -109,20 +107,19 @@ class SpecimenTable:
         """One column of all rows."""
         return self._file.read(columns=[name])[name]
 
-    def rows(self, start: int, stop: int) -> pa.Table:
-        """A run of rows; only the row groups that hold them are read."""
-        return pa.Table.from_batches(self.slices(start, stop, ROWS_PER_GROUP), schema=SPECIMEN_SCHEMA)
-
     def slices(self, start: int, stop: int, size: int) -> Iterator[pa.RecordBatch]:
-        """A run of rows, some at a time; each row group that holds them is read once."""
-        metadata = self._file.metadata
-        sizes = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
-        begins = [0, *accumulate(sizes)]
-        wanted = [group for group, size in enumerate(sizes) if begins[group] < stop and begins[group] + size > start]
-        if wanted:
-            first = begins[wanted[0]]
-            batches = self._file.iter_batches(ROWS_PER_GROUP, row_groups=wanted)
-            yield from even_batches(_cut(batches, start - first, stop - first), size)
+        """A run of rows, some at a time; only the row groups that hold them are read, each once."""
+        yield from even_batches(self._groups(start, stop), size)
+
+    def _groups(self, start: int, stop: int) -> Iterator[pa.RecordBatch]:
+        """A run of rows, as far as each row group holds them."""
+        first = 0
+        for number in range(self._file.metadata.num_row_groups):
+            last = first + self._file.metadata.row_group(number).num_rows
+            if first < stop and last > start:
+                group = self._file.read_row_group(number)
+                yield from group.slice(max(0, start - first), min(stop, last) - max(start, first)).to_batches()
+            first = last
 
     def with_splits(self, splits: pa.Array, partition: str, target: "SpecimenTable", protocol: str = "clibd") -> None:
         """Write a copy in which every specimen has its split; the target may be this very table.
@@ -139,10 +136,10 @@ class SpecimenTable:
                 share = splits.slice(start, len(batch)).cast(pa.string())
                 write(batch.set_column(column, SPECIMEN_SCHEMA.field("split"), share))
                 start += len(batch)
-        self._forget()
+        self.__dict__.pop("_file", None)  # the target may be this very table
 
     def sorted_by_split(self, target: "SpecimenTable") -> None:
-        """Write a copy in which the specimens of a split follow one another, otherwise in the same order.
+        """Write a copy of a partitioned table in which the specimens of a split follow one another, in the same order.
 
         Rows wait on the disk in one file a split, so that memory does not grow with the table: beside the target, or in
         the cache folder where the target is in an object store.
@@ -151,57 +148,31 @@ class SpecimenTable:
         waiting_room.mkdir(parents=True, exist_ok=True)
         compressed = pa.ipc.IpcWriteOptions(compression="zstd")
         with tempfile.TemporaryDirectory(prefix="sorting-", dir=waiting_room) as scratch:
+            files = {split: f"{scratch}/{split}" for split in self.protocol.splits}
             with ExitStack() as stack:
-                waiting: dict[str, pa.ipc.RecordBatchFileWriter] = {}
+                waiting = {
+                    split: stack.enter_context(pa.ipc.new_file(file, SPECIMEN_SCHEMA, options=compressed))
+                    for split, file in files.items()
+                }
                 for batch in self.batches():
                     for split in pc.unique(batch["split"]).to_pylist():
-                        if split not in waiting:
-                            waiting[split] = stack.enter_context(
-                                pa.ipc.new_file(f"{scratch}/{split}", SPECIMEN_SCHEMA, options=compressed)
-                            )
                         rows = batch.filter(pc.equal(batch["split"], split))
                         waiting[split].write_batch(rows.replace_schema_metadata(None))
             with target.writer(self.facts) as write:
-                for batch in even_batches(_spilled(scratch, self.protocol.splits), ROWS_PER_GROUP):
+                for batch in even_batches(_stored(files.values()), ROWS_PER_GROUP):
                     write(batch)
-
-    def count_by_split(self) -> dict[str | None, int]:
-        """Specimens of each split, in the order of the protocol; None for those without one."""
-        counts: Counter[str | None] = Counter()
-        for batch in self.batches(["split"]):
-            counts.update({item["values"]: item["counts"] for item in pc.value_counts(batch["split"]).to_pylist()})
-        order = [*self.protocol.splits, *sorted(set(filter(None, counts)) - set(self.protocol.splits)), None]
-        return {split: counts[split] for split in order if counts[split]}
-
-    def _forget(self) -> None:
-        for name in ("_file", "facts"):
-            self.__dict__.pop(name, None)
 
     @contextmanager
     def writer(self, facts: TableFacts) -> Iterator[Callable[[pa.RecordBatch], None]]:
         """Writes batches of specimens; the file appears when all of them are written, and only then."""
         schema = SPECIMEN_SCHEMA.with_metadata({_METADATA: json.dumps(asdict(facts), sort_keys=True)})
         with self.folder.parquet_writer(self.name, schema) as writer:
-
-            def write(batch: pa.RecordBatch) -> None:
-                if len(batch):
-                    writer.write_batch(batch.cast(schema) if batch.schema != schema else batch, ROWS_PER_GROUP)
-
-            yield write
-        self._forget()
+            yield lambda batch: writer.write_batch(batch.cast(schema), ROWS_PER_GROUP) if len(batch) else None
+        self.__dict__.pop("_file", None)
 
 
-def _cut(batches: Iterable[pa.RecordBatch], start: int, stop: int) -> Iterator[pa.RecordBatch]:
-    """Rows from start to stop of a stream."""
-    offset = 0
-    for batch in batches:
-        yield batch.slice(max(0, start - offset), max(0, min(stop - offset, len(batch)) - max(0, start - offset)))
-        offset += len(batch)
-
-
-def _spilled(scratch: str, splits: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    for split in splits:
-        if Path(scratch, split).is_file():
-            with pa.OSFile(f"{scratch}/{split}") as file:
-                reader = pa.ipc.open_file(file)
-                yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
+def _stored(files: Iterable[str]) -> Iterator[pa.RecordBatch]:
+    for path in files:
+        with pa.OSFile(path) as file:
+            reader = pa.ipc.open_file(file)
+            yield from (reader.get_batch(number) for number in range(reader.num_record_batches))

@@ -9,10 +9,10 @@ import io
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from workloads.data.synthetic.insects import Place, node_random
+from workloads.arrays import Doubles
+from workloads.data.synthetic.insects import TreePlace, node_random
 
 SIDE = 64
 """Pixels of the finished drawing."""
@@ -29,11 +29,11 @@ _TRAITS = (
 _SPREAD = (1.0, 0.62, 0.45, 0.38)
 """How far a trait moves at each rank, order to species."""
 
-Colour = tuple[int, int, int]
+_Rgb = tuple[int, int, int]
 
 
 @lru_cache(maxsize=4096)
-def _inherited(seed: int, path: tuple[int, ...]) -> npt.NDArray[np.float64]:
+def _inherited(seed: int, path: tuple[int, ...]) -> Doubles:
     """Trait values of a taxon before they are squashed, one normal step per rank."""
     if not path:
         return np.zeros(len(_TRAITS))
@@ -41,14 +41,14 @@ def _inherited(seed: int, path: tuple[int, ...]) -> npt.NDArray[np.float64]:
     return _inherited(seed, path[:-1]) + _SPREAD[len(path) - 1] * step
 
 
-def traits(place: Place) -> dict[str, float]:
+def traits(place: TreePlace) -> dict[str, float]:
     """The specimen's traits in [0, 1]: its species', a little varied."""
     own = node_random(place.seed, 6, *place.taxa, place.specimen).normal(size=len(_TRAITS))
     values = 1 / (1 + np.exp(-1.2 * (_inherited(place.seed, place.taxa) + 0.04 * own)))
     return dict(zip(_TRAITS, values.tolist(), strict=True))
 
 
-def draw(place: Place) -> bytes:
+def draw(place: TreePlace) -> bytes:
     """The specimen's picture, JPEG, 64 x 64."""
     random = node_random(place.seed, 7, *place.taxa, place.specimen)
     layer = _insect(traits(place))
@@ -74,12 +74,12 @@ def _background(random: np.random.Generator) -> Image.Image:
     return Image.fromarray((base + shade).clip(0, 255).astype(np.uint8))
 
 
-def _colour(hue: float, saturation: float, lightness: float) -> Colour:
+def _colour(hue: float, saturation: float, lightness: float) -> _Rgb:
     red, green, blue = colorsys.hls_to_rgb(hue % 1.0, lightness, saturation)
     return int(255 * red), int(255 * green), int(255 * blue)
 
 
-def _darker(colour: Colour, share: float) -> Colour:
+def _darker(colour: _Rgb, share: float) -> _Rgb:
     red, green, blue = (int(part * (1 - share)) for part in colour)
     return red, green, blue
 
@@ -108,7 +108,7 @@ def _insect(t: dict[str, float]) -> Image.Image:
     return layer
 
 
-def _legs(pen: ImageDraw.ImageDraw, middle: float, thorax: float, length: float, unit: float, colour: Colour) -> None:
+def _legs(pen: ImageDraw.ImageDraw, middle: float, thorax: float, length: float, unit: float, colour: _Rgb) -> None:
     for side in (-1, 1):
         for slant in (-0.7, 0.1, 0.8):
             foot = (middle + side * (thorax + length), middle + slant * length)
@@ -116,7 +116,7 @@ def _legs(pen: ImageDraw.ImageDraw, middle: float, thorax: float, length: float,
 
 
 def _abdomen(
-    pen: ImageDraw.ImageDraw, t: dict[str, float], middle: float, thorax: float, unit: float, body: Colour
+    pen: ImageDraw.ImageDraw, t: dict[str, float], middle: float, thorax: float, unit: float, body: _Rgb
 ) -> None:
     """An ellipse below the thorax, crossed by stripes."""
     half = unit * (5 + 11 * t["abdomen_width"])

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 
-from workloads.data.synthetic import names as synthetic_names
+from workloads.arrays import Bytes, Mask
 from workloads.errors import RecordError
 from workloads.spec import RANKS
 
@@ -28,7 +27,7 @@ _FIRST_TWO_SHARE = 0.06  # changes at first and second positions, relative to th
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class TreePlace:
     """A specimen's place in the tree: the numbers of its order, family, genus and species, and its own."""
 
     seed: int
@@ -41,7 +40,7 @@ class Place:
         return f"{SCHEME}{self.seed}/{'/'.join(map(str, self.taxa))}/{self.specimen}"
 
     @staticmethod
-    def parse(reference: str) -> "Place":
+    def parse(reference: str) -> "TreePlace":
         """The place that a reference names.
 
         Raises:
@@ -53,7 +52,7 @@ class Place:
             np.random.SeedSequence(numbers)  # refuses negative ones
         except ValueError as error:
             raise RecordError(f"{reference!r} names no synthetic insect") from error
-        return Place(seed, (order, family, genus, species), specimen)
+        return TreePlace(seed, (order, family, genus, species), specimen)
 
 
 def node_random(seed: int, purpose: int, *path: int) -> np.random.Generator:
@@ -62,7 +61,7 @@ def node_random(seed: int, purpose: int, *path: int) -> np.random.Generator:
 
 
 @lru_cache(maxsize=4096)
-def _ancestral_barcode(seed: int, path: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+def _ancestral_barcode(seed: int, path: tuple[int, ...]) -> Bytes:
     """Barcode of a taxon, codes 0 to 3, (658,); the root is at the empty path."""
     if not path:
         root = node_random(seed, 1).choice(4, BARCODE_BASES, p=_CODON_BIAS).astype(np.uint8)
@@ -75,9 +74,7 @@ def _ancestral_barcode(seed: int, path: tuple[int, ...]) -> npt.NDArray[np.uint8
     return _evolve(_ancestral_barcode(seed, path[:-1]), random, rate)
 
 
-def _evolve(
-    parent: npt.NDArray[np.uint8], random: np.random.Generator, third_position_rate: float
-) -> npt.NDArray[np.uint8]:
+def _evolve(parent: Bytes, random: np.random.Generator, third_position_rate: float) -> Bytes:
     """A descendant: substitutions mostly at third codon positions, towards the mitochondrial base frequencies."""
     rate = np.full(len(parent), third_position_rate * _FIRST_TWO_SHARE)
     rate[2::3] = third_position_rate
@@ -89,18 +86,18 @@ def _evolve(
     return child
 
 
-def _codons(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+def _codons(codes: Bytes) -> Bytes:
     """The reading frame as a view, (219, 3); the last base belongs to no whole codon."""
     return codes[: len(codes) // 3 * 3].reshape(-1, 3)
 
 
-def _is_stop(codes: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+def _is_stop(codes: Bytes) -> Mask:
     """Which codons are TAA or TAG, the stops of the invertebrate mitochondrial code."""
     first, second, third = _codons(codes).T
     return np.asarray((first == 3) & (second == 0) & ((third == 0) | (third == 2)))
 
 
-def barcode(place: Place) -> str:
+def barcode(place: TreePlace) -> str:
     """The specimen's barcode: its species' with a few differences, some with unread ends."""
     random = node_random(place.seed, 2, *place.taxa, place.specimen)
     codes = _evolve(_ancestral_barcode(place.seed, place.taxa), random, _SUBSTITUTIONS["specimen"])
@@ -118,8 +115,8 @@ def specimens(count: int, seed: int) -> Iterator[dict[str, str | None]]:
     if count < 1:
         raise ValueError(f"at least one specimen is needed, got {count}")
     for number, taxa in enumerate(_taxon_of_each(count, seed)):
-        place = Place(seed, taxa, number)
-        names: list[str | None] = list(synthetic_names.lineage(taxa))
+        place = TreePlace(seed, taxa, number)
+        names: list[str | None] = list(lineage(taxa))
         unknown = node_random(seed, 3, number).random()
         if unknown < 0.33:
             names[3] = None
@@ -152,3 +149,38 @@ def tree_path(species: int, num_species: int) -> tuple[int, int, int, int]:
     num_families = max(1, num_species // 12)
     order = family * min(16, max(2, num_families // 3)) // (num_families + 1)
     return order, family, genus, species
+
+
+# --- Names --------------------------------------------------------------------------------------------------------
+
+_ONSETS = ("b", "c", "d", "f", "g", "l", "m", "n", "p", "r", "s", "t", "v", "x", "z", "br", "st")
+_VOWELS = ("a", "e", "i", "o", "u")
+
+
+def _stem(number: int, num_syllables: int) -> str:
+    """A stem that tells every number apart: its digits in mixed base, as syllables."""
+    syllables = []
+    for _ in range(num_syllables):
+        number, onset = divmod(number, len(_ONSETS))
+        number, vowel = divmod(number, len(_VOWELS))
+        syllables.append(_ONSETS[onset] + _VOWELS[vowel])
+    while number:
+        number, onset = divmod(number, len(_ONSETS))
+        syllables.append(_ONSETS[onset] + "o")
+    return "".join(syllables)
+
+
+def lineage(taxa: tuple[int, int, int, int]) -> tuple[str, str, str, str]:
+    """Order, family, genus and binomial of a place in the tree.
+
+    Pronounceable Latin-like names; no two taxa share one, and none is a real insect's by intent.
+    """
+    order, family, genus, species = taxa
+    # The multipliers are coprime to the number of stems, so neighbours in the tree do not sound alike.
+    genus_name = _stem(genus * 4111 % 614_125, 3).capitalize()
+    return (
+        f"{_stem(order * 37 % 85, 1)}noptera".capitalize(),
+        f"{_stem(family * 1237 % 7225, 2)}lidae".capitalize(),
+        genus_name,
+        f"{genus_name} {_stem(species * 2311 % 614_125, 3)}us",
+    )

@@ -1,0 +1,301 @@
+"""`clibd data`: from a source to a prepared data set."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Literal
+
+import pyarrow as pa
+import typer
+from rich.console import Console
+
+from commands.options import FormOption, print_sheets
+from results.sheet import Sheet
+from workloads.command_line import counting, stderr_console
+from workloads.data.sources.collect import ImportReport, collect
+from workloads.data.sources.source import Source
+from workloads.data.specimens.caveats import contradictions, shared_barcodes
+from workloads.data.specimens.partition import PartitionRecipe, check_partition, partition
+from workloads.data.specimens.specimen_table import SpecimenTable
+from workloads.errors import SourceError, UsageError
+from workloads.spec import RANKS
+from workloads.storage import Folder
+
+app = typer.Typer(help="Import, partition and prepare specimens.", no_args_is_help=True)
+
+_Kind = Literal["auto", "table", "bioscan-1m", "bioscan-5m", "authors", "insect", "synthetic"]
+_Recipe = PartitionRecipe | None
+_SpecimenTable = Annotated[str, typer.Argument(help="Specimen table (.parquet), as `clibd data import` writes it.")]
+_SHOWN = 5
+"""Contradictions shown on the terminal; the file has all of them."""
+_SEED = 42
+"""Seed of the draw, where none is asked for."""
+
+
+@app.command("download")
+def _download(
+    name: Annotated[str | None, typer.Argument(help="Package; none lists them.")] = None,
+    to: Annotated[Path, typer.Option(help="Folder to put it into.")] = Path("."),
+    unverified: Annotated[bool, typer.Option(help="Also where no checksum is published.")] = False,
+) -> None:
+    """Fetch a published package: resumes what broke off, and checks what arrived. Nothing is unpacked.
+
+    Example: clibd data download                      lists the packages with their sizes and licences
+    """
+    from results.render import grid
+    from workloads.data.packages.download import download
+    from workloads.data.packages.published import PACKAGES, find_package
+
+    if name is None:
+        rows = [[p.name, p.about or "", p.licence, p.content] for p in PACKAGES.values()]
+        print(grid(["Package", "Size", "Licence", "What it is"], rows))
+        return
+    package, console = find_package(name), stderr_console()
+    with counting(console, f"Fetching {package.file_name}", "bytes") as told:
+        arrival = download(package, to, told, allow_unverified=unverified)
+    if not arrival.is_verified:
+        console.print(f"No checksum of it is published; its {arrival.algorithm} is {arrival.checksum}")
+    for step in package.next_steps(arrival.path.parent):
+        console.print(step)
+    print(arrival.path)
+
+
+@app.command("import")
+def _import(
+    source: Annotated[str, typer.Argument(help="A table, a FASTA file, a folder, an HDF5 file, or `synthetic`.")],
+    to: Annotated[str, typer.Option(help="Specimen table to write (.parquet): a path or an address.")],
+    kind: Annotated[_Kind, typer.Option(help="How to read it; authors is their HDF5 file. auto looks.")] = "auto",
+    columns: Annotated[
+        list[str] | None, typer.Option("--map", help="field=column, such as barcode=COI; repeat it for each field.")
+    ] = None,
+    taxonomy: Annotated[Path | None, typer.Option(help="INSECT: table of order, family, genus and species.")] = None,
+    one_fifth: Annotated[bool, typer.Option(help="BIOSCAN-5M: the authors' fifth of the training records.")] = False,
+    specimens: Annotated[int | None, typer.Option(min=1, help="How many synthetic insects. Default: 3000.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of the synthetic insects. Default: 7.")] = None,
+) -> None:
+    """Read specimens into one table; bad records go to a reject list beside it.
+
+    Columns are known by the names that BOLD, Darwin Core, BCDM and BIOSCAN use, or given by --map. Images stay where
+    they are: in folders, zip packages or HDF5 files, which `clibd data prepare` reads in place.
+
+    SOURCE, with its images, is on a local or shared disk; the specimen table may also be s3:// or gs://.
+    """
+    from workloads.data.sources.columns import parse_map
+    from workloads.data.sources.opening import SourceOptions, open_source
+
+    options = SourceOptions(
+        columns=parse_map(columns or []), taxonomy=taxonomy, one_fifth=one_fifth, num_synthetic=specimens, seed=seed
+    )
+    console, table = stderr_console(), SpecimenTable.at(to)
+    table.check_can_be_written()
+    report = _collect(open_source(source, kind, options), table, console)
+    _say_contradictions(console, table)
+    modalities = ", ".join(report.modalities)
+    console.print(f"{report.num_specimens:,} specimens ({modalities}) in {table}. Next: clibd data partition {to}")
+
+
+def _collect(source: Source, table: SpecimenTable, console: Console) -> ImportReport:
+    """The specimen table, and its list of rejects: also where they are all there is, as then it says what is wrong.
+
+    Raises:
+        SourceError: not one record can be used, or the source breaks off.
+    """
+    from workloads.data.prepared.dataset import reject_list
+
+    rejects, num_rejects = _beside(table, "rejects.tsv"), 0
+    with (
+        counting(console, f"Reading {source.name}", "specimens") as told,
+        reject_list(table.folder, rejects) as write,
+    ):
+
+        def reject(identifier: str, reason: str) -> None:
+            nonlocal num_rejects
+            num_rejects += 1
+            write(identifier, reason)
+
+        failure = None
+        try:
+            report = collect(source, table, lambda done: told(done, source.total), reject)
+        except SourceError as error:
+            if not num_rejects:
+                raise
+            failure = error
+    refused = f"{num_rejects:,} record{'' if num_rejects == 1 else 's'} refused"
+    if failure:
+        path, where, reason = failure.args
+        raise SourceError(path, where, f"{reason}. {refused}, all in {table.folder}/{rejects}") from failure
+    for note in report.notes:
+        console.print(note)
+    if report.rejects:
+        identifier, reason = report.rejects[0]
+        console.print(f"{refused} (first: {identifier}: {reason}); all in {table.folder}/{rejects}")
+    else:
+        table.folder.remove(rejects)
+    return report
+
+
+def _beside(table: SpecimenTable, ending: str) -> str:
+    return f"{table.name.removesuffix('.parquet')}.{ending}"
+
+
+def _say_contradictions(console: Console, table: SpecimenTable) -> None:
+    """Names with two parents are listed, not merged: which one is right cannot be known here."""
+
+    name = _beside(table, "contradictions.txt")
+    lineages = (
+        lineage
+        for batch in table.batches(RANKS)
+        for lineage in zip(*(column.to_pylist() for column in batch.columns), strict=True)
+    )
+    lines = contradictions(lineages)
+    if not lines:
+        table.folder.remove(name)
+        return
+    table.folder.write(name, "".join(f"{line}\n" for line in lines).encode())
+    for line in lines[:_SHOWN]:
+        console.print(line)
+    console.print(f"Contradictions among the names: {len(lines):,}, none of them changed; all in {table.folder}/{name}")
+
+
+@app.command("partition")
+def _partition(
+    specimens: _SpecimenTable,
+    to: Annotated[str | None, typer.Option(help="Table to write. Default: the same file.")] = None,
+    recipe: Annotated[
+        _Recipe,
+        typer.Option(help="Appendix A, or the authors' script. Default: the source's own partition, else paper."),
+    ] = None,
+    lists: Annotated[
+        Path | None,
+        typer.Option(help="Official lists instead: folder or zip of SPLIT.txt, or a table of id and split."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the random draws. Default: 42.")] = None,
+) -> None:
+    """Give every specimen its split, and check that accuracies measured on it can be believed."""
+    from workloads.data.specimens.schema import PROTOCOLS
+
+    to = to or specimens
+    console, table, target = stderr_console(), SpecimenTable.at(specimens), SpecimenTable.at(to)
+    given_by = table.facts.partition  # read first: that there is no such table matters more than the target
+    target.check_can_be_written()
+    splits, by, protocol = _splits(console, table, given_by == "source", recipe, lists, seed)
+    roles = PROTOCOLS[protocol]
+    check_partition(roles, table.column("species"), splits, table.column("specimen_id"))
+    table.with_splits(splits, by, target, protocol)
+    counts = Counter(splits.to_pylist())
+    for split in roles.splits:
+        if counts[split]:
+            console.print(f"{split:<18}{counts[split]:>10,} specimens")
+    for needed, sentence in (
+        (roles.training, "No specimen trains, so that nothing can be trained on this table alone."),
+        (roles.keys, "No specimen is a key, so that nothing can be found."),
+        (roles.asking(), "No specimen is a query, so that nothing can be measured."),
+    ):
+        if not any(counts[split] for split in needed):
+            console.print(sentence)
+    for sentence in shared_barcodes(target):
+        console.print(sentence)
+    console.print(f"Next: clibd data prepare {to} --to DIR")
+
+
+def _splits(
+    console: Console, table: SpecimenTable, has_own: bool, recipe: _Recipe, lists: Path | None, seed: int | None
+) -> tuple[pa.Array | pa.ChunkedArray, str, str]:
+    """The split of every specimen, what gave it, and the protocol it is of.
+
+    No seed takes the default, and is the only choice where nothing is drawn.
+
+    Raises:
+        UsageError: lists and a recipe, or a seed where nothing is drawn.
+    """
+    from workloads.data.sources.split_lists import assign_lists, protocol_of, read_split_lists
+
+    if lists is not None:
+        if recipe is not None:
+            raise UsageError("--lists and --recipe are two ways to give splits; name one of them")
+        if seed is not None:
+            raise UsageError("--seed is of a random draw, and --lists draws nothing; leave out one of them")
+        splits, note = assign_lists(table.column("specimen_id"), read_split_lists(lists))
+        if note:
+            console.print(note)
+        return splits, f"lists {lists}", protocol_of(splits.unique().to_pylist())
+    if recipe is None and has_own:
+        if seed is not None:
+            raise UsageError(
+                "--seed is of a random draw, and the source's own partition is kept; --recipe paper draws another one"
+            )
+        console.print("The source has its own partition, which is kept; --recipe paper draws another one.")
+        return table.column("split"), "source", table.facts.protocol
+    recipe, seed = recipe or "paper", _SEED if seed is None else seed
+    return partition(table.column("species"), recipe, seed), f"{recipe}, seed {seed}", "clibd"
+
+
+@app.command("stats")
+def _stats(
+    data: Annotated[str, typer.Argument(help="Prepared data set, or a partitioned specimen table (.parquet).")],
+    out: Annotated[str, typer.Option(help="Folder or address (s3://, gs://) for tables and figures.")],
+    form: FormOption = "md",
+) -> None:
+    """Tables 5, 6 and 7 and Figures 2, 7 and 8 of the paper for any data set, beside the published numbers."""
+
+    sheets = statistics_of(data, out, stderr_console())
+    print_sheets(sheets.values(), form)
+
+
+def statistics_of(data: str, out: str, console: Console) -> dict[str, Sheet]:
+    """Count, and write every table and figure into a folder; the sheets by name."""
+    from results.paper.data_statistics import write_statistics
+    from workloads.data.prepared.dataset import PreparedDataset
+    from workloads.data.specimens.statistics import count_taxa
+
+    if data.endswith(".parquet"):
+        table = SpecimenTable.at(data)
+        console.print(f"Counting {len(table):,} specimens")
+        facts, counts = table.facts, count_taxa(table.column, table.protocol)
+        name, synthetic, partition = facts.source, facts.synthetic_seed is not None, facts.partition
+    else:  # what is in the shards: the data set's own specimen table also has those that preparation refused
+        dataset = PreparedDataset(Folder(data))
+        prepared = dataset.facts
+        console.print(f"Counting {sum(prepared.num_specimens.values()):,} specimens")
+        labels = dataset.load([split for split, count in prepared.num_specimens.items() if count], RANKS)
+        counts = count_taxa(labels.column, prepared.splits)
+        name, synthetic, partition = prepared.name, prepared.synthetic, prepared.partition
+    sheets, files = write_statistics(counts, out, name, synthetic=synthetic, partition=partition)
+    console.print(f"{len(files)} files in {out}: {', '.join(files)}")
+    return sheets
+
+
+@app.command("prepare")
+def _prepare(
+    specimens: _SpecimenTable,
+    to: Annotated[str, typer.Option(help="Folder or address (s3://, gs://) of the prepared data set.")],
+    name: Annotated[str | None, typer.Option(help="Name in run ids and tables. Default: the folder's.")] = None,
+    image_size: Annotated[int, typer.Option(min=16, help="Shorter side of stored images, pixels, at most.")] = 256,
+    text_tokenizer: Annotated[
+        str | None, typer.Option(help="Hugging Face tokeniser, by name or folder. Default: learned from the labels.")
+    ] = None,
+    max_rejects: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of records that may be refused before it stops.")
+    ] = 0.001,
+    address: Annotated[str | None, typer.Option(help="Ray cluster to use: `auto` on its head node.")] = None,
+) -> None:
+    """Decode, shrink and tokenise specimens with Ray Data, into Parquet shards and a dataset.json.
+
+    Started again after an interruption, it makes only the shards that are missing.
+    """
+    from orchestrator.prepare import run_on_ray
+    from orchestrator.session import ray_session
+    from workloads.data.prepared import preparation
+
+    options = preparation.DatasetOptions(
+        name=name or to.rstrip("/").rsplit("/", 1)[-1],
+        image_size=image_size,
+        text_tokenizer=text_tokenizer,
+        max_rejects=max_rejects,
+    )
+    console, table, target = stderr_console(), SpecimenTable.at(specimens), Folder(to)
+    with ray_session(address), counting(console, f"Preparing {len(table):,} specimens", "shards") as told:
+        facts = preparation.prepare(table, target, options, run_on_ray, told)
+    console.print(f"{sum(facts.num_specimens.values()):,} specimens ({', '.join(facts.modalities)}) in {target}")
+    if facts.num_rejects:
+        console.print(f"{facts.num_rejects:,} refused, with reasons, in {target}/rejects.tsv")
+    console.print(f"Next: clibd data stats {to} --out DIR, or clibd-sweep batch-size --data {to} --plan")

@@ -1,1 +1,0 @@
-"""What a data set holds: its statistics beside the paper's, as sheets, files and figures."""
