@@ -48,11 +48,14 @@ def run_sweep(points: SweepPoints, resources: Resources, display: SweepDisplay) 
         results = run_trials(
             make_point, {"job": tune.grid_search(jobs)}, request.runs / request.name, at_once, callbacks
         )
-        errors = {result.config["job"]["id"]: str(result.error or "it never ended") for result in results}
+        errors = {result.config["job"]["id"]: str(result.error) for result in results if result.error}
         for point in todo.waves[0]:
             state = folders[point.id].state()
             if state == "failed":
                 failed[point.id] = folders[point.id].status()["reason"]
+            elif state != "finished" and point.id not in errors:
+                display.end()
+                raise KeyboardInterrupt  # Tune takes Ctrl-C for itself: what it stops, or never began, has no error
             elif state != "finished":
                 failed[point.id] = errors[point.id].strip().splitlines()[-1]
         before = todo

@@ -4,6 +4,7 @@ import errno
 import io
 
 import pytest
+import typer
 from rich.console import Console
 from rich.progress import TextColumn
 
@@ -62,3 +63,19 @@ def test_work_that_counts_says_first_what_it_is() -> None:
 @pytest.mark.parametrize(("seconds", "expected"), [(0.4, "0:00"), (61.0, "1:01"), (3599.6, "1:00:00")])
 def test_a_clock_has_hours_only_where_there_are_any(seconds: float, expected: str) -> None:
     assert clock(seconds) == expected
+
+
+def test_a_typer_command_that_is_interrupted_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    app = typer.Typer()
+
+    @app.command()
+    def work() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sys.argv", ["work"])
+    with pytest.raises(SystemExit) as end:
+        run_command(app)
+    assert end.value.code == 130
+    assert "start the same command again" in capsys.readouterr().err

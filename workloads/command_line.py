@@ -14,6 +14,8 @@ from workloads.errors import ClibdError
 
 Tell = Callable[[int, int | None], None]
 """Is told how much of how much, if that is known, is done."""
+_INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 
 def run_command(app: Callable[[], None]) -> NoReturn:
@@ -26,9 +28,11 @@ def run_command(app: Callable[[], None]) -> NoReturn:
     except OSError as error:  # a disk or network that fails, which no record is to blame for
         print(f"error: {error}. Start the same command again when this is mended.", file=sys.stderr)
         sys.exit(1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as end:
+        if isinstance(end, SystemExit) and end.code != _INTERRUPTED:  # typer's own end; of Ctrl-C it says no word
+            raise
         print("interrupted; start the same command again to go on from here", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
     sys.exit(0)
 
 
