@@ -10,7 +10,7 @@ else
 TORCH := --torch-backend=auto
 endif
 
-.PHONY: demo test install check bench
+.PHONY: demo test test-cluster soak install check bench
 
 demo: install
 	$(BIN)/clibd-sweep batch-size --demo
@@ -18,12 +18,20 @@ demo: install
 test: install check
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
 
+# Several nodes of Ray, a bucket, and faults: some minutes on two quiet cores.
+test-cluster: install
+	$(BIN)/python -m pytest tests/cluster -m "not soak"
+
+# The same for hours: faults by the hundred.
+soak: install
+	$(BIN)/python -m pytest tests/cluster -m soak
+
 check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-BENCHMARKS := tokeniser input_pipeline partition reading preparation contrastive_loss gradient_cache training_step ray_train \
+BENCHMARKS := tokeniser input_pipeline partition reading preparation contrastive_loss gradient_cache training_step ray_train orchestration recovery \
 	evaluation intervals threshold_search bzsl spine
 
 bench: install

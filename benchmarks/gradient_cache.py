@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from benchmarks.measuring import best_seconds, publish
 from benchmarks.peak_memory import in_own_process, peak_and_seconds
 from workloads.models.clibd import Clibd
-from workloads.training.gradient_cache import accumulate_gradients
+from workloads.shares import Shares
+from workloads.training.gradient_cache import Chunks, accumulate_gradients, embed_at_once
 from workloads.training.loss import contrastive_loss
 
 MICRO_BATCH = 32
@@ -104,27 +105,16 @@ def drawn(batch: int, dtype: torch.dtype) -> dict[str, Tensor]:
     return {name: torch.randn(batch, count, FEATURES, generator=random).to(dtype) for name, count in TOKENS.items()}
 
 
-def accumulate(model: nn.Module, inputs: dict[str, Tensor], micro_batch: int) -> Tensor:
+def accumulate(model: nn.Module, inputs: dict[str, Tensor], micro_batch: int, cached: bool = True) -> Tensor:
     """As training does."""
-    if micro_batch >= len(next(iter(inputs.values()))):
-        loss = contrastive_loss(*model(inputs))
-        loss.backward()
-        return loss.detach()
-    return accumulate_gradients(model, inputs, contrastive_loss, micro_batch=micro_batch, kernels=nullcontext)
-
-
-class InChunks(nn.Module):
-    """A model that embeds chunk by chunk, and keeps the graph of all: what gradient caching must equal."""
-
-    def __init__(self, model: nn.Module, num_chunks: int) -> None:
-        super().__init__()
-        self.model, self.num_chunks = model, num_chunks
-
-    def forward(self, inputs: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """As the model does, the chunks one after another."""
-        split = {name: rows.tensor_split(self.num_chunks) for name, rows in inputs.items()}
-        parts = [self.model({name: rows[number] for name, rows in split.items()}) for number in range(self.num_chunks)]
-        return {name: torch.cat([embedded[name] for embedded, _ in parts]) for name in inputs}, parts[0][1]
+    count = len(next(iter(inputs.values())))
+    sizes = Shares(batch_size=count, num_chunks=-(-count // micro_batch)).chunk_sizes(0)
+    chunks = Chunks(sizes, torch.manual_seed)
+    if cached and len(sizes) > 1:
+        return accumulate_gradients(model, inputs, contrastive_loss, chunks, nullcontext)
+    loss = contrastive_loss(*embed_at_once(model, inputs, chunks, nullcontext))
+    loss.backward()
+    return loss.detach()
 
 
 def differences(batch: int, micro_batch: int) -> dict[str, float]:
@@ -132,9 +122,7 @@ def differences(batch: int, micro_batch: int) -> dict[str, float]:
     found = []
     for cached in (True, False):
         model = small_model().double()
-        whole = model if cached else InChunks(model, -(-batch // micro_batch))
-        torch.manual_seed(2)
-        loss = accumulate(whole, drawn(batch, torch.float64), micro_batch if cached else batch)
+        loss = accumulate(model, drawn(batch, torch.float64), micro_batch, cached)
         found.append([loss, *(parameter.grad for parameter in model.parameters() if parameter.grad is not None)])
     differences = [(one - other).abs().max().item() for one, other in zip(*found, strict=True)]
     return {"loss": differences[0], "gradients": max(differences[1:])}

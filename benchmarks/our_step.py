@@ -13,8 +13,9 @@ from benchmarks.authors_path import PAD_ID, Sizes, drawn_batch
 from workloads.models.clibd import TowerInputs, build_model
 from workloads.placement import kernels, matrix_products
 from workloads.recipes import with_recipe
+from workloads.shares import Shares
 from workloads.spec import DnaTower, ExperimentSpec, ImageTower, Recipe, TextTower
-from workloads.training.gradient_cache import accumulate_gradients
+from workloads.training.gradient_cache import Chunks, accumulate_gradients
 from workloads.training.loss import contrastive_loss
 
 GFLOP_PER_SAMPLE = 177.35
@@ -85,12 +86,13 @@ class OurStep:
     def cached_step(self, batch: Mapping[str, Tensor], micro_batch: int) -> Tensor:
         """The same step in bf16 with gradient caching; the bytes of the whole batch are moved first, as in training."""
         inputs = self._moved(batch)
+        sizes = Shares(batch_size=(count := len(inputs["image"])), num_chunks=-(-count // micro_batch)).chunk_sizes(0)
         with self._around("bf16"):
             loss = accumulate_gradients(
                 self.model,
                 inputs,
                 contrastive_loss,
-                micro_batch=micro_batch,
+                Chunks(sizes, torch.manual_seed),
                 kernels=lambda: kernels(self.device, "bf16"),
             )
         self.update()

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -82,7 +83,7 @@ def _draw(folder: Path, reference: str, side: int) -> str:
 
 def speed() -> dict[str, float]:
     """Records per second of both, warm."""
-    with tempfile.TemporaryDirectory() as scratch, ray_session(None):
+    with tempfile.TemporaryDirectory() as scratch, ray_session(None, dashboard=False):
         folder = Path(scratch)
         table = make_table(folder / "source", NUM_FOR_SPEED, SOURCE_SIDE)
         warm = make_table(folder / "warm", 1024, SOURCE_SIDE)
@@ -93,7 +94,7 @@ def speed() -> dict[str, float]:
             def run_in_pool(work: Work, shards: Sequence[Shard]) -> Iterable[ShardReport]:
                 return pool.map(work, shards)
 
-            runs = {"ray_data": run_on_ray, "process_pool": run_in_pool}
+            runs: dict[str, RunShards] = {"ray_data": partial(run_on_ray, most=NUM_CORES), "process_pool": run_in_pool}
             for name, run in runs.items():
                 prepare(warm, Folder(folder / f"warm-{name}"), wanted, run)
             for repeat in range(REPEATS):
@@ -145,7 +146,7 @@ def _peak_memory(count: int) -> tuple[int, float]:
             # Growing the insects is not preparation, so its memory is another process's.
             other.submit(_make_small, Path(scratch) / "source", count).result()
         table = SpecimenTable.at(Path(scratch) / "source" / "specimens.parquet")
-        with ray_session(None), _Watch() as watch:
+        with ray_session(None, dashboard=False), _Watch() as watch:
             started = time.perf_counter()
             prepare(table, Folder(Path(scratch) / "data"), DatasetOptions(name="memory", image_size=64), run_on_ray)
             return watch.peak, time.perf_counter() - started

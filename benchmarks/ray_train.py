@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measuring import publish
-from orchestrator.session import resources_here
+from orchestrator.inventory import resources_at
+from orchestrator.workers import Wanted, Workers
 from workloads.data.prepared.preparation import DatasetOptions, prepare
 from workloads.data.sources.collect import collect
 from workloads.data.sources.opening import synthetic_source
@@ -57,7 +58,8 @@ def under_torchrun(data: str, runs: Path) -> float:
     """Specimens per second of the best epoch."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(NUM_WORKERS)]
     command = [sys.executable, *launcher, "-m", "workloads.training", *_asked(data, runs)]
-    threads = resources_here(NUM_WORKERS, None, cpu_only=True).threads
+    resources, _ = resources_at(None, Wanted(cpu_only=True, workers=Workers(NUM_WORKERS, NUM_WORKERS)))
+    threads = resources.threads
     subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": str(threads)}, stdout=sys.stderr)
     (run,) = find_runs(Folder(runs), "train")
     return best_rate(run)

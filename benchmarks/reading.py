@@ -74,7 +74,7 @@ def spec_for(dataset: PreparedDataset) -> ExperimentSpec:
 def open_epoch(address: str, spec: ExperimentSpec, epoch: int) -> EpochBatches:
     dataset = PreparedDataset(Folder(address))
     specimens = Specimens(dataset, dataset.facts.splits.training, spec, None)
-    return EpochBatches(specimens, spec, epoch, 0, 1)
+    return EpochBatches(specimens, spec, epoch)
 
 
 def from_dataloader(dataset: PreparedDataset, spec: ExperimentSpec, epoch: int) -> Iterable[dict[str, Any]]:

@@ -16,11 +16,13 @@ import torch
 from rich.console import Console
 
 from benchmarks.measuring import publish
+from orchestrator.inventory import resources_at
 from orchestrator.prepare import run_on_ray
 from orchestrator.progress import SweepDisplay
 from orchestrator.request import SweepRequest, points_of
-from orchestrator.session import ray_session, resources_here
+from orchestrator.session import ray_session
 from orchestrator.sweep import run_sweep
+from orchestrator.workers import Wanted
 from sweeps import SWEEPS
 from sweeps.point import Point
 from workloads.data.prepared.dataset import PreparedDataset
@@ -34,8 +36,9 @@ from workloads.models.loaded import open_untrained
 from workloads.placement import Placement
 from workloads.record import find_runs
 from workloads.storage import Folder
-from workloads.training.loop import Training, fit
+from workloads.training.loop import fit
 from workloads.training.report import Report
+from workloads.training.step import Training
 
 NUM_SPECIMENS = 2000
 WANTED = DatasetOptions(name="data", image_size=48)  # smaller than the drawings, so that every image is resized
@@ -85,7 +88,7 @@ def sweep(folder: Path) -> dict[str, float]:
         data=PreparedDataset(Folder(folder / "data")),
         runs=Folder(folder / "runs"),
     )
-    resources = resources_here(workers=None, address=None, cpu_only=True)
+    resources, _ = resources_at(None, Wanted(cpu_only=True))
     wall = seconds_of(lambda: run_sweep(points_of(request), resources, SweepDisplay(Console(stderr=True))))
     runs = [run.status() for run in find_runs(request.runs, "amp")]
     trained = sum(run["training_seconds"] for run in runs)

@@ -4,9 +4,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from commands.options import FormOption, print_sheets
+from commands.options import BusyOption, FormOption, print_sheets
 from results.sheet import Cell, Sheet
 from workloads.command_line import stderr_console
+from workloads.lease import held
+from workloads.record import run_of
 from workloads.spec import Recipe
 from workloads.storage import Folder
 
@@ -26,6 +28,7 @@ def attention(
     recipe: Annotated[Recipe | None, typer.Option(help="How attention is rolled out. Default: the run's.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the choice among queries of one outcome.")] = 42,
     form: FormOption = "md",
+    busy: BusyOption = "refuse",
 ) -> None:
     """Store where the vision tower looks, for queries whose species it names or misses, before and after.
 
@@ -37,7 +40,8 @@ def attention(
     from workloads.measuring.attention_folder import measure_attention
 
     others = [Folder(address) for address in before or []]
-    folder = measure_attention(Folder(run), Folder(data), None, others, untrained, partition, number, recipe, seed)
+    with held(run_of(Folder(run)), busy):
+        folder = measure_attention(Folder(run), Folder(data), None, others, untrained, partition, number, recipe, seed)
     about = folder.read_json(f"attention-{partition}.json")
     kind = " (SYNTHETIC specimens)" if about["synthetic"] else ""
     cells = [

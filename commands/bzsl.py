@@ -4,10 +4,12 @@ from typing import Annotated
 
 import typer
 
-from commands.options import FormOption, print_sheets
+from commands.options import BusyOption, FormOption, print_sheets
 from workloads.bzsl.settings import PUBLISHED_COMPONENTS, ScaleForm, SettingSearch
 from workloads.command_line import stderr_console
 from workloads.errors import UsageError
+from workloads.lease import held
+from workloads.record import run_of
 from workloads.spec import Recipe
 from workloads.storage import Folder
 
@@ -39,6 +41,7 @@ def bzsl(
     seed: Annotated[int, typer.Option(min=0, help="Of drawn partitions and of optuna.")] = 42,
     out: Annotated[str | None, typer.Option(help="Folder to write. Default: bzsl in the run, or ./bzsl.")] = None,
     output: FormOption = "md",
+    busy: BusyOption = "refuse",
 ) -> None:
     """Tell species apart by their images, unseen ones by the DNA that they have in common with seen ones.
 
@@ -50,13 +53,14 @@ def bzsl(
              clibd bzsl RUN --search optuna --hours 1         your run's images and DNA
     """
     from results.measured import zero_shot_sheet
-    from workloads.measuring.zero_shot_folder import measure_zero_shot
+    from workloads.measuring.zero_shot_folder import default_target, measure_zero_shot
 
     target = None if out is None else Folder(out)
     if target is not None and (
         target.has("spec.json") or (target.has("evaluation.json") and not target.has("bzsl.json"))
     ):
         raise UsageError(f"--out {out} holds a run or an evaluation, whose measurements would be lost")
-    folder = measure_zero_shot(source, dna, target, recipe, seed, form, search, trials, hours, pca)
+    with held(run_of(target or default_target(source)), busy):
+        folder = measure_zero_shot(source, dna, target, recipe, seed, form, search, trials, hours, pca)
     print_sheets([zero_shot_sheet(folder)], output)
     stderr_console().print(f"Settings, predictions and measurements: {folder}")

@@ -2,16 +2,17 @@
 
 import typer
 
-from commands import data, results, sweep
+from commands import data, results, sweep, weights
 from commands.attention import attention
 from commands.bzsl import bzsl
 from commands.convert import convert
 from commands.costs import costs
+from commands.doctor import doctor
 from commands.evaluate import evaluate
 from commands.open_set import open_set
 from commands.options import with_version
-from orchestrator.train import train_on_ray
-from workloads.command_line import run_command
+from orchestrator.train import trainer_on_ray
+from workloads.command_line import run_program
 from workloads.training.command import train
 
 app = typer.Typer(
@@ -22,17 +23,19 @@ app = typer.Typer(
     callback=with_version,
 )
 app.add_typer(data.app, name="data")
-app.command(context_settings={"obj": train_on_ray})(train)
+app.command(context_settings={"obj": trainer_on_ray})(train)
 app.command()(evaluate)
 app.command()(attention)
 app.command()(bzsl)
 app.command()(costs)
 app.command("open-set")(open_set)
 app.command()(convert)
+app.command()(doctor)
+app.add_typer(weights.app, name="weights")
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(results.app, name="results")
 
 
 def main() -> None:
     """Entry point of `clibd`."""
-    run_command(app)
+    run_program(app)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from commands.options import BusyOption
 from workloads.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def convert(
         Literal["softmax_mean", "logits_mean", "hidden_mean", "cls_token"] | None,
         typer.Option(help="How a model pools DNA, which its tensors do not tell. Default: what a published name says."),
     ] = None,
+    busy: BusyOption = "refuse",
 ) -> None:
     """Turn a released checkpoint into safetensors with JSON beside; every tensor in it is accounted for.
 
@@ -36,19 +38,21 @@ def convert(
     from workloads.conversion import convert as conversion
     from workloads.conversion.foreign_checkpoint import read_checkpoint
     from workloads.conversion.released import PUBLISHED, PUBLISHED_AT
+    from workloads.lease import held
     from workloads.storage import Folder
 
     console = stderr_console()
     target = to or _default_target(source)
-    conversion.check_target(Folder(target))
-    if source in PUBLISHED and not Path(source).is_file():
-        console.print(f"Fetching {PUBLISHED_AT}{PUBLISHED[source].file}")
-        path = conversion.fetch(source, target)
-    else:
-        path = Path(source)
-    console.print(f"Reading {path}")
-    checkpoint = read_checkpoint(path)
-    done = conversion.convert(checkpoint, Folder(target), tokenizer or conversion.TOKENIZER, dna_pooling)
+    with held(Folder(target), busy):
+        conversion.check_target(Folder(target))
+        if source in PUBLISHED and not Path(source).is_file():
+            console.print(f"Fetching {PUBLISHED_AT}{PUBLISHED[source].file}")
+            path = conversion.fetch(source, target)
+        else:
+            path = Path(source)
+        console.print(f"Reading {path}")
+        checkpoint = read_checkpoint(path)
+        done = conversion.convert(checkpoint, Folder(target), tokenizer or conversion.TOKENIZER, dna_pooling)
     for line in _account(done, checkpoint.beside):
         console.print(line)
     print(target)

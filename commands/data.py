@@ -1,6 +1,7 @@
 """`clibd data`: from a source to a prepared data set."""
 
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -8,8 +9,8 @@ import pyarrow as pa
 import typer
 from rich.console import Console
 
-from commands.options import FormOption, print_sheets
-from results.sheet import Sheet
+from commands.options import AddressOption
+from commands.statistics import stats
 from workloads.command_line import counting, stderr_console
 from workloads.data.sources.collect import ImportReport, collect
 from workloads.data.sources.source import Source
@@ -21,6 +22,7 @@ from workloads.spec import RANKS
 from workloads.storage import Folder
 
 app = typer.Typer(help="Import, partition and prepare specimens.", no_args_is_help=True)
+app.command()(stats)
 
 _Kind = Literal["auto", "table", "bioscan-1m", "bioscan-5m", "authors", "insect", "synthetic"]
 _Recipe = PartitionRecipe | None
@@ -229,41 +231,6 @@ def _splits(
     return partition(table.column("species"), recipe, seed), f"{recipe}, seed {seed}", "clibd"
 
 
-@app.command("stats")
-def _stats(
-    data: Annotated[str, typer.Argument(help="Prepared data set, or a partitioned specimen table (.parquet).")],
-    out: Annotated[str, typer.Option(help="Folder or address (s3://, gs://) for tables and figures.")],
-    form: FormOption = "md",
-) -> None:
-    """Tables 5, 6 and 7 and Figures 2, 7 and 8 of the paper for any data set, beside the published numbers."""
-
-    sheets = statistics_of(data, out, stderr_console())
-    print_sheets(sheets.values(), form)
-
-
-def statistics_of(data: str, out: str, console: Console) -> dict[str, Sheet]:
-    """Count, and write every table and figure into a folder; the sheets by name."""
-    from results.paper.data_statistics import write_statistics
-    from workloads.data.prepared.dataset import PreparedDataset
-    from workloads.data.specimens.statistics import count_taxa
-
-    if data.endswith(".parquet"):
-        table = SpecimenTable.at(data)
-        console.print(f"Counting {len(table):,} specimens")
-        facts, counts = table.facts, count_taxa(table.column, table.protocol)
-        name, synthetic, partition = facts.source, facts.synthetic_seed is not None, facts.partition
-    else:  # what is in the shards: the data set's own specimen table also has those that preparation refused
-        dataset = PreparedDataset(Folder(data))
-        prepared = dataset.facts
-        console.print(f"Counting {sum(prepared.num_specimens.values()):,} specimens")
-        labels = dataset.load([split for split, count in prepared.num_specimens.items() if count], RANKS)
-        counts = count_taxa(labels.column, prepared.splits)
-        name, synthetic, partition = prepared.name, prepared.synthetic, prepared.partition
-    sheets, files = write_statistics(counts, out, name, synthetic=synthetic, partition=partition)
-    console.print(f"{len(files)} files in {out}: {', '.join(files)}")
-    return sheets
-
-
 @app.command("prepare")
 def _prepare(
     specimens: _SpecimenTable,
@@ -276,15 +243,23 @@ def _prepare(
     max_rejects: Annotated[
         float, typer.Option(min=0, max=1, help="Share of records that may be refused before it stops.")
     ] = 0.001,
-    address: Annotated[str | None, typer.Option(help="Ray cluster to use: `auto` on its head node.")] = None,
+    address: AddressOption = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Shards made at a time. Default: one a core.")] = None,
 ) -> None:
     """Decode, shrink and tokenise specimens with Ray Data, into Parquet shards and a dataset.json.
 
     Started again after an interruption, it makes only the shards that are missing.
     """
+    from joblib import cpu_count
+
+    from orchestrator.doctor import Needs, watching_hosts
+    from orchestrator.fleet import check_placeable
+    from orchestrator.inventory import resources_at
     from orchestrator.prepare import run_on_ray
     from orchestrator.session import ray_session
+    from orchestrator.workers import Wanted, Workers
     from workloads.data.prepared import preparation
+    from workloads.shared_places import runs_place
 
     options = preparation.DatasetOptions(
         name=name or to.rstrip("/").rsplit("/", 1)[-1],
@@ -293,8 +268,18 @@ def _prepare(
         max_rejects=max_rejects,
     )
     console, table, target = stderr_console(), SpecimenTable.at(specimens), Folder(to)
-    with ray_session(address), counting(console, f"Preparing {len(table):,} specimens", "shards") as told:
-        facts = preparation.prepare(table, target, options, run_on_ray, told)
+    # A local cluster counts each core twice; this work never waits, and two tasks on a core are in each other's way.
+    most = workers if workers or address else cpu_count()
+    count, work = len(table), partial(run_on_ray, most=most)
+    resources, _ = resources_at(address, Wanted(workers=Workers(1, 1), cpu_only=True))  # a task, that is
+    check_placeable(resources)
+    needs = Needs(places=[runs_place(to, "--to")])
+    with (
+        ray_session(address, dashboard=False),
+        watching_hosts(address, needs, console.print),
+        counting(console, f"Preparing {count:,} specimens", "shards") as told,
+    ):
+        facts = preparation.prepare(table, target, options, work, told)
     console.print(f"{sum(facts.num_specimens.values()):,} specimens ({', '.join(facts.modalities)}) in {target}")
     if facts.num_rejects:
         console.print(f"{facts.num_rejects:,} refused, with reasons, in {target}/rejects.tsv")

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from commands.options import FormOption, print_sheets
+from commands.options import AddressOption, BusyOption, CpuOption, FormOption, GpuKindOption, WaitOption, print_sheets
 from workloads.command_line import stderr_console
 from workloads.errors import UsageError
-from workloads.record import RunFolder
+from workloads.lease import held
+from workloads.record import RunFolder, run_of
 from workloads.spec import Recipe
 from workloads.storage import Folder
 
@@ -32,7 +33,9 @@ _Prompts = Annotated[
     Literal["openai", "photo", "plain"], typer.Option(help="OpenCLIP: 80 sentences around a label, one, or none.")
 ]
 _Training = Annotated[bool, typer.Option("--training", help="Embed named training specimens too, for `clibd bzsl`.")]
-_Workers = Annotated[int | None, typer.Option(min=1, help="Embed on this many Ray actors. Default: in this process.")]
+_Workers = Annotated[
+    str | None, typer.Option(help="Embed on this many Ray actors: 4, or from 2-8. Default: in this process.")
+]
 
 
 def evaluate(
@@ -47,10 +50,13 @@ def evaluate(
     again: Annotated[bool, typer.Option("--again", help="Embed anew, whatever is stored.")] = False,
     full: Annotated[bool, typer.Option("--full", help="Print all ranks, retrievals and baselines.")] = False,
     workers: _Workers = None,
-    address: Annotated[str | None, typer.Option(help="Embed on this Ray cluster: `auto` on its head node.")] = None,
-    cpu: Annotated[bool, typer.Option("--cpu", help="Leave GPUs alone.")] = False,
+    address: AddressOption = None,
+    cpu: CpuOption = False,
+    gpu_kind: GpuKindOption = None,
+    wait: WaitOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Weights from this machine only.")] = False,
     form: FormOption = "md",
+    busy: BusyOption = "refuse",
 ) -> None:
     """Embed keys and queries once, search, and measure with 95 % intervals, beside chance and majority.
 
@@ -66,7 +72,13 @@ def evaluate(
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported, which comes next
     from results.measured import evaluation_sheet
-    from workloads.measuring.evaluation_folder import is_openclip, measure_again, measure_openclip, measure_run
+    from workloads.measuring.evaluation_folder import (
+        is_openclip,
+        measure_again,
+        measure_openclip,
+        measure_run,
+        openclip_folder,
+    )
 
     target, keys = None if out is None else Folder(out), keys or []
     if target is not None and target.has("spec.json"):
@@ -74,15 +86,19 @@ def evaluate(
     if is_openclip(model):
         if data is None or untrained or training:
             raise UsageError("an OpenCLIP model needs --data, and is measured as it is, on keys and queries alone")
-        made = measure_openclip(model, Folder(data), target, recipe or "corrected", prompts, keys, cpu, again)
+        target = target or openclip_folder(model, Folder(data))
+        with held(run_of(target), busy):
+            made = measure_openclip(model, Folder(data), target, recipe or "corrected", prompts, keys, cpu, again)
     elif data is None:
         if untrained or again or training:
             raise UsageError("without --data a run's own embeddings are measured; name a data set to embed it")
-        made = measure_again(RunFolder(Folder(model)), target, recipe, keys)
+        with held(run_of(target or Folder(model)), busy):
+            made = measure_again(RunFolder(Folder(model)), target, recipe, keys)
     else:
-        embed = _embedding(workers, address, cpu)
+        embed = _embedding(workers, address, cpu, gpu_kind, wait)
         run = RunFolder(Folder(model))
-        made = measure_run(run, Folder(data), target, recipe, keys, untrained, training, embed, cpu, again)
+        with held(run_of(target or run.folder), busy):
+            made = measure_run(run, Folder(data), target, recipe, keys, untrained, training, embed, cpu, again)
     sheet = evaluation_sheet(made.about, made.measurements, full or form in ("csv", "json"))
     print_sheets([sheet], form)
     console = stderr_console()
@@ -90,13 +106,19 @@ def evaluate(
     console.print(f"Next: clibd-results table 1 --run {made.folder}, beside the published numbers")
 
 
-def _embedding(workers: int | None, address: str | None, cpu: bool) -> "Embed":
-    """Embeds in this process, or on Ray where that was asked for."""
+def _embedding(workers: str | None, address: str | None, cpu: bool, gpu_kind: str | None, wait: str | None) -> "Embed":
+    """Embeds in this process, or on Ray where that was asked for.
+
+    Raises:
+        UsageError: an option means nothing, or means something only on Ray.
+    """
     if workers is None and address is None:
+        if gpu_kind or wait:
+            raise UsageError("--gpu-kind and --wait choose among Ray's machines; add --workers or --address")
         from workloads.measuring.chunks import embed_here
 
         return partial(embed_here, cpu_only=cpu)
     from orchestrator.embedding import embed_on_ray
-    from orchestrator.session import resources_here
+    from orchestrator.workers import Wanted
 
-    return partial(embed_on_ray, resources=resources_here(workers, address, cpu), address=address)
+    return partial(embed_on_ray, wanted=Wanted.of(workers, cpu, gpu_kind, wait), address=address)

@@ -4,8 +4,10 @@ from typing import Annotated
 
 import typer
 
-from commands.options import FormOption, print_sheets
+from commands.options import BusyOption, FormOption, print_sheets
 from workloads.command_line import stderr_console
+from workloads.lease import held
+from workloads.record import run_of
 from workloads.spec import Recipe
 from workloads.storage import Folder
 
@@ -20,6 +22,7 @@ def open_set(
         typer.Option(help="Thresholds: all that differ (corrected), or a grid. Default: the evaluation's."),
     ] = None,
     form: FormOption = "md",
+    busy: BusyOption = "refuse",
 ) -> None:
     """Tell seen from unseen species by a threshold, and name both: seen ones by images, unseen ones by barcodes.
 
@@ -32,6 +35,7 @@ def open_set(
     from workloads.measuring.open_set_folder import measure_open_set
 
     folder = Folder(run)
-    measure_open_set(folder, None if classifier is None else Folder(classifier), folder, recipe)
+    with held(run_of(folder), busy):
+        measure_open_set(folder, None if classifier is None else Folder(classifier), folder, recipe)
     print_sheets([sheet for number in (3, 15, 16) for sheet in table_sheets(number, None, [folder])], form)
     stderr_console().print(f"open_set.json and its tables: {folder}")

@@ -7,13 +7,36 @@ import typer
 
 from results.sheet import Format, Sheet
 from workloads.errors import MissingPathError
+from workloads.lease import Busy
 from workloads.storage import Folder
 
 FormOption = Annotated[
     Format,
     typer.Option("--format", help="md, latex and html to read; csv and json have every number in long form."),
 ]
+AddressOption = Annotated[
+    str | None, typer.Option(help="Ray cluster to use: `auto` on its head node. Default: this machine.")
+]
+WorkersOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Workers of a run: 4, or the least and the most, 2-8. Default: the GPUs of one node; without GPUs, 2."
+    ),
+]
+CpuOption = Annotated[bool, typer.Option("--cpu", help="Leave GPUs alone.")]
+GpuKindOption = Annotated[
+    str | None, typer.Option(help="Of several kinds of GPU this one, such as A100. Default: that with most on a node.")
+]
+WaitOption = Annotated[
+    str | None, typer.Option(help="Wait for machines no longer than this: 90s, 30m, 2h. Default: without end.")
+]
 RunsOption = Annotated[str, typer.Option(help="Folder of runs, as `clibd-sweep --runs` was given.")]
+
+
+BusyOption = Annotated[
+    Busy,
+    typer.Option(help="Where another process writes there: refuse, wait for its end, or wait and show how far it is."),
+]
 
 
 def print_sheets(sheets: Iterable[Sheet], form: Format) -> None:

@@ -12,7 +12,7 @@ import typer
 from commands.options import FormOption, RunsOption, existing_runs, print_sheets, with_version
 from results.runs import Run, Runs
 from results.sheet import Cell, records_text
-from workloads.command_line import run_command
+from workloads.command_line import run_program
 from workloads.spec import RANKS, Rank
 from workloads.storage import Folder
 
@@ -204,4 +204,4 @@ def _report(
 
 def main() -> None:
     """Entry point of `clibd-results`."""
-    run_command(app)
+    run_program(app)

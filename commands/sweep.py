@@ -4,19 +4,23 @@ import difflib
 import inspect
 from contextlib import suppress
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from commands.options import with_version
+from commands.options import AddressOption, CpuOption, GpuKindOption, WaitOption, WorkersOption, with_version
 from commands.sweep_file import TAKEN, read_sweep, write_template
+from commands.sweep_status import logs, status
 from sweeps import SWEEPS
 from sweeps.point import Sweep
-from workloads.command_line import run_command
-from workloads.errors import FailedRunsError, MissingRunsError, UsageError
+from workloads.command_line import run_program
+from workloads.errors import MissingRunsError, UsageError
 from workloads.experiments import Scale
+from workloads.lease import Busy
+from workloads.run_errors import FailedRunsError
 from workloads.spec import Recipe
 from workloads.training.report import WandbMode
 
@@ -82,6 +86,10 @@ def _list() -> None:
         typer.echo(f"{name:<{width}}  {feeds[name]:<{max(map(len, feeds.values()))}}  {sweep.question}")
 
 
+app.command("status")(status)
+app.command("logs")(logs)
+
+
 @app.command("new")
 def _new(name: Annotated[str, typer.Argument(help="Of the sweep; its file is NAME.py.")]) -> None:
     """Write a sweep of your own, to be changed: NAME.py, which `clibd-sweep NAME.py` runs."""
@@ -133,12 +141,22 @@ class SweepOptions:
         typer.Option(min=1e-6, help="TFLOP/s that a GPU sustains, for the plan. Default: measured, or said."),
     ] = None
     seeds: Annotated[int, typer.Option(min=1, max=5, help="Runs of each point; the table shows their mean.")] = 1
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster to use: `auto` on its head node. Default: this machine.")
+    address: AddressOption = None
+    workers: WorkersOption = None
+    cpu: CpuOption = False
+    gpu_kind: GpuKindOption = None
+    wait: WaitOption = None
+    most: Annotated[
+        int | None, typer.Option("--max-concurrent", min=1, help="Runs side by side at most. Default: all that fit.")
     ] = None
-    workers: Annotated[int | None, typer.Option(min=1, help="Workers of one run. Default: GPUs, or two CPUs.")] = None
     offline: Annotated[bool, typer.Option("--offline", help="Take published weights from this machine only.")] = False
-    cpu: Annotated[bool, typer.Option("--cpu", help="Train on CPUs, also where there are GPUs.")] = False
+    busy: Annotated[
+        Busy,
+        typer.Option(
+            help="What to do about runs that another command makes now: refuse, wait for it to end, or follow: make "
+            "the others, and what it leaves."
+        ),
+    ] = "follow"
     wandb: Annotated[WandbMode, typer.Option(help="Log to Weights & Biases.")] = "off"
     search: Annotated[
         Literal["asha", "optuna"] | None,
@@ -196,42 +214,44 @@ class SweepOptions:
 @app.command(_PAPER)
 def run(ctx: typer.Context, **given: Any) -> None:
     """Run all of the paper's sweeps, points that several ask for once, and regenerate its tables."""
+    from orchestrator.doctor import needs_of, watching_hosts
+    from orchestrator.inventory import at_once, resources_at
     from orchestrator.prepare import OwnDataset
     from orchestrator.progress import SweepDisplay
     from orchestrator.request import points_of, ready
-    from orchestrator.session import ray_session, resources_here
+    from orchestrator.session import ray_session
     from orchestrator.sweep import run_sweep
+    from orchestrator.workers import Wanted
     from workloads.command_line import stderr_console
 
     name = ctx.info_name or _PAPER
-    sweeps, options = _sweeps_of(name), SweepOptions(**given).checked(name)
+    sweeps, options = sweeps_of(name), SweepOptions(**given).checked(name)
     request, address, console = options.request(sweeps), options.address, stderr_console()
-    resources = replace(resources_here(options.workers, address, options.cpu), offline=options.offline)
+    wanted = Wanted.of(options.workers, options.cpu, options.gpu_kind, options.wait)
+    resources, fleet = resources_at(address, wanted, offline=options.offline)
+    look = partial(at_once, resources, address, options.most)
     if options.search:
         from orchestrator.free_search import run_search
 
-        table = run_search(request, options.search, options.space or [], options.trials, resources, address)
+        table = run_search(request, options.search, options.space or [], options.trials, resources, address, look)
         print(table, flush=True)
         return
     points = points_of(request)
     if options.plan:
         from commands.sweep_plan import print_plan
+        from orchestrator.fleet import runs_at_once
 
-        print_plan(points, resources, options)
+        print_plan(points, resources, runs_at_once(resources, fleet, options.most), options)
         return
     # What cannot be is said before Ray starts.
     resources = ready(points, resources, console, remote=address is not None)
-    if address and request.runs.is_local:
-        console.print(
-            f"Runs go to {request.runs} on each node's own disk; with several nodes use --runs gs://… or s3://…"
-        )
     failed = None
-    with ray_session(address):
+    with ray_session(address), watching_hosts(address, needs_of(points, resources), console.print):
         for data in (request.data, request.insect):
             if isinstance(data, OwnDataset):
                 data.prepare(console)
         try:
-            run_sweep(points, resources, SweepDisplay(console))
+            run_sweep(points, resources, SweepDisplay(console), look, options.busy)
         except FailedRunsError as error:  # the others are of use
             failed = error
     _say_what_came_out(request, options.full)
@@ -244,7 +264,12 @@ run.__signature__ = inspect.Signature(  # type: ignore[attr-defined] # what type
 )
 
 
-def _sweeps_of(name: str) -> tuple[Sweep, ...]:
+def sweeps_of(name: str) -> tuple[Sweep, ...]:
+    """The sweep of a name or a file, or all of the paper's.
+
+    Raises:
+        UsageError: there is none.
+    """
     if name == _PAPER:
         return tuple(SWEEPS.values())
     return (read_sweep(name),) if name.endswith(".py") else (_sweep_named(name),)
@@ -252,7 +277,7 @@ def _sweeps_of(name: str) -> tuple[Sweep, ...]:
 
 def _say_what_came_out(request: "SweepRequest", full: bool) -> None:
     """Statistics beside the whole paper, the closing table, and the report."""
-    from commands.data import statistics_of
+    from commands.statistics import statistics_of
     from results.paper.closing import closing_words
     from results.paper.report import write_report
     from workloads.command_line import stderr_console
@@ -268,4 +293,4 @@ def _say_what_came_out(request: "SweepRequest", full: bool) -> None:
 
 def main() -> None:
     """Entry point of `clibd-sweep`."""
-    run_command(app)
+    run_program(app)

@@ -14,7 +14,7 @@ from sweeps.point import Base, Impossible, Point, Sweep
 from workloads.errors import ClibdError, MissingPathError, UsageError
 
 _Result = TypeVar("_Result")
-TAKEN = (*SWEEPS, "paper", "list", "new")
+TAKEN = (*SWEEPS, "paper", "list", "new", "status", "logs")
 """Names that mean something on the command line already."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 

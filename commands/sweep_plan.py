@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.estimate import Rate, estimate
+from orchestrator.fleet import Resources
 from orchestrator.request import SweepPoints, plan_of
-from orchestrator.session import Resources
 from orchestrator.weights_at_hand import missing_weights
 from sweeps.point import Impossible, Point
 from workloads.command_line import clock
@@ -20,12 +20,13 @@ _Plain = dict[str, Any]
 """As JSON has it."""
 
 
-def print_plan(points: SweepPoints, resources: Resources, options: "SweepOptions") -> None:
+def print_plan(points: SweepPoints, resources: Resources, at_once: int, options: "SweepOptions") -> None:
     """Look, reckon and print.
 
     Args:
         points: what is asked.
         resources: of a run.
+        at_once: runs side by side.
         options: among them the form of the plan, the price of a GPU hour, and the rate of a GPU.
     """
     request, facts = points.request, points.request.data.facts
@@ -37,7 +38,14 @@ def print_plan(points: SweepPoints, resources: Resources, options: "SweepOptions
         "data": {"name": facts.name, "fingerprint": facts.fingerprint, "synthetic": facts.synthetic},
         "runs": str(request.runs),
         "workers": resources.num_workers,
+        "least_workers": resources.least_workers,
+        "cpus_per_worker": resources.cpus_per_worker,
+        "loader_processes": resources.loader_processes,
+        "threads": resources.threads,
         "gpus": resources.num_workers * resources.gpus_per_worker,
+        "gpu_kind": resources.gpu_kind,
+        "one_node": resources.one_node,
+        "at_once": at_once,
         "rate": {"tflops": rate.flops / 1e12, "source": rate.source},
         "points": entries,
         "weights": weights,
@@ -127,7 +135,7 @@ def _as_text(shown: _Plain, points: SweepPoints, resources: Resources, rate: Rat
         f"data      {facts.name}: {facts.num_training:,} training {kind}, {', '.join(facts.modalities)}",
         f"scale     {shown['scale']}, recipe {shown['recipe']}",
         f"runs      {shown['runs']}",
-        f"needs     {resources.describe} a run",
+        f"needs     {resources.describe} a run, each with {resources.each}; {shown['at_once']} at once",
         f"rate      {rate.describe}",
         "",
         f"{'':<11}{'':<34}{'time':>9}{'memory':>9}{'disk':>9}  id, or why not",

@@ -3,48 +3,60 @@
 A chunk is embedded by whichever worker is free, so a slow one holds nobody up, and one that dies costs its chunk.
 """
 
-from orchestrator.session import Resources, ray_session
-from workloads.command_line import Tell
-from workloads.errors import ClibdError, UsageError
+from collections.abc import Sequence
+from typing import Any
+
+from orchestrator.doctor import Needs, watching_hosts
+from orchestrator.fleet import check_placeable, workers_that_fit
+from orchestrator.inventory import resources_at
+from orchestrator.session import ray_session
+from orchestrator.workers import Wanted
+from workloads.command_line import Tell, clock, stderr_console
+from workloads.errors import ClibdError
 from workloads.evaluation.embedded import Embedded
 from workloads.measuring.chunks import Embedder, EmbeddingJob
+from workloads.run_errors import WaitedError
+from workloads.shared_places import data_place, run_place
 
 MAX_FAILURES = 3
 """Times that a worker is started again, and a chunk is tried."""
 
 
-def embed_on_ray(
-    job: EmbeddingJob, tell: Tell, resources: Resources, address: str | None = None
-) -> dict[str, Embedded]:
+def embed_on_ray(job: EmbeddingJob, tell: Tell, wanted: Wanted, address: str | None = None) -> dict[str, Embedded]:
     """Embed on Ray's actors, one a worker: in the session that there is, or in one for the time of the call.
 
     Args:
         job: what is embedded.
         tell: told how many chunks of how many are done.
-        resources: of the actors.
+        wanted: of the actors.
         address: of a Ray cluster, which may grow; None is this machine.
 
     Raises:
-        UsageError: there is no cluster at the address, or no room on this machine.
+        UsageError: there is no cluster at the address, no room for so many actors, or a host that does not see the run.
         ClibdError: as the parts say, from whichever worker met it.
     """
-    with ray_session(address):
+    resources, fleet = resources_at(address, wanted)
+    check_placeable(resources)
+    needs = Needs(places=[run_place(job.run), data_place(job.data)])
+    with ray_session(address, dashboard=False), watching_hosts(address, needs, stderr_console().print):
         import ray
         from ray.util import ActorPool
 
-        if address is None:
-            _check_room(resources)
         here = Embedder(job)  # this process knows which inputs are distinct, and puts the rows together
+        taken = resources.per_worker
         actor = ray.remote(
-            num_cpus=resources.cpus_per_worker,
-            num_gpus=resources.gpus_per_worker,
+            num_cpus=taken.pop("CPU"),
+            num_gpus=taken.pop("GPU", 0),
+            resources=taken,
             max_restarts=MAX_FAILURES,
             max_task_retries=MAX_FAILURES,
         )(Embedder)
         chunks = here.chunks()
-        count = min(resources.num_workers, len(chunks))
+        least = min(resources.least_workers, len(chunks))
+        count = min(resources.num_workers, len(chunks), max(least, workers_that_fit(resources, fleet.nodes)))
         workers = [actor.remote(job, resources.threads, resources.gpus_per_worker > 0) for _ in range(count)]
         try:
+            _wait_for(workers, least, resources.wait)
             embedded = ActorPool(workers).map_unordered(lambda worker, chunk: worker.run.remote(chunk), chunks)
             return here.put_together(embedded, tell)
         except ray.exceptions.RayTaskError as error:
@@ -56,13 +68,16 @@ def embed_on_ray(
                 ray.kill(worker)
 
 
-def _check_room(resources: Resources) -> None:
-    """Refuse more workers than fit a session that does not grow: those beyond would be waited for for ever."""
+def _wait_for(workers: Sequence[Any], least: int, longest: float | None) -> None:
+    """Wait until enough actors are placed, if the user says how long.
+
+    Raises:
+        WaitedError: they are not.
+    """
     import ray
 
-    there = ray.cluster_resources()
-    room = there.get("CPU", 0) // resources.cpus_per_worker
-    if resources.gpus_per_worker:
-        room = min(room, there.get("GPU", 0) // resources.gpus_per_worker)
-    if resources.num_workers > room:
-        raise UsageError(f"this machine has room for {int(room)} such workers, not for {resources.num_workers}")
+    if longest is None:
+        return
+    ready, _ = ray.wait([worker.__ray_ready__.remote() for worker in workers], num_returns=least, timeout=longest)
+    if len(ready) < least:
+        raise WaitedError("embedding", clock(longest), f"{least - len(ready)} more of {least} workers")

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from orchestrator.fleet import Resources
 from orchestrator.plan import Effort
 from orchestrator.request import SweepPoints
-from orchestrator.session import Resources
 from sweeps.point import Point, PointKind
 from workloads.data.inputs.batches import num_trained
 from workloads.data.prepared.dataset import DatasetFacts
@@ -129,12 +129,13 @@ def _effort(point: Point, facts: DatasetFacts, resources: Resources, rate: Rate,
     measured = sum(facts.num_specimens.get(split, 0) for split in asking.union(facts.splits.keys))
     steps = views * num_trained(spec, facts) * spec.epochs if point.kind == "train" else 0
     training = steps * _step_flops(spec, facts) if steps else 0.0
+    resources = resources.for_batch(spec.batch_size)
     workers = resources.num_workers
     # Where the rate is a GPU's and there is none, as on the machine that only plans, there is one.
     devices = workers * resources.gpus_per_worker or 1 if rate.of_gpu else workers * resources.threads
     speed = rate.flops * devices / (_SLOWER[spec.precision] if rate.of_gpu else 1.0)
     large = 1.0 if scale == "small" else 10.0
-    share = spec.batch_size // workers
+    share = -(-spec.batch_size // workers)
     micro = min(share, resources.execution.micro_batch or share) if training else 0
     kept = sum(kept for _, kept in towers) / (2 if spec.precision == "bf16" else 1)
     return Effort(
@@ -176,7 +177,7 @@ def _rate(todo: Sequence[Point], points: SweepPoints, resources: Resources, plan
     whole = [point for point in todo if flops.get(point.id)]
     gpus = resources.num_workers * resources.gpus_per_worker
     elsewhere = planning and points.request.scale == "paper" and not gpus  # nobody trains these towers on a CPU
-    if not whole or elsewhere or gpus > 1 or (gpus and not planning):
+    if not whole or elsewhere or gpus > 1 or (gpus and not (planning and torch.cuda.is_available())):
         return _ASSUMED
     # Of the points with most towers the smallest, since towers differ in how well they use a device.
     chosen = min(whole, key=lambda point: (-len(point.spec.modalities), flops[point.id]))

@@ -5,32 +5,39 @@ queries of test are taken out of the data set before a trial sees it. Each trial
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, Literal
 
 from rich.console import Console
 
+from orchestrator.doctor import needs_of_runs, watching_hosts
+from orchestrator.fleet import Resources, check_placeable
+from orchestrator.others import Others
 from orchestrator.prepare import OwnDataset
-from orchestrator.progress import tune_callback
+from orchestrator.readiness import Task
 from orchestrator.request import SweepRequest
-from orchestrator.session import Resources, ray_session, runs_at_once
-from orchestrator.sweep import run_trials
-from orchestrator.train import resources_of, trainer_of
+from orchestrator.session import has_ended, ray_session
+from orchestrator.sweep import go_on_words, progress_of
+from orchestrator.train import resources_of, train_as_trial
+from orchestrator.trials import PATIENCE, SEED, Losses, Turns, run_trials, tune_callback
 from results.render import render_sheets
 from results.sheet import Cell, Sheet
+from sweeps.point import Point
 from workloads.command_line import stderr_console
 from workloads.errors import UsageError
 from workloads.evaluation.floors import stored_floors
 from workloads.fields import with_fields
+from workloads.lease import held
 from workloads.record import RunFolder, command_line, find_runs, provenance
+from workloads.run_errors import StoppedSweepError
 from workloads.spec import ExperimentSpec, spec_from_dict, spec_to_dict
+from workloads.stopping import stop_by_signals
 from workloads.storage import Folder
 
 Method = Literal["asha", "optuna"]
 """Draws at random and stops early what is behind; or learns where to draw (a tree of Parzen estimators)."""
-_SEED = 42
 _FORMS = "loguniform:LOW:HIGH, uniform:LOW:HIGH or choice:A,B,…"
 
 
@@ -85,7 +92,13 @@ def spec_of(base: ExperimentSpec, values: Mapping[str, Any]) -> ExperimentSpec:
 
 
 def run_search(
-    request: SweepRequest, method: Method, texts: Sequence[str], trials: int, resources: Resources, address: str | None
+    request: SweepRequest,
+    method: Method,
+    texts: Sequence[str],
+    trials: int,
+    resources: Resources,
+    address: str | None,
+    look: Callable[[], int],
 ) -> str:
     """Search, with its own Ray session; what is asked is looked at before. Gives the table of trials as Markdown.
 
@@ -93,6 +106,7 @@ def run_search(
         UsageError: as `parse_space`.
     """
     base, console = request.base().spec, stderr_console()  # the alignment of everything, with the fields that were set
+    check_placeable(resources)
     space, folder = parse_space(texts, base), request.runs / f"search-{request.name}"
     os.environ["TUNE_DISABLE_STRICT_METRIC_CHECKING"] = "1"  # a trial that fails before its first epoch has no score
     job = {
@@ -101,26 +115,29 @@ def run_search(
         "data": str(request.data.folder),
         "scale": request.scale,
         "resources": asdict(resources),
-        "gpus": 0,
+        "owner": Others("refuse").owner,
         "argv": command_line(),
     }
-    with ray_session(address):
-        from ray import cluster_resources
-
+    needs = needs_of_runs(request, [Point(row=None, label="", spec=base)])
+    with ray_session(address), watching_hosts(address, needs, console.print):
         if isinstance(request.data, OwnDataset):
             request.data.prepare(console)
         stored_floors(request.data)  # of the whole data set, which no trial sees
-        at_once = runs_at_once(resources, cluster_resources())
-        console.print(f"{trials} trials in {folder}, {at_once} at a time")
-        run_trials(
-            _trial,
-            {"job": job, "set": {one.field: _domain(one) for one in space}},
-            folder,
-            at_once,
-            [tune_callback(on_trial_result=partial(_say_score, console))],
-            num_samples=trials,
-            **_algorithm(method, base.epochs),
-        )
+        console.print(f"{trials} trials in {folder}, {look()} at a time")
+        with stop_by_signals(has_ended, PATIENCE) as stop:
+            try:
+                run_trials(
+                    _trial,
+                    {"job": job, "set": {one.field: _domain(one) for one in space}},
+                    Turns(look, stop),
+                    Losses(progress_of),
+                    [tune_callback(on_trial_result=partial(_say_score, console))],
+                    num_samples=trials,
+                    **_algorithm(method, base.epochs),
+                )
+            except KeyboardInterrupt:
+                runs = {run.point()["label"]: run for run in find_runs(request.runs, f"search-{request.name}")}
+                raise StoppedSweepError(stop() or "interrupted", go_on_words(runs)) from None
     return _search_table(request)
 
 
@@ -134,35 +151,42 @@ def _domain(one: Range) -> Any:
 
 def _algorithm(method: Method, epochs: int) -> dict[str, Any]:
     from ray.tune.schedulers import ASHAScheduler
-    from ray.tune.search.basic_variant import BasicVariantGenerator
     from ray.tune.search.optuna import OptunaSearch
 
     if method == "optuna":
-        return {"search_alg": OptunaSearch(metric="score", mode="max", seed=_SEED)}
+        return {"searcher": OptunaSearch(metric="score", mode="max", seed=SEED)}
     # One epoch more than there is, or it would also stop runs that have trained to their end, before they are measured.
     most = epochs + 1
     asha = ASHAScheduler(metric="score", mode="max", max_t=most, grace_period=max(1, epochs // 8), reduction_factor=3)
-    return {"search_alg": BasicVariantGenerator(random_state=_SEED), "scheduler": asha}
+    return {"scheduler": asha}
 
 
 def _trial(config: Mapping[str, Any]) -> None:
     """Body of a trial: one run, which reports its score after every epoch."""
     from ray import tune
-    from ray.tune.integration.ray_train import TuneReportCallback
 
     job, values = config["job"], dict(config["set"])
     spec = spec_of(spec_from_dict(job["base"]), values)
     run = RunFolder(Folder(f"{job['folder']}/{spec.id}"))
-    if run.state() == "finished":
-        for event in _epochs(run):
-            tune.report(event)
-        return
+    with held(run.folder, "wait", job["owner"], lambda _: None) as lease:  # another search may have drawn the same
+        if run.state() != "finished":
+            _train(job, values, spec, run, lease.tell)
+            return
+    for event in _epochs(run):
+        tune.report(event)
+
+
+def _train(
+    job: Mapping[str, Any], values: Mapping[str, Any], spec: ExperimentSpec, run: RunFolder, tell: Callable[..., None]
+) -> None:
+    from ray import tune
+
     label = ", ".join(f"{name} {value}" for name, value in values.items())
     point = {"sweep": job["folder"].rsplit("/", 1)[-1], "row": values, "label": label, "scale": job["scale"]}
     run.begin(spec, point, provenance(job["argv"]))
-    callbacks, resources = [TuneReportCallback()], resources_of(job["resources"])
-    with trainer_of(run, spec, job["data"], resources, {}, callbacks, without=("test",)) as trainer:
-        trainer.fit()
+    resources = resources_of(job["resources"]).for_batch(spec.batch_size)
+    task = Task(spec=spec, run=str(run.folder), data=job["data"], resources=resources, places={}, without=("test",))
+    train_as_trial(task, tune.report, tell)
 
 
 def _epochs(run: RunFolder) -> list[dict[str, Any]]:

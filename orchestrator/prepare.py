@@ -27,14 +27,19 @@ from workloads.data.specimens.partition import partition
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.data.synthetic.drawings import SIDE
 from workloads.errors import ClibdError, UsageError
-from workloads.storage import Folder
+from workloads.storage import Folder, named
 
 _NUM_SPECIMENS, _SEED = 3000, 8
 _SYNTHETIC, _SYNTHETIC_INSECT = "synthetic-insects", "synthetic-insect"
 
 
-def run_on_ray(work: Work, shards: Sequence[Shard]) -> Iterator[ShardReport]:
+def run_on_ray(work: Work, shards: Sequence[Shard], most: int | None = None) -> Iterator[ShardReport]:
     """The work on every shard as tasks of Ray Data; reports come as the shards are made.
+
+    Args:
+        work: on a shard.
+        shards: to make.
+        most: at a time; None: one a CPU.
 
     Raises:
         ClibdError: what a task met, as it met it. Ray Data keeps only the text of an error's cause, so ours travel as
@@ -47,11 +52,14 @@ def run_on_ray(work: Work, shards: Sequence[Shard]) -> Iterator[ShardReport]:
         made: ShardReport | Exception
         try:
             made = work(shards[int(item["id"])])
-        except (ClibdError, OSError) as error:  # the latter of the disk, not of a record
+        except ClibdError as error:
             made = error
+        except OSError as error:  # of the disk or the store, not of a record
+            made = named(error, shards[int(item["id"])].path)
         return {"made": pickle.dumps(made)}
 
-    made = ray.data.range(len(shards), override_num_blocks=len(shards)).map(make, num_cpus=1)
+    tasks = ray.data.TaskPoolStrategy(size=most)
+    made = ray.data.range(len(shards), override_num_blocks=len(shards)).map(make, num_cpus=1, compute=tasks)
     # A task is a whole shard, and a shard of large photographs takes many minutes: that is no starved pipeline.
     made.context.execution_no_progress_timeout_s = -1
     for item in made.iter_rows():

@@ -10,9 +10,9 @@ from typing import Any
 
 from rich.console import Console
 
+from orchestrator.fleet import Resources, check_placeable
 from orchestrator.plan import Plan, matching, plan
-from orchestrator.session import Resources
-from orchestrator.weights_at_hand import hub_answers, missing_weights
+from orchestrator.weights_at_hand import missing_weights
 from sweeps.point import Base, Impossible, Point, Sweep
 from workloads.data.inputs.batches import check_batch, num_trained
 from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
@@ -21,8 +21,10 @@ from workloads.evaluation.selection import check_selection
 from workloads.experiments import Scale, base_spec
 from workloads.fields import with_fields
 from workloads.record import RunFolder, State
+from workloads.run_errors import NeverPlaceableError
 from workloads.spec import Recipe
 from workloads.storage import Folder
+from workloads.weight_files import hub_answers
 
 _SEEDS = (42, 43, 44, 45, 46)
 _FILE = "points.json"
@@ -185,7 +187,8 @@ def _refusal(point: Point, facts: DatasetFacts, resources: Resources) -> str:
         try:
             check_batch(point.spec, num_trained(point.spec, facts), num_workers=1)
             check_selection(point.spec, facts)
-        except (TooFewSpecimensError, SpecError) as error:
+            check_placeable(resources)
+        except (TooFewSpecimensError, SpecError, NeverPlaceableError) as error:
             return str(error)
     lacking = missing_weights(point) if resources.offline else {}
     return "; ".join(f"the weights {name} are not on this machine: {remedy}" for name, remedy in lacking.items())
@@ -195,10 +198,13 @@ def ready(points: SweepPoints, resources: Resources, console: Console, remote: b
     """A look whether anything can be run, and from where weights may come; starts nothing.
 
     Raises:
+        NeverPlaceableError: something is to be trained, and no machine has room for it.
         UsageError: nothing is finished, and nothing can be run.
         DriftError: a finished run was another experiment.
     """
     todo, _ = plan_of(points, resources)
+    if any(isinstance(point, Point) and point.kind == "train" for point, _ in todo.blocked):
+        check_placeable(resources)
     lacking = {name for point in todo.to_run for name in missing_weights(point)} if not remote else set()
     if lacking and not resources.offline and not hub_answers():
         console.print("The hub does not answer, so that weights come from this machine alone.")

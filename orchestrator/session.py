@@ -1,22 +1,33 @@
-"""What a run may use, and Ray's session for it: a small local cluster that is ours alone, or one that exists.
-
-None of it is part of the spec; of the numbers it decides what `workloads.execution` says.
-"""
+"""Ray's session for a command: a small local cluster that is ours alone, or one that exists."""
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import signal
+import sys
+import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any
 
-from workloads.errors import UsageError
-from workloads.execution import Execution
+from joblib import cpu_count
+
+from orchestrator.connecting import checked
+from orchestrator.environment import carried, keep_from_tune, without
+from orchestrator.ray_files import ray_folder, token_of_local_clusters
+from workloads.command_line import stderr_console
+from workloads.errors import ClibdError, first_line
+from workloads.run_errors import ClusterError
 
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # the default of 2 s costs 4 s at the end of every run
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "60",
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "45",  # a worker that stands still is noticed within a minute
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # the first worker looks itself, and this is a process less
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # what a worker prints is in its own files, and nowhere twice
+    "RAY_TRAIN_METRICS_ENABLED": "0",
     "RAY_DATA_EXECUTION_NO_PROGRESS_TIMEOUT_S": "120",  # a starved pipeline becomes an error, not a silent wait
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # our run folder is the record
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -24,112 +35,118 @@ _SETTINGS = {
     "TOKENIZERS_PARALLELISM": "false",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
-_LOCAL_ONLY = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
-"""Despite its name: on Linux it makes every port of the local cluster listen on loopback only."""
+_LOCAL_ONLY = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # despite its name: on Linux every port listens on loopback only
+    "RAY_enable_metrics_collection": "0",  # nobody reads them, and they cost two cores some percent of their time
+    "RAY_task_events_report_interval_ms": "0",
+}
+_OF_ANOTHER_CLUSTER = ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR")
+"""By which a local cluster would take itself for a part of the one that they speak of."""
+_QUIET = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Resources:
-    """Workers of one run, and what each takes."""
-
-    num_workers: int = 2
-    gpus_per_worker: int = 0
-    cpus_per_worker: int = 1
-    loader_processes: int = 0
-    """Processes that prepare batches for each worker."""
-    threads: int = 1
-    """Torch's threads in each worker."""
-    offline: bool = False
-    """Whether published weights may only come from this machine."""
-    execution: Execution = field(default_factory=Execution)
-
-    @property
-    def describe(self) -> str:
-        """In words, for the plan."""
-        kind = "GPU" if self.gpus_per_worker else "CPU"
-        return f"{self.num_workers} {kind} worker{'s' if self.num_workers > 1 else ''}"
-
-
-def fitting(resources: Resources, batch_size: int) -> Resources:
-    """The same for a batch that does not divide among all workers: as many as share it evenly, with the same threads.
-
-    So a batch of 150 takes three of four GPUs, instead of being refused.
-    """
-    count = next(n for n in range(resources.num_workers, 0, -1) if batch_size % n == 0)
-    threads = resources.threads if resources.gpus_per_worker else resources.threads * resources.num_workers // count
-    return replace(resources, num_workers=count, threads=threads)
-
-
-def resources_here(workers: int | None, address: str | None, cpu_only: bool) -> Resources:
-    """The workers of a run on this machine, or on a cluster.
-
-    Args:
-        workers: as the user wants, or None.
-        address: of a cluster, or None; it may be scaled to zero now, so the paper's four GPUs are asked for.
-        cpu_only: whether to leave GPUs alone.
-    """
-    import torch
-
-    num_gpus = 4 if address is not None else torch.cuda.device_count()
-    if num_gpus and not cpu_only:
-        return Resources(
-            num_workers=workers or num_gpus, gpus_per_worker=1, cpus_per_worker=8, loader_processes=6, threads=2
-        )
-    count = workers or 2
-    return Resources(num_workers=count, threads=max(1, (os.cpu_count() or 1) // count))
-
-
-def runs_at_once(resources: Resources, cluster: Mapping[str, float]) -> int:
-    """How many runs fit a cluster at once; at least one, which then waits for the cluster to grow.
-
-    Logical CPUs of a local cluster exceed its cores on purpose, so runs on CPUs go one by one.
-
-    Args:
-        resources: of a run.
-        cluster: as `ray.cluster_resources` says them.
-    """
-    if not resources.gpus_per_worker:
-        return 1
-    by_gpu = cluster.get("GPU", 0) // (resources.num_workers * resources.gpus_per_worker)
-    by_cpu = cluster.get("CPU", 0) // (resources.num_workers * resources.cpus_per_worker)
-    return max(1, int(min(by_gpu, by_cpu)))
+def logical_cpus() -> int:
+    """Of a local cluster: they only count tasks, and twice the cores lets Ray Data work beside the training workers."""
+    cores: int = cpu_count()
+    return max(4, 2 * cores)
 
 
 @contextmanager
-def ray_session(address: str | None) -> Iterator[None]:
+def ray_session(address: str | None, *, dashboard: bool = True) -> Iterator[None]:
     """A Ray cluster for the time of a command; only what this started is stopped.
 
     Args:
         address: None for a local cluster of our own, `auto` or a host and port for one that runs.
+        dashboard: whether a local cluster has one. Ray Train asks it what lives; others can do without its processes.
 
     Raises:
-        UsageError: there is no cluster at the address.
+        ClusterError: there is no cluster at the address, or none that can be used.
+        ClibdError: a local cluster cannot start.
     """
     for name, value in {**_SETTINGS, **({} if address else _LOCAL_ONLY)}.items():
         os.environ.setdefault(name, value)
-    import ray
-
-    if ray.is_initialized():  # the caller's own session, which it will stop itself
+    if _is_open():  # the caller's own session, which it will stop itself
         yield
         return
-    quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
-    try:
+    with _own_handlers():
         if address:
-            ray.init(address=address, **quiet)
+            _connect(address)
         else:
-            cores = os.cpu_count() or 1
-            # Logical CPUs only count tasks; twice the cores lets Ray Data work beside the training workers.
-            ray.init(num_cpus=max(4, 2 * cores), object_store_memory=512 * 2**20, include_dashboard=True, **quiet)
-    except ConnectionError as error:
-        raise UsageError(
-            f"no Ray cluster answers at {address}. Start one with `ray up cluster.yaml` and run this command on its "
-            "head node (`ray attach cluster.yaml`), or leave out --address to use this machine."
-        ) from error
+            _start(dashboard)
+    import ray
     import ray.data  # configures its logger when it is imported
 
+    keep_from_tune()
     for name in ("ray.data", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.ERROR)  # the commands have their own display
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def has_ended() -> bool:
+    """Whether the local cluster has ended before its command, as by a signal to both; then no run can save."""
+    node = sys.modules["ray"]._private.worker._global_node if _is_open() else None
+    return node is not None and any(kind in ("gcs_server", "raylet") for kind, _ in node.dead_processes())
+
+
+def _is_open() -> bool:
+    ray = sys.modules.get("ray")  # imported only once the environment is as it has to be
+    return ray is not None and ray.is_initialized()
+
+
+def _connect(address: str) -> None:
+    found = checked(address)
+    env_vars, said = carried(os.environ, tuple(_SETTINGS))
+    for sentence in said:
+        _say_once(sentence)
+    import ray
+
+    try:
+        ray.init(address=found, runtime_env={"env_vars": env_vars}, **_QUIET)
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        remedy = "`ray status` on its head says how it is."
+        raise ClusterError(found, f"it cannot be joined ({first_line(error)})", remedy) from error
+
+
+@cache
+def _say_once(sentence: str) -> None:
+    """Of a command that has several sessions."""
+    stderr_console().print(sentence)
+
+
+def _start(dashboard: bool) -> None:
+    """A cluster of our own; never another one, whatever the environment says of it."""
+    token_of_local_clusters()
+    places = ray_folder(_say_once)
+    import ray
+
+    how: dict[str, Any] = {
+        "num_cpus": logical_cpus(),
+        "object_store_memory": 512 * 2**20,
+        "include_dashboard": dashboard,
+    }
+    try:
+        with without(*_OF_ANOTHER_CLUSTER):
+            try:
+                ray.init(address="local", **how, **places, **_QUIET)
+            except Exception:  # also of no other kind, where a busy machine takes more than Ray's own 30 s
+                _say_once("Ray did not start in its time; once more")
+                ray.shutdown()
+                ray.init(address="local", **how, **places, **_QUIET)
+    except Exception as error:
+        raise ClibdError(
+            f"Ray does not start here ({first_line(error)}). Look for what lacks: memory, room in RAY_TMPDIR "
+            "or /tmp, `ulimit -n` of 1024 or more, or patience on a busy machine. Its logs: ray/session_latest there."
+        ) from error
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Handlers of signals stay what they were: Ray takes SIGTERM, and would answer it with a dump of its stack."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in handlers.items():
+            signal.signal(number, handler)

@@ -1,122 +1,168 @@
 """A sweep under Ray Tune: each trial makes one point, wave by wave, and only what is missing is made.
 
 What is finished is decided by the run folders alone, so a sweep that is started again needs nothing of Tune's own
-state, and a run that was interrupted goes on from its newest checkpoint.
+state, and a run that was interrupted goes on from its newest checkpoint. What another command makes at the same time
+is left to it, and taken over where that command is gone.
 """
 
 import os
+import shlex
+import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from orchestrator.environment import without
 from orchestrator.estimate import estimate
+from orchestrator.fleet import Resources
+from orchestrator.measure import share_of
+from orchestrator.others import Others
+from orchestrator.plan import Plan
 from orchestrator.progress import SweepDisplay
 from orchestrator.request import SweepPoints, SweepRequest, entry_of, plan_of, write_points
-from orchestrator.session import Resources, runs_at_once
+from orchestrator.session import has_ended
 from orchestrator.train import make_point
+from orchestrator.trials import PATIENCE, Losses, Turns, how_it_was_lost, run_trials
 from sweeps.point import Point
-from workloads.errors import FailedRunsError
+from workloads.attempts import saved_step
+from workloads.errors import some_of
 from workloads.evaluation.floors import stored_floors
-from workloads.measuring.points import ON_A_DEVICE
+from workloads.lease import Busy
 from workloads.record import RunFolder, command_line
+from workloads.run_errors import FailedRunsError, StoppedSweepError
 from workloads.spec import spec_to_dict
+from workloads.stopping import Stop, stop_by_signals
 from workloads.storage import Folder
 
 
-def run_sweep(points: SweepPoints, resources: Resources, display: SweepDisplay) -> None:
+def run_sweep(
+    points: SweepPoints,
+    resources: Resources,
+    display: SweepDisplay,
+    look: Callable[[], int] = lambda: 1,
+    busy: Busy = "follow",
+) -> None:
     """Make what is missing of a request, inside a Ray session.
+
+    Args:
+        points: of the request.
+        resources: of each run.
+        display: is told.
+        look: how many runs go side by side, as the machines are when it is asked.
+        busy: what to do about runs that another command makes: `follow` makes the others and waits for these, `wait`
+            begins when it has ended, `refuse` is an error.
 
     Raises:
         FailedRunsError: points failed; all others that do not need these are finished.
+        StoppedSweepError: Ctrl-C or SIGTERM; what had begun is saved.
+        RunBusyError: another command makes some of it, and it was said to refuse.
     """
-    from ray import cluster_resources, tune
-
-    request, failed = points.request, dict[str, str]()
     todo, folders = plan_of(points, resources)
     write_points(points, todo)
-    for data in (request.data, request.insect):
+    _tidy(points.request)
+    for data in (points.request.data, points.request.insect):
         if todo.waves and data is not None:
             display.say(f"Floors of {data.folder}: kept with it, or computed now")
             stored_floors(data)
-    at_once = runs_at_once(resources, cluster_resources())
     _, efforts = estimate(todo.to_run, points, resources)
-    display.begin(todo.waves, efforts, at_once)
-    while todo.waves:
-        jobs = [_job(points, point, folders, resources) for point in todo.waves[0]]
-        callbacks = [display.callback(), *_wandb(request)]
-        results = run_trials(
-            make_point, {"job": tune.grid_search(jobs)}, request.runs / request.name, at_once, callbacks
-        )
-        errors = {result.config["job"]["id"]: str(result.error) for result in results if result.error}
-        for point in todo.waves[0]:
-            state = folders[point.id].state()
-            if state == "failed":
-                failed[point.id] = folders[point.id].status()["reason"]
-            elif state != "finished" and point.id not in errors:
-                display.end()
-                raise KeyboardInterrupt  # Tune takes Ctrl-C for itself: what it stops, or never began, has no error
-            elif state != "finished":
-                failed[point.id] = errors[point.id].strip().splitlines()[-1]
-        before = todo
-        todo, folders = plan_of(points, resources, failed)
-        display.lost({point.id for point in before.to_run} - {point.id for point in todo.to_run})
-    display.end()
-    write_points(points, todo)
-    if failed:
+    sweep = _Sweep(points, resources, display, look, Others(busy), todo, folders)
+    display.begin(todo.waves, efforts, folders, look())
+    with stop_by_signals(has_ended, PATIENCE) as stop:
+        try:
+            sweep.others.at_the_start([folders[point.id] for point in todo.to_run], stop, display.say)
+            while sweep.todo.waves:
+                sweep.make_wave(stop)
+        except KeyboardInterrupt:
+            runs = {point.label: sweep.folders[point.id] for point in points.distinct.values()}
+            raise StoppedSweepError(stop() or "interrupted", go_on_words(runs)) from None
+        finally:
+            display.end()
+            write_points(points, sweep.todo)
+    if failed := sweep.failed:
+        todo = sweep.todo
         lost = [points.distinct[name] for name in todo.lost if failed.keys() & {name, *points.distinct[name].needs}]
-        raise FailedRunsError(request.name, [(point.label, todo.lost[point.id]) for point in lost])
+        raise FailedRunsError(points.request.name, [(point.label, todo.lost[point.id]) for point in lost])
 
 
-def run_trials(
-    trial: Callable[[Mapping[str, Any]], None],
-    space: Mapping[str, Any],
-    folder: Folder,
-    at_once: int,
-    callbacks: Sequence[Any],
-    **how: Any,
-) -> Any:
-    """Run trials with Tune, to their ends.
+@dataclass(slots=True)
+class _Sweep:
+    """A sweep while it is made."""
 
-    Args:
-        trial: what one does with its configuration.
-        space: of their configurations, which say as `gpus` of their `job` what a trial takes itself.
-        folder: of the runs. Tune's own files are of no further use, and only go there where every node has to reach
-            them.
-        at_once: trials side by side.
-        callbacks: Tune's.
-        how: Tune is to search, where it is.
+    points: SweepPoints
+    resources: Resources
+    display: SweepDisplay
+    look: Callable[[], int]
+    others: Others
+    todo: Plan
+    folders: Mapping[str, RunFolder]
+    failed: dict[str, str] = field(default_factory=dict)
 
-    Returns:
-        Tune's results, one a trial.
-    """
-    from ray import tune
+    def make_wave(self, stop: Stop) -> None:
+        """Make what can be made now and nobody else makes; where there is no such point wait until others are done.
 
-    with tempfile.TemporaryDirectory(prefix="clibd-tune-") as scratch:
-        tuner = tune.Tuner(
-            tune.with_resources(trial, _taken),
-            param_space=dict(space),
-            tune_config=tune.TuneConfig(
-                max_concurrent_trials=at_once, trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}", **how
-            ),
-            run_config=tune.RunConfig(
-                name="trials",
-                storage_path=scratch if folder.is_local else str(folder / "tune"),
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=1),
-                callbacks=list(callbacks),
-            ),
-        )
-        return tuner.fit()
+        Raises:
+            KeyboardInterrupt: it was asked to stop.
+        """
+        wave = self.todo.waves[0]
+        left = [point for point in wave if self.others.leave(self.folders[point.id])]
+        mine = [point for point in wave if point not in left]
+        if mine:
+            self._make(mine, stop)
+        else:
+            self.others.watch([self.folders[point.id] for point in left], stop, self.display.follow)
+        for point in left:  # what failed under another command has failed
+            if self.folders[point.id].state() == "failed":
+                self.failed[point.id] = self.folders[point.id].status()["reason"]
+        before = self.todo
+        self.todo, self.folders = plan_of(self.points, self.resources, self.failed)
+        self.display.lost({point.id for point in before.to_run} - {point.id for point in self.todo.to_run})
+
+    def _make(self, wave: Sequence[Point], stop: Stop) -> None:
+        from ray import nodes, tune
+
+        there = [node["Resources"] for node in nodes() if node["Alive"]]
+        jobs = [_job(self, point, there) for point in wave]
+        turns = Turns(self.look, stop)
+        callbacks = [self.display.callback(), *_wandb(self.points.request)]
+        results = run_trials(make_point, {"job": tune.grid_search(jobs)}, turns, Losses(progress_of), callbacks)
+        errors = {result.config["job"]["id"]: result.error for result in results if result.error}
+        for point in wave:
+            state = self.folders[point.id].state()
+            if state == "failed":
+                self.failed[point.id] = self.folders[point.id].status()["reason"]
+            elif state != "finished" and not self.others.leave(self.folders[point.id], anew=True):
+                error = errors.get(point.id) or RuntimeError("it never ended")
+                self.failed[point.id] = how_it_was_lost(point.label, error)
 
 
-def _taken(config: Mapping[str, Any]) -> dict[str, float]:
-    """What a trial takes itself: one that only waits for its workers next to nothing."""
-    return {"cpu": 0.01, "gpu": config["job"]["gpus"]}
+def progress_of(config: Mapping[str, Any]) -> object:
+    """Of a run: changes when there is a newer checkpoint or a further epoch."""
+    run = RunFolder(Folder(config["job"]["run"]))
+    return (run.folder / "checkpoints").folders(), len(run.events())
 
 
-def _job(points: SweepPoints, point: Point, folders: Mapping[str, RunFolder], resources: Resources) -> dict[str, Any]:
+def _tidy(request: SweepRequest) -> None:
+    """Earlier versions left Tune's own files with runs in an object store."""
+    if not request.runs.is_local:
+        (request.runs / request.name).remove_folder("tune")
+
+
+def go_on_words(runs: Mapping[str, RunFolder]) -> str:
+    """What of some runs, by their labels, is finished, what is saved at which step, and the command to go on."""
+    finished = [label for label, run in runs.items() if run.state() == "finished"]
+    saved = {label: step for label, run in runs.items() if label not in finished and (step := saved_step(run))}
+    lines = [f"{len(finished)} of {len(runs)} finished{f': {some_of(finished, 8)}' if finished else ''}."]
+    lines += [f"Saved: {label}, at step {step}." for label, step in saved.items()]
+    name, *words = command_line()
+    program = name if shutil.which(name) == shutil.which(sys.argv[0]) else sys.argv[0]
+    return "\n".join([*lines, f"To go on: {shlex.join([program, *words])}"])
+
+
+def _job(sweep: _Sweep, point: Point, nodes: Sequence[Mapping[str, float]]) -> dict[str, Any]:
     """Everything a trial needs, as plain values."""
+    points, folders = sweep.points, sweep.folders
     data = str(points.data_of(point).folder)
     places = {name: str(folders[name].folder) for name in point.needs}
     return {
@@ -129,8 +175,9 @@ def _job(points: SweepPoints, point: Point, folders: Mapping[str, RunFolder], re
         "point": {**entry_of(points.request, point, {}), "sweep": points.home(point.id)},
         "run": str(folders[point.id].folder),
         "data": data,
-        "resources": asdict(resources),
-        "gpus": int(point.kind in ON_A_DEVICE and resources.gpus_per_worker > 0),
+        "resources": asdict(sweep.resources),
+        "share": asdict(share_of(point.kind, sweep.resources, nodes)),
+        "owner": sweep.others.owner,
         "argv": command_line(),
     }
 
@@ -143,4 +190,11 @@ def _wandb(request: SweepRequest) -> list[Any]:
     os.environ.setdefault("WANDB_DIR", str(request.runs.path) if request.runs.is_local else tempfile.gettempdir())
     from ray.air.integrations.wandb import WandbLoggerCallback
 
-    return [WandbLoggerCallback(project="clibd", group=request.name, excludes=["job"])]
+    class Callback(WandbLoggerCallback):  # type: ignore[misc] # Ray's classes have no types
+        """Starts its process without the key in Ray's hands: that has it from its node, or from `wandb login` there."""
+
+        def _start_logging_actor(self, *args: Any, **how: Any) -> None:
+            with without("WANDB_API_KEY"):
+                super()._start_logging_actor(*args, **how)
+
+    return [Callback(project="clibd", group=request.name, excludes=["job"])]

@@ -1,197 +1,216 @@
 """One run under Ray Train, by itself or as a trial of Tune; the run folder is what it leaves, and what it goes on from.
 
-Ray Train places the workers, joins them to a process group and starts them again when one is lost. Checkpoints are
-those of `workloads.training`, in the run folder, so a run begun without Ray goes on with it, and the other way round.
+A run is a sequence of groups of workers (`orchestrator.group`), and what comes after a group is decided here: Ray's own
+retries count what is no failure, and end a run that only waits. Checkpoints are those of `workloads.training`, in the
+run folder, so a run begun without Ray goes on with it, and the other way round.
 """
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any
 
-from orchestrator.session import Resources, fitting, ray_session, resources_here
+from orchestrator.doctor import Needs, watching_hosts
+from orchestrator.fleet import Resources, check_placeable
+from orchestrator.group import GRACE, Ending, run_group
+from orchestrator.inventory import resources_at
+from orchestrator.messages import asked_to_stop
+from orchestrator.readiness import Task
+from orchestrator.room import wait_for_room
+from orchestrator.session import has_ended, ray_session
+from orchestrator.workers import Wanted
+from workloads.attempts import saved_step
 from workloads.command_line import stderr_console
 from workloads.errors import ClibdError
 from workloads.execution import Execution
+from workloads.lease import Lease, held
 from workloads.record import RunFolder, command_line, provenance
+from workloads.run_errors import LostWorkersError, RunBusyError, StoppedError
+from workloads.shared_places import data_place, runs_place
 from workloads.spec import ExperimentSpec, spec_from_dict
+from workloads.stopping import Stop, stop_by_signals
 from workloads.storage import Folder
-from workloads.training.report import Report, WandbMode, result_words, wandb_log
-
-if TYPE_CHECKING:
-    from ray.train.torch import TorchTrainer
+from workloads.training.report import WandbMode, result_words
 
 _MAX_FAILURES = 3
-"""Lost workers that a run survives, each time going on from its newest checkpoint."""
-_RAYS_OWN = "ray"
-"""Folder of Ray Train's own bookkeeping inside a run, until the run ends."""
+"""Groups in a row that may fail or be lost without a newer checkpoint, before the run does."""
+
+Told = Callable[[Mapping[str, Any]], None]
+"""Is told of every epoch, in the thread of the caller."""
 
 
-def train_on_ray(
+def _nobody(*_: Any, **facts: Any) -> None:
+    """Is told, and says nothing."""
+
+
+def trainer_on_ray(
+    *,
+    cpu_only: bool,
+    workers: str | None,
+    gpu_kind: str | None,
+    wait: str | None,
+    address: str | None,
+    offline: bool,
+    execution: Execution,
+) -> Callable[..., None]:
+    """What trains a run under Ray Train, once the machines are looked at; all as the command's options have it.
+
+    Raises:
+        UsageError: an option means nothing, no cluster answers, or no machine has room for a run.
+    """
+    wanted = Wanted.of(workers, cpu_only, gpu_kind, wait)
+    resources, _ = resources_at(address, wanted, offline=offline, execution=execution)
+    check_placeable(resources)
+    return partial(_train_on_ray, resources, address)
+
+
+def _train_on_ray(
+    resources: Resources,
+    address: str | None,
     run: RunFolder,
     spec: ExperimentSpec,
     point: Mapping[str, Any],
     data: str,
-    execution: Execution,
     places: Mapping[str, str],
     wandb: WandbMode,
-    cpu_only: bool,
-    workers: int | None,
-    address: str | None,
-    offline: bool,
+    lease: Lease | None,
 ) -> None:
     """Train a run under Ray Train, in a session of its own.
 
     Raises:
         ClibdError: the run failed.
+        StoppedError: a signal asked for it; the run has a checkpoint.
     """
-    resources = replace(resources_here(workers, address, cpu_only), offline=offline, execution=execution)
-    console = stderr_console()
+    resources, console = resources.for_batch(spec.batch_size), stderr_console()
+    task = Task(spec=spec, run=str(run.folder), data=data, resources=resources, places=dict(places))
     run.begin(spec, point, provenance(command_line()))
-    console.print(f"Training {spec.id} on {resources.describe}; its log is {run.folder}/events.jsonl")
-    with ray_session(address), trainer_of(run, spec, data, resources, places, wandb=wandb) as trainer:
-        trainer.fit()
-    if run.state() != "finished":
-        reason = run.status()["reason"] if run.state() == "failed" else "it never ended; start it again to go on"
-        raise ClibdError(f"{spec.id}: {reason}")
+    console.print(
+        f"Training {spec.id} on {resources.describe}, each with {resources.each}; its log is {run.folder}/events.jsonl"
+    )
+
+    def tell(state: str, waiting_for: str | None = None, **facts: Any) -> None:
+        if lease:
+            lease.tell(state=state, waiting_for=waiting_for, **facts)
+        if state == "waiting":
+            console.print(f"waiting for {waiting_for}")
+
+    needs = Needs(places=[data_place(data), runs_place(run.folder.address.rsplit("/", 2)[0])])
+    with (
+        ray_session(address),
+        watching_hosts(address, needs, console.print),
+        stop_by_signals(has_ended, GRACE + 5) as stop,
+    ):
+        run_to_its_end(task, wandb, tell=tell, stop=stop)
     console.print(result_words(run))
 
 
 def make_point(config: Mapping[str, Any]) -> None:
-    """Body of a Tune trial: makes one point's folder, whole or with the reason why not."""
-    from ray.tune.integration.ray_train import TuneReportCallback
+    """Body of a Tune trial: makes one point's folder, unless another command does, or has done so by now."""
+    from ray import tune
 
     job = config["job"]
-    spec, resources = spec_from_dict(job["spec"]), resources_of(job["resources"])
     run = RunFolder(Folder(job["run"]))
+    try:
+        with held(run.folder, "refuse", job["owner"], argv=job["argv"]) as lease:
+            if run.state() != "finished":
+                _make(job, run, lease.tell)
+                return
+    except RunBusyError:
+        pass
+    tune.report({"made": "elsewhere"})  # without any result Tune prints a line of its own
+
+
+def _make(job: Mapping[str, Any], run: RunFolder, tell: Callable[..., None]) -> None:
+    """Whole, or with the reason why not."""
+    from ray import tune
+
+    spec, resources = spec_from_dict(job["spec"]), resources_of(job["resources"])
     run.begin(spec if job["kind"] in ("train", "untrained") else None, job["point"], provenance(job["argv"]))
     if job["kind"] != "train":
-        _measure(job, spec, run, resources)
+        from orchestrator.measure import measure_on_ray
+
+        tell(state="measuring")
+        measure_on_ray(job, spec)
+        tune.report({"measured": True})
         return
-    callbacks = [TuneReportCallback()]
-    with trainer_of(run, spec, job["data"], fitting(resources, spec.batch_size), job["places"], callbacks) as trainer:
-        trainer.fit()
+    fitted = resources.for_batch(spec.batch_size)
+    task = Task(spec=spec, run=job["run"], data=job["data"], resources=fitted, places=job["places"])
+    train_as_trial(task, tune.report, tell)
 
 
-@contextmanager
-def trainer_of(
-    run: RunFolder,
-    spec: ExperimentSpec,
-    data: str,
-    resources: Resources,
-    places: Mapping[str, str],
-    callbacks: Sequence[Any] = (),
-    *,
+def train_as_trial(task: Task, told: Told, tell: Callable[..., None] = _nobody) -> None:
+    """`run_to_its_end` in a trial of Tune, which would try again what raises: how the run ended, its folder says."""
+    try:
+        run_to_its_end(task, told=told, tell=tell)
+    except (ClibdError, StoppedError) as error:
+        print(error)
+
+
+def run_to_its_end(
+    task: Task,
     wandb: WandbMode = "off",
-    without: Sequence[str] = (),
-) -> Iterator["TorchTrainer"]:
-    """A trainer whose `fit` brings a run to its end; interrupted, another one goes on from the newest checkpoint.
-
-    There is a status in the run folder then, also when the run failed.
+    *,
+    told: Told = _nobody,
+    tell: Callable[..., None] = _nobody,
+    stop: Stop = asked_to_stop,
+) -> None:
+    """Train a run, inside a Ray session, with as many groups of workers as it takes.
 
     Args:
-        run: begun.
-        spec: of the run.
-        data: address of the prepared data set.
-        resources: of the run.
-        places: where weights lie that the spec names (`workloads.models.places`).
-        callbacks: of Ray Train.
+        task: of a run that is begun.
         wandb: whether to log to Weights & Biases.
-        without: partitions whose queries are not looked at.
+        told: of every epoch.
+        tell: told what the run is doing, as facts of its lease (`workloads.lease`).
+        stop: why to stop; None not to. By default as `messages.ask_to_stop` says.
+
+    Raises:
+        ClibdError: the run failed; its status says so too.
+        StoppedError: it was asked to stop; it has a checkpoint, and no status.
     """
-    import ray.train
-    from ray.train.torch import TorchConfig, TorchTrainer
-
-    gpus = resources.gpus_per_worker
-    trainer = TorchTrainer(
-        _train_worker,
-        train_loop_config={
-            "spec": spec,
-            "run": str(run.folder),
-            "data": data,
-            "resources": resources,
-            "wandb": wandb,
-            "without": list(without),
-            "places": dict(places),
-        },
-        torch_config=TorchConfig(backend="nccl" if gpus else "gloo", timeout_s=1800),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=resources.num_workers,
-            use_gpu=bool(gpus),
-            resources_per_worker={"CPU": resources.cpus_per_worker, **({"GPU": gpus} if gpus else {})},
-        ),
-        run_config=ray.train.RunConfig(
-            name=_RAYS_OWN,
-            storage_path=str(run.folder),
-            callbacks=list(callbacks),
-            failure_config=ray.train.FailureConfig(max_failures=_MAX_FAILURES, controller_failure_limit=2),
-        ),
-    )
+    run = RunFolder(Folder(task.run))
     try:
-        yield trainer
-    except ray.train.TrainingFailedError as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        run.finish("failed", reason=lines[-1] if lines else type(error).__name__)
-    run.folder.remove_folder(_RAYS_OWN)
+        _groups(task, run, wandb, told, tell, stop)
+    except ClibdError as error:
+        run.finish("failed", reason=str(error))
+        raise
 
 
-def _train_worker(config: Mapping[str, Any]) -> None:
-    """Body of every Ray Train worker."""
-    spec, resources, run = config["spec"], config["resources"], RunFolder(Folder(config["run"]))
-    if resources.offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported, which comes next
-    import ray.train.torch
-    import torch
+def _groups(task: Task, run: RunFolder, wandb: WandbMode, told: Told, tell: Callable[..., None], stop: Stop) -> None:
+    step, failures, size, restarts = saved_step(run), 0, 0, -1
 
-    from workloads.data.prepared.dataset import PreparedDataset
-    from workloads.placement import Placement
-    from workloads.training.run import train_run
+    def tell_epoch(epoch: Mapping[str, Any]) -> None:
+        done, of = int(epoch["epoch"]) + 1, task.spec.epochs
+        state = "training" if done < of else "measuring"
+        left = epoch["seconds"] * (of - done)
+        tell(state=state, epoch=done, epochs=of, specimens_per_second=epoch["specimens_per_second"], seconds_left=left)
+        told(epoch)
 
-    if run.state() == "finished":  # and then another worker was lost
-        return
-    torch.set_num_threads(resources.threads)
-    placement = Placement.here(ray.train.torch.get_device(), resources.loader_processes)
-    dataset = PreparedDataset(Folder(config["data"])).without(config["without"])
-    first = placement.rank == 0
-    with (
-        suppress(ClibdError),  # every worker meets it alike, and trying again would end the same way
-        run.ending(writes=first) as details,
-        wandb_log(run, config["wandb"] if first else "off") as listeners,
-    ):
-        told = [_tell_ray, *listeners]
-        details |= train_run(spec, run, dataset, placement, resources.execution, told, config["places"])
-
-
-def _tell_ray(report: Report) -> None:
-    """Tells Ray Train, and through it Tune, of every epoch."""
-    import ray.train
-
-    if report.event == "epoch":
-        ray.train.report(asdict(report))
+    while True:
+        size = wait_for_room(task.run, task.resources, size, tell, stop)
+        restarts += 1
+        tell(state="starting", waiting_for=None, since=None, workers=size, restarts=restarts)
+        ending = run_group(task, size, wandb, tell_epoch, stop)
+        if ending.outcome == "finished":
+            return
+        if ending.outcome == "stopped" or isinstance(ending.error, ClibdError):
+            assert ending.error is not None
+            raise ending.error
+        before, step = step, saved_step(run)
+        failures = failures_in_a_row(failures, ending, progress=step > before)
+        if failures > _MAX_FAILURES:
+            raise LostWorkersError(str(run.folder), failures, ending.reason) from ending.error
 
 
-def _measure(job: Mapping[str, Any], spec: ExperimentSpec, run: RunFolder, resources: Resources) -> None:
-    """Measure in this process, and end with a status also where it cannot be done."""
-    if resources.offline:
-        os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported, which comes next
-    import torch
-    from ray import tune
-    from threadpoolctl import threadpool_limits
+def failures_in_a_row(before: int, ending: Ending, progress: bool) -> int:
+    """How many groups have failed or been lost one after another without a newer checkpoint, this one included.
 
-    from workloads.measuring.points import measure_point
-
-    if not resources.gpus_per_worker:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # a GPU that is to be left alone is not even seen
-    threads = resources.num_workers * resources.threads  # Ray gave one to a process that takes next to no processor
-    torch.set_num_threads(threads)
-    try:
-        with run.ending(Exception), threadpool_limits(threads):
-            measure_point(job["kind"], spec, run, Folder(job["data"]), job["uses"], job["model"])
-    except Exception:
-        if run.state() != "failed":  # if it is, trying again would end the same way, and the others go on
-            raise
-    tune.report({"measured": True})  # without any result Tune prints a line of its own
+    Args:
+        before: as of the group before.
+        ending: of this one. Not to get the machines, to lose them by notice and to grow are no failures.
+        progress: whether it left a newer checkpoint than it began with.
+    """
+    if progress:
+        before = 0
+    return before + (ending.outcome in ("failed", "lost"))
 
 
 def resources_of(plain: Mapping[str, Any]) -> Resources:

@@ -21,6 +21,8 @@ IMAGE_SIZE = 64
 NUM_SPECIMENS = 150
 SEED = 3
 RAY = "tests/ray/"
+collect_ignore = ["cluster"]
+"""Unless it is asked for by name, as `make test-cluster` does."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-PATIENCE = 240
+PATIENCE = 600
 """Seconds for each of them."""
 
 

@@ -2,6 +2,8 @@
 
 import errno
 import io
+import os
+import signal
 
 import pytest
 import typer
@@ -10,6 +12,7 @@ from rich.progress import TextColumn
 
 from workloads.command_line import Bars, clock, counting, run_command
 from workloads.errors import SourceError, UsageError
+from workloads.run_errors import StoppedError
 
 
 @pytest.mark.parametrize(
@@ -18,7 +21,9 @@ from workloads.errors import SourceError, UsageError
         (UsageError("name a file"), 2, "error: name a file"),
         (SourceError("a.tsv", "line 3", "cut off"), 1, "error: a.tsv, line 3: cut off"),
         (OSError(errno.ENOSPC, "No space left on device", "data/x"), 1, "No space left on device: 'data/x'. Start"),
-        (KeyboardInterrupt(), 130, "start the same command again"),
+        (KeyboardInterrupt(), 130, "interrupted; start the same command again"),
+        (StoppedError("interrupted", 7), 130, "interrupted: saved after step 7; start the same command again to go on"),
+        (StoppedError("preempted", 7), 143, "preempted: saved after step 7"),
     ],
 )
 def test_a_command_ends_with_a_sentence(
@@ -79,3 +84,20 @@ def test_a_typer_command_that_is_interrupted_says_how_to_go_on(
         run_command(app)
     assert end.value.code == 130
     assert "start the same command again" in capsys.readouterr().err
+
+
+def test_sigterm_ends_a_command_as_ctrl_c_does_but_for_its_code(capsys: pytest.CaptureFixture[str]) -> None:
+    closed: list[str] = []
+
+    def command() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            closed.append("what was open")
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(SystemExit) as ended:
+        run_command(command)
+    assert (ended.value.code, closed) == (143, ["what was open"])
+    assert capsys.readouterr().err == "terminated; start the same command again to go on from here\n"
+    assert signal.getsignal(signal.SIGTERM) == before

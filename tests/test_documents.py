@@ -38,6 +38,8 @@ SMALLER = (
     (("clibd-sweep", "batch-size", "--data", "DIR", "--search"), ("--scale=small", "--trials=1", "--set=epochs=1")),
     (("clibd-sweep", "list"), ()),
     (("clibd-sweep", "new"), ()),
+    (("clibd-sweep", "status"), ()),
+    (("clibd-sweep", "logs"), ()),
     (("clibd-sweep",), ("--plan",)),
 )
 """How commands begin, and what makes them small: the first that fits, in place of their own options of these names."""

@@ -5,8 +5,9 @@ import pickle
 
 import pytest
 
-from workloads import errors
+from workloads import errors, run_errors
 from workloads.errors import ClibdError, RecordError, UsageError
+from workloads.run_errors import StoppedError
 
 EXAMPLES: list[Exception] = [
     errors.ClibdError("something is wrong"),
@@ -17,6 +18,10 @@ EXAMPLES: list[Exception] = [
     errors.ModalitiesError("beetles", ["image"]),
     errors.MissingRunsError("table 1", "modalities", "runs"),
     errors.IncomparableError("runs/a", "runs/b", "3 queries are in one run only"),
+    errors.SecretInAddressError("s3://…@bucket/runs"),
+    run_errors.ClusterError("10.0.0.1:6379", "nothing answers there", "Start one."),
+    run_errors.ClusterTokenError("10.0.0.1:6379", "it wants a token", "Copy it."),
+    run_errors.ClusterVersionError("10.0.0.1:6379", "it runs Ray 2.58.0", "Install that."),
     errors.SourceError("beetles.tsv", "first line", "no column is one of id"),
     errors.PartitionError("unseen species train", ["Zoro bus", "Zoro bas"]),
     errors.TooManyRejectsError(3, 900, 0.001, "data/rejects.tsv"),
@@ -30,8 +35,18 @@ EXAMPLES: list[Exception] = [
     errors.EmbeddingsError("they are not finite", "run/embeddings/keys.parquet"),
     errors.ZeroShotError("the mean covariance is singular", "Ask for fewer components."),
     errors.NonFiniteLossError(7, float("inf"), "the weights of towers.dna.head.weight"),
-    errors.FailedRunsError("batch-size", [("a-b500", "out of memory"), ("a-b1000", "killed")]),
+    run_errors.RunBusyError("runs/train/a", "`clibd train`", "2026-01-01 10:00:00 UTC", "0:07", "runs"),
+    run_errors.LeaseLostError("runs/train/a", "`clibd train` (process 7 on host)"),
+    run_errors.NotReadyError("beetles-b500", [("node-1", "no dataset.json at /data"), ("node-2", "no GPU")]),
+    run_errors.WaitedError("beetles-b500", "30:00", "4 GPUs and 28 CPUs"),
+    run_errors.LostWorkersError("runs/train/beetles-b500", 4, "the node went away"),
+    run_errors.UnfitHostsError([("host1, host2", "the clock is 99 s ahead", "As root: `ntpdate`")]),
+    run_errors.FailedRunsError("batch-size", [("a-b500", "out of memory"), ("a-b1000", "killed")]),
+    run_errors.NeverPlaceableError("a run needs 8 GPUs", "the cluster has 1 node", "Take `--workers 4`."),
     errors.RecordError("the barcode is empty"),
+    run_errors.StoppedError("interrupted", 120),
+    run_errors.StoppedSweepError("interrupted", "1 of 2 finished."),
+    run_errors.LostDriverError("lora", 6, "the actor died"),
 ]
 
 
@@ -43,7 +58,12 @@ def _words(value: object) -> list[str]:
 
 
 def test_there_is_an_example_of_every_error() -> None:
-    defined = {cls for _, cls in inspect.getmembers(errors, inspect.isclass) if cls.__module__ == errors.__name__}
+    defined = {
+        cls
+        for module in (errors, run_errors)
+        for _, cls in inspect.getmembers(module, inspect.isclass)
+        if cls.__module__ == module.__name__
+    }
     assert {type(error) for error in EXAMPLES} == defined
 
 
@@ -65,8 +85,8 @@ def test_an_error_is_one_line_that_holds_all_it_was_told(error: Exception) -> No
 
 @pytest.mark.parametrize("error", EXAMPLES, ids=lambda error: type(error).__name__)
 def test_misuse_exits_with_2_and_failure_with_1(error: Exception) -> None:
-    if isinstance(error, RecordError):
-        assert not isinstance(error, ClibdError)  # one bad record ends no command
+    if isinstance(error, RecordError | StoppedError):
+        assert not isinstance(error, ClibdError)  # neither a bad record nor a stop is a failure
     elif isinstance(error, UsageError):
         assert error.exit_code == 2
     else:
@@ -84,7 +104,7 @@ def test_a_data_set_without_modalities_has_none() -> None:
 
 
 def test_failed_runs_are_counted_and_each_has_its_reason() -> None:
-    message = str(errors.FailedRunsError("batch-size", [("a", "killed"), ("b", "out of memory")]))
+    message = str(run_errors.FailedRunsError("batch-size", [("a", "killed"), ("b", "out of memory")]))
     assert "2 run(s)" in message
     assert "a: killed; b: out of memory" in message
 

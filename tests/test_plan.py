@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from orchestrator.plan import Effort, Pace, Plan, matching, plan
-from orchestrator.session import Resources, fitting, resources_here, runs_at_once
 from sweeps.point import Impossible, Point
 from workloads.errors import DriftError, UsageError
 from workloads.experiments import starting_from
@@ -132,68 +131,3 @@ def test_the_time_left_is_corrected_by_what_was_measured() -> None:
     assert pace.seconds_left == (2 * 300 + 9 + 11 + 5) / 2
     pace.ended |= {"b", "c"}
     assert pace.seconds_left == 0
-
-
-GPU = Resources(num_workers=2, gpus_per_worker=1, cpus_per_worker=4)
-
-
-@pytest.mark.parametrize(
-    ("resources", "cpus", "gpus", "expected"),
-    [
-        (GPU, 64, 8, 4),
-        (GPU, 16, 8, 2),  # the processors run out first
-        (GPU, 64, 3, 1),  # three GPUs hold one run of two
-        (GPU, 0, 0, 1),  # a cluster scaled to zero grows for one
-        (Resources(num_workers=2), 64, 0, 1),  # runs on CPUs go one by one
-    ],
-)
-def test_as_many_runs_go_side_by_side_as_fit_the_cluster(
-    resources: Resources, cpus: float, gpus: float, expected: int
-) -> None:
-    assert runs_at_once(resources, {"CPU": cpus, "GPU": gpus}) == expected
-
-
-@pytest.mark.parametrize(("num_cpus", "workers", "threads"), [(8, None, 4), (2, 3, 1)])
-def test_a_laptop_gets_two_workers_that_share_its_cores(
-    monkeypatch: pytest.MonkeyPatch, num_cpus: int, workers: int | None, threads: int
-) -> None:
-    monkeypatch.setattr("os.cpu_count", lambda: num_cpus)
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    found = resources_here(workers, None, cpu_only=False)
-    assert found == Resources(num_workers=workers or 2, threads=threads)
-
-
-@pytest.mark.parametrize(
-    ("num_gpus", "address", "workers", "expected"), [(0, "auto", None, 4), (2, None, None, 2), (8, "auto", 1, 1)]
-)
-def test_a_cluster_gets_the_papers_four_gpus_and_a_machine_its_own(
-    monkeypatch: pytest.MonkeyPatch, num_gpus: int, address: str | None, workers: int | None, expected: int
-) -> None:
-    monkeypatch.setattr("torch.cuda.device_count", lambda: num_gpus)
-    found = resources_here(workers, address, cpu_only=False)
-    assert (found.num_workers, found.gpus_per_worker) == (expected, 1)
-    spared = resources_here(workers, address, cpu_only=True)
-    assert spared.gpus_per_worker == 0
-
-
-def test_resources_say_what_they_are() -> None:
-    assert Resources(num_workers=1).describe == "1 CPU worker"
-    assert GPU.describe == "2 GPU workers"
-
-
-@pytest.mark.parametrize(
-    ("workers", "gpus", "threads", "batch_size", "expected"),
-    [
-        (4, 1, 2, 150, (3, 2)),
-        (4, 1, 2, 300, (4, 2)),
-        (4, 1, 2, 7, (1, 2)),
-        (2, 0, 1, 15, (1, 2)),
-        (2, 0, 1, 30, (2, 1)),
-    ],
-)
-def test_a_batch_takes_as_many_workers_as_share_it_evenly(
-    workers: int, gpus: int, threads: int, batch_size: int, expected: tuple[int, int]
-) -> None:
-    """Four GPUs share no batch of 150, the classifier's; on processors one worker takes over the others' threads."""
-    fitted = fitting(Resources(num_workers=workers, gpus_per_worker=gpus, threads=threads), batch_size)
-    assert (fitted.num_workers, fitted.threads) == expected

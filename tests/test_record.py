@@ -109,7 +109,12 @@ def test_a_finished_run_has_a_manifest_of_everything_but_what_passes(tmp_path: P
     run = run_at(tmp_path)
     for name in ("model.safetensors", "embeddings/keys.parquet", "evaluation-a/evaluation.json"):
         run.folder.write(name, name.encode())
-    for name in ("checkpoints/step-00000001/state.safetensors", "ray/x.json", "wandb/x.log", "keys.parquet.0.tmp"):
+    for name in (
+        "checkpoints/step-00000001/state.safetensors",
+        "attempts/001.json",
+        "wandb/x.log",
+        "keys.parquet.0.tmp",
+    ):
         run.folder.write(name, b"passing")
     run.finish("finished")
     assert sorted(run.manifest()) == [

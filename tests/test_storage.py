@@ -3,13 +3,15 @@
 import gzip
 import hashlib
 import os
+import pickle
+import platform
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from workloads.errors import DamagedError
-from workloads.storage import Folder
+from workloads.errors import DamagedError, SecretInAddressError
+from workloads.storage import Folder, masked, named
 
 TABLE = pa.table({"id": list(range(5000)), "name": [f"specimen {number * 7919 % 5003}" for number in range(5000)]})
 
@@ -166,3 +168,39 @@ def test_a_folder_is_walked_but_for_what_is_skipped_at_its_top(tmp_path: Path) -
 def test_a_folder_may_be_given_from_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert str(Folder("~/runs/")) == str(tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("s3://AKIA:abc@bucket/runs", "s3://…@bucket/runs"),
+        ("s3://AKIA:ab/c@bucket/runs", "s3://…@bucket/runs"),
+        ("s3://AKIA:9abc@bucket/runs?region=us-east-1", "s3://…@bucket/runs?region=us-east-1"),
+        ("abfs://account:abc==@container/runs", "abfs://…@container/runs"),
+        ("s3://bucket/runs?access_key=abc&region=us-east-1", "s3://bucket/runs?access_key=…&region=us-east-1"),
+        ("https://store.example.org/runs?sv=1&sig=abc", "https://store.example.org/runs?sv=1&sig=…"),
+    ],
+)
+def test_an_address_with_a_secret_is_refused_without_showing_it(address: str, shown: str) -> None:
+    with pytest.raises(SecretInAddressError) as refused:
+        Folder(address)
+    assert masked(address) == shown
+    assert masked(shown) == shown
+    assert str(refused.value).startswith(f"{shown}: the address holds a secret")
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["gs://anonymous@bucket/a", "s3://bucket/a@b", "s3://bucket/a:b@c", "hdfs://host:8020/a@b", "a=b?key=c", "7"],
+)
+def test_what_only_looks_like_a_secret_is_shown(word: str) -> None:
+    assert masked(word) == word
+
+
+def test_an_error_of_a_store_names_the_address_and_the_host_after_it_crossed_processes() -> None:
+    for error in (OSError("AWS Error ACCESS_DENIED"), OSError(5, "Input/output error"), OSError()):
+        crossed = pickle.loads(pickle.dumps(named(error, "s3://insects/data")))
+        assert "s3://insects/data" in str(crossed)
+        assert platform.node() in str(crossed)
+        assert "None" not in str(crossed)
+        assert str(named(crossed, "elsewhere")) == str(crossed)

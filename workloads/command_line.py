@@ -1,8 +1,10 @@
 """How a command speaks: data on stdout; progress on stderr, and one sentence there when something is wrong."""
 
+import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
@@ -11,29 +13,72 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.progress import TimeRemainingColumn as Remaining
 
 from workloads.errors import ClibdError
+from workloads.run_errors import LeaseLostError, StoppedError
+from workloads.stopping import REASONS, exit_code, go_on, leave
 
+_STOPPED = tuple(map(exit_code, REASONS.values()))
 Tell = Callable[[int, int | None], None]
 """Is told how much of how much, if that is known, is done."""
-_INTERRUPTED = 130
-"""Exit code after Ctrl-C, as shells have it."""
 
 
 def run_command(app: Callable[[], None]) -> NoReturn:
-    """Run a typer application; our own errors become a sentence and an exit code (2 for misuse), never a traceback."""
+    """Run a typer application; its end becomes a sentence and an exit code, as `tell_end` has them.
+
+    SIGTERM ends it as Ctrl-C does, so that what is open is closed and what has been started ends too.
+    """
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         app()
-    except ClibdError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except OSError as error:  # a disk or network that fails, which no record is to blame for
-        print(f"error: {error}. Start the same command again when this is mended.", file=sys.stderr)
-        sys.exit(1)
-    except (KeyboardInterrupt, SystemExit) as end:
-        if isinstance(end, SystemExit) and end.code != _INTERRUPTED:  # typer's own end; of Ctrl-C it says no word
-            raise
-        print("interrupted; start the same command again to go on from here", file=sys.stderr)
-        sys.exit(_INTERRUPTED)
+    except BaseException as end:
+        sys.exit(tell_end(end))
+    finally:
+        signal.signal(signal.SIGTERM, before)
     sys.exit(0)
+
+
+def run_program(app: Callable[[], None]) -> NoReturn:
+    """The same as the whole of a process, which after a stop ends at once with all that it started."""
+    try:
+        run_command(app)
+    except SystemExit as end:
+        if end.code in _STOPPED and "ray" in sys.modules:  # which takes up to twenty seconds after our last line
+            sys.stdout.flush()
+            leave(int(end.code or 0))
+        raise
+
+
+def tell_end(end: BaseException) -> int | str | None:
+    """Say in a sentence why a command ends; without a traceback, unless nobody expected it.
+
+    Returns:
+        Its exit code: 2 for misuse, 130 after Ctrl-C and 143 after SIGTERM, 1 for other errors.
+    """
+    if isinstance(end, LeaseLostError):
+        print(f"error: {end}", file=sys.stderr)
+        return 1
+    if isinstance(end, StoppedError):
+        print(end, file=sys.stderr)
+        return exit_code(end.args[0])
+    if isinstance(end, ClibdError):
+        print(f"error: {end}", file=sys.stderr)
+        return end.exit_code
+    if isinstance(end, OSError):  # a disk or network that fails, which no record is to blame for
+        print(f"error: {end}. Start the same command again when this is mended.", file=sys.stderr)
+        return 1
+    if not isinstance(end, KeyboardInterrupt | SystemExit):
+        traceback.print_exception(end)
+        return 1
+    code = end.code if isinstance(end, SystemExit) else exit_code("interrupted")  # of Ctrl-C typer says no word
+    if code == signal.SIGTERM:  # as Ray's handler of it has it
+        code = exit_code("terminated")
+    for reason in REASONS.values():
+        if code == exit_code(reason):
+            print(go_on(reason), file=sys.stderr)
+    return code
+
+
+def _terminate(*_: object) -> NoReturn:
+    sys.exit(exit_code("terminated"))
 
 
 def stderr_console() -> Console:
@@ -46,6 +91,20 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def progress_words(facts: Mapping[str, Any]) -> str:
+    """What a holder does and how far it is, as its lease says."""
+    words = [str(facts.get("state", "starting"))]
+    if what := facts.get("waiting_for"):
+        words[0] += f" for {what}"
+    if "epoch" in facts:
+        words.append(f"epoch {facts['epoch']} of {facts.get('epochs', '?')}")
+    if rate := facts.get("specimens_per_second"):
+        words.append(f"{rate:,.0f} specimens/s")
+    if left := facts.get("seconds_left"):
+        words.append(f"about {clock(left)} left")
+    return ", ".join(words)
 
 
 class Bars(Progress):

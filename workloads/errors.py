@@ -1,4 +1,4 @@
-"""Every error a user can meet, in one tree.
+"""Every error a user can meet, in one tree; those of runs that machines and commands share are in `run_errors.py`.
 
     ClibdError                      exit code 1
     ├── UsageError                  exit code 2: the command cannot mean anything
@@ -7,7 +7,12 @@
     │   ├── TooFewSpecimensError    fewer specimens than a batch
     │   ├── ModalitiesError         fewer than two modalities to align
     │   ├── MissingRunsError        a table for which no run is finished
-    │   └── IncomparableError       two runs that were not asked the same
+    │   ├── IncomparableError       two runs that were not asked the same
+    │   ├── NeverPlaceableError     more than all machines together have
+    │   ├── SecretInAddressError    an address with a key in it
+    │   └── ClusterError            a Ray cluster that cannot be used
+    │       ├── ClusterTokenError   without its token, or with another
+    │       └── ClusterVersionError another Ray or another Python
     ├── SourceError                 a source that cannot be read as what it claims to be
     ├── PartitionError              a partition that would not measure what it claims to
     ├── TooManyRejectsError         more bad records than are allowed
@@ -21,8 +26,17 @@
     ├── EmbeddingsError             embeddings that cannot be what they are taken for
     ├── ZeroShotError               features from which no zero-shot model can be made
     ├── NonFiniteLossError          training diverged
+    ├── LostDriverError             the process that drives a run was lost again and again
+    ├── RunBusyError                another process writes into the run
+    ├── NotReadyError               machines on which a run cannot begin
+    ├── WaitedError                 machines that did not come in the time given
+    ├── LostWorkersError            workers that were lost again and again
+    ├── UnfitHostsError             hosts on which runs cannot begin
     └── FailedRunsError             some runs of a sweep failed
     RecordError                     one bad record: it goes to the reject list and the work goes on
+    StoppedError                    a training that was asked to stop, and can go on: no failure
+    ├── StoppedSweepError           a sweep, likewise
+    └── LeaseLostError              another process has taken the run over
 
 ``Exception`` keeps the arguments of every class by their places, so each instance pickles and crosses Ray's processes
 as it is; an ``__init__`` without a body only says what they are.
@@ -113,6 +127,18 @@ class IncomparableError(UsageError):
     )
 
     def __init__(self, first: str, second: str, reason: str, /) -> None: ...
+
+
+class SecretInAddressError(UsageError):
+    """An address with a key, a password or a token in it, which logs and `ps` would show."""
+
+    sentence = (
+        "{0}: the address holds a secret, which others could read in `ps` and in logs. Leave it out of the address; "
+        "put it into the environment (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or into a file of mode 0600 such "
+        "as ~/.aws/credentials, on every machine."
+    )
+
+    def __init__(self, address: str, /) -> None: ...
 
 
 class SourceError(ClibdError):
@@ -244,17 +270,6 @@ class NonFiniteLossError(ClibdError):
     )
 
     def __init__(self, step: int, value: float, where: str, /) -> None: ...
-
-
-class FailedRunsError(ClibdError):
-    """Some runs of a sweep failed, each with its reason in its run folder."""
-
-    def __init__(self, sweep: str, failed: Sequence[tuple[str, str]], /) -> None: ...
-
-    def __str__(self) -> str:
-        sweep, failed = self.args
-        reasons = "; ".join(f"{run}: {reason}" for run, reason in failed)
-        return f"{sweep}: {len(failed)} run(s) failed ({reasons}). Start the sweep again to run only these."
 
 
 class RecordError(Exception):

@@ -11,7 +11,9 @@ class Execution:
     """How a worker fits its share of a batch into the machine; the batch itself is the spec's."""
 
     micro_batch: int | None = None
-    """Specimens embedded at a time; None: as many as fit."""
+    """Specimens embedded at a time, at most; None: as many as fit."""
+    most_workers: int = 1
+    """Workers that the run may grow to, where they are more than it begins with: its batches have a chunk for each."""
     checkpoint_blocks: bool = False
     """Keep only what enters each block of a tower, and compute its inside again for the gradient."""
     compile: bool = False

@@ -1,7 +1,7 @@
 """Where this process stands: its device, its rank among the workers, what they share, and what its kernels need."""
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -78,31 +78,45 @@ def full_precision(device: torch.device) -> Iterator[None]:
         yield
 
 
-def gathered(share: Tensor) -> Tensor:
-    """The rows of all workers, by rank; each has the same number. Called on every worker alike, with gradient.
+def gathered(share: Tensor, sizes: Sequence[int] | None = None) -> Tensor:
+    """The rows of all workers, by rank. Called on every worker alike, with gradient.
 
     The gradient of a worker's rows is the sum over what all workers make of them.
+
+    Args:
+        share: this worker's rows.
+        sizes: how many rows each worker has; None: all as many.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:
         return share
-    whole: Tensor = _Gathered.apply(share)
+    whole: Tensor = _Gathered.apply(share, list(sizes or [len(share)] * dist.get_world_size()))
     return whole
 
 
 class _Gathered(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, share: Tensor) -> Tensor:
-        num_workers = dist.get_world_size()
-        whole = share.new_empty((num_workers * len(share), *share.shape[1:]))
-        dist.all_gather(list(whole.chunk(num_workers)), share.contiguous())
-        return whole
+    """Gloo only gathers tensors of one shape, so shorter shares are filled up; that is a chunk's embeddings at most."""
 
     @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> Tensor:
-        parts = list(upstream[0].contiguous().chunk(dist.get_world_size()))
+    def forward(ctx: Any, share: Tensor, sizes: list[int]) -> Tensor:
+        ctx.sizes = sizes
+        whole = share.new_empty((len(sizes) * max(sizes), *share.shape[1:]))
+        parts = whole.chunk(len(sizes))
+        dist.all_gather(list(parts), _filled(share, max(sizes)))
+        return whole if min(sizes) == max(sizes) else torch.cat([p[:n] for p, n in zip(parts, sizes, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, None]:
+        parts = [_filled(part, max(ctx.sizes)) for part in upstream[0].contiguous().split(ctx.sizes)]
         share = torch.empty_like(parts[0])
         dist.reduce_scatter(share, parts)
-        return share
+        return share[: ctx.sizes[dist.get_rank()]], None
+
+
+def _filled(rows: Tensor, count: int) -> Tensor:
+    """So many rows, those that are there and then zeros."""
+    if len(rows) == count:
+        return rows.contiguous()
+    return torch.cat([rows, rows.new_zeros((count - len(rows), *rows.shape[1:]))])
 
 
 def share_buffers(model: nn.Module, placement: Placement) -> None:

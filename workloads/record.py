@@ -3,9 +3,10 @@
     runs/<sweep>/<run id>/
         spec.json             the full experiment spec
         point.json            which row of which table the run stands for, and at which scale
-        provenance.json       versions, machine, commit and command
+        provenance.json       versions, machine, commit, digest of the code, and command
         events.jsonl          one line per logged step and per epoch
         checkpoints/          the newest two, and the best epoch's weights, until the run is finished
+        attempts/             each group of workers that Ray started for it: hosts, end, what they printed
         tokenizer.json        word pieces of the text tower, and in inputs.json what else its model is built from
         trained_on.parquet    digests of the specimens it was trained on, and of those that the runs it began with were
         model.safetensors     the trained weights
@@ -23,7 +24,6 @@ Imports neither torch nor Ray: a copied folder is read on any laptop.
 import json
 import os
 import platform
-import subprocess
 import sys
 import time
 import traceback
@@ -36,15 +36,17 @@ from typing import Any, Literal, get_type_hints
 import pyarrow as pa
 
 from workloads.errors import ClibdError, DamagedError, MissingPathError, NewerVersionError
+from workloads.run_errors import StoppedError
+from workloads.source_tree import code_digest, commit
 from workloads.spec import ExperimentSpec, spec_from_dict, spec_to_dict
-from workloads.storage import Folder
+from workloads.storage import Folder, masked
 
 State = Literal["finished", "failed", "missing"]
 
 SCHEMA = 2
 """Schema of a run folder. Folders of the first have no manifest and say no number."""
-STATUS, MANIFEST = "status.json", "manifest.json"
-_PASSING = ("checkpoints", "ray", "wandb")
+STATUS, MANIFEST, LEASE = "status.json", "manifest.json", "lease.json"
+_PASSING = ("checkpoints", "attempts", "wandb")
 """Folders in a run that others keep, and that no manifest lists."""
 _MADE_BY_TRAINING = ("spec.json", "inputs.json", "tokenizer.json", "dna_tokenizer.json", "model.safetensors")
 """What no later measurement rewrites: it is sealed once, so that damage is not sealed in."""
@@ -92,44 +94,36 @@ def measurements_to_table(rows: Iterable[Measurement]) -> pa.Table:
 
 
 def provenance(argv: Sequence[str] | None = None) -> dict[str, Any]:
-    """Where and with what a run is made: versions, machine, commit and command."""
-    packages = ("ray", "torch", "timm", "open_clip_torch", "transformers", "peft", "faiss-cpu", "pyarrow", "numpy")
+    """Where and with what a run is made: versions, machine, commit, digest of the code, and command."""
     return {
         "clibd": _version("clibd-ray"),
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in packages},
+        "packages": versions(),
         "platform": platform.platform(),
         "num_cpus": os.cpu_count(),
-        "commit": _commit(),
-        "argv": list(sys.argv if argv is None else argv),
+        "commit": commit(),
+        "code": code_digest(),
+        "argv": [masked(word) for word in (sys.argv if argv is None else argv)],
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
 
 
+def versions() -> dict[str, str | None]:
+    """Of the packages that numbers may depend on; None of what is not installed: a bare machine needs no Ray."""
+    names = ("ray", "torch", "timm", "open_clip_torch", "transformers", "peft", "faiss-cpu", "pyarrow", "numpy")
+    return {name: _version(name) for name in names}
+
+
 def command_line() -> list[str]:
     """The command as the user gave it, without the path of its program."""
-    return [os.path.basename(sys.argv[0]), *sys.argv[1:]]
+    return [os.path.basename(sys.argv[0]), *map(masked, sys.argv[1:])]
 
 
 def _version(package: str) -> str | None:
-    """None where it is not installed: training on a bare machine needs no Ray."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
-
-
-def _commit() -> str | None:
-    """The source's commit, with `+` when the tree had changes; None outside a checkout."""
-    here = os.path.dirname(os.path.abspath(__file__))
-    try:
-        name = subprocess.run(
-            ["git", "-C", here, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(["git", "-C", here, "diff", "--quiet", "HEAD"], check=False).returncode
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return f"{name}+" if changed else name
 
 
 class RunFolder:
@@ -141,7 +135,7 @@ class RunFolder:
     @property
     def id(self) -> str:
         """The run's id, which is the folder's name."""
-        return self.folder.address.rsplit("/", 1)[-1]
+        return self.folder.name
 
     def begin(self, spec: ExperimentSpec | None, point: Mapping[str, Any], source: Mapping[str, Any]) -> None:
         """Write what is known before training, or before a measurement, which has no spec of its own.
@@ -167,7 +161,7 @@ class RunFolder:
     def ending(self, failures: type[Exception] = ClibdError, *, writes: bool = True) -> Iterator[dict[str, Any]]:
         """Run a training or a measurement to an end that the status tells; gives what it shall say once it is finished.
 
-        Checkpoints go then. Of a failure it says why, and the error goes on. What is interrupted has no status.
+        Checkpoints go then. Of a failure it says why, and the error goes on. What is stopped has no status.
 
         Args:
             failures: errors that would come again; others interrupt.
@@ -176,6 +170,8 @@ class RunFolder:
         details: dict[str, Any] = {}
         try:
             yield details
+        except StoppedError:
+            raise
         except failures as error:
             if writes and isinstance(error, ClibdError):
                 self.finish("failed", reason=str(error))
@@ -190,7 +186,9 @@ class RunFolder:
     def seal(self) -> None:
         """Write the manifest, or bring it up to date after later measurements wrote into the finished run."""
         known = {name: digest for name, digest in self.manifest().items() if name in _MADE_BY_TRAINING}
-        names = [name for name in self.folder.walk(_PASSING) if name not in (STATUS, MANIFEST)]
+        names = [
+            name for name in self.folder.walk(_PASSING) if name.rpartition("/")[2] not in (STATUS, MANIFEST, LEASE)
+        ]
         files = {name: known.get(name) or self.folder.digest(name) for name in names if not name.endswith(".tmp")}
         self.folder.write_json(MANIFEST, {"schema": SCHEMA, "files": files})
 
@@ -265,11 +263,16 @@ class RunFolder:
         return [json.loads(line) for line in self.folder.read("events.jsonl").splitlines()]
 
 
+def run_of(folder: Folder) -> Folder:
+    """The run that a folder is, or that it lies in as an evaluation does; else the folder itself."""
+    return next((run for run in (folder, folder.parent) if run.has("spec.json") or run.has("point.json")), folder)
+
+
 def seal_run(folder: Folder) -> None:
     """Bring a finished run's manifest up to date where something was measured: in its folder, or in one inside it."""
-    for run in (RunFolder(folder), RunFolder(Folder(folder.address.rpartition("/")[0]))):
-        if run.folder.has(STATUS) and run.folder.has(MANIFEST):
-            run.seal()
+    run = RunFolder(run_of(folder))
+    if run.folder.has(STATUS) and run.folder.has(MANIFEST):
+        run.seal()
 
 
 EVALUATION = "evaluation.json"

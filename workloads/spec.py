@@ -1,7 +1,7 @@
 """What a run is: the experiment spec, its fingerprint and its id.
 
 A spec holds what decides the numbers and nothing else. Workers, devices, paths and loggers belong to
-``orchestrator.session`` and to the command line. This module imports neither torch nor Ray, so that the readers of
+``orchestrator.fleet`` and to the command line. This module imports neither torch nor Ray, so that the readers of
 results can share it.
 """
 

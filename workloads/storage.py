@@ -9,27 +9,39 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
+import re
 import tempfile
 import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+from urllib.parse import parse_qsl
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from workloads.errors import DamagedError
+from workloads.errors import DamagedError, SecretInAddressError
 
 
 class Folder:
     """A folder given as a path or as an address such as ``s3://bucket/runs``."""
 
     def __init__(self, address: str | Path) -> None:
+        """Open it; the folder itself need not be there.
+
+        Raises:
+            SecretInAddressError: a key or a password is in the address, and would be in logs and in `ps`.
+            OSError: the store cannot be reached.
+        """
         text = str(address).rstrip("/") or "/"
         if "://" in text:
-            self._fs, self.path = pafs.FileSystem.from_uri(text)
+            if holds_secret(text):
+                raise SecretInAddressError(masked(text))
+            with naming(text):
+                self._fs, self.path = pafs.FileSystem.from_uri(text)
             self.address = text
         else:
             self.path = str(Path(os.path.expanduser(text)).absolute())
@@ -39,7 +51,28 @@ class Folder:
         return self.address
 
     def __truediv__(self, name: str) -> "Folder":
-        return Folder(f"{self.address}/{name}")
+        address, settings = self._parts()
+        return Folder(f"{address}/{name}{settings}")
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return str(self.path.rpartition("/")[2])
+
+    @property
+    def parent(self) -> "Folder":
+        """The folder that it lies in; of a bucket the bucket."""
+        address, settings = self._parts()
+        return Folder(f"{address.rpartition('/')[0]}{settings}") if "/" in self.path else self
+
+    def _parts(self) -> tuple[str, str]:
+        """The address, and settings such as `?region=us-east-1` that come after it."""
+        address, mark, settings = self.address.partition("?") if "://" in self.address else (self.address, "", "")
+        return address, mark + settings
+
+    def store_settings(self) -> tuple[str, dict[str, Any]]:
+        """pyarrow's name of the file system, and the settings that it was opened with."""
+        return self._fs.type_name, self._fs.__reduce__()[1][0] if not self.is_local else {}
 
     @property
     def is_local(self) -> bool:
@@ -219,11 +252,42 @@ def read_file(folder: Folder, name: str) -> bytes:
 
 @contextmanager
 def naming(path: str) -> Iterator[None]:
-    """Puts the file into an error of the disk or the store; those of a store have no number of their own."""
+    """Puts the file and this host into an error of the disk or the store (`named`)."""
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno or errno.EIO, error.strerror or str(error), path) from error
+        raise named(error, path) from error
+
+
+def named(error: OSError, path: str) -> OSError:
+    """The same error with the file and this host in it, also in another process; those of a store have no number."""
+    reason = error.strerror or str(error) or type(error).__name__
+    host = f" (on {platform.node()})"
+    return OSError(error.errno or errno.EIO, reason if host in reason else reason + host, error.filename or path)
+
+
+# --- Secrets in addresses -----------------------------------------------------------------------------------------
+
+_USER = re.compile(r"(\w+://)([^/?#@\s]+:(?!\d+[/?#]|\d+$)[^@\s]*)@")
+"""`KEY:SECRET@`, also where the secret has slashes; a port is none."""
+_SECRET_SETTING = re.compile("key|secret|token|passw|credential|sig$|signature", re.IGNORECASE)
+
+
+def holds_secret(address: str) -> bool:
+    """Whether a key, a password or a token stands in an address."""
+    return masked(address) != address
+
+
+def masked(text: str) -> str:
+    """A text, of a command's argument for one, with `…` for what would be a secret in an address."""
+    if "://" not in text:
+        return text
+    text = _USER.sub(r"\1…@", text)
+    address, mark, settings = text.partition("?")
+    secret = [name for name, value in parse_qsl(settings) if value != "…" and _SECRET_SETTING.search(name)]
+    for name in secret:
+        settings = re.sub(rf"(^|&)({re.escape(name)}=)[^&#]*", r"\1\2…", settings)
+    return address + mark + settings
 
 
 # --- Footers of Parquet files -------------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ from workloads.data.inputs.tower_inputs import Rows
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.data.specimens.schema import PROTOCOLS
-from workloads.errors import MissingPathError, SpecError, TooFewSpecimensError
+from workloads.errors import MissingPathError, SpecError, TooFewSpecimensError, UsageError
+from workloads.shares import Shares
 from workloads.spec import ExperimentSpec, Modality
 
 PROTOCOL = PROTOCOLS["clibd"]
@@ -64,18 +65,19 @@ def test_the_order_is_fresh_each_epoch_and_a_pure_function_of_seed_and_epoch() -
     assert len({tuple(order(seed, epoch)) for seed in (1, 2) for epoch in (0, 1, 2)}) == 6
 
 
-@pytest.mark.parametrize("num_workers", [2, 4])
+@pytest.mark.parametrize("num_workers", [2, 3, 4])
 def test_workers_see_together_what_one_sees_to_the_bit(
     num_workers: int, specimens: Specimens, tiny_spec: ExperimentSpec
 ) -> None:
-    alone = EpochBatches(specimens, tiny_spec, 2, 0, 1)
-    workers = [EpochBatches(specimens, tiny_spec, 2, rank, num_workers) for rank in range(num_workers)]
+    alone = EpochBatches(specimens, tiny_spec, 2)
+    parts = Shares(batch_size=tiny_spec.batch_size, num_chunks=num_workers, num_workers=num_workers)
+    workers = [EpochBatches(specimens, tiny_spec, 2, parts.rows(rank)) for rank in range(num_workers)]
     assert {len(worker) for worker in workers} == {len(alone)} == {len(specimens) // tiny_spec.batch_size}
     for step in range(len(alone)):
         whole, shares = alone[step], [worker[step] for worker in workers]
         assert set(whole) == {"image", "dna", "text"}
         for name, values in whole.items():
-            assert len(shares[0][name]) == tiny_spec.batch_size // num_workers
+            assert [len(share[name]) for share in shares] == parts.sizes
             assert torch.equal(torch.cat([share[name] for share in shares]), values)
 
 
@@ -84,8 +86,8 @@ def test_an_epoch_goes_on_from_its_middle_with_the_same_next_batches(
     first_step: int, specimens: Specimens, tiny_spec: ExperimentSpec
 ) -> None:
     spec = replace(tiny_spec, batch_size=8)
-    whole = EpochBatches(specimens, spec, 1, 0, 2)
-    resumed = EpochBatches(specimens, spec, 1, 0, 2, first_step)
+    whole = EpochBatches(specimens, spec, 1, slice(4))
+    resumed = EpochBatches(specimens, spec, 1, slice(4), first_step)
     assert len(resumed) == len(whole) - first_step
     for step in range(8):
         for name, values in resumed[step].items():
@@ -104,7 +106,7 @@ def test_any_rows_are_had_across_the_chunks_of_a_column() -> None:
 
 
 def test_towers_get_bytes_of_pixels_and_ids_of_tokens(specimens: Specimens, tiny_spec: ExperimentSpec) -> None:
-    batch = EpochBatches(specimens, tiny_spec, 0, 0, 1)[0]
+    batch = EpochBatches(specimens, tiny_spec, 0)[0]
     side = tiny_spec.image.image_size
     assert batch["image"].shape == (16, 3, side, side)
     assert batch["image"].dtype == torch.uint8
@@ -114,7 +116,7 @@ def test_towers_get_bytes_of_pixels_and_ids_of_tokens(specimens: Specimens, tiny
 
 def test_rows_of_a_batch_are_one_specimen_in_every_modality(specimens: Specimens, tiny_spec: ExperimentSpec) -> None:
     rows = next(global_batches(len(specimens), tiny_spec.batch_size, tiny_spec.seed, 1))
-    batch = EpochBatches(specimens, tiny_spec, 1, 0, 1)[0]
+    batch = EpochBatches(specimens, tiny_spec, 1)[0]
     for name in ("image", "dna", "text"):
         singly = [specimens.inputs(name, np.array([row]), View(tiny_spec.seed, 1)) for row in rows]
         assert torch.equal(batch[name], torch.cat(singly))
@@ -149,12 +151,13 @@ def test_identical_barcodes_and_labels_form_one_group(tiny_dataset: PreparedData
         assert which[: len(table)].tolist() == which[len(table) :].tolist()
 
 
-def test_a_batch_larger_than_the_specimens_or_not_divisible_is_refused(tiny_spec: ExperimentSpec) -> None:
-    check_batch(tiny_spec, num_specimens=16, num_workers=4)
+def test_a_batch_larger_than_the_specimens_or_smaller_than_the_group_is_refused(tiny_spec: ExperimentSpec) -> None:
+    for count in (1, 5, 16):
+        check_batch(tiny_spec, num_specimens=16, num_workers=count)
     with pytest.raises(TooFewSpecimensError, match="tiny: 15 training"):
         check_batch(tiny_spec, num_specimens=15, num_workers=4)
-    with pytest.raises(SpecError, match="among 5 workers"):
-        check_batch(tiny_spec, num_specimens=16, num_workers=5)
+    with pytest.raises(UsageError, match=r"among 17 workers.*--workers 16\)"):
+        check_batch(tiny_spec, num_specimens=16, num_workers=17)
 
 
 def test_text_needs_a_tokeniser_and_splits_must_exist(tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec) -> None:
@@ -172,7 +175,7 @@ def rows_of_epochs(specimens: Specimens, spec: ExperimentSpec) -> list[list[byte
     """Labels' ids of the specimens of each of three epochs, in order."""
     texts = replace(spec, modalities=("dna", "text"))
     return [
-        [row.numpy().tobytes() for batch in every(EpochBatches(specimens, texts, epoch, 0, 1)) for row in batch["text"]]
+        [row.numpy().tobytes() for batch in every(EpochBatches(specimens, texts, epoch)) for row in batch["text"]]
         for epoch in range(3)
     ]
 
@@ -185,7 +188,7 @@ def test_epochs_are_shuffled_anew_or_repeat_the_first_while_pictures_vary_in_bot
     assert first not in (second, third)
     assert second != third
     assert rows_of_epochs(specimens, same) == [first] * 3
-    one, other = (EpochBatches(specimens, same, epoch, 0, 1)[0] for epoch in (0, 1))
+    one, other = (EpochBatches(specimens, same, epoch)[0] for epoch in (0, 1))
     assert torch.equal(one["dna"], other["dna"])
     assert not torch.equal(one["image"], other["image"])
 
@@ -197,8 +200,8 @@ def test_one_tower_on_its_own_gets_two_views_that_repeat(
     spec = replace(tiny_spec, objective="simclr", modalities=(modality,), augmentation="simclr")
     tokenizer = TextTokenizer.from_json(tiny_dataset.tokenizer_json())
     specimens = Specimens(tiny_dataset, PROTOCOL.training, spec, tokenizer)
-    whole, again = (EpochBatches(specimens, spec, 1, 0, 1)[0] for _ in range(2))
-    share = EpochBatches(specimens, spec, 1, 1, 2)[0]
+    whole, again = (EpochBatches(specimens, spec, 1)[0] for _ in range(2))
+    share = EpochBatches(specimens, spec, 1, slice(8, None))[0]
     other = f"{modality}/other"
     assert set(whole) == {modality, other}
     assert whole[modality].shape == whole[other].shape
@@ -210,8 +213,8 @@ def test_one_tower_on_its_own_gets_two_views_that_repeat(
     else:
         changed = (whole[modality] != whole[other]).flatten(1).any(dim=1)
         assert changed.all()
-        next_epoch = EpochBatches(specimens, replace(spec, epoch_order="same"), 0, 0, 1)[0]
-        same_rows = EpochBatches(specimens, replace(spec, epoch_order="same"), 1, 0, 1)[0]
+        next_epoch = EpochBatches(specimens, replace(spec, epoch_order="same"), 0)[0]
+        same_rows = EpochBatches(specimens, replace(spec, epoch_order="same"), 1)[0]
         assert (next_epoch[modality] != same_rows[modality]).flatten(1).any(dim=1).all()
 
 
@@ -232,7 +235,7 @@ def test_a_classifier_trains_on_the_named_specimens_and_their_places_in_the_sort
     classes = training_classes(tiny_dataset)
     assert list(classes) == sorted({name for name in names if name is not None})
     assert None in names
-    batches = EpochBatches(specimens, spec, 0, 0, 1)
+    batches = EpochBatches(specimens, spec, 0)
     assert len(batches) == num_trained(spec, tiny_dataset.facts) // 4 == len(specimens.trained) // 4
     ids = {
         row.numpy().tobytes(): name

@@ -89,7 +89,7 @@ def test_towers_get_the_features_of_their_specimens(
     assert taken.dtype == torch.float32
     wanted = features[[int(name[1:]) for name in specimens.ids]]
     assert np.array_equal(taken.numpy(), wanted)
-    batch = EpochBatches(Specimens(dataset, PROTOCOL.training, feature_spec, None), feature_spec, 0, 0, 1)[0]
+    batch = EpochBatches(Specimens(dataset, PROTOCOL.training, feature_spec, None), feature_spec, 0)[0]
     assert (batch["image"].shape, batch["dna"].shape) == ((8, IMAGE_SIZE), (8, DNA_SIZE))
 
 
@@ -109,7 +109,7 @@ def test_two_views_of_features_are_equal(tmp_path: Path, feature_spec: Experimen
     write_source(tmp_path / "source", barcodes=False)
     spec = replace(feature_spec, objective="simclr", modalities=("dna",))
     specimens = Specimens(prepared(tmp_path / "source", tmp_path), PROTOCOL.training, spec, None)
-    batch = EpochBatches(specimens, spec, 0, 0, 1)[0]
+    batch = EpochBatches(specimens, spec, 0)[0]
     assert torch.equal(batch["dna"], batch["dna/other"])
 
 

@@ -181,7 +181,7 @@ def test_without_augmentation_training_sees_what_evaluation_sees(
     shown = specimens.inputs("image", rows, View(0, 3)).permute(0, 2, 3, 1).numpy()
     for row, picture in zip(rows, shown, strict=True):
         assert np.array_equal(picture, evaluation_view(images[int(row)].as_py(), spec.image.image_size))
-    one, other = (EpochBatches(specimens, replace(spec, epoch_order="same"), epoch, 0, 1)[0] for epoch in (0, 1))
+    one, other = (EpochBatches(specimens, replace(spec, epoch_order="same"), epoch)[0] for epoch in (0, 1))
     assert torch.equal(one["image"], other["image"])
 
 

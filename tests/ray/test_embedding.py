@@ -12,21 +12,22 @@ import pytest
 from torch import Tensor, nn
 
 from orchestrator.embedding import embed_on_ray
-from orchestrator.session import Resources
+from orchestrator.workers import Wanted, Workers
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.errors import DamagedError, UsageError, WeightsError
+from workloads.errors import DamagedError, WeightsError
 from workloads.evaluation.embedded import Embedded
 from workloads.measuring import chunks
 from workloads.measuring.chunks import EmbeddingJob, embed_here
 from workloads.models.loaded import LoadedModel, open_untrained, write_inputs
 from workloads.models.weights import save_weights
 from workloads.record import RunFolder
+from workloads.run_errors import NeverPlaceableError
 from workloads.spec import MODALITIES, RANKS, ExperimentSpec
 from workloads.storage import Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 
-TWO_WORKERS = Resources(num_workers=2, threads=1)
+TWO_WORKERS = Wanted(workers=Workers(2, 2))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,7 +151,7 @@ def test_so_does_one_that_an_actor_meets_when_it_opens_the_run(asked: dict[str, 
 
 def test_more_workers_than_there_is_room_for_are_refused_and_not_waited_for(asked: dict[str, object]) -> None:
     job = Watched(**asked)  # type: ignore[arg-type]  # by the names of its fields
-    with pytest.raises(UsageError, match="not for 999"):
-        embed_on_ray(job, nobody, Resources(num_workers=999))
-    with pytest.raises(UsageError, match="room for 0 "):
-        embed_on_ray(job, nobody, Resources(num_workers=1, gpus_per_worker=64))
+    with pytest.raises(NeverPlaceableError, match="needs 999 CPUs: 999 workers of 1 CPU; this machine has"):
+        embed_on_ray(job, nobody, Wanted(workers=Workers(999, 999)))
+    with pytest.raises(NeverPlaceableError, match=r"1 GPU \(H900\)"):
+        embed_on_ray(job, nobody, Wanted(gpu_kind="H900"))

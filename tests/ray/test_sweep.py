@@ -15,10 +15,10 @@ import pytest
 from rich.console import Console
 
 from commands.sweep_file import read_sweep
+from orchestrator.fleet import Resources
 from orchestrator.prepare import run_on_ray
 from orchestrator.progress import SweepDisplay
 from orchestrator.request import SweepRequest, plan_of, points_of
-from orchestrator.session import Resources
 from orchestrator.sweep import run_sweep
 from results.paper.report import write_report
 from results.paper.tables import table_sheets
@@ -28,12 +28,14 @@ from sweeps.point import Point
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.preparation import DatasetOptions, prepare
 from workloads.data.specimens.specimen_table import SpecimenTable
-from workloads.errors import DamagedError, FailedRunsError, TooManyRejectsError
+from workloads.errors import DamagedError, TooManyRejectsError
 from workloads.record import RunFolder, find_runs
+from workloads.run_errors import FailedRunsError
 from workloads.storage import Folder
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("cluster")]
 
+EPOCHS = 8
 TWO_WORKERS = Resources(num_workers=2, threads=1)
 
 
@@ -116,9 +118,10 @@ class WorkerKiller(threading.Thread):
 
 def test_a_killed_worker_does_not_lose_the_sweep(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
     runs = Folder(tmp_path / "runs")
-    request = SweepRequest(sweeps=(SWEEPS["amp"],), scale="small", data=tiny_dataset, runs=runs)
+    few = f"epochs={EPOCHS}"
+    request = SweepRequest(sweeps=(SWEEPS["amp"],), scale="small", data=tiny_dataset, runs=runs, fields=(few,))
     points = points_of(request)
-    killer = WorkerKiller(runs, "amp", after_epoch=3)
+    killer = WorkerKiller(runs, "amp", after_epoch=1)
     killer.start()
 
     run_sweep(points, TWO_WORKERS, SweepDisplay(Console(quiet=True)))
@@ -152,7 +155,14 @@ def _the_same_command_runs_on_a_cluster_that_is_there(request: SweepRequest) -> 
 
     lost = find_runs(request.runs, "amp")[0]
     lost.folder.remove("status.json")
-    command = [str(Path(sys.executable).with_name("clibd-sweep")), "amp", "--scale", "small", "--cpu"]
+    command = [
+        str(Path(sys.executable).with_name("clibd-sweep")),
+        "amp",
+        "--scale",
+        "small",
+        "--cpu",
+        f"--set=epochs={EPOCHS}",
+    ]
     where = ["--data", str(request.data.folder), "--runs", str(request.runs)]
     address = ["--address", ray.get_runtime_context().gcs_address]
     ended = subprocess.run([*command, *where, *address], capture_output=True, text=True, check=False)

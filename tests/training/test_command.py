@@ -12,9 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.test_lease import another
+from workloads import lease
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import TooFewSpecimensError, UsageError
 from workloads.record import RunFolder, find_runs
+from workloads.run_errors import RunBusyError
 from workloads.storage import Folder
 from workloads.training.__main__ import app
 
@@ -160,3 +163,52 @@ def test_misuse_is_one_sentence(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: ")
     assert "clibd data prepare" in done.stderr
     assert json.dumps(done.stdout) == '""'
+
+
+def test_a_run_that_another_process_trains_is_refused_or_waited_for(
+    tiny_dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = train_small(tiny_dataset, tmp_path, epochs=1)
+    assert "lease.json" not in {*first.manifest(), *first.folder.files()}
+    first.folder.remove("status.json")
+    another(first.folder)
+    with pytest.raises(RunBusyError, match="--busy wait"):
+        train_small(tiny_dataset, tmp_path, epochs=1)
+    assert first.state() == "missing"
+    for name, seconds in {"BEAT": 0.5, "ABANDONED": 2.0, "LOOK": 0.1}.items():
+        monkeypatch.setattr(lease, name, seconds)
+    told = list[dict[str, object]]()
+    before = lease.Lease.tell
+    monkeypatch.setattr(lease.Lease, "tell", lambda mine, **facts: (told.append(facts), before(mine, **facts)))
+    train_small(tiny_dataset, tmp_path, "--busy", "follow", epochs=1)
+    assert first.state() == "finished"
+    assert "lease.json" not in {*first.manifest(), *first.folder.files()}
+    assert [facts["state"] for facts in told][-2:] == ["training", "measuring"]
+    assert all(facts["epoch"] == facts["epochs"] == 1 for facts in told)
+
+
+def test_a_run_that_another_process_has_finished_meanwhile_is_not_trained_again(
+    tiny_dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train_small(tiny_dataset, tmp_path, epochs=1)
+    status = run.folder.read("status.json")
+    run.folder.remove("status.json")
+    left = another(run.folder)
+
+    def finish(found: object) -> None:
+        run.folder.write("status.json", status)
+        left.end()
+
+    monkeypatch.setattr(lease, "_saying", lambda busy: finish)
+    monkeypatch.setattr(lease, "LOOK", 0.1)
+    train_small(tiny_dataset, tmp_path, "--busy", "wait", epochs=1)
+    assert "is finished already" in capsys.readouterr().err
+    assert run.folder.read("status.json") == status
+
+
+def test_several_processes_do_not_wait(
+    tiny_dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(UsageError, match="--busy wait is for one process"):
+        train_small(tiny_dataset, tmp_path, "--busy", "wait")

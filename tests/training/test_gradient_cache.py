@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from workloads.training.gradient_cache import LossFunction, accumulate_gradients
+from workloads.shares import Shares
+from workloads.training.gradient_cache import Chunks, LossFunction, accumulate_gradients, embed_at_once
 from workloads.training.loss import classification_loss, contrastive_loss, two_view_loss
 
 WIDTH, SIZE = 6, 5
@@ -48,21 +49,33 @@ def inputs_of(count: int, names: tuple[str, ...] = ("image", "dna", "text")) -> 
     return {name: torch.randn(count, WIDTH, dtype=torch.float64, generator=random) for name in names}
 
 
-def chunks_of(inputs: Mapping[str, Tensor], micro_batch: int) -> Iterator[dict[str, Tensor]]:
-    count = -(-len(next(iter(inputs.values()))) // micro_batch)
-    for number in range(count):
-        yield {name: rows.tensor_split(count)[number] for name, rows in inputs.items()}
+def chunks_of(count: int, micro_batch: int) -> Chunks:
+    """As few as there can be of this size, each with a seed of its own."""
+    sizes = Shares(batch_size=count, num_chunks=-(-count // micro_batch)).chunk_sizes(0)
+    return Chunks(sizes, lambda number: torch.manual_seed(7 + number))
 
 
 def by_one_graph(model: nn.Module, inputs: Mapping[str, Tensor], loss: LossFunction, micro_batch: int) -> Tensor:
     """The definition: chunks embedded with their graphs, the loss on all of them, one backward pass."""
-    parts = []
-    for chunk in chunks_of(inputs, micro_batch):
-        embedded, scale = model(chunk)
+    parts, count = [], -(-len(next(iter(inputs.values()))) // micro_batch)
+    for number in range(count):
+        torch.manual_seed(7 + number)
+        embedded, scale = model({name: rows.tensor_split(count)[number] for name, rows in inputs.items()})
         parts.append(embedded)
     value = loss({name: torch.cat([part[name] for part in parts]) for name in inputs}, scale)
     value.backward()
     return value.detach()
+
+
+def cached(
+    model: nn.Module,
+    inputs: Mapping[str, Tensor],
+    loss: LossFunction,
+    micro_batch: int,
+    kernels: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> Tensor:
+    chunks = chunks_of(len(next(iter(inputs.values()))), micro_batch)
+    return accumulate_gradients(model, inputs, loss, chunks, kernels)
 
 
 def gradients_of(model: nn.Module) -> dict[str, Tensor]:
@@ -72,22 +85,21 @@ def gradients_of(model: nn.Module) -> dict[str, Tensor]:
 def assert_cached_is_whole(
     model: Towers, inputs: Mapping[str, Tensor], loss: LossFunction, micro_batch: int
 ) -> dict[str, Tensor]:
-    """Loss, gradients and random state of both ways; returns the gradients."""
-    whole = copy.deepcopy(model)
-    torch.manual_seed(7)
+    """Loss and gradients of all ways; returns the gradients."""
+    whole, kept = copy.deepcopy(model), copy.deepcopy(model)
     expected = by_one_graph(whole, inputs, loss, micro_batch)
-    after = torch.get_rng_state()
-    torch.manual_seed(7)
-    found = accumulate_gradients(model, inputs, loss, micro_batch=micro_batch, kernels=nullcontext)
-    assert torch.get_rng_state().equal(after)
+    found = cached(model, inputs, loss, micro_batch)
+    at_once = loss(*embed_at_once(kept, inputs, chunks_of(len(next(iter(inputs.values()))), micro_batch), nullcontext))
+    at_once.backward()
     assert not found.requires_grad
-    assert found.item() == pytest.approx(expected.item(), abs=1e-12)
-    gradients, wanted = gradients_of(model), gradients_of(whole)
-    assert gradients.keys() == wanted.keys()
-    for name, gradient in wanted.items():
-        torch.testing.assert_close(gradients[name], gradient, rtol=0, atol=1e-12, msg=name)
-        assert gradient.abs().max() > 1e-4, name
-    return gradients
+    wanted = gradients_of(whole)
+    for way, value in ((model, found), (kept, at_once)):
+        assert value.item() == pytest.approx(expected.item(), abs=1e-12)
+        assert gradients_of(way).keys() == wanted.keys()
+        for name, gradient in wanted.items():
+            torch.testing.assert_close(gradients_of(way)[name], gradient, rtol=0, atol=1e-12, msg=name)
+            assert gradient.abs().max() > 1e-4, name
+    return gradients_of(model)
 
 
 def all_trained(model: Towers) -> None:
@@ -150,14 +162,14 @@ def test_gradients_add_to_those_that_are_there() -> None:
     once, twice = Towers().eval(), Towers().eval()
     for model, times in ((once, 1), (twice, 2)):
         for _ in range(times):
-            accumulate_gradients(model, inputs_of(8), contrastive_loss, micro_batch=3, kernels=nullcontext)
+            cached(model, inputs_of(8), contrastive_loss, 3)
     for name, gradient in gradients_of(twice).items():
         torch.testing.assert_close(gradient, 2 * gradients_of(once)[name], rtol=0, atol=1e-12)
 
 
 def test_no_more_than_a_micro_batch_is_embedded_at_a_time_and_all_but_the_last_twice() -> None:
     model = Towers()
-    accumulate_gradients(model, inputs_of(8), contrastive_loss, micro_batch=3, kernels=nullcontext)
+    cached(model, inputs_of(8), contrastive_loss, 3)
     assert all(seen == [3, 3, 2, 3, 3] for seen in model.seen.values())
 
 
@@ -165,7 +177,7 @@ def test_a_frozen_tower_is_embedded_twice_only_if_it_draws_random_numbers() -> N
     for change, expected in ((frozen_and_at_rest, [3, 3, 2]), (frozen_in_the_middle, [3, 3, 2, 3, 3])):
         model = Towers()
         change(model)
-        accumulate_gradients(model, inputs_of(8), contrastive_loss, micro_batch=3, kernels=nullcontext)
+        cached(model, inputs_of(8), contrastive_loss, 3)
         assert model.seen["dna"] == expected
         assert model.seen["text"] == [3, 3, 2, 3, 3]
 
@@ -191,9 +203,7 @@ def test_only_one_chunk_has_activations_at_a_time() -> None:
         most = 0
         with torch.autograd.graph.saved_tensors_hooks(Activation, lambda kept: kept.tensor):
             if micro_batch < count:
-                accumulate_gradients(
-                    model, inputs_of(count), contrastive_loss, micro_batch=micro_batch, kernels=nullcontext
-                )
+                cached(model, inputs_of(count), contrastive_loss, micro_batch)
             else:
                 contrastive_loss(*model(inputs_of(count))).backward()
         assert alive == 0
@@ -206,8 +216,8 @@ def test_running_statistics_are_updated_once_for_every_chunk() -> None:
     model = Towers()
     model.towers["image"] = nn.Sequential(nn.BatchNorm1d(WIDTH), nn.Linear(WIDTH, SIZE)).double()
     plain = copy.deepcopy(model)
-    for chunk in chunks_of(inputs_of(8), 3):
-        plain(chunk)
+    for number in range(3):
+        plain({name: rows.tensor_split(3)[number] for name, rows in inputs_of(8).items()})
     assert_cached_is_whole(model, inputs_of(8), contrastive_loss, 3)
     expected, found = dict(plain.named_buffers()), dict(model.named_buffers())
     assert expected["towers.image.0.num_batches_tracked"].item() == 3
@@ -235,7 +245,7 @@ def test_kernels_surround_every_forward_pass_and_nothing_else() -> None:
         assert inside == 0
         return contrastive_loss(embedded, scale)
 
-    accumulate_gradients(Watched(), inputs_of(8), watched, micro_batch=3, kernels=kernels)
+    cached(Watched(), inputs_of(8), watched, 3, kernels)
 
 
 @pytest.mark.parametrize("around", [nullcontext(), torch.autocast("cpu", enabled=False)])
@@ -249,7 +259,7 @@ def test_autocast_towers_give_the_same_gradients_by_chunks(around: AbstractConte
         with kernels():
             embedded, scale = whole(inputs)
         contrastive_loss(embedded, scale).backward()
-        loss = accumulate_gradients(model, inputs, contrastive_loss, micro_batch=3, kernels=kernels)
+        loss = cached(model, inputs, contrastive_loss, 3, kernels)
     assert loss.dtype == torch.float32
     found = [gradients_of(whole), gradients_of(model)]
     for name, gradient in found[0].items():

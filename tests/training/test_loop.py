@@ -13,7 +13,7 @@ from torch import Tensor
 from tests.training.training import Watcher, begun, train
 from workloads.data.inputs.batches import EpochBatches
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.errors import NonFiniteLossError, SpecError, TooFewSpecimensError
+from workloads.errors import NonFiniteLossError, TooFewSpecimensError, UsageError
 from workloads.execution import Execution
 from workloads.models.loaded import LoadedModel, open_untrained
 from workloads.placement import Placement
@@ -22,7 +22,8 @@ from workloads.spec import ExperimentSpec, FineTuning, Recipe
 from workloads.storage import Folder
 from workloads.training import loop
 from workloads.training.checkpoint import CheckpointStore
-from workloads.training.loop import Training, fit
+from workloads.training.loop import fit
+from workloads.training.step import Training
 
 
 @pytest.fixture
@@ -89,10 +90,10 @@ def test_micro_batches_change_rounding_only_where_nothing_is_random(
         assert [s.loss for s in parts.watcher.steps] == pytest.approx([s.loss for s in whole.watcher.steps], abs=1e-3)
 
 
-def test_the_micro_batch_is_found_and_is_the_whole_batch_where_it_fits(
-    two: ExperimentSpec, tiny_dataset: PreparedDataset
-) -> None:
-    assert train(replace(two, epochs=1), tiny_dataset).training.micro_batch == two.batch_size
+def test_a_batch_that_fits_is_one_chunk(two: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
+    shares = train(replace(two, epochs=1), tiny_dataset).training.shares
+    assert shares is not None
+    assert (shares.num_chunks, shares.sizes) == (1, [two.batch_size])
 
 
 @pytest.mark.parametrize("trainable", [True, False])
@@ -269,34 +270,35 @@ def test_fewer_specimens_than_a_batch_are_refused(two: ExperimentSpec, tiny_data
         train(replace(two, batch_size=count + 1), tiny_dataset)
 
 
-def test_a_batch_that_does_not_divide_among_the_workers_is_refused(
-    two: ExperimentSpec, tiny_dataset: PreparedDataset
-) -> None:
+def test_more_workers_than_specimens_in_a_batch_are_refused(two: ExperimentSpec, tiny_dataset: PreparedDataset) -> None:
     model = open_untrained(two, tiny_dataset).model
-    with pytest.raises(SpecError, match="3 workers"):
-        Training(two, model, 100, Placement(num_workers=3), Execution())
+    with pytest.raises(UsageError, match="17 workers"):
+        Training(two, model, 100, Placement(num_workers=17), Execution())
 
 
-def test_dropout_is_its_own_at_every_step_of_every_worker_and_comes_back(
-    two: ExperimentSpec, tiny_dataset: PreparedDataset
+@pytest.mark.parametrize("micro_batch", [None, 6])  # all at once; and 6, 5 and 5 at a time
+def test_dropout_is_its_own_in_every_chunk_of_every_step_and_comes_back(
+    micro_batch: int | None, two: ExperimentSpec, tiny_dataset: PreparedDataset
 ) -> None:
-    """The masks of one batch, as three workers would draw them at three steps; a sum of step and rank would repeat."""
+    """The masks of one batch, in three chunks at three steps; a sum of step and chunk would repeat some."""
     spec = replace(two, text=replace(two.text, dropout=0.5))
 
-    def masks(rank: int) -> list[bytes]:
-        training, specimens, experiment = begun(spec, tiny_dataset, Execution(micro_batch=16), Placement(rank=rank))
+    def masks() -> list[bytes]:
+        execution = Execution(micro_batch=micro_batch, most_workers=3)
+        training, specimens, experiment = begun(spec, tiny_dataset, execution)
+        training.cut(specimens)
         drawn: list[bytes] = []
         dropout = next(m for m in experiment.model.towers["text"].modules() if isinstance(m, torch.nn.Dropout))
         dropout.register_forward_hook(lambda _, __, out: drawn.append((out == 0).numpy().tobytes()))
-        batch = EpochBatches(specimens, spec, 0, 0, 1)[0]
-        experiment.model.train()
+        batch = EpochBatches(specimens, spec, 0)[0]
         for _ in range(3):
             training.take_step(dict(batch))
         return drawn
 
-    of_workers = [masks(rank) for rank in range(3)]
-    assert len({mask for own in of_workers for mask in own}) == 9
-    assert masks(1) == of_workers[1]
+    drawn = masks()
+    assert len(set(drawn)) == 9
+    assert len(drawn) == (9 if micro_batch is None else 15)  # all but the last are embedded twice, with the same masks
+    assert masks() == drawn
 
 
 def test_specimens_per_second_are_those_trained_by_the_time_it_took(

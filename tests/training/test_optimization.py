@@ -9,7 +9,7 @@ from torch.optim import Adam, AdamW
 
 from workloads.recipes import with_recipe
 from workloads.spec import ExperimentSpec
-from workloads.training.loop import build_optimizer, build_schedule, max_learning_rate
+from workloads.training.optimization import build_optimizer, build_schedule, max_learning_rate
 
 SPEC = ExperimentSpec(dataset="d", data_fingerprint="f", max_learning_rate=3e-3, initial_learning_rate=1e-3)
 

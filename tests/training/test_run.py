@@ -16,18 +16,18 @@ from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, SpecError
 from workloads.execution import Execution
 from workloads.models.loaded import open_run, open_untrained
-from workloads.models.weights import MODEL
 from workloads.placement import Placement
 from workloads.recipes import with_recipe
 from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
-from workloads.training import loop
+from workloads.training import step
 from workloads.training.checkpoint import CheckpointStore
-from workloads.training.loop import Training
 from workloads.training.loss import contrastive_loss
 from workloads.training.report import Listener
 from workloads.training.run import take_the_selected, train_run
+from workloads.training.step import Training
+from workloads.weight_files import MODEL
 
 
 def run_of(
@@ -67,17 +67,17 @@ def test_from_a_run_to_its_loss_there_are_four_frames(
     two: ExperimentSpec, tiny_dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ways: list[list[tuple[str, str]]] = []
-    ours = str(Path(loop.__file__).parents[1])
+    ours = str(Path(step.__file__).parents[1])
 
     def recorded(*given: Any, **options: Any) -> Tensor:
         frames = [frame for frame in traceback.extract_stack() if frame.filename.startswith(ours)]
         ways.append([(Path(frame.filename).stem, frame.name) for frame in frames])
         return contrastive_loss(*given, **options)
 
-    monkeypatch.setattr(loop, "contrastive_loss", recorded)
+    monkeypatch.setattr(step, "contrastive_loss", recorded)
     run_of(replace(two, epochs=1), tiny_dataset, tmp_path)
     assert len(ways) == tiny_dataset.facts.num_training // two.batch_size
-    assert all(way == [("run", "train_run"), ("loop", "fit"), ("loop", "take_step")] for way in ways)  # and the loss
+    assert all(way == [("run", "train_run"), ("loop", "fit"), ("step", "take_step")] for way in ways)  # and the loss
 
 
 def test_the_authors_recipe_keeps_its_best_epoch_and_says_the_rate_it_really_used(

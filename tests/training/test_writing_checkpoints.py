@@ -20,9 +20,10 @@ from tests.training.checkpoints import (
     state,
 )
 from workloads.errors import DamagedError
-from workloads.models.weights import MODEL, HostCopy, load_weights, save_weights
+from workloads.models.weights import HostCopy, load_weights, save_weights
 from workloads.storage import Folder
 from workloads.training.checkpoint import MANIFEST, PROGRESS, STATE, CheckpointStore
+from workloads.weight_files import MODEL
 
 FILES = (MANIFEST, PROGRESS, STATE)
 

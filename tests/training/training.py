@@ -13,8 +13,9 @@ from workloads.models.loaded import LoadedModel, open_untrained
 from workloads.placement import Placement
 from workloads.spec import ExperimentSpec
 from workloads.training.checkpoint import CheckpointStore
-from workloads.training.loop import Training, fit
+from workloads.training.loop import fit
 from workloads.training.report import EpochReport, Listener, Report, StepReport
+from workloads.training.step import Training
 
 AT_EVERY_STEP = Execution(checkpoint_seconds=0.0)
 

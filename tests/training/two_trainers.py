@@ -21,8 +21,9 @@ from workloads.placement import Placement
 from workloads.spec import spec_from_dict
 from workloads.storage import Folder
 from workloads.training.checkpoint import CheckpointStore
-from workloads.training.loop import Training, fit
+from workloads.training.loop import fit
 from workloads.training.report import EpochReport, Report
+from workloads.training.step import Training
 
 
 class Watcher:

@@ -27,11 +27,12 @@ from workloads.models.bert import FIELDS
 from workloads.models.clibd import TowerInputs, build_model
 from workloads.models.loaded import LoadedModel, write_inputs
 from workloads.models.towers import timm_model
-from workloads.models.weights import MODEL, TOWER_NAMES, misfit
+from workloads.models.weights import TOWER_NAMES, misfit
 from workloads.recipes import with_recipe
-from workloads.record import RunFolder, provenance
+from workloads.record import LEASE, RunFolder, provenance
 from workloads.spec import WITHOUT_HEAD, DnaPooling, DnaTower, ExperimentSpec, ImageTower, Modality, TextTower
 from workloads.storage import Folder
+from workloads.weight_files import MODEL
 
 TOKENIZER = "prajjwal1/bert-small"
 """The word pieces of the released text towers, which are those of every uncased BERT."""
@@ -108,7 +109,7 @@ def check_target(target: Folder) -> None:
     Raises:
         UsageError: there is something else in it.
     """
-    if not target.files() and not target.folders():
+    if not {*target.files(), *target.folders()} - {LEASE}:
         return
     begun = target.has("provenance.json") and "converted" in target.read_json("provenance.json")
     if not begun or target.has("status.json" if target.has("spec.json") else MODEL):

@@ -27,13 +27,13 @@ from workloads.evaluation.trained_on import Beside, beside_run
 from workloads.intervals import with_intervals
 from workloads.models.clibd import Classifier
 from workloads.models.loaded import LoadedModel
-from workloads.models.weights import MODEL
 from workloads.placement import Placement
 from workloads.predictions import MISSING_RANK, MissingRank, Place
 from workloads.recipes import evaluation_precision
 from workloads.record import EVALUATION, Measurement, RunFolder, measurements_to_table
 from workloads.spec import RANKS, Modality
 from workloads.storage import Folder
+from workloads.weight_files import MODEL
 
 _NUM_PREDICTED = 5
 

@@ -29,6 +29,7 @@ from workloads.evaluation.trained_on import Beside, TrainedOn, beside_of, beside
 from workloads.measuring.chunks import EmbeddingJob, embed_here
 from workloads.models.clibd import Classifier
 from workloads.models.loaded import LoadedModel, open_run, open_untrained
+from workloads.models.openclip import CONFIG, OPENCLIP_TENSORS, find_openclip
 from workloads.placement import Placement, this_device
 from workloads.predictions import MISSING_RANK, KeyChoice
 from workloads.record import EVALUATION, Measurement, RunFolder, seal_run
@@ -53,7 +54,7 @@ def is_openclip(model: str) -> bool:
     """Whether a name is that of an OpenCLIP model: hf-hub:…, NAME:TAG, or a folder in its layout."""
     if "://" in model or (Path(model) / "spec.json").is_file():
         return False
-    return ":" in model or (Path(model) / "open_clip_config.json").is_file()
+    return ":" in model or (Path(model) / CONFIG).is_file()
 
 
 def measure_run(
@@ -158,8 +159,7 @@ def measure_openclip(
     """
     dataset, device = PreparedDataset(data), this_device(cpu_only)
     row = openclip_row(model, recipe, prompts, device)
-    name = row["model"].replace("/", "-").replace(":", "-")
-    target = target or Folder(f"evaluation-{dataset.facts.name}-{name}")
+    target = target or openclip_folder(model, data)
     name = f"{row['model']}, {prompts} prompts, {row['label']}"
     facts = EmbeddingFacts(
         model=name,
@@ -178,9 +178,19 @@ def measure_openclip(
     return _searched(target, parts, _questions(recipe, keys), said, beside)
 
 
+def openclip_folder(model: str, data: Folder) -> Folder:
+    """Where an OpenCLIP model is measured unless another folder is named: in the working directory."""
+    name = find_openclip(model).name.replace("/", "-").replace(":", "-")
+    return Folder(f"evaluation-{PreparedDataset(data).facts.name}-{name}")
+
+
 def _check_finished(run: RunFolder) -> None:
     if run.state() != "finished":
-        remedy = "Name a run folder, RUNS/SWEEP/RUN, or an OpenCLIP model."
+        remedy = (
+            f"Name a run folder, RUNS/SWEEP/RUN, or a folder of an OpenCLIP model, which holds {CONFIG} and "
+            f"{OPENCLIP_TENSORS[0]} (or {OPENCLIP_TENSORS[1]}); of a checkpoint of OpenCLIP's own training "
+            "the latter is the state_dict alone."
+        )
         raise MissingPathError(str(run.folder), "finished run", remedy)
 
 

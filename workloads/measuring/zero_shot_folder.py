@@ -25,6 +25,7 @@ from workloads.bzsl.task import ZeroShotTask, zero_shot_task
 from workloads.bzsl.tuning import Tuned, tune_freely, tune_on_grid
 from workloads.command_line import counting, stderr_console
 from workloads.errors import UsageError
+from workloads.evaluation.embedded import stored_parts
 from workloads.evaluation.measure import write_evaluation
 from workloads.predictions import MISSING_RANK
 from workloads.record import provenance, seal_run
@@ -89,9 +90,14 @@ def measure_zero_shot(
     about |= {"synthetic": source.synthetic or beside.synthetic, "notes": notes, "provenance": made or provenance()}
     console.print("Measuring the test with the chosen setting")
     model = SurrogateModel(task, task.test, num_components, form)
-    target = target or (Folder(images) / "bzsl" if source.kind == "run" else Folder("bzsl"))
+    target = target or default_target(images)
     _measure_test(target, task, model, tuned, {**_data_of(source), "recipe": recipe}, about)
     return target
+
+
+def default_target(images: str) -> Folder:
+    """Where features are measured unless another folder is named: in their run, or in the working directory."""
+    return Folder(images) / "bzsl" if stored_parts(Folder(images)) else Folder("bzsl")
 
 
 def _measure_test(

@@ -32,9 +32,10 @@ from torch import Tensor, nn
 
 from workloads.data.specimens import barcode
 from workloads.errors import SpecError, WeightsError
-from workloads.models.weights import TENSORS, fill, load_tensors, published_file, published_json, with_first_weights
+from workloads.models.weights import fill, load_tensors, with_first_weights
 from workloads.spec import WITHOUT_HEAD, DnaTower, Modality, TextTower
-from workloads.storage import cache_folder
+from workloads.weight_files import TENSORS, published_file, published_json
+from workloads.weight_store import kept_at, kept_folder
 
 CONVERTED_WEIGHTS = "barcodebert-5mer"
 """Name under which `clibd convert` keeps the BarcodeBERT that the authors start from."""
@@ -243,9 +244,8 @@ def bert_tower(
 def _fill_published(tower: BertTower, spec: DnaTower | TextTower, vocabulary_size: int, weights: str) -> None:
     name = "DNA" if isinstance(spec, DnaTower) else "text"
     # Whoever asks for the result of `clibd convert` before its time is sent there, not to the hub.
-    places = (Path(weights), cache_folder() / "weights" / weights)
-    if weights == CONVERTED_WEIGHTS and not any(place.is_dir() for place in places):
-        reason = f"they are not on this machine ({places[1]}); run `clibd convert {CONVERTED_WEIGHTS}`"
+    if weights == CONVERTED_WEIGHTS and not Path(weights).is_dir() and not kept_folder(weights):
+        reason = f"they are not on this machine ({kept_at(weights)}); run `clibd convert {CONVERTED_WEIGHTS}`"
         raise WeightsError(name, weights, reason)
     config, tensors = published_bert(name, weights, spec, _EXPECTED)
     size = config.get("vocab_size", 30522)

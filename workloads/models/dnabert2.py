@@ -22,8 +22,9 @@ from torch.utils.checkpoint import checkpoint
 from workloads.errors import SpecError, WeightsError
 from workloads.models.bert import HEADS, draw_as_bert, masked_mean, published_bert
 from workloads.models.towers import Tower
-from workloads.models.weights import fill, is_run, published_file, with_first_weights
+from workloads.models.weights import fill, is_run, with_first_weights
 from workloads.spec import DnaTower
+from workloads.weight_files import published_file
 
 PUBLISHED_WEIGHTS = "zhihan1996/DNABERT-2-117M"
 NUM_BYTE_PAIRS = 4096

@@ -21,17 +21,10 @@ from torch import Tensor, nn
 
 from workloads.errors import SpecError, WeightsError, first_line
 from workloads.models.towers import PixelValues, Tower
-from workloads.models.weights import (
-    HUB_PREFIX,
-    fill,
-    is_run,
-    load_tensors,
-    published_file,
-    published_json,
-    run_spec,
-    with_first_weights,
-)
+from workloads.models.weights import fill, is_run, load_tensors, run_spec, with_first_weights
 from workloads.spec import ImageTower, TextTower
+from workloads.weight_files import published_file, published_json
+from workloads.weight_store import HUB_PREFIX
 
 CONFIG = "open_clip_config.json"
 OPENCLIP_TENSORS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

@@ -18,10 +18,11 @@ from pathlib import Path
 from workloads.errors import WeightsDriftError, WeightsError, first_line
 from workloads.fields import with_fields
 from workloads.models.openclip import OPENCLIP_TENSORS
-from workloads.models.weights import MODEL, TENSORS, is_run
+from workloads.models.weights import is_run
 from workloads.record import RunFolder, find_run
 from workloads.spec import DIGEST_PREFIX, MODALITIES, RUN_PREFIX, ExperimentSpec, Modality
 from workloads.storage import Folder, alone, cache_folder
+from workloads.weight_files import MODEL, TENSORS
 
 Addresses = Mapping[str, str]
 """Where weights lie, by their names: addresses of folders or files."""

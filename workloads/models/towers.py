@@ -24,8 +24,9 @@ from torch import Tensor, nn
 
 from workloads.data.specimens import barcode
 from workloads.errors import SpecError, WeightsError
-from workloads.models.weights import TENSORS, fill, load_tensors, published_file, with_first_weights
+from workloads.models.weights import fill, load_tensors, with_first_weights
 from workloads.spec import DnaTower, ImageTower
+from workloads.weight_files import TENSORS, published_file
 
 TIMM = "timm"
 """What a spec calls timm's own published weights."""

@@ -1,6 +1,6 @@
 """Weights in files: the first ones of a tower, and the trained ones of a run.
 
-    published_file ──▶ load_tensors ──▶ fill    files in a published layout
+    load_tensors ──▶ fill                       files in a published layout (`workloads.weight_files` finds them)
     with_first_weights                          these, or the same tower of a finished run, its adapters merged
     save_weights ──▶ load_weights               the trained weights of a run, in one safetensors file
 
@@ -12,7 +12,7 @@ import json
 import pickle
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -23,12 +23,9 @@ from workloads.errors import ClibdError, DamagedError, WeightsError, first_line
 from workloads.models.fine_tuning import plain_layers
 from workloads.record import STATUS, RunFolder
 from workloads.spec import ExperimentSpec, Modality
-from workloads.storage import Folder, cache_folder, read_file
+from workloads.storage import Folder, read_file
+from workloads.weight_files import MODEL
 
-MODEL = "model.safetensors"
-HUB_PREFIX = "hf-hub:"
-TENSORS = (MODEL, "pytorch_model.bin")
-"""What a published model's file is called, the better one first."""
 TOWER_NAMES: Mapping[Modality, str] = {"image": "image", "dna": "DNA", "text": "text"}
 """As messages call them."""
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -109,74 +106,6 @@ def _run_tensors(modality: Modality, weights: str) -> dict[str, Tensor]:
         return plain_layers(own, lora.alpha / lora.rank)
     except (KeyError, RuntimeError, ZeroDivisionError) as error:
         raise WeightsError(tower, weights, f"the run's adapters cannot be merged ({first_line(error)})") from error
-
-
-def kept_at(weights: str) -> Path:
-    """Where a user may put published weights: $CLIBD_CACHE/weights/<weights>."""
-    return cache_folder() / "weights" / weights.removeprefix(HUB_PREFIX)
-
-
-def local_file(weights: str, *names: str) -> Path | None:
-    """The first of the files in the local folder `weights`, or else in `kept_at`; None where there is none."""
-    files = (folder / name for folder in (Path(weights), kept_at(weights)) for name in names)
-    return next((file for file in files if file.is_file()), None)
-
-
-def published_file(tower: str, weights: str, *names: str) -> Path:
-    """A file of published weights on this machine, fetched if need be.
-
-    Looks into the local folder `weights`, then into $CLIBD_CACHE/weights/<weights>, then on the Hugging Face Hub.
-
-    Args:
-        tower: name for messages.
-        weights: a local folder, a name, or a hub id, with or without `hf-hub:`.
-        names: file names; the first that is there is taken.
-
-    Raises:
-        WeightsError: none of the files can be had; it says where to put them.
-    """
-    from huggingface_hub import errors, hf_hub_download
-
-    if file := local_file(weights, *names):
-        return file
-    repository, kept = weights.removeprefix(HUB_PREFIX), kept_at(weights)
-    wanted = " or ".join(names)
-    if Path(weights).is_dir():
-        raise WeightsError(tower, weights, f"the folder has no {wanted}")
-    if weights.startswith(("/", ".", "~")):
-        raise WeightsError(tower, weights, "there is no such folder")
-    remedy = f"put {wanted} into {kept}, or name a local folder"
-    reachable = True
-    for name in names:
-        try:
-            return Path(hf_hub_download(repository, name, local_files_only=not reachable))
-        except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled):
-            reachable = False  # the next name may still be in the hub's cache; asking the network again takes long
-        except (errors.RepositoryNotFoundError, errors.HFValidationError) as error:
-            raise WeightsError(tower, weights, f"the hub has no such model; {remedy}") from error
-        except errors.EntryNotFoundError:
-            continue
-        except OSError as error:
-            raise WeightsError(tower, weights, f"the hub failed ({first_line(error)}); {remedy}") from error
-    if reachable:
-        raise WeightsError(tower, weights, f"that model on the hub has no {wanted}")
-    raise WeightsError(tower, weights, f"{wanted} is not on this machine and the hub cannot be reached; {remedy}")
-
-
-def published_json(tower: str, weights: str, name: str) -> dict[str, Any]:
-    """The fields of a JSON file beside published weights.
-
-    Raises:
-        WeightsError: it cannot be had or read, or is no object.
-    """
-    path = published_file(tower, weights, name)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise WeightsError(tower, weights, f"its {name} cannot be read ({error})") from error
-    if not isinstance(content, dict):
-        raise WeightsError(tower, weights, f"its {name} cannot be read (it is no object)")
-    return content
 
 
 def load_tensors(tower: str, path: Path) -> dict[str, Tensor]:

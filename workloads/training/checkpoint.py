@@ -8,7 +8,7 @@
         best-00000012/        the weights of the best epoch so far, laid out alike
 
 What has no manifest was never finished, or its removal was interrupted; what does not agree with it is damaged. Random
-states are not part of it: every step seeds its own from (seed, step, rank).
+states are not part of it: every step seeds its own from (seed, step, chunk).
 """
 
 import hashlib

@@ -6,13 +6,16 @@ context's `obj`, what trains a run on Ray.
 
 import os
 import sys
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Annotated, Any
 
 import typer
 
 from workloads.errors import UsageError
 from workloads.execution import Execution
 from workloads.experiments import Experiment, Scale
+from workloads.lease import Busy, Lease, held
 from workloads.record import RunFolder
 from workloads.spec import Recipe
 from workloads.storage import Folder
@@ -57,9 +60,20 @@ _Offline = Annotated[bool, typer.Option("--offline", help="Take published weight
 _Wandb = Annotated[WandbMode, typer.Option(help="Log to Weights & Biases as well.")]
 _CpuOnly = Annotated[bool, typer.Option("--cpu", help="Train on the CPU, also where there are GPUs.")]
 _Workers = Annotated[
-    int | None, typer.Option(min=1, help="Train under Ray with this many workers. Default: this process alone.")
+    str | None,
+    typer.Option(help="Train under Ray with this many workers: 4, or from 2-8. Default: this process alone."),
+]
+_GpuKind = Annotated[
+    str | None, typer.Option(help="Under Ray: of several kinds of GPU this one, such as A100. Default: most on a node.")
+]
+_Wait = Annotated[
+    str | None, typer.Option(help="Under Ray: wait for machines no longer than 90s, 30m, 2h. Default: without end.")
 ]
 _Address = Annotated[str | None, typer.Option(help="Train on this Ray cluster: `auto` on its head node.")]
+_BusyMode = Annotated[
+    Busy,
+    typer.Option(help="Where another process trains this run: refuse, wait for it, or wait and show how far it is."),
+]
 
 
 def train(
@@ -82,6 +96,9 @@ def train(
     cpu: _CpuOnly = False,
     workers: _Workers = None,
     address: _Address = None,
+    gpu_kind: _GpuKind = None,
+    wait: _Wait = None,
+    busy: _BusyMode = "refuse",
 ) -> None:
     """Train one experiment on a prepared data set.
 
@@ -102,12 +119,44 @@ def train(
     run = RunFolder(Folder(runs) / "train" / spec.id)
     point = {"sweep": "train", "row": {}, "label": experiment, "scale": scale}
     execution = Execution(micro_batch=micro_batch, checkpoint_blocks=checkpoint_blocks, compile=compile_towers)
-    if is_finished(run, spec, places):
+    machines = {"cpu_only": cpu, "workers": workers, "gpu_kind": gpu_kind, "wait": wait, "address": address}
+    finished = is_finished(run, spec, places)
+    if not finished:
+        on_ray = _on_ray(context.obj, machines, offline=offline, execution=execution)
+        with _writing(run, busy) as lease:
+            finished = is_finished(run, spec, places)  # another process may have done it while this one waited
+            if on_ray and not finished:
+                on_ray(run, spec, point, str(dataset.folder), places, wandb, lease)
+            elif not finished:
+                train_here(run, spec, point, dataset, execution, places, wandb, cpu)
+    if finished:
         print(f"{run.folder} is finished already", file=sys.stderr)
-    elif workers is None and address is None:
-        train_here(run, spec, point, dataset, execution, places, wandb, cpu)
-    elif on_ray := context.obj:
-        on_ray(run, spec, point, str(dataset.folder), execution, places, wandb, cpu, workers, address, offline)
-    else:
-        raise UsageError("--workers and --address start Ray, as `clibd train` does; here torchrun starts processes")
     print(run.folder)
+
+
+def _on_ray(looking: Callable[..., Any] | None, machines: Mapping[str, Any], **how: Any) -> Callable[..., None] | None:
+    """What trains on Ray, which has looked at its machines before a run begins; None where this process trains.
+
+    Raises:
+        UsageError: the options of machines contradict each other or what there is.
+    """
+    if machines["workers"] is None and machines["address"] is None:
+        if machines["gpu_kind"] or machines["wait"]:
+            raise UsageError("--gpu-kind and --wait choose among Ray's machines; add --workers or --address")
+        return None
+    if looking is None:
+        raise UsageError("--workers and --address start Ray, as `clibd train` does; here torchrun starts processes")
+    on_ray: Callable[..., None] = looking(**machines, **how)
+    return on_ray
+
+
+def _writing(run: RunFolder, busy: Busy) -> AbstractContextManager[Lease | None]:
+    """Hold a run; of several processes the first one does.
+
+    Raises:
+        UsageError: several processes are to wait, of which only one would know for what.
+        RunBusyError: another process holds it.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and busy != "refuse":
+        raise UsageError(f"--busy {busy} is for one process; torchrun's others would not know how long to wait")
+    return held(run.folder, busy) if os.environ.get("RANK", "0") == "0" else nullcontext()

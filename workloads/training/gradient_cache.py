@@ -1,4 +1,4 @@
-"""Gradients of a batch that is larger than what fits into memory with its activations; exact.
+"""Gradients of a batch that is embedded in chunks; exact, also where not all of its activations fit into memory.
 
 The loss needs all embeddings of the batch, but not the activations behind them (GradCache, arXiv:2101.06983):
 
@@ -11,6 +11,7 @@ whole batch at once, dropout and temperature included, up to the rounding of sum
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -22,41 +23,83 @@ Kernels = Callable[[], AbstractContextManager[None]]
 """What every forward pass of the towers runs under, such as autocast."""
 
 
-def accumulate_gradients(
-    model: nn.Module, inputs: Mapping[str, Tensor], loss: LossFunction, *, micro_batch: int, kernels: Kernels
-) -> Tensor:
-    """Add the gradients of a batch's loss to those of the parameters, where not all of its activations fit.
+@dataclass(frozen=True, slots=True)
+class Chunks:
+    """How a worker's share of a batch is embedded: slice by slice, each with random numbers of its own.
 
-    The batch is cut into the fewest chunks that fit, of equal size up to one specimen. Random numbers are drawn in the
-    order of chunks, and the random state ends as one pass leaves it. The statistics of batch normalisation are each
-    chunk's own; running statistics are updated once for every chunk.
+    The statistics of batch normalisation are each chunk's own; running statistics are updated once for every chunk.
+    """
+
+    sizes: Sequence[int]
+    """Specimens of each."""
+    seed: Callable[[int], object]
+    """Called with a chunk's place among them before it is embedded, and again before it is embedded again."""
+
+    def of(self, inputs: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        """The inputs of each."""
+        split = {name: values.split(list(self.sizes)) for name, values in inputs.items()}
+        return [{name: parts[number] for name, parts in split.items()} for number in range(len(self.sizes))]
+
+
+def embed_at_once(
+    model: nn.Module, inputs: Mapping[str, Tensor], chunks: Chunks, kernels: Kernels
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The embeddings of all chunks with their activations, for one backward pass, and the scale.
+
+    Args:
+        model: as in `accumulate_gradients`.
+        inputs: this worker's share of the batch, by name, (share, ...) each.
+        chunks: of the share.
+        kernels: context of every forward pass.
+    """
+    parts: list[dict[str, Tensor]] = []
+    for number, chunk in enumerate(chunks.of(inputs)):
+        if parts:
+            torch.clear_autocast_cache()  # the chunks' gradients of one bf16 copy of a weight would be added in bf16
+        chunks.seed(number)
+        last = number == len(chunks.sizes) - 1
+        with nullcontext() if last else _unreduced(model), kernels():
+            embedded, scale = model(chunk)
+        parts.append(embedded)
+    if len(parts) == 1:
+        return parts[0], scale
+    return {name: torch.cat([part[name] for part in parts]) for name in embedded}, scale
+
+
+def accumulate_gradients(
+    model: nn.Module, inputs: Mapping[str, Tensor], loss: LossFunction, chunks: Chunks, kernels: Kernels
+) -> Tensor:
+    """Add the gradients of a batch's loss to those of the parameters, with the activations of one chunk at a time.
 
     Args:
         model: gives embeddings by input name, and the scale; takes any part of the inputs, and treats each input on its
             own, in order. It may be wrapped in DistributedDataParallel, which then reduces gradients once.
-        inputs: this worker's share of the batch, by name, (batch / workers, ...) each.
+        inputs: this worker's share of the batch, by name, (share, ...) each.
         loss: draws no random numbers.
-        micro_batch: most specimens whose activations are held at a time, less than there are.
+        chunks: of the share, two at least.
         kernels: context of every forward pass.
 
     Returns:
         The loss, without a graph, as `loss` gave it.
     """
-    share = len(next(iter(inputs.values())))
-    return _Cached(model, inputs, -(-share // micro_batch), kernels)(loss)
+    return _Cached(model, inputs, chunks, kernels)(loss)
 
 
 @contextmanager
-def unchanged(model: nn.Module, device: torch.device) -> Iterator[None]:
-    """Puts random state and buffers back in the end, such as the running statistics of batch normalisation."""
+def buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Puts buffers back in the end, such as the running statistics of batch normalisation."""
     kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
     try:
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            yield
+        yield
     finally:
         with torch.no_grad():
             for buffer, value in kept:
                 buffer.copy_(value)
+
+
+def _unreduced(model: nn.Module) -> AbstractContextManager[None]:
+    """Keeps DistributedDataParallel from reducing the gradients of what is embedded inside."""
+    return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
 
 
 def _random_state(device: torch.device) -> list[Tensor]:
@@ -67,13 +110,10 @@ def _random_state(device: torch.device) -> list[Tensor]:
 class _Cached:
     """One batch in two or more chunks."""
 
-    def __init__(self, model: nn.Module, inputs: Mapping[str, Tensor], num_chunks: int, kernels: Kernels) -> None:
-        split = {name: values.tensor_split(num_chunks) for name, values in inputs.items()}
-        self.chunks = [{name: parts[number] for name, parts in split.items()} for number in range(num_chunks)]
-        self.model, self.kernels = model, kernels
+    def __init__(self, model: nn.Module, inputs: Mapping[str, Tensor], chunks: Chunks, kernels: Kernels) -> None:
+        self.model, self.chunks, self.kernels = model, chunks, kernels
+        self.inputs = chunks.of(inputs)
         self.device = next(iter(inputs.values())).device
-        self.states: list[list[Tensor]] = []
-        """Before each chunk but the last."""
         self.drawing: set[str] = set()
         """Inputs whose towers draw random numbers."""
 
@@ -83,33 +123,35 @@ class _Cached:
         The kept chunk goes back first, the others in order. Gradients are reduced with the last to go, so the scale's
         gradient goes with it; the kept chunk cannot be that one, because the others would then come in between.
         """
-        with self._unreduced():
-            parts = [self._embed(chunk) for chunk in self.chunks[:-1]]
+        last = len(self.inputs) - 1
+        with _unreduced(self.model):
+            parts = [self._embed(number) for number in range(last)]
+            self.chunks.seed(last)
             with self.kernels():
-                kept, scale = self.model(self.chunks[-1])
+                kept, scale = self.model(self.inputs[last])
         trained = {name for name, rows in kept.items() if rows.requires_grad}
         embedded = {name: torch.cat([*(part[name] for part in parts), kept[name].detach()]) for name in kept}
         del parts
         value, gradients, of_scale = _gradients(loss, embedded, scale, trained)
-        pieces = {name: gradient.tensor_split(len(self.chunks)) for name, gradient in gradients.items()}
-        with unchanged(self.model, self.device):
-            with self._unreduced():
-                _send_back([(kept[name], pieces[name][-1]) for name in pieces])
+        pieces = {name: gradient.split(list(self.chunks.sizes)) for name, gradient in gradients.items()}
+        with buffers_kept(self.model):
+            with _unreduced(self.model):
+                _send_back([(kept[name], pieces[name][last]) for name in pieces])
                 del kept, embedded
-                for number in range(len(self.chunks) - 2):
+                for number in range(last - 1):
                     replayed, _ = self._replay(number, trained)
                     _send_back([(replayed[name], pieces[name][number]) for name in pieces])
-            replayed, scale = self._replay(len(self.chunks) - 2, trained)
-            ends = [(replayed[name], pieces[name][-2]) for name in pieces]
+            replayed, scale = self._replay(last - 1, trained)
+            ends = [(replayed[name], pieces[name][last - 1]) for name in pieces]
             _send_back(ends if of_scale is None else [*ends, (scale, of_scale)])
         return value
 
     @torch.no_grad()
-    def _embed(self, chunk: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def _embed(self, number: int) -> dict[str, Tensor]:
         """Embeddings alone, one input at a time to see which towers draw random numbers."""
-        self.states.append(_random_state(self.device))
+        self.chunks.seed(number)
         embedded: dict[str, Tensor] = {}
-        for name, values in chunk.items():
+        for name, values in self.inputs[number].items():
             before = _random_state(self.device)
             with self.kernels():
                 embedded |= self.model({name: values})[0]
@@ -122,17 +164,11 @@ class _Cached:
 
         Frozen towers are left out, unless they draw random numbers: those that follow would draw others then.
         """
-        torch.set_rng_state(self.states[number][0])
-        for of_gpu in self.states[number][1:]:
-            torch.cuda.set_rng_state(of_gpu, self.device)
+        self.chunks.seed(number)
         wanted = trained | self.drawing
         with self.kernels():
-            embedded, scale = self.model({n: values for n, values in self.chunks[number].items() if n in wanted})
+            embedded, scale = self.model({n: values for n, values in self.inputs[number].items() if n in wanted})
         return embedded, scale
-
-    def _unreduced(self) -> AbstractContextManager[None]:
-        """Keeps DistributedDataParallel from reducing gradients after every chunk."""
-        return self.model.no_sync() if isinstance(self.model, DistributedDataParallel) else nullcontext()
 
 
 def _gradients(

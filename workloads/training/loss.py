@@ -1,12 +1,13 @@
 """What training minimises: alignment of modalities, agreement of two views, or classification.
 
 Each loss takes this worker's embeddings and gives the mean over the global batch, the same on every worker: what the
-other workers embedded is gathered first. The gather's gradient is the sum over all workers' equal losses, so that the
-mean which DistributedDataParallel takes over workers is the gradient of one process with the whole batch.
+other workers embedded is gathered first, in shares of any sizes. The gather's gradient is the sum over all workers'
+equal losses, so that the mean which DistributedDataParallel takes over workers is the gradient of one process with the
+whole batch.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import combinations
 from typing import Any
@@ -27,7 +28,12 @@ _TILE_ON_CPU, _TILE_ON_GPU = 1024, 4096
 
 
 def contrastive_loss(
-    embedded: Mapping[str, Tensor], scale: Tensor, bind_to: str | None = None, *, tile: int | None = None
+    embedded: Mapping[str, Tensor],
+    scale: Tensor,
+    bind_to: str | None = None,
+    *,
+    tile: int | None = None,
+    sizes: Sequence[int] | None = None,
 ) -> Tensor:
     """Mean over pairs of modalities of the symmetric contrastive loss, each specimen against the whole global batch.
 
@@ -38,18 +44,19 @@ def contrastive_loss(
     fp64 if the embeddings are.
 
     Args:
-        embedded: unit embeddings by modality, this worker's part of the batch, (batch / workers, size); row i is the
-            same specimen in all.
+        embedded: unit embeddings by modality, this worker's share of the batch, (share, size); row i is the same
+            specimen in all.
         scale: inverse temperature, positive scalar.
         bind_to: only pairs with this modality count, as in ImageBind (Table 12); None: all pairs.
         tile: side of the tiles in which similarities are computed; None: all at once up to `LARGEST_WHOLE`, and then
             what suits the device.
+        sizes: of the workers' shares; None: all are equal.
     """
     shares, scale = _in_one_precision(embedded, scale)
-    whole = {name: gathered(share) for name, share in shares.items()}  # (batch, size) each
+    whole = {name: gathered(share, sizes) for name, share in shares.items()}  # (batch, size) each
     pairs = [pair for pair in combinations(shares, 2) if bind_to is None or bind_to in pair]
     if tile or len(whole[pairs[0][0]]) ** 2 > LARGEST_WHOLE:
-        losses = [_tiled_pair_loss(shares[a], shares[b], whole[b], scale, tile) for a, b in pairs]
+        losses = [_tiled_pair_loss(shares[a], shares[b], whole[b], scale, tile, sizes) for a, b in pairs]
     else:
         losses = [_pair_loss(whole[a], whole[b], scale) for a, b in pairs]
     return torch.stack(losses).mean()
@@ -61,15 +68,19 @@ def _pair_loss(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
     return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
 
 
-def _tiled_pair_loss(a: Tensor, b: Tensor, whole_b: Tensor, scale: Tensor, tile: int | None) -> Tensor:
+def _tiled_pair_loss(
+    a: Tensor, b: Tensor, whole_b: Tensor, scale: Tensor, tile: int | None, sizes: Sequence[int] | None
+) -> Tensor:
     """The same, of this worker's rows against all: CE(s A B', I) is the mean of log Σ_j exp(s a_i b_j) - s a_i b_i."""
-    own = Placement.here(a.device).rank * len(a)
+    own = _first_row(a, sizes)
     by_row, by_column, positives = _tiled_sums(a, whole_b, scale, own, tile=tile)
     by_column = gathered(by_column[None]).logsumexp(0)  # over the rows of all workers
-    return (gathered(by_row - 2 * positives) + by_column).mean() / 2
+    return (gathered(by_row - 2 * positives, sizes) + by_column).mean() / 2
 
 
-def two_view_loss(embedded: Mapping[str, Tensor], scale: Tensor, *, tile: int | None = None) -> Tensor:
+def two_view_loss(
+    embedded: Mapping[str, Tensor], scale: Tensor, *, tile: int | None = None, sizes: Sequence[int] | None = None
+) -> Tensor:
     """SimCLR's NT-Xent: each of 2 batch views against its other view and the 2 batch - 2 of other specimens.
 
         L = 1/(2 batch) Σ_i [ log Σ_{j≠i} exp(s z_i z_j) - s z_i z_p(i) ],   z_p(i) the other view of z_i
@@ -78,40 +89,55 @@ def two_view_loss(embedded: Mapping[str, Tensor], scale: Tensor, *, tile: int | 
     compares with those on the same GPU only.
 
     Args:
-        embedded: unit embeddings of the two views, this worker's part of the batch, (batch / workers, size) each.
+        embedded: unit embeddings of the two views, this worker's share of the batch, (share, size) each.
         scale: inverse temperature, positive scalar.
         tile: as in `contrastive_loss`.
+        sizes: as in `contrastive_loss`.
     """
     shares, scale = _in_one_precision(embedded, scale)
     one, other = shares.values()
-    whole = torch.cat([gathered(one), gathered(other)])  # one view and then the other, (2 batch, size)
+    whole = torch.cat([gathered(one, sizes), gathered(other, sizes)])  # one view and then the other, (2 batch, size)
     if tile or len(whole) ** 2 > LARGEST_WHOLE:
-        return _tiled_two_view_loss(one, other, whole, scale, tile)
+        return _tiled_two_view_loss(one, other, whole, scale, tile, sizes)
     logits = _Similarities.apply(scale * whole, whole).fill_diagonal_(-torch.inf)  # s Z Z', (2 batch, 2 batch)
     targets = torch.arange(len(whole), device=whole.device).roll(len(whole) // 2)  # each one's other view
     return F.cross_entropy(logits, targets)
 
 
-def _tiled_two_view_loss(one: Tensor, other: Tensor, whole: Tensor, scale: Tensor, tile: int | None) -> Tensor:
+def _tiled_two_view_loss(
+    one: Tensor, other: Tensor, whole: Tensor, scale: Tensor, tile: int | None, sizes: Sequence[int] | None
+) -> Tensor:
     """The same, of this worker's rows against all."""
-    own = Placement.here(one.device).rank * len(one)
+    own = _first_row(one, sizes)
     others = own + len(whole) // 2
     by_one, _, positives = _tiled_sums(one, whole, scale, others, own, tile=tile)
     by_other, _, _ = _tiled_sums(other, whole, scale, own, others, tile=tile)
-    return gathered(by_one + by_other - 2 * positives).mean() / 2
+    return gathered(by_one + by_other - 2 * positives, sizes).mean() / 2
 
 
-def classification_loss(embedded: Mapping[str, Tensor], scale: Tensor, labels: Tensor) -> Tensor:
+def classification_loss(
+    embedded: Mapping[str, Tensor], scale: Tensor, labels: Tensor, *, sizes: Sequence[int] | None = None
+) -> Tensor:
     """Mean cross entropy of the one entry's logits.
 
     Args:
-        embedded: logits by modality, of one modality, this worker's part of the batch, (batch / workers, classes).
+        embedded: logits by modality, of one modality, this worker's share of the batch, (share, classes).
         scale: factor of the logits, scalar; 1 for a classifier.
-        labels: class of each specimen, (batch / workers,).
+        labels: class of each specimen, (share,).
+        sizes: as in `contrastive_loss`.
     """
     shares, scale = _in_one_precision(embedded, scale)
     (logits,) = shares.values()
-    return gathered(F.cross_entropy(scale * logits, labels)[None]).mean()
+    of_shares = gathered(F.cross_entropy(scale * logits, labels)[None])  # (workers,)
+    if sizes:
+        of_shares = of_shares * of_shares.new_tensor([len(sizes) * size / sum(sizes) for size in sizes])
+    return of_shares.mean()
+
+
+def _first_row(share: Tensor, sizes: Sequence[int] | None) -> int:
+    """Place in the batch of the first specimen of this worker's share."""
+    rank = Placement.here(share.device).rank
+    return sum(sizes[:rank]) if sizes else rank * len(share)
 
 
 def _in_one_precision(embedded: Mapping[str, Tensor], scale: Tensor) -> tuple[dict[str, Tensor], Tensor]:

@@ -4,20 +4,19 @@ On a GPU by trying, with room set aside for the rest of a training step; on a CP
 start it swapping, from the activations that two small forward passes keep.
 """
 
-import os
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from workloads.memory import available_bytes
 from workloads.placement import least_of_workers
-from workloads.training.gradient_cache import Kernels, LossFunction, unchanged
+from workloads.training.gradient_cache import Kernels, LossFunction, buffers_kept
 
 _STEP = 8
 """Larger micro-batches are multiples of this, as matrix units like them."""
@@ -35,17 +34,18 @@ _Embed = Callable[[int], tuple[dict[str, Tensor], Tensor]]
 def largest_micro_batch(
     model: nn.Module, inputs: Mapping[str, Tensor], loss: LossFunction, kernels: Kernels, *, share: int
 ) -> int:
-    """The most specimens of this worker's share of a batch that fit into memory at a time, the same on all workers.
+    """The most specimens of a share that fit into memory at a time, the same on all workers.
 
-    Model, gradients and random state are left as they are; on a GPU the statistics of peak memory start anew. Under a
-    process group every worker must call it. Towers that are compiled are compiled again for sizes that are tried.
+    Model and gradients are left as they are, random numbers are drawn; on a GPU the statistics of peak memory start
+    anew. Under a process group every worker must call it. Towers that are compiled are compiled again for sizes that
+    are tried.
 
     Args:
         model: in training mode, on the device of the inputs; it may be wrapped in DistributedDataParallel.
         inputs: specimens to try with, by name, at least one; their rows are repeated as often as needed.
         loss: of `share` embeddings by input name, and the scale.
         kernels: context of every forward pass.
-        share: specimens of this worker in a global batch.
+        share: the most that are of use.
 
     Returns:
         `share` if all fit, else a multiple of 8, else what is less. It is 1 at least, even if that does not fit.
@@ -54,7 +54,7 @@ def largest_micro_batch(
     plain = model.module if isinstance(model, DistributedDataParallel) else model
     trained = [parameter for parameter in plain.parameters() if parameter.requires_grad]
     embed = partial(_embed, plain, inputs, kernels)
-    with unchanged(plain, device):
+    with buffers_kept(plain):
         if device.type == "cuda":
             with _room_for_the_rest(embed, trained, loss, share, device):
                 largest = largest_that(partial(fits, embed, trained), share)
@@ -167,37 +167,6 @@ def _bytes_of_loss(embed: _Embed, loss: LossFunction, share: int, device: torch.
     leaves = {name: _repeated(rows, share).requires_grad_() for name, rows in embedded.items()}
     loss(leaves, scale).backward()
     return torch.cuda.max_memory_allocated(device) - before
-
-
-def available_bytes(system: Path = Path("/")) -> int:
-    """Memory that this machine can give, within the limit of the container, if there is one.
-
-    Args:
-        system: where `proc` and `sys` are.
-    """
-    of_machine = _available_on_machine(system / "proc/meminfo")
-    return max(0, min([of_machine, *_available_in_container(system / "sys/fs/cgroup")]))
-
-
-def _available_on_machine(meminfo: Path) -> int:
-    if meminfo.exists():
-        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
-        return int(lines["MemAvailable"].split()[0]) * 1024
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")  # not Linux: what it has, not what is free
-
-
-def _available_in_container(groups: Path) -> list[int]:
-    """By the files of control groups, version 2 and 1; what can be dropped from the page cache is available."""
-    available = []
-    for limit, usage, statistics, droppable in (
-        ("memory.max", "memory.current", "memory.stat", "inactive_file"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
-    ):
-        if not (groups / limit).exists() or (text := (groups / limit).read_text().strip()) == "max":
-            continue
-        cached = dict(line.split() for line in (groups / statistics).read_text().splitlines())
-        available.append(int(text) - int((groups / usage).read_text()) + int(cached[droppable]))
-    return available
 
 
 def _workers_on_this_machine() -> int:

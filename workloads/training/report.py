@@ -11,6 +11,7 @@ from typing import Any, Literal
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from workloads.command_line import Bars, stderr_console
+from workloads.lease import Lease
 from workloads.predictions import PAPERS_PAIRS
 from workloads.record import Measurement, RunFolder
 from workloads.spec import spec_to_dict
@@ -88,6 +89,42 @@ def _log(run: RunFolder, events: list[dict[str, Any]], report: Report) -> None:
     run.folder.write("events.jsonl", "".join(f"{json.dumps(event)}\n" for event in events).encode())
 
 
+class _Pace:
+    """How long the steps that are left will take, at the pace of those before."""
+
+    def __init__(self, num_steps: int) -> None:
+        self._num_steps, self._began = num_steps, time.monotonic()
+        self._first: int | None = None
+
+    def seconds_left(self, step: int) -> float:
+        """After this step is done."""
+        if self._first is None:
+            self._first = step  # a resumed run does not begin at 0
+        done = step + 1
+        return (time.monotonic() - self._began) / (done - self._first) * (self._num_steps - done)
+
+
+class LeaseTeller:
+    """A listener that says in the lease how far a run is, and ends it when another process has taken it over."""
+
+    def __init__(self, lease: Lease, num_epochs: int, num_steps: int) -> None:
+        self._lease, self._num_epochs, self._pace = lease, num_epochs, _Pace(num_steps)
+
+    def __call__(self, report: Report) -> None:
+        """Tell of a step, and that measuring comes after the last epoch.
+
+        Raises:
+            LeaseLostError: another process has taken the run over.
+        """
+        facts = {"epoch": report.epoch + 1, "epochs": self._num_epochs}
+        if isinstance(report, StepReport):
+            left = round(self._pace.seconds_left(report.step), 1)
+            rate = round(report.specimens_per_second, 3)
+            self._lease.tell(state="training", specimens_per_second=rate, seconds_left=left, **facts)
+        elif report.epoch + 1 == self._num_epochs:
+            self._lease.tell(state="measuring", specimens_per_second=None, seconds_left=None, **facts)
+
+
 class ProgressBar(Bars):
     """A listener that shows how far a run is, with the time left, on stderr: a bar, or a line now and then."""
 
@@ -101,18 +138,15 @@ class ProgressBar(Bars):
             TimeRemainingColumn(),
             line_every=30.0,
         )
-        self._num_steps, self._began = num_steps, time.monotonic()
-        self._first: int | None = None
+        self._num_steps, self._pace = num_steps, _Pace(num_steps)
         self._training = self.add_task("training", total=num_steps, state="starting")
 
     def __call__(self, report: Report) -> None:
         """Move on; at the end of an epoch say what was selected by, where something is."""
         if isinstance(report, StepReport):
             done = report.step + 1
-            if self._first is None:
-                self._first = report.step  # a resumed run does not begin at 0
             state = f"epoch {report.epoch + 1}  loss {report.loss:.3f}  {report.specimens_per_second:,.0f} specimens/s"
-            seconds = (time.monotonic() - self._began) / (done - self._first) * (self._num_steps - done)
+            seconds = self._pace.seconds_left(report.step)
             left = f"about {seconds / 60:.0f} min left" if seconds >= 90 else f"about {seconds:.0f} s left"
             line = f"step {done}/{self._num_steps}  {state}  {left}"
             self.show(self._training, line, due=done == self._num_steps, completed=done, state=state)

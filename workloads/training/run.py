@@ -1,9 +1,10 @@
 """One run from a spec to a finished run folder: train, select, measure. One process, or any process group; no Ray."""
 
 import os
+import socket
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -12,7 +13,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from joblib import cpu_count
 
+from workloads.command_line import tell_end
 from workloads.data.inputs.batches import num_trained
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, DriftError, UsageError, WeightsError
@@ -21,19 +24,26 @@ from workloads.evaluation.selection import check_selection, validation_score
 from workloads.evaluation.trained_on import of_training
 from workloads.execution import Execution
 from workloads.experiments import Data, Experiment, Scale, experiment_spec, starting_from
+from workloads.lease import Lease, held
 from workloads.models.loaded import open_untrained, write_inputs
 from workloads.models.places import NOWHERE, Addresses, name_of, reading, weights_of, with_settings
 from workloads.models.weights import save_weights
 from workloads.placement import Placement, device_name
 from workloads.record import RunFolder, command_line, provenance
 from workloads.spec import ExperimentSpec, Recipe, first_difference
+from workloads.stopping import Stop, leave, never, stop_by_signals
 from workloads.storage import Folder
 from workloads.training.checkpoint import CheckpointStore
-from workloads.training.loop import Training, fit, max_learning_rate
-from workloads.training.report import Listener, ProgressBar, WandbMode, event_log, result_words, wandb_log
+from workloads.training.loop import fit
+from workloads.training.optimization import max_learning_rate
+from workloads.training.report import LeaseTeller, Listener, ProgressBar, WandbMode, event_log, result_words, wandb_log
+from workloads.training.step import Training
+from workloads.training.watch import Watch
 
 _PATIENCE = timedelta(minutes=30)
 """For the slowest process, which may be copying the data set to its disk."""
+_ENDED = "ended"
+"""Key under which the worker that ends before the others says which it is."""
 
 
 def asked_spec(
@@ -109,9 +119,10 @@ def train_here(
     """Train a run in this process, or in this process group when torchrun started it.
 
     Raises:
+        StoppedError: a signal asked for it; the run has a checkpoint.
         ClibdError: the run failed; its status says so too.
     """
-    with _process_group(cpu_only) as placement:
+    with _process_group(cpu_only) as placement, _lease(run, placement) as lease:
         first = placement.rank == 0
         if first:
             run.begin(spec, point, provenance(command_line()))
@@ -122,9 +133,19 @@ def train_here(
             ProgressBar(num_steps) if first else nullcontext() as bar,
         ):
             listeners = [*listeners, bar] if bar else listeners
-            details |= train_run(spec, run, dataset, placement, execution, listeners, places)
+            listeners = [*listeners, LeaseTeller(lease, spec.epochs, num_steps)] if lease else listeners
+            stopping = stop_by_signals(_another_ended)
+            watch = Watch(f"worker {placement.rank} on {socket.gethostname()}") if placement.num_workers > 1 else None
+            details |= train_run(spec, run, dataset, placement, execution, listeners, places, stopping, watch)
+            if lease:
+                lease.check()  # else how it ends is not for this process to say
         if first:
             print(result_words(run), file=sys.stderr)
+
+
+def _lease(run: RunFolder, placement: Placement) -> AbstractContextManager[Lease | None]:
+    """The first worker's; it is the one that writes."""
+    return held(run.folder) if placement.rank == 0 else nullcontext()
 
 
 @contextmanager
@@ -134,15 +155,35 @@ def _process_group(cpu_only: bool) -> Iterator[Placement]:
     device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if gpu else "cpu")
     if gpu:
         torch.cuda.set_device(device)
-    loaders = max(0, min(6, (os.cpu_count() or 1) // max(1, torch.cuda.device_count()) - 2)) if gpu else 0
+    loaders = max(0, min(6, cpu_count() // max(1, torch.cuda.device_count()) - 2)) if gpu else 0
     if "RANK" not in os.environ:
         yield Placement(device, loader_processes=loaders)
         return
     dist.init_process_group("nccl" if gpu else "gloo", timeout=_PATIENCE)
     try:
         yield Placement.here(device, loaders)
-    finally:
-        dist.destroy_process_group()
+    except BaseException as end:  # the others may stand in a collective that this one will not come to
+        _store().set(_ENDED, str(dist.get_rank()))
+        code = tell_end(end)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        leave(code if isinstance(code, int) else 1)
+    dist.destroy_process_group()
+
+
+def _store() -> Any:
+    """What the workers of the group share beside their tensors."""
+    return dist.distributed_c10d._get_default_store()
+
+
+def _another_ended() -> bool:
+    """Whether another worker of the group has ended, after the checkpoint if there was one to write."""
+    if not dist.is_initialized():
+        return False
+    try:
+        return bool(_store().check([_ENDED])) and int(_store().get(_ENDED)) != dist.get_rank()
+    except dist.DistError:  # whoever kept the store has ended
+        return True
 
 
 def train_run(
@@ -153,6 +194,8 @@ def train_run(
     execution: Execution,
     listeners: Sequence[Listener] = (),
     places: Addresses = NOWHERE,
+    stopping: AbstractContextManager[Stop] | None = None,
+    watch: Watch | None = None,
 ) -> dict[str, Any]:
     """Train a run from its newest good checkpoint on, measure it, and write everything but its status.
 
@@ -164,11 +207,14 @@ def train_run(
         execution: how its share fits the machine.
         listeners: told of steps and epochs beside the log, on every worker.
         places: where weights lie that the spec names, beside the folders of runs.
+        stopping: lasts while there is a step to stop after, and gives what says on the first worker whether to stop.
+        watch: notices when a step of this worker stands still.
 
     Returns:
         What the status says about a finished run.
 
     Raises:
+        StoppedError: it was to stop; everything is in the checkpoint.
         ClibdError: as the parts say; every worker meets it alike.
     """
     check_selection(spec, dataset.facts)
@@ -184,7 +230,9 @@ def train_run(
     score = None
     if spec.selection != "last":
         score = partial(validation_score, experiment, dataset, placement)
-    fit(training, specimens, [*([event_log(run, training.step)] if first else []), *listeners], store, score)
+    told = [*([event_log(run, training.step)] if first else []), *listeners]
+    with stopping or nullcontext(never) as stop, watch or nullcontext():
+        fit(training, specimens, told, store, score, stop, watch)
     take_the_selected(training, store)
     started = perf_counter()
     if first:
@@ -198,7 +246,7 @@ def train_run(
         "evaluation_seconds": perf_counter() - started,
         "device": device_name(placement.device),
         "num_workers": placement.num_workers,
-        "micro_batch": training.micro_batch,
+        "num_chunks": training.shares.num_chunks if training.shares else None,
         "max_learning_rate": max_learning_rate(spec),
         "selected_epoch": training.best[1] if training.best else spec.epochs - 1,
         "selected_score": training.best[0] if training.best else None,

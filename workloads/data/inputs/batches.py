@@ -18,7 +18,7 @@ from workloads.arrays import Indices, Names
 from workloads.data.inputs.tower_inputs import Groups, InputColumn, View, dna_input, image_input, text_input
 from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset, labels_of
 from workloads.data.prepared.taxon_text import LabelTokenizer
-from workloads.errors import SpecError, TooFewSpecimensError
+from workloads.errors import SpecError, TooFewSpecimensError, UsageError
 from workloads.spec import RANKS, ExperimentSpec, Modality
 
 __all__ = ["EpochBatches", "Specimens", "View", "check_batch", "global_batches", "num_trained", "training_classes"]
@@ -150,33 +150,39 @@ def check_batch(spec: ExperimentSpec, num_specimens: int, num_workers: int) -> N
 
     Raises:
         TooFewSpecimensError: no whole batch.
-        SpecError: the batch does not divide among the workers.
+        UsageError: more workers than specimens in a batch.
     """
     if num_specimens < spec.batch_size:
         raise TooFewSpecimensError(spec.dataset, num_specimens, spec.batch_size)
-    if spec.batch_size % num_workers:
-        raise SpecError(f"a batch of {spec.batch_size} does not divide among {num_workers} workers")
+    if spec.batch_size < num_workers:
+        raise UsageError(
+            f"a batch of {spec.batch_size} cannot be shared among {num_workers} workers, a specimen each at least. "
+            f"Start {spec.batch_size} or fewer (--workers {spec.batch_size}), or take a larger batch."
+        )
 
 
 class EpochBatches(torch.utils.data.Dataset[dict[str, Tensor]]):
-    """One worker's share of an epoch's batches, from any step on; item i is its part of global batch first_step + i.
+    """One worker's share of an epoch's batches, from any step on; item i is that part of global batch first_step + i.
 
     A batch holds the inputs by modality. To train one tower on its own it holds a second view of every specimen as
     `MODALITY/other`; for a classifier it holds `label`, the place of each species in `training_classes`.
     """
 
     def __init__(
-        self, specimens: Specimens, spec: ExperimentSpec, epoch: int, rank: int, num_workers: int, first_step: int = 0
+        self,
+        specimens: Specimens,
+        spec: ExperimentSpec,
+        epoch: int,
+        share: slice = slice(None),
+        first_step: int = 0,
     ) -> None:
         self._specimens = specimens
         self._view = View(spec.seed, epoch)
         self._two_views = spec.objective == "simclr"
         self._label = specimens.class_of if spec.objective == "classify" else None
-        share = spec.batch_size // num_workers
         order = 0 if spec.epoch_order == "same" else epoch  # "same" is the authors' code; augmentation varies there too
         batches = global_batches(len(specimens.trained), spec.batch_size, spec.seed, order)
-        mine = slice(rank * share, (rank + 1) * share)
-        self._rows = [specimens.trained[batch[mine]] for batch in batches][first_step:]
+        self._rows = [specimens.trained[batch[share]] for batch in batches][first_step:]
 
     def __len__(self) -> int:
         return len(self._rows)

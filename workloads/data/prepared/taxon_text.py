@@ -14,7 +14,7 @@ from tokenizers.trainers import WordPieceTrainer
 
 from workloads.arrays import Indices
 from workloads.errors import WeightsError, first_line
-from workloads.storage import cache_folder
+from workloads.weight_store import kept_at, kept_folder
 
 NUM_WORD_PIECES = 2000
 
@@ -65,9 +65,8 @@ def learn_word_pieces(labels: Iterable[str]) -> str:
 def _fast_tokenizer(weights: str) -> Any:
     from transformers import AutoTokenizer, BertTokenizerFast
 
-    kept = cache_folder() / "weights" / weights
-    place = str(kept) if kept.is_dir() else weights
-    remedy = f"Put its tokenizer.json, or vocab.txt, into {kept}"
+    place = str(kept_folder(weights) or weights)
+    remedy = f"Put its tokenizer.json, or vocab.txt, into {kept_at(weights)}"
     try:
         try:
             tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
