@@ -25,8 +25,9 @@ def test_ctrl_c_saves_says_how_to_go_on_and_what_it_says_goes_on(tiny_dataset: P
     runs, data = tmp_path / "runs", str(tiny_dataset.folder)
     with tempfile.TemporaryDirectory(prefix="r", dir="/tmp", ignore_cleanup_errors=True) as ray:
         environment = {**os.environ, "RAY_TMPDIR": ray, "PYTHONPATH": str(Path(__file__).parents[2])}
-        environment |= {"TMPDIR": str(tmp_path / "scratch")}
-        (tmp_path / "scratch").mkdir()
+        scratch = Path(ray) / "scratch"  # of a short path, which sockets of the dashboard's processes need
+        environment |= {"TMPDIR": str(scratch)}
+        scratch.mkdir()
         # Its label and folder have what a shell would take for its own.
         command = [SWEEP, "lora", "--scale=small", f"--data={data}", f"--runs={runs} it's", "--filter=full", "--cpu"]
         program = subprocess.Popen(
@@ -52,7 +53,7 @@ def test_ctrl_c_saves_says_how_to_go_on_and_what_it_says_goes_on(tiny_dataset: P
         assert "***" not in said
         assert "interrupted. 0 of 1 finished." in said
         until(lambda: not [child for child in children if _lives(child)], "the end of the children")
-        assert not list((tmp_path / "scratch").glob("clibd-*"))
+        assert not list(scratch.glob("clibd-*"))
 
         (step,) = map(int, re.findall(r"Saved: full, at step (\d+)\.", said))
         assert step > 0
