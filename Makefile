@@ -20,7 +20,7 @@ test: install check
 
 # Several nodes of Ray, a bucket, and faults: some minutes on two quiet cores.
 test-cluster: install
-	$(BIN)/python -m pytest tests/cluster -m "not soak"
+	$(BIN)/python -m pytest tests/cluster -m "not soak" --numprocesses 2 --no-loadscope-reorder
 
 # The same for hours: faults by the hundred.
 soak: install

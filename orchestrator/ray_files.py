@@ -6,14 +6,13 @@ of batch systems exceed. Ray writes its token into the home, readable by everybo
 
 import os
 import secrets
-import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from workloads.errors import ClibdError
 from workloads.host import room_at
+from workloads.sockets import private_folder
 
 _ROOM = 107 - len("/ray/session_2026-11-29_18-34-57_506732_4194304/sockets/dash_MetricsHead")
 """Characters of a folder below which Ray's sockets still fit."""
@@ -41,28 +40,6 @@ def ray_folder(say: Callable[[str], None]) -> dict[str, Any]:
     say(f"Ray's files are in {place}, and not in {wanted} ({name}): {why}")
     place /= "ray"  # which Ray opens for everybody
     return {"_temp_dir": str(place), **({"object_spilling_directory": str(wanted)} if writable else {})}
-
-
-def private_folder() -> Path:
-    """A short folder that only this user can enter.
-
-    Raises:
-        ClibdError: none can be made.
-    """
-    for parent in (Path("/tmp"), Path("/var/tmp"), Path("/dev/shm")):
-        folder = parent / f"clibd-{os.getuid()}"
-        try:
-            folder.mkdir(mode=0o700, exist_ok=True)
-            found = folder.lstat()
-        except OSError:
-            continue
-        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not room_at(folder).refused:
-            folder.chmod(0o700)
-            return folder
-    raise ClibdError(
-        "Ray needs a folder with a short path for its sockets, and neither /tmp nor /var/tmp can be written. Name one: "
-        f"`export RAY_TMPDIR=DIR`, of at most {_ROOM} characters."
-    )
 
 
 def token_of_local_clusters() -> None:

@@ -18,6 +18,7 @@ from orchestrator.ray_files import ray_folder, token_of_local_clusters
 from workloads.command_line import stderr_console
 from workloads.errors import ClibdError, first_line
 from workloads.run_errors import ClusterError
+from workloads.sockets import sockets_fit
 
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -120,6 +121,7 @@ def _start(dashboard: bool) -> None:
     """A cluster of our own; never another one, whatever the environment says of it."""
     token_of_local_clusters()
     places = ray_folder(_say_once)
+    sockets_fit()
     import ray
 
     how: dict[str, Any] = {

@@ -1,11 +1,12 @@
 """What many tests share: a tiny prepared data set of synthetic insects, and an experiment that fits it."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from tests.buckets import served_bucket
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.preparation import DatasetOptions, Work, prepare
 from workloads.data.prepared.shards import Shard, ShardReport
@@ -72,6 +73,13 @@ def plain_run(work: Work, shards: Sequence[Shard]) -> Iterable[ShardReport]:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Local copies of data sets stay out of the user's cache."""
     os.environ["CLIBD_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    """Address of an empty bucket; a real S3 protocol, served on this machine."""
+    with served_bucket() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

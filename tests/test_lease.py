@@ -40,41 +40,6 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lease, "ABANDONED", 600.0)
 
 
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """Address of an empty bucket; a real S3 protocol, served on this machine."""
-    import boto3  # type: ignore[import-untyped]  # it has no types
-    from moto.server import ThreadedMotoServer
-
-    with pytest.MonkeyPatch.context() as patch:
-        _one_write_at_a_time(patch)
-        server = ThreadedMotoServer(port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        boto3.client("s3").create_bucket(Bucket="runs")
-        yield "s3://runs"
-        server.stop()
-    object_store._opened.cache_clear()
-
-
-def _one_write_at_a_time(patch: pytest.MonkeyPatch) -> None:
-    """moto looks at the condition of a write and writes in two steps, between which its threads may change places; S3
-    does both in one."""
-    from moto.s3.responses import S3Response
-
-    before, alone = S3Response.put_object, threading.Lock()
-
-    def put_object(response: Any, *given: Any, **more: Any) -> Any:
-        with alone:
-            return before(response, *given, **more)
-
-    patch.setattr(S3Response, "put_object", put_object)
-
-
 @pytest.fixture(params=["disk", "store"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
     """A run folder that is not there yet, on a disk and in an object store."""

@@ -1,11 +1,15 @@
 """Where a local cluster of Ray keeps its files and its token."""
 
 import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from orchestrator.ray_files import private_folder, ray_folder, token_of_local_clusters
+from orchestrator.ray_files import ray_folder, token_of_local_clusters
+from workloads.sockets import private_folder, sockets_fit
 
 
 @pytest.fixture(autouse=True)
@@ -32,6 +36,19 @@ def test_a_folder_whose_path_is_too_long_is_not_taken(
     assert mode(Path(places["_temp_dir"]).parent) == 0o700
     assert name in said[0]
     assert str(wanted) in said[0]
+
+
+def test_processes_that_prepare_batches_talk_where_the_scratch_folder_has_a_long_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / ("a" * 100)
+    scratch.mkdir()
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    sockets_fit()
+    listing = "import multiprocessing.connection as c; print(c.Listener(family='AF_UNIX').address)"
+    address = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True).stdout
+    assert Path(address).parents[1] == private_folder() == Path(tempfile.gettempdir())
 
 
 def test_a_folder_that_cannot_be_written_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:

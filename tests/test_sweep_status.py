@@ -5,7 +5,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from results.sweep_status import Statuses
 from sweeps import SWEEPS
 from sweeps.point import Impossible, Point
 from tests.test_lease import another, beating
-from workloads import lease, object_store
+from workloads import lease
 from workloads.attempts import Attempts
 from workloads.command_line import run_command
 from workloads.data.prepared.dataset import PreparedDataset
@@ -38,26 +38,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, seconds in {"BEAT": 0.5, "ABANDONED": 3.0, "LOOK": 0.1}.items():
         monkeypatch.setattr(lease, name, seconds)
     monkeypatch.setattr(commands.sweep_status, "_EVERY", 0.2)
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """Address of an empty bucket; a real S3 protocol, served on this machine."""
-    import boto3  # type: ignore[import-untyped]  # it has no types
-    from moto.server import ThreadedMotoServer
-
-    with pytest.MonkeyPatch.context() as patch:
-        server = ThreadedMotoServer(port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        boto3.client("s3").create_bucket(Bucket="runs")
-        yield "s3://runs"
-        server.stop()
-    object_store._opened.cache_clear()
 
 
 @pytest.fixture(params=["disk", "store"])

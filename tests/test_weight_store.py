@@ -107,27 +107,17 @@ def test_other_weights_under_the_same_name_are_fetched_again(store: Folder, tmp_
     assert (kept_at(NAME) / "model.safetensors").read_bytes() == b"new"
 
 
-def test_a_bucket_is_a_store_and_a_place_that_hosts_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import boto3  # type: ignore[import-untyped]  # it has no types
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+def test_a_bucket_is_a_store_and_a_place_that_hosts_share(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CLIBD_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("CLIBD_WEIGHTS", "s3://bucket/weights")
-    boto3.client("s3").create_bucket(Bucket="bucket")
-    push_weights(NAME, written(tmp_path / "pushed", FILES), Folder("s3://bucket/weights"))
+    monkeypatch.setenv("CLIBD_WEIGHTS", f"{bucket}/weights")
+    push_weights(NAME, written(tmp_path / "pushed", FILES), Folder(f"{bucket}/weights"))
     assert published_file("image", NAME, "model.safetensors").read_bytes() == FILES["model.safetensors"]
-    with held_up([runs_place("s3://bucket/runs"), runs_place("s3://nowhere/runs")]) as [shown, refused]:
+    with held_up([runs_place(f"{bucket}/runs"), runs_place("s3://nowhere/runs")]) as [shown, refused]:
         assert sees_mark(shown, look(shown))
         assert refused.refused
-    assert Folder("s3://bucket/runs").files() == []
-    server.stop()
+    assert Folder(f"{bucket}/runs").files() == []
 
 
 def test_the_commands_list_push_and_fetch(

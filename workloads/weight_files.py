@@ -91,7 +91,7 @@ def published_file(tower: str, weights: str, *names: str) -> Path:
     if weights.startswith(("/", ".", "~")):
         raise WeightsError(tower, weights, "there is no such folder")
     remedy = f"put {wanted} into {kept}, or name a local folder"
-    reachable = True
+    reachable = hub_answers()
     for name in names:
         try:
             return Path(hf_hub_download(repository, name, local_files_only=not reachable))

@@ -1,14 +1,13 @@
 """What tests of several nodes share: the nodes, a bucket, and tiny data in it. `make test-cluster` runs them."""
 
-import logging
 import secrets
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 
+from tests.buckets import served_bucket
 from tests.cluster.nodes import Nodes, nodes_in
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.storage import Folder
@@ -56,23 +55,8 @@ def nodes(ray_folder: Path, _settings_of_clusters: None) -> Iterator[Nodes]:
 @pytest.fixture(scope="session")
 def bucket() -> Iterator[str]:
     """Address of a bucket, which every node can reach."""
-    import boto3
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # a failed test would show every request
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }.items():
-            patch.setenv(name, value)
-        boto3.client("s3").create_bucket(Bucket="insects")
-        yield "s3://insects"
-    server.stop()
+    with served_bucket() as address:
+        yield address
 
 
 @pytest.fixture(scope="session")

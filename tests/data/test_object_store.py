@@ -1,10 +1,9 @@
 """The same preparation into an object store as onto a disk; a real S3 protocol, served on this machine."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from workloads.data.files.image_source import ImageSource
 from workloads.data.prepared.dataset import PreparedDataset
@@ -15,28 +14,6 @@ from workloads.errors import MissingPathError, RecordError
 from workloads.storage import Folder
 
 WANTED = DatasetOptions(name="insects", image_size=32)
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """Address of an empty bucket."""
-    import boto3
-
-    with pytest.MonkeyPatch.context() as patch:
-        server = ThreadedMotoServer(port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        settings = {
-            "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": "us-east-1",
-        }
-        for name, value in settings.items():
-            patch.setenv(name, value)
-        boto3.client("s3").create_bucket(Bucket="insects")
-        yield "s3://insects"
-        server.stop()
 
 
 def content(folder: Folder, inner: str = "") -> dict[str, bytes]:

@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,25 +62,6 @@ def runs(simclr: RunFolder, tmp_path: Path) -> Path:
     """A folder of runs of one's own, with that run in it."""
     shutil.copytree(Path(simclr.folder.path).parents[1], tmp_path / "runs")
     return tmp_path / "runs"
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
-    """Address of an empty bucket; a real S3 protocol, served on this machine."""
-    import boto3  # type: ignore[import-untyped]  # it has no types
-    from moto.server import ThreadedMotoServer
-
-    with pytest.MonkeyPatch.context() as patch:
-        server = ThreadedMotoServer(port=0, verbose=False)
-        server.start()
-        host, port = server.get_host_and_port()
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            patch.setenv(name, "testing")
-        patch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        boto3.client("s3").create_bucket(Bucket="runs")
-        yield "s3://runs"
-        server.stop()
 
 
 def upload(run: Path | str, address: str) -> str:

@@ -60,6 +60,9 @@ def test_ctrl_c_saves_says_how_to_go_on_and_what_it_says_goes_on(tiny_dataset: P
         (words,) = re.findall(r"To go on: (.*)", said)
         again = subprocess.run(["sh", "-c", words], env=environment, capture_output=True, text=True, check=False)
         assert again.returncode == 0, again.stderr
+        assert "0/1 finished" in again.stderr
+        assert "rows have numbers" in again.stdout
+        assert "clibd-results table 19" in again.stdout
     (run,) = find_runs(Folder(f"{runs} it's"), "lora")
     assert run.state() == "finished"
     assert [event["epoch"] for event in run.events() if event["event"] == "epoch"] == list(range(40))

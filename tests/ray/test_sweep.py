@@ -210,7 +210,7 @@ def test_points_begin_when_what_they_need_is_there_and_a_failure_costs_only_what
     ids = {point.label: point.id for point in points.all if isinstance(point, Point)}
 
     with pytest.raises(FailedRunsError) as failed:
-        run_sweep(points, TWO_WORKERS, SweepDisplay(Console(quiet=True)))
+        run_sweep(points, Resources(num_workers=1), SweepDisplay(Console(quiet=True)))
 
     assert "2 run(s) failed (lost: " in str(failed.value)
     stored = {entry["label"]: entry for entry in json.loads((runs / "own").read("points.json"))}

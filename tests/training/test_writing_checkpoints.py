@@ -98,33 +98,24 @@ def test_progress_that_json_cannot_hold_is_refused_at_once(tmp_path: Path) -> No
     assert Folder(tmp_path).folders() == []
 
 
-def test_checkpoints_can_lie_in_an_object_store(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_can_lie_in_an_object_store(bucket: str) -> None:
     import boto3  # type: ignore[import-untyped]  # it has no types
-    from moto.server import ThreadedMotoServer
 
-    server = ThreadedMotoServer(port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "testing")
-    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="runs")
-    folder = Folder("s3://runs/sweep/run/checkpoints")
+    folder = Folder(f"{bucket}/sweep/run/checkpoints")
     assert CheckpointStore(folder).newest(fail) is None
     save_all(folder, 1, 2, 3)
     assert folder.folders() == ["step-00000002", "step-00000003"]
     assert same(newest(folder).tensors, state(3))
-    client.put_object(Bucket="runs", Key="sweep/run/checkpoints/step-00000003/state.safetensors", Body=b"cut")
+    boto3.client("s3").put_object(
+        Bucket="insects", Key="sweep/run/checkpoints/step-00000003/state.safetensors", Body=b"cut"
+    )
     warnings = list[str]()
     assert same(newest(folder, warnings.append).tensors, state(2))
-    assert warnings[0].startswith("s3://runs/sweep/run/checkpoints/step-00000003/state.safetensors: 3 bytes, where")
+    assert warnings[0].startswith(f"{bucket}/sweep/run/checkpoints/step-00000003/state.safetensors: 3 bytes, where")
     save_weights(folder, begin(0).model)
     load_weights(folder, begin(1).model)
     with pytest.raises(OSError, match=r"s3://gone/checkpoints/step-00000004/progress\.json"):
         save_all(Folder("s3://gone/checkpoints"), 4)
-    server.stop()
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ from workloads.recipes import with_recipe
 from workloads.record import LEASE, RunFolder, provenance
 from workloads.spec import WITHOUT_HEAD, DnaPooling, DnaTower, ExperimentSpec, ImageTower, Modality, TextTower
 from workloads.storage import Folder
-from workloads.weight_files import MODEL
+from workloads.weight_files import MODEL, hub_answers
 
 TOKENIZER = "prajjwal1/bert-small"
 """The word pieces of the released text towers, which are those of every uncased BERT."""
@@ -70,7 +70,7 @@ def fetch(name: str, target: str) -> Path:
 
     published = released.PUBLISHED[name]
     try:
-        return Path(hf_hub_download(released.REPOSITORY, published.file))
+        return Path(hf_hub_download(released.REPOSITORY, published.file, local_files_only=not hub_answers()))
     except OSError as error:  # what the hub's client raises for every refusal, offline mode and broken network
         raise ConversionError(
             name,

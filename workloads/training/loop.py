@@ -14,6 +14,7 @@ from workloads.data.inputs.batches import EpochBatches, Specimens
 from workloads.models.clibd import Clibd
 from workloads.placement import share_buffers
 from workloads.run_errors import StoppedError
+from workloads.sockets import sockets_fit
 from workloads.stopping import Stop, never, serve_until_the_end
 from workloads.training.checkpoint import CheckpointStore
 from workloads.training.report import EpochReport, Listener, StepReport
@@ -169,6 +170,7 @@ def _batches(training: Training, specimens: Specimens, watch: Watch) -> Generato
     placement, done = training.placement, training.step % training.steps_per_epoch
     share = training.shares.rows(placement.rank)
     batches = EpochBatches(specimens, training.spec, training.epoch, share, first_step=done)
+    sockets_fit()
     pinned, processes = placement.device.type == "cuda", placement.loader_processes
     loader = DataLoader(
         batches, batch_size=None, num_workers=processes, pin_memory=pinned, worker_init_fn=serve_until_the_end
