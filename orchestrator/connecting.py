@@ -29,6 +29,7 @@ _TOKEN = (
     "Copy the file ~/.ray/auth_token of the cluster's head to ~/.ray/auth_token here, or to another file that "
     "RAY_AUTH_TOKEN_PATH names; then `chmod 600` it."
 )
+_UNSET = "Or go on without that setting: `unset RAY_AUTH_MODE`."
 
 
 def checked(address: str) -> str:
@@ -50,8 +51,6 @@ def checked(address: str) -> str:
     if not host or not port.isdecimal():
         raise ClusterError(found, "this is no address", _ON_THE_HEAD)
     _check_listening(found, host.strip("[]"), int(port))
-    with _silent():
-        _take_token(found)
     if os.environ.get("RAY_USE_TLS", "0").lower() not in ("1", "true"):
         _check_speaks_grpc(found)
     with _silent():
@@ -108,17 +107,6 @@ def _own_address() -> str:
         return str(probe.getsockname()[0])
 
 
-def _take_token(address: str) -> None:
-    """Ray looks for a token only where it found the cluster itself; clusters without one do not mind."""
-    from ray._private.authentication.authentication_token_setup import maybe_enable_token_auth_if_token_available
-    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined] # it has one
-
-    if AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
-        maybe_enable_token_auth_if_token_available(warn_if_disabled=False)
-    elif os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
-        raise ClusterTokenError(address, "RAY_AUTH_MODE=token, and there is no token on this machine", _TOKEN)
-
-
 def _check_speaks_grpc(address: str) -> None:
     import grpc
 
@@ -131,16 +119,43 @@ def _check_speaks_grpc(address: str) -> None:
 
 
 def _versions(address: str) -> dict[str, str]:
-    """Versions of Ray and Python, as the cluster keeps them."""
-    from ray._raylet import GcsClient  # type: ignore[attr-defined] # it has one
+    """Versions of Ray and Python, as the cluster keeps them; from now on this process speaks with a token or without.
+
+    Where a cluster has no token its own calls carry none, and a driver that wants one would refuse them: no actor of
+    such a driver ever starts. So the cluster is first asked without.
+    """
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined] # it has one
+    from ray.exceptions import AuthenticationError
+
+    asked = os.environ.get("RAY_AUTH_MODE", "").lower()
+    try:
+        versions = _told(address, "disabled")
+    except AuthenticationError as error:
+        if asked == "disabled":
+            raise ClusterTokenError(address, "it wants a token, and here RAY_AUTH_MODE=disabled", _UNSET) from error
+        if not AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True):
+            raise ClusterTokenError(address, "it wants a token, and there is none on this machine", _TOKEN) from error
+    else:
+        if asked == "token":
+            remedy = f"Start every node of it with RAY_AUTH_MODE=token. {_UNSET}"
+            raise ClusterTokenError(address, "it has no token, and here RAY_AUTH_MODE=token", remedy)
+        return versions
+    try:
+        return _told(address, "token")
+    except AuthenticationError as error:
+        raise ClusterTokenError(address, "the token on this machine is not the cluster's", _TOKEN) from error
+
+
+def _told(address: str, mode: str) -> dict[str, str]:
+    from ray._raylet import Config, GcsClient  # type: ignore[attr-defined] # it has both
     from ray.exceptions import AuthenticationError, RayError
 
+    os.environ["RAY_AUTH_MODE"] = mode
+    Config.initialize("")  # reads it anew
     try:
         kept = GcsClient(address=address).internal_kv_get(b"CLUSTER_METADATA", namespace=b"cluster", timeout=_PATIENCE)
-    except AuthenticationError as error:
-        if os.environ.get("RAY_AUTH_MODE", "").lower() == "token":
-            raise ClusterTokenError(address, "the token on this machine is not the cluster's", _TOKEN) from error
-        raise ClusterTokenError(address, "it wants a token, and there is none on this machine", _TOKEN) from error
+    except AuthenticationError:
+        raise
     except RayError as error:
         raise ClusterError(address, f"it does not answer ({type(error).__name__})", _START) from error
     return json.loads(kept) if kept else {}

@@ -35,7 +35,7 @@ PATIENCE = 300
 class Hosts:
     """A head on this machine, and nodes that come and go; each is a process group that this ends."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         token = folder / "token"
         token.write_text("0" * 64)
@@ -51,6 +51,7 @@ class Hosts:
             "RAY_TMPDIR": self.scratch.name,
             "TMPDIR": self.scratch.name,
             "CLIBD_CACHE": str(folder / "cache"),
+            **environment,
         }
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -154,6 +155,8 @@ def test_other_code_on_one_node_is_named_with_the_copy_that_mends_it(hosts: Host
         assert str(tmp_path / "tree") in node["problems"][0]["remedy"]
         assert not runs.exists()
         shutil.rmtree(tmp_path / "tree" / "workloads")
+        (tmp_path / "tree" / "workloads").mkdir()
+        (tmp_path / "tree" / "workloads" / "__init__.py").touch()  # a copy that left something out
         code, (head, node) = hosts.report()
         assert code == 1
         assert checks(head) == []
@@ -215,3 +218,25 @@ def test_another_token_is_refused_with_a_sentence(hosts: Hosts, tmp_path: Path) 
     assert done.returncode in (1, 2)
     assert "Traceback" not in done.stderr
     assert done.stderr.splitlines()[-1].startswith("error: ")
+
+
+ACTOR = """
+import sys
+from orchestrator.session import ray_session
+with ray_session(sys.argv[1]):
+    import ray
+    actor = ray.remote(num_cpus=0)(type("Actor", (), {"answer": lambda self: 42}))
+    print(ray.get(actor.remote().answer.remote(), timeout=100))
+"""
+
+
+def test_a_cluster_that_has_no_token_is_of_use_to_who_has_one(tmp_path: Path) -> None:
+    hosts = Hosts(tmp_path, RAY_AUTH_MODE="disabled")
+    try:
+        del hosts.environment["RAY_AUTH_MODE"]
+        done = hosts.run(ACTOR, hosts.address)
+        assert done.stdout == "42\n", done.stderr
+        refused = hosts.run(ACTOR, hosts.address, RAY_AUTH_MODE="token")
+        assert "it has no token" in refused.stderr
+    finally:
+        hosts.end()

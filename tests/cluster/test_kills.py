@@ -14,7 +14,7 @@ from workloads.record import find_runs
 from workloads.storage import Folder
 
 EPOCHS = 6
-LONGEST = 15.0
+LONGEST = 12.0
 """Seconds after the start of a program within which it is killed: from its imports to its epochs."""
 WAYS = ("driver", "Ctrl-C", "worker")
 SWEEP = ("clibd-sweep", "lora", "--scale=small", f"--set=epochs={EPOCHS}", "--workers=2", "--cpu")

@@ -40,13 +40,15 @@ def test_a_driver_that_is_lost_three_times_loses_no_run(nodes: Nodes, data: str,
     assert "tune" not in Folder(f"{runs}/lora").folders()
 
 
-def test_two_commands_make_one_sweep_and_no_run_is_trained_twice(nodes: Nodes, data: str, runs: str) -> None:
+def test_two_commands_make_one_sweep_on_machines_that_come_late_and_no_run_is_trained_twice(
+    nodes: Nodes, data: str, runs: str
+) -> None:
     nodes.add(num_cpus=0)
-    nodes.add(num_cpus=2)
-    nodes.add(num_cpus=2)
-    command = (*LORA, "--set=epochs=20", f"--data={data}", f"--runs={runs}")
+    command = (*LORA, "--wait=30m", "--set=epochs=20", f"--data={data}", f"--runs={runs}")
     programs = [nodes.start(*command)]
     until(lambda: find_runs(Folder(runs), "lora"), "a run", programs[0])
+    nodes.add(num_cpus=2)
+    nodes.add(num_cpus=2)
     programs.append(nodes.start(*command))
     said = [program.communicate(timeout=PATIENCE)[1] for program in programs]
     assert [program.returncode for program in programs] == [0, 0], said

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 
@@ -104,6 +105,19 @@ def test_several_processes_under_torchrun_stop_together(tiny_dataset: PreparedDa
     assert kept is not None
     assert kept.progress["step"] == step
     assert train_small(tiny_dataset, tmp_path, epochs=EPOCHS).state() == "finished"
+
+
+def test_an_error_of_one_process_under_torchrun_is_said_and_ends_the_others(
+    tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    process = started(tiny_dataset, tmp_path, processes=2)
+    workers = {child.environ().get("RANK"): child for child in psutil.Process(process.pid).children()}
+    workers["0"].rlimit(psutil.RLIMIT_FSIZE, (0, 0))  # what the first writes from now on fails, while the other waits
+    said = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 1
+    assert "File too large" in said
+    assert "Connection closed" not in said
+    assert_all_gone(process.pid)
 
 
 PROGRAM = """
