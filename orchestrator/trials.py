@@ -25,7 +25,7 @@ _LOSSES = 5
 """Losses of a driver in a row that a trial survives without any progress between them."""
 _GRACE = 6.0
 """Seconds for the runs to save what they have, of `PATIENCE`."""
-PATIENCE = 10.0
+PATIENCE = 8.0
 """Seconds in which a command is to end, after which it stands in something that ended before it."""
 _LOOK_EVERY = 5.0
 """Seconds between two looks at how many go side by side."""
