@@ -33,6 +33,7 @@ from workloads.storage import Folder
 NUM_WORKERS = 2
 ROUNDS = 3
 GOAL = 1.25
+FIVE_MINUTES = 300.0
 
 
 def main() -> None:
@@ -50,7 +51,9 @@ def main() -> None:
                 if number >= 0:
                     found[name].append(time.perf_counter() - began)
     ratio = median(found["trial"]) / median(found["bare"])
+    share = median(found["trial"]) / (median(found["trial"]) + FIVE_MINUTES)
     figures = {"seconds": found, "rounds": ROUNDS, "workers": NUM_WORKERS, "trial_over_bare": ratio, "goal": GOAL}
+    figures["share_of_a_trial_that_trains_five_minutes"] = share
     publish("orchestration", {**figures, "met": ratio <= GOAL})
 
 
