@@ -129,10 +129,13 @@ def share_buffers(model: nn.Module, placement: Placement) -> None:
             dist.broadcast(buffer, 0)
 
 
-def least_of_workers(number: int, device: torch.device) -> int:
-    """The least number that a worker gives; called on every worker alike, and the same on each."""
+def least_of_workers(number: int) -> int:
+    """The least number that a worker gives; called on every worker alike, and the same on each.
+
+    It goes from processor to processor: what a GPU has to do is not waited for.
+    """
     if not dist.is_initialized():
-        return number
-    least = torch.tensor(number, device=device)
+        return int(number)
+    least = torch.tensor(int(number))
     dist.all_reduce(least, dist.ReduceOp.MIN)
     return int(least.item())

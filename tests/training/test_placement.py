@@ -31,7 +31,7 @@ def test_products_and_convolutions_are_in_tf32_only_where_the_precision_says_so(
 
 
 def test_a_worker_alone_agrees_with_itself() -> None:
-    assert least_of_workers(3, torch.device("cpu")) == 3
+    assert least_of_workers(3) == 3
 
 
 @pytest.fixture(scope="module")

@@ -51,9 +51,13 @@ def main(rank: int, folder: Path) -> None:
     scored: list[float] = []
     drawn: list[str] = []
     watcher = Watcher()
-    experiment.model.register_forward_pre_hook(  # what the dropout of this pass is about to draw from
-        lambda *_: drawn.append(hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest())
-    )
+
+    def hear(_: object, given: tuple[dict[str, torch.Tensor]]) -> None:
+        """What the dropout of this pass is about to draw from, if it is one of specimens."""
+        if given[0]:
+            drawn.append(hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest())
+
+    experiment.model.register_forward_pre_hook(hear)
 
     def score() -> float:
         scored.append(sum(float(value.double().abs().sum()) for value in experiment.model.state_dict().values()))

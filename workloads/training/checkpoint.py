@@ -7,6 +7,8 @@
             manifest.json     size and SHA-256 of both, written last
         best-00000012/        the weights of the best epoch so far, laid out alike
 
+        at_a_time.json        how many specimens fit, where memory ran out without a checkpoint that says so
+
 What has no manifest was never finished, or its removal was interrupted; what does not agree with it is damaged. Random
 states are not part of it: every step seeds its own from (seed, step, chunk).
 """
@@ -32,6 +34,7 @@ from workloads.models.weights import HostCopy, misfit
 from workloads.storage import Folder, naming, read_file
 
 STATE, PROGRESS, MANIFEST = "state.safetensors", "progress.json", "manifest.json"
+_SIZE = "at_a_time.json"
 
 Warn = Callable[[str], None]
 _Kind = Literal["step", "best"]
@@ -131,6 +134,18 @@ class CheckpointStore:
             if wanted in (None, (score, epoch)):
                 return checkpoint.tensors, score, epoch
         return None
+
+    def note_size(self, specimens: int) -> None:
+        """Note that so many specimens may be embedded at a time at most; by any worker, whose memory has run out."""
+        self.folder.write_json(_SIZE, {"specimens": specimens})
+
+    def noted_size(self) -> int | None:
+        """What was noted, if anything was.
+
+        Raises:
+            DamagedError: it is not what was written.
+        """
+        return int(self.folder.read_json(_SIZE)["specimens"]) if self.folder.has(_SIZE) else None
 
     def _begin(self, kind: _Kind, number: int, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
         self.wait()
