@@ -64,7 +64,7 @@ class Chunking:
     @property
     def at_a_time(self) -> int:
         """Specimens that some worker embeds at a time."""
-        return max(self._cut.sizes) if self.at_once else self._chunk
+        return max(self._cut.sizes) if self.at_once else self.chunk
 
     def fewer(self, step: int, where: str) -> int:
         """How many specimens to embed at a time where memory has run out: a chunk, or half of one.
@@ -72,7 +72,7 @@ class Chunking:
         Raises:
             OutOfMemoryError: it ran out with one.
         """
-        fewer = self._chunk if self._chunk < self.at_a_time else self._chunk // 2
+        fewer = self.chunk if self.chunk < self.at_a_time else self.chunk // 2
         if not fewer:
             raise OutOfMemoryError(step, where)
         return fewer
@@ -84,7 +84,7 @@ class Chunking:
             How the batch was shared, and how it is now.
         """
         before, self.at_most = self._cut, at_most
-        if self._chunk > at_most:
+        if self.chunk > at_most:
             self.shares = self._shares(fewest_chunks(self.batch_size, self._most_workers, at_most))
         self.at_once = self._all_fit(self._cut, at_most)
         return before, self._cut
@@ -95,8 +95,9 @@ class Chunking:
         return self.shares
 
     @property
-    def _chunk(self) -> int:
-        return self._cut.chunk_sizes(0)[0]  # the first ones are the longest
+    def chunk(self) -> int:
+        """Specimens of the largest chunk, which is the first."""
+        return self._cut.chunk_sizes(0)[0]
 
     def _all_fit(self, shares: Shares, room: int) -> bool:
         return room >= max(shares.sizes) or shares.num_chunks <= self.placement.num_workers

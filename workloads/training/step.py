@@ -22,6 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from workloads.data.inputs.batches import EpochBatches, Specimens, View, check_batch
 from workloads.errors import NonFiniteLossError, UsageError
+from workloads.evaluation.embed import BATCH_SIZE
 from workloads.execution import Execution
 from workloads.models.clibd import Classifier, Clibd, checkpoint_blocks
 from workloads.models.dnabert2 import PAD_ID
@@ -100,9 +101,11 @@ class Training:
         """
         self.model.train()
         self.chunking.cut(partial(self._room, specimens))
-        if self.execution.compile:  # only now, when no more sizes are tried
-            for tower in self.model.towers.values():
-                tower.compile()
+        self._compile()  # only now, when no more sizes are tried
+
+    def _compile(self) -> None:
+        if self.execution.compile:
+            self.model.compile_towers(self.chunking.chunk, BATCH_SIZE)
 
     def _room(self, specimens: Specimens, share: int) -> int:
         """How many specimens of a share fit into memory at a time."""
@@ -206,6 +209,7 @@ class Training:
         """
         fewer = self.chunking.fewer(self.step, f"worker {worker}")
         before, after = self.chunking.embed_fewer(fewer)
+        self._compile()
         self.optimizer.zero_grad(set_to_none=True)
         if self.placement.device.type == "cuda":
             torch.cuda.empty_cache()
