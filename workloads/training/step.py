@@ -8,7 +8,7 @@ has chunks, up to the rounding of sums and the running statistics of batch norma
 import math
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -144,17 +144,43 @@ class Training:
             MemoryRanOutError: memory ran out where other workers are in a collective, or the weights had moved.
             OutOfMemoryError: not even one specimen fits.
         """
+        assert self.shares is not None, "the batch is not cut yet"
+        device, several = self.placement.device, self.placement.num_workers > 1
         with self._for_good():
-            inputs = {name: values.to(self.placement.device, non_blocking=True) for name, values in batch.items()}
+            inputs = {name: values.to(device, non_blocking=True) for name, values in batch.items()}
             put_back = kept_buffers(self.model)
         labels = inputs.pop("label", None)
-        while not isinstance(loss := self._gradients(inputs, labels), Tensor):
+        while True:
+            loss_function = _loss_of(self.spec, labels, self.shares.sizes)
+            how = (self._chunks(), partial(kernels, device, self.spec.precision), all_fit if several else nullcontext)
+            self.optimizer.zero_grad(set_to_none=True)
+            # Blocks that are computed again in the backward pass have to meet the attention of the forward pass there.
+            with self._fitting() as worker, matrix_products(self.spec.precision), kernels(device, "fp32"):
+                if self.chunking.at_once:
+                    loss = loss_function(*embed_at_once(self._wrapped, inputs, *how))
+                    loss.backward()
+                else:
+                    loss = accumulate_gradients(self._wrapped, inputs, loss_function, *how)
+                break
+            loss = torch.empty(0)  # lets go of what led to it
             put_back()
-            if not self._embed_fewer(loss):
+            if not self._embed_fewer(*worker):
                 return False
+        self._move(loss.detach())
+        return True
+
+    def _chunks(self) -> Chunks:
+        """This worker's, each with the dropout of this step."""
+        assert self.shares is not None
+        rank = self.placement.rank
+        first = self.shares.chunks(rank).start
+        return Chunks(self.shares.chunk_sizes(rank), lambda number: _seed(self.spec.seed, self.step, first + number))
+
+    def _move(self, loss: Tensor) -> None:
+        """Take the step for which the gradients are there."""
         norm = nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
         # The one place where the processor waits for the device: what is not finite must not reach the weights.
-        value, self.tally.gradient_norm = torch.stack([loss.detach().float(), norm.float()]).tolist()
+        value, self.tally.gradient_norm = torch.stack([loss.float(), norm.float()]).tolist()
         if not (math.isfinite(value) and math.isfinite(self.tally.gradient_norm)):
             raise NonFiniteLossError(self.step, value, _culprit(self.model))
         self.tally.learning_rate = float(self.optimizer.param_groups[0]["lr"])
@@ -163,31 +189,20 @@ class Training:
         self.schedule.step()
         self.tally.losses.append(value)
         self.step += 1
-        return True
 
-    def _gradients(self, inputs: Mapping[str, Tensor], labels: Tensor | None) -> Tensor | int:
-        """The loss, and the gradients in the parameters; or the worker whose memory ran out, which all know then."""
-        assert self.shares is not None, "the batch is not cut yet"
-        rank, device, several = self.placement.rank, self.placement.device, self.placement.num_workers > 1
-        first = self.shares.chunks(rank).start
-        chunks = Chunks(self.shares.chunk_sizes(rank), lambda number: _seed(self.spec.seed, self.step, first + number))
-        loss_function = _loss_of(self.spec, labels, self.shares.sizes)
-        how = (chunks, partial(kernels, device, self.spec.precision), all_fit if several else nullcontext)
-        self.optimizer.zero_grad(set_to_none=True)
+    @contextmanager
+    def _fitting(self) -> Iterator[list[int]]:
+        """Goes on behind the block where memory ran out and the step can be taken again; gives the worker of which."""
+        without = list[int]()
         try:
-            # Blocks that are computed again in the backward pass have to meet the attention of the forward pass there.
-            with matrix_products(self.spec.precision), kernels(device, "fp32"), self._for_good(several):
-                if not self.chunking.at_once:
-                    return accumulate_gradients(self._wrapped, inputs, loss_function, *how)
-                loss = loss_function(*embed_at_once(self._wrapped, inputs, *how))
-                loss.backward()
-                return loss
+            with self._for_good(self.placement.num_workers > 1):
+                yield without
         except NoRoomError as error:
-            return error.worker
+            without.append(error.worker)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            return rank
+            without.append(self.placement.rank)
 
     @contextmanager
     def _for_good(self, ends: bool = True) -> Iterator[None]:
