@@ -22,6 +22,7 @@ from ray.train.backend import Backend, BackendConfig
 from orchestrator.messages import give_notice, note_claim, tell_places
 from orchestrator.readiness import Task, why_not_ready
 from workloads.attempts import Attempts
+from workloads.memory import let_segments_grow
 from workloads.run_errors import NotReadyError
 from workloads.storage import Folder
 
@@ -109,6 +110,8 @@ def _host_of(worker_group: Any, number: int) -> str:
 def _answer(task: Task, writes: bool, group: str) -> Answer:
     """Whether this worker is ready; it runs in the main thread, which alone can hear of signals."""
     _notice_sigterm(group)
+    if task.resources.gpus_per_worker:
+        let_segments_grow()
     context, worker = ray.get_runtime_context(), ray._private.worker.global_worker
     if task.resources.offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported
@@ -147,15 +150,19 @@ def _open_store(host: str) -> int:
 
 def _join(task: Task, place: tuple[str, int], rank: int, size: int, alone: bool, nodes: list[str]) -> None:
     """Join the process group, over the interface that Ray's own traffic takes."""
+    import ray.train.torch
+    import torch
     import torch.distributed as dist
+
+    from workloads.placement import join_group
 
     global nodes_of_group
     nodes_of_group = frozenset(nodes)
     _name_interface(LOOPBACK if alone else ray.util.get_node_ip_address())
     patience = timedelta(seconds=_COLLECTIVES)
-    backend = "nccl" if task.resources.gpus_per_worker else "gloo"
+    device = ray.train.torch.get_device() if task.resources.gpus_per_worker else torch.device("cpu")
     store = _store or dist.TCPStore(*place, is_master=False, timeout=patience)  # type: ignore[attr-defined]
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=patience)
+    join_group(device, patience, store=store, rank=rank, world_size=size)
 
 
 def _name_interface(address: str) -> None:

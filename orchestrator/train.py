@@ -24,7 +24,7 @@ from workloads.errors import ClibdError
 from workloads.execution import Execution
 from workloads.lease import Lease, held
 from workloads.record import RunFolder, command_line, provenance
-from workloads.run_errors import LostWorkersError, RunBusyError, StoppedError
+from workloads.run_errors import LostWorkersError, MemoryRanOutError, RunBusyError, StoppedError
 from workloads.shared_places import data_place, runs_place
 from workloads.spec import ExperimentSpec, spec_from_dict
 from workloads.stopping import Stop, stop_by_signals
@@ -191,7 +191,8 @@ def _groups(task: Task, run: RunFolder, wandb: WandbMode, told: Told, tell: Call
         ending = run_group(task, size, wandb, tell_epoch, stop)
         if ending.outcome == "finished":
             return
-        if ending.outcome == "stopped" or isinstance(ending.error, ClibdError):
+        final = isinstance(ending.error, ClibdError) and not isinstance(ending.error, MemoryRanOutError)
+        if ending.outcome == "stopped" or final:
             assert ending.error is not None
             raise ending.error
         before, step = step, saved_step(run)

@@ -39,6 +39,8 @@ EXAMPLES: list[Exception] = [
     run_errors.LeaseLostError("runs/train/a", "`clibd train` (process 7 on host)"),
     run_errors.NotReadyError("beetles-b500", [("node-1", "no dataset.json at /data"), ("node-2", "no GPU")]),
     run_errors.WaitedError("beetles-b500", "30:00", "4 GPUs and 28 CPUs"),
+    run_errors.OutOfMemoryError(7, "node-1"),
+    run_errors.MemoryRanOutError(7, "node-1", 500, 248),
     run_errors.LostWorkersError("runs/train/beetles-b500", 4, "the node went away"),
     run_errors.UnfitHostsError([("host1, host2", "the clock is 99 s ahead", "As root: `ntpdate`")]),
     run_errors.FailedRunsError("batch-size", [("a-b500", "out of memory"), ("a-b1000", "killed")]),

@@ -30,6 +30,8 @@
     ├── RunBusyError                another process writes into the run
     ├── NotReadyError               machines on which a run cannot begin
     ├── WaitedError                 machines that did not come in the time given
+    ├── OutOfMemoryError            not even one specimen fits into memory
+    ├── MemoryRanOutError           memory ran out within a step; the next start embeds fewer
     ├── LostWorkersError            workers that were lost again and again
     ├── UnfitHostsError             hosts on which runs cannot begin
     └── FailedRunsError             some runs of a sweep failed

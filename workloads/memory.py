@@ -1,5 +1,6 @@
-"""Memory that a machine, or the container around a process, can give."""
+"""Memory that a machine, or the container around a process, can give, and how torch takes that of a GPU."""
 
+import os
 from pathlib import Path
 
 import psutil
@@ -27,3 +28,13 @@ def _available_in_container(groups: Path) -> list[int]:
         cached = dict(line.split() for line in (groups / statistics).read_text().splitlines())
         available.append(int(text) - int((groups / usage).read_text()) + int(cached[droppable]))
     return available
+
+
+def let_segments_grow() -> None:
+    """Have torch's allocator on a GPU grow the pieces that it has, unless the environment has settings of its own.
+
+    Byte pairs make batches of unlike widths, and what was freed by one of them would else be too small for the next.
+    Read when CUDA starts, so called before.
+    """
+    if not {"PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF"} & os.environ.keys():
+        os.environ["PYTORCH_ALLOC_CONF"] = "expandable_segments:True"

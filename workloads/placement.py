@@ -4,6 +4,7 @@ import platform
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -28,6 +29,18 @@ class Placement:
         if not dist.is_initialized():
             return Placement(device, 0, 1, loader_processes)
         return Placement(device, dist.get_rank(), dist.get_world_size(), loader_processes)
+
+
+def join_group(device: torch.device, patience: timedelta, **where: Any) -> None:
+    """Join the process group: gloo for what processors tell each other, and NCCL where this worker has a GPU.
+
+    Args:
+        device: this worker's, with its number where it is a GPU; NCCL is bound to it and connects at once.
+        patience: for the slowest worker.
+        where: the others meet, as torch has it; by default as torchrun's environment says.
+    """
+    backend, bound = ("cpu:gloo,cuda:nccl", device) if device.type == "cuda" else ("gloo", None)
+    dist.init_process_group(backend, timeout=patience, device_id=bound, **where)
 
 
 def device_name(device: torch.device) -> str:
@@ -129,10 +142,13 @@ def share_buffers(model: nn.Module, placement: Placement) -> None:
             dist.broadcast(buffer, 0)
 
 
-def least_of_workers(number: int, device: torch.device) -> int:
-    """The least number that a worker gives; called on every worker alike, and the same on each."""
+def least_of_workers(number: int) -> int:
+    """The least number that a worker gives; called on every worker alike, and the same on each.
+
+    It goes from processor to processor: what a GPU has to do is not waited for.
+    """
     if not dist.is_initialized():
-        return number
-    least = torch.tensor(number, device=device)
+        return int(number)
+    least = torch.tensor(int(number))
     dist.all_reduce(least, dist.ReduceOp.MIN)
     return int(least.item())

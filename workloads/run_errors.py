@@ -73,6 +73,28 @@ class WaitedError(ClibdError):
     def __init__(self, run: str, waited: str, wanted: str, /) -> None: ...
 
 
+class OutOfMemoryError(ClibdError):
+    """Not even one specimen at a time fits into memory."""
+
+    sentence = (
+        "step {0}: {1} has no memory for even one specimen at a time. Add --checkpoint-blocks, which takes a tenth of "
+        "the memory; or end what else takes memory there, or take a machine with more."
+    )
+
+    def __init__(self, step: int, host: str, /) -> None: ...
+
+
+class MemoryRanOutError(ClibdError):
+    """Memory ran out where a step cannot be taken again; it is noted that fewer specimens fit."""
+
+    sentence = (
+        "step {0}: memory ran out on {1}, with {2} specimens embedded at a time, where a step cannot be taken again. "
+        "Start the same command again: it goes on from the newest checkpoint with {3} at a time."
+    )
+
+    def __init__(self, step: int, host: str, at_a_time: int, next_time: int, /) -> None: ...
+
+
 class LostWorkersError(ClibdError):
     """Workers that were lost, or failed, again and again, and no checkpoint in between."""
 

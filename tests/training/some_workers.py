@@ -113,6 +113,7 @@ CASES = {
     "dropout": Case(dropout=0.3, num_chunks=7),
     "dropout, a specimen a chunk": Case(dropout=0.3, num_chunks=BATCH),
     "cached": Case(cached=True, num_chunks=11, dropout=0.3),
+    "cached, some with one chunk": Case(cached=True, num_chunks=4, dropout=0.3),
     "cached, a frozen tower that draws": Case(cached=True, num_chunks=8, dropout=0.3, frozen="dna"),
     "cached, fixed temperature": Case(cached=True, num_chunks=9, dropout=0.3, trained_temperature=False),
     "cached, two views": Case(inputs=("dna", "dna/other"), loss=_tiled_views, cached=True, num_chunks=9, dropout=0.3),

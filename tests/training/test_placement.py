@@ -1,7 +1,9 @@
 """What workers share and what their kernels are told."""
 
 import json
+import os
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,8 @@ import torch
 
 from tests.processes import run_together
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.placement import full_precision, least_of_workers, matrix_products
+from workloads.memory import let_segments_grow
+from workloads.placement import full_precision, join_group, least_of_workers, matrix_products
 from workloads.spec import DnaTower, ExperimentSpec, spec_to_dict
 
 PROGRAM = Path(__file__).with_name("two_trainers.py")
@@ -30,8 +33,37 @@ def test_products_and_convolutions_are_in_tf32_only_where_the_precision_says_so(
     assert told() == before
 
 
+def test_a_worker_with_a_gpu_is_bound_to_it_and_still_talks_from_processor_to_processor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What torch is given; no GPU is needed to be asked for."""
+    given = list[tuple[Any, ...]]()
+    monkeypatch.setattr(
+        torch.distributed,
+        "init_process_group",
+        lambda backend, timeout, device_id, **where: given.append((backend, timeout, device_id, where)),
+    )
+    hour = timedelta(hours=1)
+    join_group(torch.device("cuda:3"), hour)
+    join_group(torch.device("cpu"), hour, rank=1)
+    assert given == [("cpu:gloo,cuda:nccl", hour, torch.device("cuda:3"), {}), ("gloo", hour, None, {"rank": 1})]
+
+
+def test_the_allocator_grows_its_segments_unless_it_is_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in (names := ("PYTORCH_ALLOC_CONF", "PYTORCH_CUDA_ALLOC_CONF")):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    let_segments_grow()
+    assert os.environ["PYTORCH_ALLOC_CONF"] == "expandable_segments:True"
+    for name in names:
+        monkeypatch.delenv("PYTORCH_ALLOC_CONF")
+        monkeypatch.setenv(name, "max_split_size_mb:64")
+        let_segments_grow()
+        assert os.environ.get("PYTORCH_ALLOC_CONF", "max_split_size_mb:64") == "max_split_size_mb:64"
+
+
 def test_a_worker_alone_agrees_with_itself() -> None:
-    assert least_of_workers(3, torch.device("cpu")) == 3
+    assert least_of_workers(3) == 3
 
 
 @pytest.fixture(scope="module")

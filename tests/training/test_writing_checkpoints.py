@@ -69,6 +69,50 @@ def test_a_second_save_waits_for_the_first(gate: threading.Event, tmp_path: Path
     assert all(same(load((tmp_path / f"step-{n:08d}" / STATE).read_bytes()), state(n)) for n in (1, 2))
 
 
+def test_training_goes_on_while_best_weights_are_written_and_what_it_saves_is_written_after_them(
+    gate: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order, real = list[str](), Folder.write
+    monkeypatch.setattr(
+        Folder, "write", lambda folder, name, content: (real(folder, name, content), order.append(folder.name))[0]
+    )
+    store, weights, tensors = CheckpointStore(Folder(tmp_path)), state(7), state(1)
+    store.save_best(weights, 0.5, 3)
+    store.save(tensors, {"step": 1})  # returns, though nothing can be written yet
+    assert not Folder(tmp_path).folders()
+    for each in (*weights.values(), *tensors.values()):
+        each.zero_()  # the next step
+    later = threading.Thread(target=store.save_best, args=(state(8), 0.6, 4))
+    later.start()
+    later.join(0.1)
+    assert later.is_alive()  # its memory is still being written
+    gate.set()
+    later.join(30)
+    found = newest_of(store)
+    assert same(found.tensors, state(1))
+    assert order == ["best-00000003"] * 3 + ["step-00000001"] * 3 + ["best-00000004"] * 3
+    kept = store.best(fail, wanted=(0.5, 3))
+    assert kept is not None
+    assert same(kept[0], state(7))
+
+
+def test_a_checkpoint_is_not_written_where_the_best_weights_that_it_speaks_of_could_not_be(
+    gate: threading.Event, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = CheckpointStore(Folder(tmp_path))
+    with FailingDisk(monkeypatch, 5, errno.ENOSPC, stays=False):
+        store.save_best(state(7), 0.5, 3)
+        store.save(state(1), {"step": 1})
+        gate.set()
+        with pytest.raises(OSError, match="No space left") as caught:
+            store.wait()
+    assert caught.value.filename == str(tmp_path / "best-00000003" / STATE)
+    store.wait()  # told once
+    assert store.newest(fail) is None
+    store.save(state(2), {"step": 2})
+    assert same(newest_of(store).tensors, state(2))
+
+
 @pytest.mark.parametrize("then", ["save", "save_best", "wait", "newest", "best"])
 def test_a_failure_behind_the_scenes_is_told_by_the_next_call_once(
     then: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

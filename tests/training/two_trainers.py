@@ -8,6 +8,7 @@ FOLDER holds `asked.json`, the address of the data set and the spec, and takes `
 import hashlib
 import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import UsageError
 from workloads.execution import Execution
 from workloads.models.loaded import open_untrained
-from workloads.placement import Placement
+from workloads.placement import Placement, join_group
 from workloads.spec import spec_from_dict
 from workloads.storage import Folder
 from workloads.training.checkpoint import CheckpointStore
@@ -40,7 +41,8 @@ class Watcher:
 def main(rank: int, folder: Path) -> None:
     """Train an epoch, and then find a checkpoint that the other worker does not."""
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=(folder / "meeting").as_uri(), rank=rank, world_size=2)
+    meeting = (folder / "meeting").as_uri()
+    join_group(torch.device("cpu"), timedelta(minutes=5), init_method=meeting, rank=rank, world_size=2)
     asked = json.loads((folder / "asked.json").read_text())
     spec, dataset = spec_from_dict(asked["spec"]), PreparedDataset(Folder(asked["data"]))
     experiment = open_untrained(spec, dataset)
@@ -51,9 +53,13 @@ def main(rank: int, folder: Path) -> None:
     scored: list[float] = []
     drawn: list[str] = []
     watcher = Watcher()
-    experiment.model.register_forward_pre_hook(  # what the dropout of this pass is about to draw from
-        lambda *_: drawn.append(hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest())
-    )
+
+    def hear(_: object, given: tuple[dict[str, torch.Tensor]]) -> None:
+        """What the dropout of this pass is about to draw from, if it is one of specimens."""
+        if given[0]:
+            drawn.append(hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest())
+
+    experiment.model.register_forward_pre_hook(hear)
 
     def score() -> float:
         scored.append(sum(float(value.double().abs().sum()) for value in experiment.model.state_dict().values()))

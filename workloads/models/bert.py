@@ -32,6 +32,7 @@ from torch import Tensor, nn
 
 from workloads.data.specimens import barcode
 from workloads.errors import SpecError, WeightsError
+from workloads.models.casts import share_casts
 from workloads.models.weights import fill, load_tensors, with_first_weights
 from workloads.spec import WITHOUT_HEAD, DnaTower, Modality, TextTower
 from workloads.weight_files import TENSORS, published_file, published_json
@@ -76,6 +77,7 @@ def _trunk(spec: DnaTower | TextTower, vocabulary_size: int, pad_id: int) -> nn.
         attn_implementation="sdpa" if torch.cuda.is_available() else "eager",
     )
     model: nn.Module = BertModel(config, add_pooling_layer=False)
+    share_casts(model)
     return model
 
 

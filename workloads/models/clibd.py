@@ -8,11 +8,12 @@ from typing import Any, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from workloads.data.specimens import barcode
 from workloads.errors import SpecError
 from workloads.models.bert import bert_tower
-from workloads.models.dnabert2 import dnabert2
+from workloads.models.dnabert2 import MosaicBert, dnabert2
 from workloads.models.fine_tuning import apply_fine_tuning
 from workloads.models.openclip import openclip_tower
 from workloads.models.towers import barcode_cnn, feature_tower, timm_tower
@@ -63,7 +64,24 @@ class Clibd(nn.Module):
             self.log_scale = nn.Parameter(log_scale)
         else:
             self.register_buffer("log_scale", log_scale)
+        self._filled_to: dict[bool, int] = {}
+        """Rows of every batch that a compiled tower meets, in training (True) and in evaluation."""
         self.train()
+
+    def compile_towers(self, in_training: int, in_evaluation: int) -> None:
+        """Let torch compile the towers, each once for training and once for evaluation, with and without gradient.
+
+        Smaller batches are filled up with copies of their first row, so that no size but these is compiled for. Not so
+        where a batch has statistics; and byte pairs have widths of their own, for which DNABERT-2 is compiled as such.
+
+        Args:
+            in_training: rows of a batch, at most; another number when it is called again.
+            in_evaluation: the same.
+        """
+        if not self._filled_to:
+            for tower in self.towers.values():
+                tower.compile(dynamic=None if any(isinstance(part, MosaicBert) for part in tower.modules()) else False)
+        self._filled_to = {True: in_training, False: in_evaluation}
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training mode, all but what is frozen: its dropout is off, its running statistics do not move."""
@@ -90,7 +108,14 @@ class Clibd(nn.Module):
 
     def _raw(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the towers give; `image/other` is another view for the image tower."""
-        return {name: self.towers[name.split("/")[0]](values) for name, values in inputs.items()}
+        return {name: self._given(self.towers[name.split("/")[0]], values) for name, values in inputs.items()}
+
+    def _given(self, tower: nn.Module, values: Tensor) -> Tensor:
+        count, missing = len(values), self._filled_to.get(self.training, 0) - len(values)
+        if missing > 0 and not (self.training and any(isinstance(part, _BatchNorm) for part in tower.modules())):
+            values = torch.cat([values, values[:1].expand(missing, *values.shape[1:])])
+        rows: Tensor = tower(values)
+        return rows[:count] if missing > 0 else rows
 
     def embed(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Unit embeddings alone."""
@@ -150,7 +175,9 @@ class Classifier(Clibd):
         finally:
             hook.remove()
         # A head that sees every token, as the authors' BarcodeBERT has it, is behind nothing that is pooled.
-        features = dict(zip(raw, given, strict=True)) if self.head_is_new and given[0].ndim == 2 else raw
+        features = raw
+        if self.head_is_new and given[0].ndim == 2:
+            features = {name: rows[: len(raw[name])] for name, rows in zip(raw, given, strict=True)}
         return {name: F.normalize(rows.float(), dim=-1) for name, rows in features.items()}
 
 

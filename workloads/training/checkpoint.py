@@ -7,6 +7,8 @@
             manifest.json     size and SHA-256 of both, written last
         best-00000012/        the weights of the best epoch so far, laid out alike
 
+        at_a_time.json        how many specimens fit, where memory ran out without a checkpoint that says so
+
 What has no manifest was never finished, or its removal was interrupted; what does not agree with it is damaged. Random
 states are not part of it: every step seeds its own from (seed, step, chunk).
 """
@@ -16,7 +18,7 @@ import json
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -32,6 +34,7 @@ from workloads.models.weights import HostCopy, misfit
 from workloads.storage import Folder, naming, read_file
 
 STATE, PROGRESS, MANIFEST = "state.safetensors", "progress.json", "manifest.json"
+_SIZE = "at_a_time.json"
 
 Warn = Callable[[str], None]
 _Kind = Literal["step", "best"]
@@ -75,13 +78,16 @@ class CheckpointStore:
         if keep < 1:
             raise ValueError(f"at least one checkpoint has to stay, not {keep}")
         self.folder, self._keep = folder, keep
-        self._memory = HostCopy()
+        self._memory: Mapping[_Kind, HostCopy] = {"step": HostCopy(), "best": HostCopy()}
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
-        self._writing: Future[None] | None = None
+        self._writing: dict[_Kind, Future[None]] = {}
+        """What was begun and not waited for since, in the order in which it is written."""
         self._damaged: set[str] = set()
 
     def save(self, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
         """Copy tensors to the host now and write them in the background. Waits for an earlier save to end.
+
+        Best weights that are being written are not waited for: they have memory of their own, and are written first.
 
         Args:
             tensors: on any device; they may change as soon as this returns.
@@ -90,10 +96,13 @@ class CheckpointStore:
         Raises:
             OSError: the earlier save failed; it names the file. This one is not begun.
         """
+        if "step" in self._writing or all(each.done() for each in self._writing.values()):
+            self.wait()
         self._begin("step", int(progress["step"]), tensors, progress)
 
     def save_best(self, tensors: Mapping[str, Tensor], score: float, epoch: int) -> None:
-        """The same for the weights of the best epoch so far."""
+        """The same for the weights of the best epoch so far. Waits for everything earlier."""
+        self.wait()
         self._begin("best", epoch, tensors, {"score": score, "epoch": epoch})
 
     def wait(self) -> None:
@@ -102,9 +111,10 @@ class CheckpointStore:
         Raises:
             OSError: the last save failed; it names the file. What was saved before is still there.
         """
-        writing, self._writing = self._writing, None
-        if writing:
-            writing.result()
+        writing, self._writing = self._writing, {}
+        wait(writing.values())  # all of them, before the first one's failure is told
+        for each in writing.values():
+            each.result()
 
     def newest(self, warn: Warn) -> Checkpoint | None:
         """The newest whole checkpoint, or None.
@@ -132,13 +142,22 @@ class CheckpointStore:
                 return checkpoint.tensors, score, epoch
         return None
 
-    def _begin(self, kind: _Kind, number: int, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
-        self.wait()
-        files: _Files = {PROGRESS: _as_json(progress), STATE: self._memory.take(tensors)}
-        self._writing = self._writer.submit(self._write, kind, number, files)
+    def note_size(self, specimens: int) -> None:
+        """Note that so many specimens may be embedded at a time at most; by any worker, whose memory has run out."""
+        self.folder.write_json(_SIZE, {"specimens": specimens})
 
-    def _write(self, kind: _Kind, number: int, files: _Files) -> None:
+    def noted_size(self) -> int | None:
+        """What was noted, if anything was."""
+        return int(self.folder.read_json(_SIZE)["specimens"]) if self.folder.has(_SIZE) else None
+
+    def _begin(self, kind: _Kind, number: int, tensors: Mapping[str, Tensor], progress: Mapping[str, Any]) -> None:
+        files: _Files = {PROGRESS: _as_json(progress), STATE: self._memory[kind].take(tensors)}
+        self._writing[kind] = self._writer.submit(self._write, kind, number, files, tuple(self._writing.values()))
+
+    def _write(self, kind: _Kind, number: int, files: _Files, before: tuple[Future[None], ...]) -> None:
         """Write a checkpoint, and only when it is whole remove those that it makes superfluous."""
+        for each in before:  # what could not be written is not spoken of either
+            each.result()
         whole = self._whole(kind)
         for place in set(self._places(kind)) - set(whole):
             _remove(self.folder, place.name)  # its writing was interrupted

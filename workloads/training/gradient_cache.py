@@ -7,6 +7,9 @@ The loss needs all embeddings of the batch, but not the activations behind them 
 
 The last chunk's activations are kept from the first pass, so all but one are embedded twice. Gradients are those of the
 whole batch at once, dropout and temperature included, up to the rounding of sums.
+
+Workers meet in two places alone: in the loss, which gathers embeddings, and in the last backward pass, with which
+DistributedDataParallel reduces gradients. What they do between, where memory runs out, each does `apart`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,6 +24,8 @@ LossFunction = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 """Global mean loss of this worker's embeddings by input name, and the scale."""
 Kernels = Callable[[], AbstractContextManager[None]]
 """What every forward pass of the towers runs under, such as autocast."""
+Apart = Callable[[], AbstractContextManager[None]]
+"""What surrounds work in which no worker waits for another; entered equally often by all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,7 @@ class Chunks:
 
 
 def embed_at_once(
-    model: nn.Module, inputs: Mapping[str, Tensor], chunks: Chunks, kernels: Kernels
+    model: nn.Module, inputs: Mapping[str, Tensor], chunks: Chunks, kernels: Kernels, apart: Apart = nullcontext
 ) -> tuple[dict[str, Tensor], Tensor]:
     """The embeddings of all chunks with their activations, for one backward pass, and the scale.
 
@@ -51,23 +56,27 @@ def embed_at_once(
         inputs: this worker's share of the batch, by name, (share, ...) each.
         chunks: of the share.
         kernels: context of every forward pass.
+        apart: around all of them.
     """
     parts: list[dict[str, Tensor]] = []
-    for number, chunk in enumerate(chunks.of(inputs)):
-        if parts:
-            torch.clear_autocast_cache()  # the chunks' gradients of one bf16 copy of a weight would be added in bf16
-        chunks.seed(number)
-        last = number == len(chunks.sizes) - 1
-        with nullcontext() if last else _unreduced(model), kernels():
-            embedded, scale = model(chunk)
-        parts.append(embedded)
-    if len(parts) == 1:
-        return parts[0], scale
-    return {name: torch.cat([part[name] for part in parts]) for name in embedded}, scale
+    with apart(), _unreduced(model):
+        for number, chunk in enumerate(chunks.of(inputs)):
+            if parts:
+                torch.clear_autocast_cache()  # chunks' gradients of one bf16 copy of a weight would be added in bf16
+            chunks.seed(number)
+            with kernels():
+                parts.append(model(chunk)[0])
+        whole = parts[0] if len(parts) == 1 else {n: torch.cat([part[n] for part in parts]) for n in parts[0]}
+    return whole, _reduced_next(model, kernels)
 
 
 def accumulate_gradients(
-    model: nn.Module, inputs: Mapping[str, Tensor], loss: LossFunction, chunks: Chunks, kernels: Kernels
+    model: nn.Module,
+    inputs: Mapping[str, Tensor],
+    loss: LossFunction,
+    chunks: Chunks,
+    kernels: Kernels,
+    apart: Apart = nullcontext,
 ) -> Tensor:
     """Add the gradients of a batch's loss to those of the parameters, with the activations of one chunk at a time.
 
@@ -76,30 +85,55 @@ def accumulate_gradients(
             own, in order. It may be wrapped in DistributedDataParallel, which then reduces gradients once.
         inputs: this worker's share of the batch, by name, (share, ...) each.
         loss: draws no random numbers.
-        chunks: of the share, two at least.
+        chunks: of the share.
         kernels: context of every forward pass.
+        apart: around what precedes the loss, and around what follows it up to the last backward pass.
 
     Returns:
         The loss, without a graph, as `loss` gave it.
     """
-    return _Cached(model, inputs, chunks, kernels)(loss)
+    return _Cached(model, inputs, chunks, kernels, apart)(loss)
+
+
+def kept_buffers(model: nn.Module) -> Callable[[], None]:
+    """What puts buffers back to what they are now, such as the running statistics of batch normalisation."""
+    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+
+    @torch.no_grad()
+    def put_back() -> None:
+        for buffer, value in kept:
+            buffer.copy_(value)
+
+    return put_back
 
 
 @contextmanager
 def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Puts buffers back in the end, such as the running statistics of batch normalisation."""
-    kept = [(buffer, buffer.clone()) for buffer in model.buffers()]
+    """Puts them back in the end."""
+    put_back = kept_buffers(model)
     try:
         yield
     finally:
-        with torch.no_grad():
-            for buffer, value in kept:
-                buffer.copy_(value)
+        put_back()
 
 
 def _unreduced(model: nn.Module) -> AbstractContextManager[None]:
     """Keeps DistributedDataParallel from reducing the gradients of what is embedded inside."""
     return model.no_sync() if isinstance(model, DistributedDataParallel) else nullcontext()
+
+
+def _reduced_next(model: nn.Module, kernels: Kernels) -> Tensor:
+    """Has DistributedDataParallel reduce gradients with the next backward pass, which includes that of the scale.
+
+    It prepares itself in a forward pass, here one of nothing; after one of specimens it would wait for a backward pass
+    that does not come where another worker has no memory.
+
+    Returns:
+        The scale.
+    """
+    with kernels():
+        scale: Tensor = model({})[1]
+    return scale
 
 
 def _random_state(device: torch.device) -> list[Tensor]:
@@ -110,8 +144,10 @@ def _random_state(device: torch.device) -> list[Tensor]:
 class _Cached:
     """One batch in two or more chunks."""
 
-    def __init__(self, model: nn.Module, inputs: Mapping[str, Tensor], chunks: Chunks, kernels: Kernels) -> None:
-        self.model, self.chunks, self.kernels = model, chunks, kernels
+    def __init__(
+        self, model: nn.Module, inputs: Mapping[str, Tensor], chunks: Chunks, kernels: Kernels, apart: Apart
+    ) -> None:
+        self.model, self.chunks, self.kernels, self.apart = model, chunks, kernels, apart
         self.inputs = chunks.of(inputs)
         self.device = next(iter(inputs.values())).device
         self.drawing: set[str] = set()
@@ -120,29 +156,27 @@ class _Cached:
     def __call__(self, loss: LossFunction) -> Tensor:
         """Both passes.
 
-        The kept chunk goes back first, the others in order. Gradients are reduced with the last to go, so the scale's
-        gradient goes with it; the kept chunk cannot be that one, because the others would then come in between.
+        The kept chunk goes back first, the others in order; gradients are reduced with the last to go.
         """
         last = len(self.inputs) - 1
-        with _unreduced(self.model):
+        with self.apart(), _unreduced(self.model):
             parts = [self._embed(number) for number in range(last)]
             self.chunks.seed(last)
             with self.kernels():
                 kept, scale = self.model(self.inputs[last])
-        trained = {name for name, rows in kept.items() if rows.requires_grad}
-        embedded = {name: torch.cat([*(part[name] for part in parts), kept[name].detach()]) for name in kept}
+            trained = {name for name, rows in kept.items() if rows.requires_grad}
+            embedded = {name: torch.cat([*(part[name] for part in parts), kept[name].detach()]) for name in kept}
         del parts
         value, gradients, of_scale = _gradients(loss, embedded, scale, trained)
         pieces = {name: gradient.split(list(self.chunks.sizes)) for name, gradient in gradients.items()}
+        del embedded
         with buffers_kept(self.model):
-            with _unreduced(self.model):
-                _send_back([(kept[name], pieces[name][last]) for name in pieces])
-                del kept, embedded
-                for number in range(last - 1):
-                    replayed, _ = self._replay(number, trained)
-                    _send_back([(replayed[name], pieces[name][number]) for name in pieces])
-            replayed, scale = self._replay(last - 1, trained)
-            ends = [(replayed[name], pieces[name][last - 1]) for name in pieces]
+            with self.apart(), _unreduced(self.model):
+                for number in range(last):
+                    _send_back([(kept[name], pieces[name][number - 1]) for name in pieces])
+                    kept = self._replay(number, trained)
+            scale = _reduced_next(self.model, self.kernels)
+            ends = [(kept[name], pieces[name][last - 1]) for name in pieces]
             _send_back(ends if of_scale is None else [*ends, (scale, of_scale)])
         return value
 
@@ -159,7 +193,7 @@ class _Cached:
                 self.drawing.add(name)
         return embedded
 
-    def _replay(self, number: int, trained: set[str]) -> tuple[dict[str, Tensor], Tensor]:
+    def _replay(self, number: int, trained: set[str]) -> dict[str, Tensor]:
         """A chunk again, with activations.
 
         Frozen towers are left out, unless they draw random numbers: those that follow would draw others then.
@@ -167,8 +201,9 @@ class _Cached:
         self.chunks.seed(number)
         wanted = trained | self.drawing
         with self.kernels():
-            embedded, scale = self.model({n: values for n, values in self.inputs[number].items() if n in wanted})
-        return embedded, scale
+            embedded: dict[str, Tensor]
+            embedded, _ = self.model({n: values for n, values in self.inputs[number].items() if n in wanted})
+        return embedded
 
 
 def _gradients(

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from workloads.data.inputs.batches import EpochBatches, Specimens
 from workloads.models.clibd import Clibd
 from workloads.placement import share_buffers
-from workloads.run_errors import StoppedError
+from workloads.run_errors import MemoryRanOutError, StoppedError
 from workloads.sockets import sockets_fit
 from workloads.stopping import Stop, never, serve_until_the_end
 from workloads.training.checkpoint import CheckpointStore
@@ -49,6 +49,8 @@ def fit(
     Raises:
         StoppedError: it is to stop; everything up to the present step is in the checkpoint.
         NonFiniteLossError: training diverged; the newest checkpoint is of before.
+        MemoryRanOutError: memory ran out where a step cannot be taken again; the next start embeds fewer at a time.
+        OutOfMemoryError: not even one specimen fits.
         OSError: a checkpoint could not be written.
     """
     first = training.placement.rank == 0
@@ -63,7 +65,8 @@ def fit(
             with closing(_batches(training, specimens, watch)) as batches:
                 for batch in batches:
                     arrived = time.perf_counter()
-                    training.take_step(batch)
+                    if not training.take_step(batch):
+                        break
                     tally.waited += arrived - now
                     before, now = now, time.perf_counter()
                     tally.seconds += now - before
@@ -77,6 +80,8 @@ def fit(
                         if writes and now - saved >= training.execution.checkpoint_seconds:
                             writes.save(*training.checkpoint())
                             saved = now = time.perf_counter()
+            if training.epoch == epoch:  # cut anew: the step that was not taken needs other shares of its batch
+                continue
             share_buffers(training.model, training.placement)
             result = _select(training, epoch, score, writes)
             for listener in listeners:
@@ -87,6 +92,10 @@ def fit(
                 writes.save(*training.checkpoint())
             if training.placement.num_workers > 1:
                 dist.barrier()  # no other's next step takes as long as the first worker's writing
+    except MemoryRanOutError as error:
+        if store:
+            store.note_size(error.args[-1])  # by whichever worker it is; else the next start would come to the same
+        raise
     finally:
         if writes:
             writes.wait()

@@ -1,4 +1,4 @@
-"""How many specimens can be embedded at a time with their activations.
+"""How many specimens can be embedded at a time with their activations, and what is said where memory runs out.
 
 On a GPU by trying, with room set aside for the rest of a training step; on a CPU, where trying would end the process or
 start it swapping, from the activations that two small forward passes keep.
@@ -26,6 +26,57 @@ _CPU_SHARE = 0.5
 """Share of the available memory that activations may take; the rest is for gradients, the loss and other processes."""
 _GRADIENT_AND_MOMENTS = 3
 """What a step holds beside each trained parameter, in its size."""
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_NOT_INITIALIZED",
+    "CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+)
+"""What is in messages where there is no memory: of CUDA and of torch on a CPU, and of the libraries that allocate for
+themselves what torch has left them."""
+
+
+class NoRoomError(Exception):
+    """A worker has no memory for its part of a step; all of them learn so together."""
+
+    def __init__(self, worker: int) -> None:
+        super().__init__(worker)
+        self.worker = worker
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory, in whatever words."""
+    said = isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
+    return said or isinstance(error, torch.OutOfMemoryError)
+
+
+@contextmanager
+def all_fit() -> Iterator[None]:
+    """Surrounds what each worker of a group computes apart; in the end they tell each other whether they could.
+
+    Raises:
+        NoRoomError: one of them had no memory for it; raised on all alike.
+    """
+    without = dist.get_rank()
+    with _unless_out_of_memory():
+        yield
+        without = dist.get_world_size()
+    if (worker := least_of_workers(without)) < dist.get_world_size():
+        raise NoRoomError(worker)
+
+
+@contextmanager
+def _unless_out_of_memory() -> Iterator[None]:
+    """Goes on behind the block where there is no memory for it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+
 
 _Embed = Callable[[int], tuple[dict[str, Tensor], Tensor]]
 """Embeddings of so many specimens, and the scale."""
@@ -56,12 +107,13 @@ def largest_micro_batch(
     embed = partial(_embed, plain, inputs, kernels)
     with buffers_kept(plain):
         if device.type == "cuda":
-            with _room_for_the_rest(embed, trained, loss, share, device):
+            largest = 1
+            with _unless_out_of_memory(), _room_for_the_rest(embed, trained, loss, share, device):
                 largest = largest_that(partial(fits, embed, trained), share)
         else:
             room = _CPU_SHARE * available_bytes() / _workers_on_this_machine()
             largest = _rounded(_specimens_within(room, plain, embed), share)
-    return least_of_workers(largest, device)
+    return least_of_workers(largest)
 
 
 def largest_that(fits: Callable[[int], bool], most: int) -> int:
@@ -96,13 +148,12 @@ def fits(embed: _Embed, trained: Sequence[Tensor], size: int) -> bool:
         trained: parameters.
         size: how many.
     """
-    try:
+    passed, ends = False, list[Tensor]()
+    with _unless_out_of_memory():
         ends = [rows for rows in embed(size)[0].values() if rows.requires_grad]
         if ends:
             torch.autograd.grad(ends, trained, [torch.ones_like(end) for end in ends], allow_unused=True)
         passed = True
-    except torch.cuda.OutOfMemoryError:
-        passed = False
     ends = []
     torch.cuda.empty_cache()  # only here, where neither the error nor anything else holds on to tensors
     return passed

@@ -25,10 +25,11 @@ from workloads.evaluation.trained_on import of_training
 from workloads.execution import Execution
 from workloads.experiments import Data, Experiment, Scale, experiment_spec, starting_from
 from workloads.lease import Lease, held
+from workloads.memory import let_segments_grow
 from workloads.models.loaded import open_untrained, write_inputs
 from workloads.models.places import NOWHERE, Addresses, name_of, reading, weights_of, with_settings
 from workloads.models.weights import save_weights
-from workloads.placement import Placement, device_name
+from workloads.placement import Placement, device_name, join_group
 from workloads.record import RunFolder, command_line, provenance
 from workloads.spec import ExperimentSpec, Recipe, first_difference
 from workloads.stopping import Stop, leave, never, stop_by_signals
@@ -154,12 +155,13 @@ def _process_group(cpu_only: bool) -> Iterator[Placement]:
     gpu = torch.cuda.is_available() and not cpu_only
     device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if gpu else "cpu")
     if gpu:
+        let_segments_grow()
         torch.cuda.set_device(device)
     loaders = max(0, min(6, cpu_count() // max(1, torch.cuda.device_count()) - 2)) if gpu else 0
     if "RANK" not in os.environ:
         yield Placement(device, loader_processes=loaders)
         return
-    dist.init_process_group("nccl" if gpu else "gloo", timeout=_PATIENCE)
+    join_group(device, _PATIENCE)
     try:
         yield Placement.here(device, loaders)
     except BaseException as end:  # the others may stand in a collective that this one will not come to

@@ -6,31 +6,41 @@ has chunks, up to the rounding of sums and the running statistics of batch norma
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from workloads.data.inputs.batches import EpochBatches, Specimens, check_batch
+from workloads.data.inputs.batches import EpochBatches, Specimens, View, check_batch
 from workloads.errors import NonFiniteLossError, UsageError
+from workloads.evaluation.embed import BATCH_SIZE
 from workloads.execution import Execution
 from workloads.models.clibd import Classifier, Clibd, checkpoint_blocks
+from workloads.models.dnabert2 import PAD_ID
 from workloads.placement import Placement, kernels, least_of_workers, matrix_products
-from workloads.shares import Shares, fewest_chunks
+from workloads.run_errors import MemoryRanOutError
+from workloads.shares import Shares
 from workloads.spec import ExperimentSpec
 from workloads.training.checkpoint import CheckpointStore, restore_training, training_tensors
-from workloads.training.gradient_cache import Chunks, LossFunction, accumulate_gradients, embed_at_once
+from workloads.training.chunking import Chunking
+from workloads.training.gradient_cache import Chunks, LossFunction, accumulate_gradients, embed_at_once, kept_buffers
 from workloads.training.loss import classification_loss, contrastive_loss, two_view_loss
-from workloads.training.micro_batch import largest_micro_batch
+from workloads.training.micro_batch import NoRoomError, all_fit, is_out_of_memory, largest_micro_batch
 from workloads.training.optimization import build_optimizer, build_schedule
 
 _TRIED = 8
 """Specimens with which it is tried how many fit into memory; their rows are repeated as often as needed."""
+_MEASURED = 4096
+"""Barcodes that are tokenised at a time to find the longest."""
 
 _Model = Clibd | Classifier
 
@@ -63,47 +73,46 @@ class Training:
         self.best: tuple[float, int] | None = None
         """Score and number of the best epoch so far."""
         self.tally = Tally()
-        self.shares: Shares | None = None
-        """Of every batch; None until it is cut."""
-        self._at_once = True
-        """Whether all activations of a share fit into memory."""
+        self.chunking = Chunking(spec.batch_size, placement, execution)
         if execution.checkpoint_blocks:
             checkpoint_blocks(model)
-        # It exchanges buffers before the first chunk of a step only, so workers may have unlike numbers of chunks.
-        self._wrapped: nn.Module = DistributedDataParallel(model) if placement.num_workers > 1 else model
+        self._wrapped: nn.Module = model
+        if placement.num_workers > 1:
+            self._wrapped = DistributedDataParallel(model, gradient_as_bucket_view=True)
+            # No step depends on buffers that it changes, and those of the first worker are given to all where they
+            # count (`share_buffers`). So a forward pass waits for no other worker.
+            self._wrapped.broadcast_buffers = False
 
     @property
     def epoch(self) -> int:
         """The epoch that the next step belongs to."""
         return self.step // self.steps_per_epoch
 
-    def cut(self, specimens: Specimens) -> None:
-        """Cut the batches into chunks, unless the run has done so: as few as fit into memory, one at least a worker.
+    @property
+    def shares(self) -> Shares | None:
+        """Of every batch; None until it is cut."""
+        return self.chunking.shares
 
-        Called before the first step, on every worker alike.
+    def cut(self, specimens: Specimens) -> None:
+        """Cut the batches into chunks, before the first step and on every worker alike.
 
         Args:
             specimens: those that train, some of which are tried.
         """
-        spec, asked = self.spec, self.execution.micro_batch
-        most = min(max(self.placement.num_workers, self.execution.most_workers), spec.batch_size)
         self.model.train()
-        if self.shares is None:
-            chunks_each = -(-most // self.placement.num_workers)
-            room = asked or self._room(specimens, min(spec.batch_size, chunks_each * -(-spec.batch_size // most)))
-            self.shares = self._shares(fewest_chunks(spec.batch_size, most, room))
-        elif self.shares.num_chunks > self.placement.num_workers:
-            room = asked or self._room(specimens, max(self.shares.sizes))
-        else:
-            room = spec.batch_size
-        self._at_once = room >= max(self.shares.sizes) or self.shares.num_chunks <= self.placement.num_workers
-        if self.execution.compile:  # only now, when no more sizes are tried
-            for tower in self.model.towers.values():
-                tower.compile()
+        self.chunking.cut(partial(self._room, specimens))
+        self._compile()  # only now, when no more sizes are tried
+
+    def _compile(self) -> None:
+        if self.execution.compile:
+            self.model.compile_towers(self.chunking.chunk, BATCH_SIZE)
 
     def _room(self, specimens: Specimens, share: int) -> int:
         """How many specimens of a share fit into memory at a time."""
         some = EpochBatches(specimens, self.spec, 0, slice(0, min(_TRIED, self.spec.batch_size)))[0]
+        if "dna" in some and self.spec.dna.kind == "dnabert2":
+            wide = self._widest(specimens)
+            some |= {n: F.pad(v, (0, wide - v.shape[1]), value=PAD_ID) for n, v in some.items() if n.startswith("dna")}
         inputs = {name: values.to(self.placement.device) for name, values in some.items()}
         labels = inputs.pop("label", None)
         loss = _loss_of(self.spec, None if labels is None else labels[torch.arange(share) % len(labels)])
@@ -111,40 +120,122 @@ class Training:
         with matrix_products(self.spec.precision), kernels(self.placement.device, "fp32"):
             return largest_micro_batch(self._wrapped, inputs, loss, context, share=share)
 
-    def _shares(self, num_chunks: int) -> Shares:
-        return Shares(batch_size=self.spec.batch_size, num_chunks=num_chunks, num_workers=self.placement.num_workers)
+    def _widest(self, specimens: Specimens) -> int:
+        """Byte pairs of the longest barcode, or of the longest view in the first epoch; each worker reads a part."""
+        rows = specimens.trained if self.spec.objective == "simclr" else specimens.groups("dna")[0]
+        own, view = rows[self.placement.rank :: self.placement.num_workers], View(self.spec.seed, 0)
+        widths = [
+            specimens.inputs("dna", own[start : start + _MEASURED], view).shape[1]
+            for start in range(0, len(own), _MEASURED)
+        ]
+        return -least_of_workers(-max(widths, default=0))
 
-    def take_step(self, batch: dict[str, Tensor]) -> None:
+    def take_step(self, batch: dict[str, Tensor]) -> bool:
         """One optimiser step on this worker's share of a global batch.
+
+        Where memory runs out before a collective has begun, all workers embed fewer specimens at a time, and take the
+        step again: chunk by chunk with the same dropout, or, where that is done already, in smaller chunks.
+
+        Returns:
+            Whether it was taken. If not, the batch is cut anew, and this worker's share of it is another.
 
         Raises:
             NonFiniteLossError: loss or gradient is not finite; the weights are as before the step.
+            MemoryRanOutError: memory ran out where other workers are in a collective, or the weights had moved.
+            OutOfMemoryError: not even one specimen fits.
         """
         assert self.shares is not None, "the batch is not cut yet"
-        rank, device = self.placement.rank, self.placement.device
+        device, several = self.placement.device, self.placement.num_workers > 1
+        with self._for_good():
+            inputs = {name: values.to(device, non_blocking=True) for name, values in batch.items()}
+            put_back = kept_buffers(self.model)
+        labels = inputs.pop("label", None)
+        while True:
+            loss_function = _loss_of(self.spec, labels, self.shares.sizes)
+            how = (self._chunks(), partial(kernels, device, self.spec.precision), all_fit if several else nullcontext)
+            self.optimizer.zero_grad(set_to_none=True)
+            # Blocks that are computed again in the backward pass have to meet the attention of the forward pass there.
+            with self._fitting() as worker, matrix_products(self.spec.precision), kernels(device, "fp32"):
+                if self.chunking.at_once:
+                    loss = loss_function(*embed_at_once(self._wrapped, inputs, *how))
+                    loss.backward()
+                else:
+                    loss = accumulate_gradients(self._wrapped, inputs, loss_function, *how)
+                break
+            loss = torch.empty(0)  # lets go of what led to it
+            put_back()
+            if not self._embed_fewer(*worker):
+                return False
+        self._move(loss.detach())
+        return True
+
+    def _chunks(self) -> Chunks:
+        """This worker's, each with the dropout of this step."""
+        assert self.shares is not None
+        rank = self.placement.rank
         first = self.shares.chunks(rank).start
-        chunks = Chunks(self.shares.chunk_sizes(rank), lambda number: _seed(self.spec.seed, self.step, first + number))
-        inputs = {name: values.to(device, non_blocking=True) for name, values in batch.items()}
-        loss_function = _loss_of(self.spec, inputs.pop("label", None), self.shares.sizes)
-        context = partial(kernels, device, self.spec.precision)
-        self.optimizer.zero_grad(set_to_none=True)
-        # Blocks that are computed again in the backward pass have to meet the attention of the forward pass there.
-        with matrix_products(self.spec.precision), kernels(device, "fp32"):
-            if self._at_once:
-                loss = loss_function(*embed_at_once(self._wrapped, inputs, chunks, context))
-                loss.backward()
-            else:
-                loss = accumulate_gradients(self._wrapped, inputs, loss_function, chunks, context)
+        return Chunks(self.shares.chunk_sizes(rank), lambda number: _seed(self.spec.seed, self.step, first + number))
+
+    def _move(self, loss: Tensor) -> None:
+        """Take the step for which the gradients are there."""
         norm = nn.utils.get_total_norm([p.grad for p in self.model.parameters() if p.grad is not None])
         # The one place where the processor waits for the device: what is not finite must not reach the weights.
-        value, self.tally.gradient_norm = torch.stack([loss.detach().float(), norm.float()]).tolist()
+        value, self.tally.gradient_norm = torch.stack([loss.float(), norm.float()]).tolist()
         if not (math.isfinite(value) and math.isfinite(self.tally.gradient_norm)):
             raise NonFiniteLossError(self.step, value, _culprit(self.model))
         self.tally.learning_rate = float(self.optimizer.param_groups[0]["lr"])
-        self.optimizer.step()
+        with self._for_good():
+            self.optimizer.step()
         self.schedule.step()
         self.tally.losses.append(value)
         self.step += 1
+
+    @contextmanager
+    def _fitting(self) -> Iterator[list[int]]:
+        """Goes on behind the block where memory ran out and the step can be taken again; gives the worker of which."""
+        without = list[int]()
+        try:
+            with self._for_good(self.placement.num_workers > 1):
+                yield without
+        except NoRoomError as error:
+            without.append(error.worker)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            without.append(self.placement.rank)
+
+    @contextmanager
+    def _for_good(self, ends: bool = True) -> Iterator[None]:
+        """Where memory runs out in it a step cannot be taken again, unless it can."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not (ends and is_out_of_memory(error)):
+                raise
+            where = f"worker {self.placement.rank} on {socket.gethostname()}"
+            fewer = self.chunking.fewer(self.step, where)
+            raise MemoryRanOutError(self.step, where, self.chunking.at_a_time, fewer) from error
+
+    def _embed_fewer(self, worker: int) -> bool:
+        """Embed fewer specimens at a time from now on, as a worker's memory has run out.
+
+        Returns:
+            Whether the shares of the workers are still the same.
+        """
+        fewer = self.chunking.fewer(self.step, f"worker {worker}")
+        before, after = self.chunking.embed_fewer(fewer)
+        self._compile()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.placement.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self.placement.rank == 0:
+            cut = f"The batch is cut anew, into {after.num_chunks} chunks, and dropout is drawn otherwise from here on."
+            print(
+                f"step {self.step}: memory ran out on worker {worker}; the step is taken again with {fewer} specimens "
+                f"at a time. {cut if before != after else 'Dropout is as it was.'}",
+                file=sys.stderr,
+            )
+        return before.sizes == after.sizes
 
     def checkpoint(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and progress from which `resume` goes on to the bit."""
@@ -160,32 +251,17 @@ class Training:
             DamagedError: the checkpoint is of another model.
             UsageError: the workers do not find the same one.
         """
+        noted = store.noted_size()
+        self.chunking.at_most = min(filter(None, (self.chunking.at_most, noted)), default=None)
         if newest := store.newest(warn):
             restore_training(newest, self.model, self.optimizer, self.schedule)
             self.step = int(newest.progress["step"])
             best = newest.progress["best"]
             self.best = (float(best[0]), int(best[1])) if best else None
             self.tally = Tally(**newest.progress["tally"])
-            self.shares = self._kept(newest.progress, warn)
-        device = self.placement.device
-        if least_of_workers(self.step, device) != -least_of_workers(-self.step, device):
+            self.chunking.keep(newest.progress, self.step, warn)
+        if least_of_workers(self.step) != -least_of_workers(-self.step):
             raise UsageError(f"{store.folder} is not the same for all workers; keep runs where all can reach them")
-
-    def _kept(self, progress: Mapping[str, Any], warn: Callable[[str], None]) -> Shares | None:
-        """The chunks that the run began with, if they can be kept: they decide which dropout a specimen gets.
-
-        A checkpoint of an earlier version has the most specimens of a share that were embedded at a time instead.
-        """
-        batch, workers, asked = self.spec.batch_size, self.placement.num_workers, self.execution.micro_batch
-        num_chunks = progress.get("num_chunks") or fewest_chunks(batch, workers, progress.get("micro_batch") or batch)
-        if num_chunks >= workers and (asked is None or batch <= asked * num_chunks):
-            return self._shares(num_chunks)
-        why = f"too few for {workers} workers" if num_chunks < workers else f"too large for --micro-batch {asked}"
-        warn(
-            f"the batch was cut into {num_chunks} chunk(s), {why}: it is cut anew, and dropout is drawn otherwise from "
-            f"step {self.step} on. A run that may grow to N workers keeps its chunks if it begins with --workers 1-N."
-        )
-        return None
 
 
 def _loss_of(spec: ExperimentSpec, labels: Tensor | None, sizes: Sequence[int] | None = None) -> LossFunction:
