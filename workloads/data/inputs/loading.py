@@ -91,7 +91,7 @@ class _Pieces:
         sent, self._due = tee(asked.pieces(PIECE) for asked in batches)
         sockets_fit()
         loader = DataLoader(
-            _Made(specimens),
+            Made(specimens),
             batch_size=None,
             sampler=chain.from_iterable(sent),
             num_workers=processes,
@@ -145,7 +145,7 @@ def _filled(pieces: Sequence[Tensor], padding: int | None) -> Tensor:
     return torch.cat([F.pad(piece, (0, width - piece.shape[1]), value=padding) for piece in pieces])
 
 
-class _Made(Dataset[Batch]):
+class Made(Dataset[Batch]):
     """What a process makes of what it is asked."""
 
     def __init__(self, specimens: Specimens) -> None:

@@ -1,0 +1,163 @@
+"""How well a device is fed by processes that decode beside it, and what a large batch holds in memory.
+
+    python -m benchmarks.feeding            some three minutes
+    python -m benchmarks.feeding PROCESSES
+
+The device is a stand-in that sleeps, as a GPU leaves the processor alone: for half of, and for as long as the processes
+take for its batches of 1,024 photographs. What reaches it is compared with the slower of the two by itself; the goal is
+0.9. `in_turn` decodes in the process of the device. Seconds of the clock, as this is about who waits for whom; rates of
+one run alone mean nothing on a busy machine.
+
+`in_flight` makes batches of 32,768 pictures without decoding: bytes beyond the batch in use in all processes together,
+anonymous and shared, and when the first batch came.
+"""
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from benchmarks.input_pipeline import SIZE, stored_images
+from benchmarks.measuring import publish
+from workloads.arrays import Indices
+from workloads.data.inputs.batches import Asked, Specimens, View
+from workloads.data.inputs.image_views import evaluation_view
+from workloads.data.inputs.loading import PIECE, Made, loaded
+from workloads.evaluation.embed import GPU_BATCH_SIZE, embed_batches
+from workloads.models.clibd import Clibd
+from workloads.placement import Placement
+
+NUM_BATCHES = 5
+LARGE = 32_768
+GOAL, MOST_BYTES = 0.9, 2e9
+_HERE = torch.device("cpu")
+
+
+class Photographs(Specimens):
+    """Some photographs over and over; all that is asked of specimens."""
+
+    def __init__(self) -> None:
+        self._inputs = {}
+        self._stored = stored_images()[1]
+
+    def inputs(self, modality: str, rows: Indices, view: View) -> Tensor:
+        """As in evaluation, uint8 (rows, 3, 224, 224)."""
+        views = np.stack([evaluation_view(self._stored[row % len(self._stored)], SIZE) for row in rows.tolist()])
+        return torch.from_numpy(views).permute(0, 3, 1, 2)
+
+
+class Squares(Photographs):
+    """Pictures that are a single grey, which cost little to make."""
+
+    def inputs(self, modality: str, rows: Indices, view: View) -> Tensor:
+        """A row's number is its grey."""
+        views = np.empty((len(rows), SIZE, SIZE, 3), dtype=np.uint8)
+        views[:] = rows[:, None, None, None] % 251
+        return torch.from_numpy(views).permute(0, 3, 1, 2)
+
+
+class Sleeping(Clibd):
+    """A device that takes its time for a batch."""
+
+    def __init__(self, seconds: float) -> None:
+        nn.Module.__init__(self)
+        self._seconds = seconds
+
+    def embed(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Nothing, later."""
+        time.sleep(self._seconds)
+        return {name: torch.zeros(len(rows), 1) for name, rows in inputs.items()}
+
+
+def main() -> None:
+    """Measure, print, and keep the figures."""
+    torch.set_num_threads(1)
+    processes = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+    photographs = Photographs()
+    alone = seconds_alone(photographs, processes)
+    figures: dict[str, Any] = {"processes": processes, "processes_per_second": GPU_BATCH_SIZE / alone}
+    for share in (0.5, 1.0):
+        taken = seconds_fed(photographs, processes, alone * share)
+        figures |= {f"device_{share}": {"seconds_a_batch": taken, "fed": alone / taken}}
+    in_turn = seconds_fed(photographs, 0, alone)
+    figures["in_turn"] = {"seconds_a_batch": in_turn, "fed": alone / in_turn}
+    figures["in_flight"] = held = in_flight(LARGE, processes)
+    met = {
+        f"fed >= {GOAL}": min(figures[f"device_{share}"]["fed"] for share in (0.5, 1.0)) >= GOAL,
+        "beyond the batch <= 2 GB": held["bytes_beyond"] <= MOST_BYTES,
+    }
+    publish("feeding", {**figures, "goals": met})
+
+
+def asked_for(batch_size: int, count: int) -> list[Asked]:
+    rows = np.arange(batch_size * count).reshape(count, batch_size)
+    return [Asked(rows=own, modalities=("image",)) for own in rows]
+
+
+def seconds_alone(photographs: Photographs, processes: int) -> float:
+    """Of the processes for as many photographs as a batch has, once they are at work, and nobody else is."""
+    asked = [part for batch in asked_for(GPU_BATCH_SIZE, NUM_BATCHES + 1) for part in batch.pieces(PIECE)]
+    loader = DataLoader(Made(photographs), batch_size=None, sampler=asked, num_workers=processes)
+    came = [time.perf_counter() for _ in loader][len(asked) // (NUM_BATCHES + 1) - 1 :]
+    return (came[-1] - came[0]) / NUM_BATCHES
+
+
+def seconds_fed(photographs: Photographs, processes: int, device_seconds: float) -> float:
+    """From batch to batch of a device, from its second on."""
+    rows = (asked.rows for asked in asked_for(GPU_BATCH_SIZE, NUM_BATCHES + 1))
+    placement = Placement(loader_processes=processes)
+    came = [time.perf_counter() for _ in embed_batches(Sleeping(device_seconds), photographs, "image", rows, placement)]
+    return (came[-1] - came[0]) / (len(came) - 1)
+
+
+def in_flight(batch_size: int, processes: int) -> dict[str, float]:
+    """Bytes beyond the batch in use, and seconds until the first one came; while it is used, the next is waited for."""
+    highest, over = [before := bytes_in_use()], threading.Event()
+
+    def look() -> None:
+        while not over.wait(0.2):
+            highest.append(bytes_in_use())
+
+    watching = threading.Thread(target=look)
+    started = time.perf_counter()
+    batches = loaded(Squares(), asked_for(batch_size, 2), _HERE, processes)
+    watching.start()
+    try:
+        batch = next(batches)
+        came, size = time.perf_counter() - started, batch["image"].nbytes
+        time.sleep(1)  # the processes are ahead by all that they may
+    finally:
+        over.set()
+        watching.join()
+    batches.close()
+    return {"bytes_beyond": max(highest) - before - size, "batch_bytes": size, "first_batch_seconds": came}
+
+
+def bytes_in_use() -> int:
+    """By this process and its children: anonymous memory, and pieces on their way, which nobody need have mapped."""
+    anonymous, pieces = 0, dict[int, int]()
+    for process in (psutil.Process(), *psutil.Process().children()):
+        own = Path(f"/proc/{process.pid}")
+        with suppress(OSError):  # it has just ended
+            lines = (own / "smaps_rollup").read_text().splitlines()
+            anonymous += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss_Anon:"))
+            for link in (own / "fd").iterdir():
+                with suppress(OSError):  # it has just been closed
+                    if "/memfd:" in os.readlink(link):
+                        file = os.stat(link)
+                        pieces[file.st_ino] = 512 * file.st_blocks
+    return anonymous + sum(pieces.values())
+
+
+if __name__ == "__main__":
+    main()
