@@ -121,7 +121,7 @@ def seconds_fed(photographs: Photographs, processes: int, device_seconds: float)
 
 
 def in_flight(batch_size: int, processes: int) -> dict[str, float]:
-    """Bytes beyond the batch in use, and seconds until the first one came; while it is used, the next is waited for."""
+    """Bytes beyond the batch in use, at most, until nothing is made any more; and seconds until the batch came."""
     highest, over = [before := bytes_in_use()], threading.Event()
 
     def look() -> None:
@@ -135,7 +135,8 @@ def in_flight(batch_size: int, processes: int) -> dict[str, float]:
     try:
         batch = next(batches)
         came, size = time.perf_counter() - started, batch["image"].nbytes
-        time.sleep(1)  # the processes are ahead by all that they may
+        while len(highest) < 6 or highest[-1] > highest[-6] + 2**20:
+            time.sleep(0.2)
     finally:
         over.set()
         watching.join()

@@ -15,7 +15,7 @@ import torch
 
 from tests.training.test_command import environment
 from tests.training.test_stopping import PATIENCE, assert_all_gone
-from tests.training.training import begun, train
+from tests.training.training import StopHereError, begun, interruption, train
 from workloads.data.inputs import loading
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.execution import Execution
@@ -123,6 +123,11 @@ def test_what_prepares_batches_stays_for_all_epochs_changes_no_bit_and_ends_with
     assert len(seen) > spec.epochs
     assert len(seen[0]) == 2
     assert all(processes == seen[0] for processes in seen)
+    assert multiprocessing.active_children() == []
+    with pytest.raises(StopHereError) as interrupted:
+        fit(*begun(spec, tiny_dataset, placement=placement)[:2], [listener, interruption(after=1)])
+    assert interrupted.tb is not None  # it knows where it was, and so does what was made there
+    assert len(seen[-1]) == 2
     assert multiprocessing.active_children() == []
     alone = train(spec, tiny_dataset, execution=Execution(micro_batch=6)).weights
     assert all(torch.equal(values, alone[name]) for name, values in experiment.model.state_dict().items())
