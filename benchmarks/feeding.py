@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import psutil
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.input_pipeline import SIZE, stored_images
@@ -70,7 +70,7 @@ class Sleeping(Clibd):
     """A device that takes its time for a batch."""
 
     def __init__(self, seconds: float) -> None:
-        nn.Module.__init__(self)
+        super().__init__({}, 1.0, trainable_temperature=False)
         self._seconds = seconds
 
     def embed(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:

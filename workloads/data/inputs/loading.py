@@ -36,14 +36,15 @@ def loaded(
 ) -> Generator[Batch]:
     """Batches on a device, in order, and the same to the bit whoever makes them.
 
-    Beside the batch in use there is at most, in all processes together and however large it is,
+    Beside one batch the memory of this machine holds at most, in all processes together and however large it is,
 
     - a piece that is copied and two for each process: 0.33 GB with eight of them and pictures of 224 pixels;
-    - the next batch, if it has no more than 1 GB. A larger one is begun when the last one has left its buffer, that is
-      when a GPU has copied it, or else when it is used no more.
+    - the next batch, if they have no more than 1 GB. The next of larger ones is begun when the last one has left its
+      buffer, that is when a GPU has copied it, or else when it is used no more.
 
-    Pieces lie in memory without a name, which the size of /dev/shm does not limit. The processes start with the first
-    batch and end with the generator, that is at once, but for a piece that is being made, where it is closed.
+    A GPU's buffer is pinned, and torch rounds it up to a power of two. Pieces lie in memory without a name, which the
+    size of /dev/shm does not limit. The processes start with the first batch and end with the generator, that is at
+    once, but for a piece that is being made, where it is closed.
 
     Args:
         specimens: where processes are not forked, they open them again.
