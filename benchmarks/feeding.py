@@ -3,10 +3,10 @@
     python -m benchmarks.feeding            some three minutes
     python -m benchmarks.feeding PROCESSES
 
-The device is a stand-in that sleeps, as a GPU leaves the processor alone: for half of, and for as long as the processes
-take for its batches of 1,024 photographs. What reaches it is compared with the slower of the two by itself; the goal is
-0.9. `in_turn` decodes in the process of the device. Seconds of the clock, as this is about who waits for whom; rates of
-one run alone mean nothing on a busy machine.
+Both are stand-ins that sleep, so that what is measured is who waits for whom, and not what else the machine does:
+decoding for 1/450 s a picture, as a core takes; the device for half the time that the processes take for its batches of
+1,024, and for as long. What reaches it is compared with what the processes make where nobody does anything with it; the
+goal is 0.9. `in_turn` decodes in the process of the device. Seconds of the clock.
 
 `in_flight` makes batches of 32,768 pictures without decoding: bytes beyond the batch in use in all processes together,
 anonymous and shared, and when the first batch came.
@@ -27,40 +27,32 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from benchmarks.input_pipeline import SIZE, stored_images
 from benchmarks.measuring import publish
 from workloads.arrays import Indices
 from workloads.data.inputs.batches import Asked, Specimens, View
-from workloads.data.inputs.image_views import evaluation_view
 from workloads.data.inputs.loading import PIECE, Made, loaded
 from workloads.evaluation.embed import GPU_BATCH_SIZE, embed_batches
 from workloads.models.clibd import Clibd
 from workloads.placement import Placement
 
 NUM_BATCHES = 5
+SIZE = 224
+DECODING = 1 / 450
+"""Seconds."""
 LARGE = 32_768
 GOAL, MOST_BYTES = 0.9, 2e9
 _HERE = torch.device("cpu")
 
 
-class Photographs(Specimens):
-    """Some photographs over and over; all that is asked of specimens."""
+class Squares(Specimens):
+    """Pictures that are a single grey, which cost little to make; all that is asked of specimens."""
 
-    def __init__(self) -> None:
-        self._inputs = {}
-        self._stored = stored_images()[1]
-
-    def inputs(self, modality: str, rows: Indices, view: View) -> Tensor:
-        """As in evaluation, uint8 (rows, 3, 224, 224)."""
-        views = np.stack([evaluation_view(self._stored[row % len(self._stored)], SIZE) for row in rows.tolist()])
-        return torch.from_numpy(views).permute(0, 3, 1, 2)
-
-
-class Squares(Photographs):
-    """Pictures that are a single grey, which cost little to make."""
+    def __init__(self, seconds: float = 0.0) -> None:
+        self._inputs, self._seconds = {}, seconds
 
     def inputs(self, modality: str, rows: Indices, view: View) -> Tensor:
-        """A row's number is its grey."""
+        """A row's number is its grey, uint8 (rows, 3, 224, 224); they take their time."""
+        time.sleep(self._seconds * len(rows))
         views = np.empty((len(rows), SIZE, SIZE, 3), dtype=np.uint8)
         views[:] = rows[:, None, None, None] % 251
         return torch.from_numpy(views).permute(0, 3, 1, 2)
@@ -82,14 +74,14 @@ class Sleeping(Clibd):
 def main() -> None:
     """Measure, print, and keep the figures."""
     torch.set_num_threads(1)
-    processes = int(sys.argv[1]) if len(sys.argv) > 1 else 2
-    photographs = Photographs()
-    alone = seconds_alone(photographs, processes)
+    processes = int(sys.argv[1]) if len(sys.argv) > 1 else max(1, min(6, (os.cpu_count() or 1) - 1))
+    pictures = Squares(DECODING)
+    alone = seconds_alone(pictures, processes)
     figures: dict[str, Any] = {"processes": processes, "processes_per_second": GPU_BATCH_SIZE / alone}
     for share in (0.5, 1.0):
-        taken = seconds_fed(photographs, processes, alone * share)
+        taken = seconds_fed(pictures, processes, alone * share)
         figures |= {f"device_{share}": {"seconds_a_batch": taken, "fed": alone / taken}}
-    in_turn = seconds_fed(photographs, 0, alone)
+    in_turn = seconds_fed(pictures, 0, alone)
     figures["in_turn"] = {"seconds_a_batch": in_turn, "fed": alone / in_turn}
     figures["in_flight"] = held = in_flight(LARGE, processes)
     met = {
@@ -104,19 +96,19 @@ def asked_for(batch_size: int, count: int) -> list[Asked]:
     return [Asked(rows=own, modalities=("image",)) for own in rows]
 
 
-def seconds_alone(photographs: Photographs, processes: int) -> float:
-    """Of the processes for as many photographs as a batch has, once they are at work, and nobody else is."""
+def seconds_alone(pictures: Squares, processes: int) -> float:
+    """Of the processes for as many pictures as a batch has, once they are at work, and nobody else is."""
     asked = [part for batch in asked_for(GPU_BATCH_SIZE, NUM_BATCHES + 1) for part in batch.pieces(PIECE)]
-    loader = DataLoader(Made(photographs), batch_size=None, sampler=asked, num_workers=processes)
+    loader = DataLoader(Made(pictures), batch_size=None, sampler=asked, num_workers=processes)
     came = [time.perf_counter() for _ in loader][len(asked) // (NUM_BATCHES + 1) - 1 :]
     return (came[-1] - came[0]) / NUM_BATCHES
 
 
-def seconds_fed(photographs: Photographs, processes: int, device_seconds: float) -> float:
+def seconds_fed(pictures: Squares, processes: int, device_seconds: float) -> float:
     """From batch to batch of a device, from its second on."""
     rows = (asked.rows for asked in asked_for(GPU_BATCH_SIZE, NUM_BATCHES + 1))
     placement = Placement(loader_processes=processes)
-    came = [time.perf_counter() for _ in embed_batches(Sleeping(device_seconds), photographs, "image", rows, placement)]
+    came = [time.perf_counter() for _ in embed_batches(Sleeping(device_seconds), pictures, "image", rows, placement)]
     return (came[-1] - came[0]) / (len(came) - 1)
 
 
