@@ -31,7 +31,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-BENCHMARKS := tokeniser input_pipeline partition reading preparation contrastive_loss gradient_cache training_step ray_train orchestration recovery \
+BENCHMARKS := tokeniser input_pipeline feeding partition reading preparation contrastive_loss gradient_cache training_step ray_train orchestration recovery \
 	evaluation intervals threshold_search bzsl spine
 
 bench: install

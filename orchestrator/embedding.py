@@ -1,9 +1,11 @@
 """Embeds keys and queries with a run on Ray's actors.
 
-A chunk is embedded by whichever worker is free, so a slow one holds nobody up, and one that dies costs its chunk.
+A chunk, or on GPUs a few, is embedded by whichever worker is free, so a slow one holds nobody up, and one that dies
+costs no more.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 from orchestrator.doctor import Needs, watching_hosts
@@ -19,7 +21,9 @@ from workloads.run_errors import WaitedError
 from workloads.shared_places import data_place, run_place
 
 MAX_FAILURES = 3
-"""Times that a worker is started again, and a chunk is tried."""
+"""Times that a worker is started again, and a task is tried."""
+GPU_CHUNKS = 8
+"""Of one task: the worker's other processes make the next chunk's inputs meanwhile."""
 
 
 def embed_on_ray(job: EmbeddingJob, tell: Tell, wanted: Wanted, address: str | None = None) -> dict[str, Embedded]:
@@ -51,14 +55,17 @@ def embed_on_ray(job: EmbeddingJob, tell: Tell, wanted: Wanted, address: str | N
             max_restarts=MAX_FAILURES,
             max_task_retries=MAX_FAILURES,
         )(Embedder)
-        chunks = here.chunks()
-        least = min(resources.least_workers, len(chunks))
-        count = min(resources.num_workers, len(chunks), max(least, workers_that_fit(resources, fleet.nodes)))
-        workers = [actor.remote(job, resources.threads, resources.gpus_per_worker > 0) for _ in range(count)]
+        on_gpu, loaders = resources.gpus_per_worker > 0, resources.loader_processes
+        chunks = here.chunks(on_gpu)
+        at_once = GPU_CHUNKS if on_gpu else 1
+        tasks = [chunks[start : start + at_once] for start in range(0, len(chunks), at_once)]
+        least = min(resources.least_workers, len(tasks))
+        count = min(resources.num_workers, len(tasks), max(least, workers_that_fit(resources, fleet.nodes)))
+        workers = [actor.remote(job, resources.threads, on_gpu, loaders) for _ in range(count)]
         try:
             _wait_for(workers, least, resources.wait)
-            embedded = ActorPool(workers).map_unordered(lambda worker, chunk: worker.run.remote(chunk), chunks)
-            return here.put_together(embedded, tell)
+            embedded = ActorPool(workers).map_unordered(lambda worker, task: worker.run.remote(task), tasks)
+            return here.put_together(chain.from_iterable(embedded), len(chunks), tell)
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, ClibdError):
                 raise error.cause from error

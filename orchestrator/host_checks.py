@@ -51,7 +51,7 @@ def problems_alone(facts: HostFacts, weights: Mapping[str, Files]) -> Iterator[P
     yield from _gpus(facts)
     yield from _weights(facts, weights)
     if 0 < facts.shared_memory < _LITTLE_SHARED_MEMORY:
-        reason = f"/dev/shm has {_size(facts.shared_memory)}, which processes that prepare batches fill at once"
+        reason = f"/dev/shm has {_size(facts.shared_memory)}, and NCCL and Ray's object store need more"
         remedy = "Start the container with --shm-size=8g, or as root: `mount -o remount,size=8G /dev/shm`"
         yield Problem(check="shared memory", reason=reason, remedy=remedy, grave=bool(facts.gpus))
 

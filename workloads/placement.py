@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from joblib import cpu_count
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -51,6 +52,11 @@ def device_name(device: torch.device) -> str:
 def this_device(cpu_only: bool = False) -> torch.device:
     """The GPU, where there is one and it may be used."""
     return torch.device("cuda" if torch.cuda.is_available() and not cpu_only else "cpu")
+
+
+def loaders_beside(device: torch.device, num_gpus: int = 1) -> int:
+    """Processes that prepare batches of a GPU: its share of the cores but for two, 6 at most; a CPU computes itself."""
+    return max(0, min(6, cpu_count() // num_gpus - 2)) if device.type == "cuda" else 0
 
 
 @contextmanager

@@ -1,19 +1,28 @@
 """A worker whose step stands still ends and says where; what prepares batches ends with whom it prepares them for."""
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tests.training.test_command import environment
 from tests.training.test_stopping import PATIENCE, assert_all_gone
+from tests.training.training import StopHereError, begun, interruption, train
+from workloads.data.inputs import loading
 from workloads.data.prepared.dataset import PreparedDataset
+from workloads.execution import Execution
+from workloads.placement import Placement
 from workloads.spec import ExperimentSpec, spec_to_dict
+from workloads.training.loop import fit
+from workloads.training.report import Report
 from workloads.training.watch import STANDS_STILL, Watch
 
 PROGRAM = Path(__file__).with_name("watched_trainer.py")
@@ -95,3 +104,30 @@ def test_only_a_step_is_watched_and_the_first_has_longer() -> None:
             time.sleep(0.01)
     assert len(told) == 1
     assert told[0].startswith("worker 3: step 1 stands still for")
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_what_prepares_batches_stays_for_all_epochs_changes_no_bit_and_ends_with_the_training(
+    tiny_spec: ExperimentSpec, tiny_dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "PIECE", 5)
+    spec = replace(tiny_spec, epochs=3)
+    placement = Placement(loader_processes=2)
+    training, specimens, experiment = begun(spec, tiny_dataset, Execution(micro_batch=6), placement)
+    seen: list[set[int | None]] = []
+
+    def listener(_: Report) -> None:
+        seen.append({process.pid for process in multiprocessing.active_children()})
+
+    fit(training, specimens, [listener], score=lambda: 0.0)
+    assert len(seen) > spec.epochs
+    assert len(seen[0]) == 2
+    assert all(processes == seen[0] for processes in seen)
+    assert multiprocessing.active_children() == []
+    with pytest.raises(StopHereError) as interrupted:
+        fit(*begun(spec, tiny_dataset, placement=placement)[:2], [listener, interruption(after=1)])
+    assert interrupted.tb is not None  # it knows where it was, and so does what was made there
+    assert len(seen[-1]) == 2
+    assert multiprocessing.active_children() == []
+    alone = train(spec, tiny_dataset, execution=Execution(micro_batch=6)).weights
+    assert all(torch.equal(values, alone[name]) for name, values in experiment.model.state_dict().items())

@@ -1,8 +1,8 @@
 """Embeddings of specimens, shared among the workers of a process group."""
 
 import math
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +12,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from workloads.arrays import Floats, Indices
-from workloads.data.inputs.batches import Specimens, View
+from workloads.data.inputs.batches import Asked, Batch, Specimens
+from workloads.data.inputs.loading import loaded
 from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
 from workloads.data.specimens.schema import subset_of
 from workloads.errors import MissingPathError
@@ -28,6 +29,7 @@ Outputs = Literal["embeddings", "logits"]
 Parts = Mapping[str, tuple[str, ...]]
 
 BATCH_SIZE = 256
+GPU_BATCH_SIZE = 1024
 _NAMELESS = "no_split"
 """Split of specimens without a species, which only train."""
 
@@ -134,7 +136,7 @@ def embed(
     modality: Modality,
     placement: Placement,
     precision: Precision = "fp32",
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
     of: Outputs = "embeddings",
 ) -> Floats:
     """Unit embeddings, or a classifier's logits, of every specimen in one modality; every worker gets all of them.
@@ -145,30 +147,49 @@ def embed(
         (specimens, embedding), fp32 whatever the precision of the tower.
     """
     first, which = specimens.groups(modality)
-    run = partial(embed_rows, model, specimens, modality, device=placement.device, precision=precision, of=of)
-    return rows_of_all_workers(lambda rows: run(rows=first[rows]), len(first), placement, batch_size)[which]
+
+    def run(batches: Iterable[Indices]) -> Iterator[Tensor]:
+        rows = (first[some] for some in batches)
+        return embed_batches(model, specimens, modality, rows, placement, precision, of)
+
+    return rows_of_all_workers(run, len(first), placement, batch_size or batch_size_on(placement.device))[which]
 
 
-def embed_rows(
+def batch_size_on(device: torch.device) -> int:
+    """Specimens that are embedded at a time."""
+    return GPU_BATCH_SIZE if device.type == "cuda" else BATCH_SIZE
+
+
+def embed_batches(
     model: Clibd | Classifier,
     specimens: Specimens,
     modality: Modality,
-    rows: Indices,
-    device: torch.device,
+    batches: Iterable[Indices],
+    placement: Placement,
     precision: Precision = "fp32",
     of: Outputs = "embeddings",
-) -> Tensor:
-    """Unit embeddings, or a classifier's logits, of some specimens in one modality, fp32 on the device."""
+) -> Iterator[Tensor]:
+    """Unit embeddings, or a classifier's logits, of batches of specimens in one modality, fp32 on the device.
+
+    Pictures are decoded by the placement's other processes; what other towers take is soon at hand.
+    """
     model.eval()
+    processes = placement.loader_processes if modality == "image" else 0
+    asked = (Asked(rows=rows, modalities=(modality,)) for rows in batches)
+    with closing(loaded(specimens, asked, placement.device, processes)) as inputs:
+        for batch in inputs:
+            yield _embedded(model, batch, placement.device, precision, of)[modality].float()
+
+
+def _embedded(
+    model: Clibd | Classifier, inputs: Batch, device: torch.device, precision: Precision, of: Outputs
+) -> Batch:
     with torch.inference_mode(), matrix_products("fp32"), kernels(device, precision):
-        inputs = specimens.inputs(modality, rows, View()).to(device)
-        read = model.embed if of == "embeddings" else lambda given: model(given)[0]
-        embedded: Tensor = read({modality: inputs})[modality]
-    return embedded.float()
+        return model.embed(inputs) if of == "embeddings" else model(inputs)[0]
 
 
 def rows_of_all_workers(
-    run: Callable[[Indices], Tensor],
+    run: Callable[[Iterable[Indices]], Iterable[Tensor]],
     total: int,
     placement: Placement,
     at_once: int,
@@ -176,15 +197,15 @@ def rows_of_all_workers(
     """The rows that `run` makes, of which each worker makes a share, some at a time, in order.
 
     Args:
-        run: makes the rows of these numbers.
+        run: makes the rows of these numbers, batch by batch.
         total: how many there are.
         placement: this worker's.
-        at_once: rows of one call.
+        at_once: rows of a batch.
     """
     share = math.ceil(total / placement.num_workers)
     mine = np.arange(total)[placement.rank * share : (placement.rank + 1) * share]
     # On the device, which is not waited for.
-    made = [run(mine[start : start + at_once]) for start in range(0, len(mine), at_once)]
+    made = list(run(mine[start : start + at_once] for start in range(0, len(mine), at_once)))
     shares = [torch.cat(made).cpu().numpy() if made else None]
     if placement.num_workers > 1:
         own, shares = shares[0], [None] * placement.num_workers

@@ -4,6 +4,7 @@ Both rules search all keys, those of seen and of unseen species together, as eve
 """
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -118,7 +119,7 @@ def all_accuracies(keys: Embedded, queries: Embedded, placement: Placement) -> D
             rows.append([value[rank, kind, mean] for rank in RANKS for kind in SAMPLES for mean in ("micro", "macro")])
         return torch.tensor(rows, dtype=torch.float64)
 
-    return rows_of_all_workers(run, len(pairs), placement, 1)
+    return rows_of_all_workers(partial(map, run), len(pairs), placement, 1)
 
 
 def _check_subsets(there: Iterable[str]) -> None:

@@ -28,7 +28,7 @@ from workloads.evaluation.embed import embed_all
 from workloads.evaluation.evaluate import Questions, find_answers
 from workloads.evaluation.measure import about_data, write_evaluation
 from workloads.models.loaded import LoadedModel, open_run, open_untrained
-from workloads.placement import Placement, this_device
+from workloads.placement import Placement, loaders_beside, this_device
 from workloads.predictions import PREDICTIONS, Answers, Place, Predictions
 from workloads.record import EVALUATION, RunFolder, read_evaluation, seal_run
 from workloads.spec import ExperimentSpec, Recipe
@@ -167,7 +167,7 @@ def _untrained(spec: ExperimentSpec, dataset: PreparedDataset, partition: str, r
     stderr_console().print(told)
     experiment, device = open_untrained(spec, dataset), this_device()
     experiment.model.to(device)
-    predictions = image_predictions(experiment, dataset, partition, Placement.here(device))
+    predictions = image_predictions(experiment, dataset, partition, Placement.here(device, loaders_beside(device)))
     answers = predictions.answers(Place(partition, "image", "image"))
     return to_known(answers, UNTRAINED), partial(_image_tower, experiment)
 

@@ -3,9 +3,11 @@
 The numbers do not depend on who embeds what: chunks are the same for any number of workers.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
+from operator import itemgetter
 
 import numpy as np
 import torch
@@ -14,10 +16,18 @@ from workloads.arrays import Floats
 from workloads.command_line import Tell
 from workloads.data.inputs.batches import Specimens
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.evaluation.embed import BATCH_SIZE, all_splits, as_parts, embed_rows, embedded_specimens, parts_of
+from workloads.evaluation.embed import (
+    BATCH_SIZE,
+    GPU_BATCH_SIZE,
+    all_splits,
+    as_parts,
+    embed_batches,
+    embedded_specimens,
+    parts_of,
+)
 from workloads.evaluation.embedded import Embedded
 from workloads.models.loaded import LoadedModel, open_run, open_untrained
-from workloads.placement import this_device
+from workloads.placement import Placement, loaders_beside, this_device
 from workloads.recipes import evaluation_precision
 from workloads.record import RunFolder
 from workloads.spec import Modality
@@ -50,8 +60,11 @@ class EmbeddingJob:
 class Embedder:
     """A model and the specimens that it embeds, opened with the first chunk."""
 
-    def __init__(self, job: EmbeddingJob, threads: int | None = None, gpu: bool = False) -> None:
-        self._job, self._device = job, torch.device("cuda" if gpu else "cpu")
+    def __init__(
+        self, job: EmbeddingJob, threads: int | None = None, gpu: bool = False, loader_processes: int = 0
+    ) -> None:
+        device = torch.device("cuda" if gpu else "cpu")
+        self._job, self._placement = job, Placement(device, loader_processes=loader_processes)
         if threads:
             torch.set_num_threads(threads)
 
@@ -60,31 +73,39 @@ class Embedder:
         """The model, the splits of each part, and the specimens."""
         dataset = PreparedDataset(Folder(self._job.data))
         experiment = self._job.experiment(dataset)
-        experiment.model.to(self._device)
+        experiment.model.to(self._placement.device)
         parts = parts_of(dataset, self._job.with_rest)
         return experiment, parts, experiment.specimens(dataset, all_splits(parts), self._job.modalities)
 
-    def chunks(self) -> list[Chunk]:
+    def chunks(self, on_gpu: bool = False) -> list[Chunk]:
         """Everything there is to embed; the slow modality first, so that no worker is left with it alone."""
         _, _, specimens = self._opened
         sizes = {name: len(specimens.groups(name)[0]) for name in specimens.modalities}
+        size = GPU_BATCH_SIZE if on_gpu else BATCH_SIZE
         return [
-            (name, start, min(start + BATCH_SIZE, count))
-            for name, count in sizes.items()
-            for start in range(0, count, BATCH_SIZE)
+            (name, start, min(start + size, count)) for name, count in sizes.items() for start in range(0, count, size)
         ]
 
-    def run(self, chunk: Chunk) -> tuple[Chunk, Floats]:
-        """Embed one chunk, (inputs, embedding)."""
-        experiment, _, specimens = self._opened
-        modality, start, stop = chunk
-        rows, precision = specimens.groups(modality)[0][start:stop], evaluation_precision(experiment.spec)
-        return chunk, embed_rows(experiment.model, specimens, modality, rows, self._device, precision).cpu().numpy()
+    def run(self, chunks: Sequence[Chunk]) -> list[tuple[Chunk, Floats]]:
+        """Embed some chunks, (inputs, embedding) each."""
+        return list(self.each(chunks))
 
-    def put_together(self, embedded: Iterable[tuple[Chunk, Floats]], tell: Tell) -> dict[str, Embedded]:
+    def each(self, chunks: Sequence[Chunk]) -> Iterator[tuple[Chunk, Floats]]:
+        """Embed chunks, each as it is asked for, while the next one's inputs are made."""
+        experiment, _, specimens = self._opened
+        precision = evaluation_precision(experiment.spec)
+        for modality, group in groupby(chunks, itemgetter(0)):
+            own, first = list(group), specimens.groups(modality)[0]
+            rows = (first[start:stop] for _, start, stop in own)
+            made = embed_batches(experiment.model, specimens, modality, rows, self._placement, precision)
+            yield from ((chunk, embedded.cpu().numpy()) for chunk, embedded in zip(own, made, strict=True))
+
+    def put_together(
+        self, embedded: Iterable[tuple[Chunk, Floats]], num_chunks: int, tell: Tell
+    ) -> dict[str, Embedded]:
         """The parts from all chunks, in whatever order they come."""
         _, parts, specimens = self._opened
-        num_chunks, rows = len(self.chunks()), dict[Modality, Floats]()
+        rows = dict[Modality, Floats]()
         for done, ((modality, start, stop), own) in enumerate(embedded, start=1):
             if modality not in rows:
                 rows[modality] = np.empty((len(specimens.groups(modality)[0]), own.shape[1]), dtype=np.float32)
@@ -97,5 +118,8 @@ class Embedder:
 
 def embed_here(job: EmbeddingJob, tell: Tell, cpu_only: bool = False) -> dict[str, Embedded]:
     """Embed in this process."""
-    embedder = Embedder(job, gpu=this_device(cpu_only).type == "cuda")
-    return embedder.put_together(map(embedder.run, embedder.chunks()), tell)
+    device = this_device(cpu_only)
+    on_gpu = device.type == "cuda"
+    embedder = Embedder(job, gpu=on_gpu, loader_processes=loaders_beside(device))
+    chunks = embedder.chunks(on_gpu)
+    return embedder.put_together(embedder.each(chunks), len(chunks), tell)

@@ -30,7 +30,7 @@ from workloads.measuring.chunks import EmbeddingJob, embed_here
 from workloads.models.clibd import Classifier
 from workloads.models.loaded import LoadedModel, open_run, open_untrained
 from workloads.models.openclip import CONFIG, OPENCLIP_TENSORS, find_openclip
-from workloads.placement import Placement, this_device
+from workloads.placement import Placement, loaders_beside, this_device
 from workloads.predictions import MISSING_RANK, KeyChoice
 from workloads.record import EVALUATION, Measurement, RunFolder, seal_run
 from workloads.spec import Recipe
@@ -204,7 +204,8 @@ def _classified(
 ) -> MeasuredFolder:
     if target.has(EVALUATION):
         raise UsageError(f"{target} holds the evaluation of another model; name another folder with --out")
-    placement = Placement(this_device(cpu_only))
+    device = this_device(cpu_only)
+    placement = Placement(device, loader_processes=loaders_beside(device))
     experiment.model.to(placement.device)
     recipe, facts = experiment.spec.recipe, dataset.facts
     said = {"run": run.id, "dataset": facts.name, "synthetic": facts.synthetic}

@@ -2,20 +2,19 @@
 
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
-from torch.utils.data import DataLoader
 
-from workloads.data.inputs.batches import EpochBatches, Specimens
+from workloads.data.inputs.batches import Asked, Batch, EpochBatches, Specimens
+from workloads.data.inputs.loading import loaded
 from workloads.models.clibd import Clibd
 from workloads.placement import share_buffers
 from workloads.run_errors import MemoryRanOutError, StoppedError
-from workloads.sockets import sockets_fit
-from workloads.stopping import Stop, never, serve_until_the_end
+from workloads.stopping import Stop, never
 from workloads.training.checkpoint import CheckpointStore
 from workloads.training.report import EpochReport, Listener, StepReport
 from workloads.training.step import Tally, Training
@@ -56,13 +55,14 @@ def fit(
     first = training.placement.rank == 0
     writes, stop, watch = (store if first else None), (stop if first else never), watch or Watch()
     training.cut(specimens)
+    left = _all_batches(training, specimens)
     try:
         while training.epoch < training.spec.epochs:
             epoch, tally = training.epoch, training.tally
             training.model.train()
             saved = logged = now = time.perf_counter()
             counted = len(tally.losses)
-            with closing(_batches(training, specimens, watch)) as batches:
+            with closing(_batches(training, left, watch)) as batches:
                 for batch in batches:
                     arrived = time.perf_counter()
                     if not training.take_step(batch):
@@ -81,6 +81,8 @@ def fit(
                             writes.save(*training.checkpoint())
                             saved = now = time.perf_counter()
             if training.epoch == epoch:  # cut anew: the step that was not taken needs other shares of its batch
+                left.close()
+                left = _all_batches(training, specimens)
                 continue
             share_buffers(training.model, training.placement)
             result = _select(training, epoch, score, writes)
@@ -97,6 +99,7 @@ def fit(
             store.note_size(error.args[-1])  # by whichever worker it is; else the next start would come to the same
         raise
     finally:
+        left.close()
         if writes:
             writes.wait()
     if training.placement.num_workers > 1:
@@ -170,26 +173,32 @@ def _epoch_report(training: Training, epoch: int, score: float | None) -> EpochR
     )
 
 
-def _batches(training: Training, specimens: Specimens, watch: Watch) -> Generator[dict[str, Tensor]]:
-    """The epoch's batches that are left, in order, prepared by other processes where the machine has them.
-
-    Those processes end with the generator, that is at once where it is closed.
-    """
-    assert training.shares is not None
-    placement, done = training.placement, training.step % training.steps_per_epoch
-    share = training.shares.rows(placement.rank)
-    batches = EpochBatches(specimens, training.spec, training.epoch, share, first_step=done)
-    sockets_fit()
-    pinned, processes = placement.device.type == "cuda", placement.loader_processes
-    loader = DataLoader(
-        batches, batch_size=None, num_workers=processes, pin_memory=pinned, worker_init_fn=serve_until_the_end
-    )
+def _batches(training: Training, left: Generator[Batch], watch: Watch) -> Generator[Batch]:
+    """The epoch's batches that are left, in order."""
     try:
         watch.begins(training.step)
-        for batch in loader:
+        for batch in islice(left, training.steps_per_epoch - training.step % training.steps_per_epoch):
             watch.arrived()
             yield batch
+            batch.clear()  # the epoch's last one is not to lie on the device while it is measured
             watch.ends()
             watch.begins(training.step)
     finally:
         watch.rests()
+
+
+def _all_batches(training: Training, specimens: Specimens) -> Generator[Batch]:
+    """This worker's shares of all batches that are left, prepared by other processes where the machine has them.
+
+    These are the same from the first epoch to the last, and end with the generator.
+    """
+    placement = training.placement
+    return loaded(specimens, _asked(training, specimens), placement.device, placement.loader_processes)
+
+
+def _asked(training: Training, specimens: Specimens) -> Iterator[Asked]:
+    assert training.shares is not None
+    spec, share = training.spec, training.shares.rows(training.placement.rank)
+    first, done = divmod(training.step, training.steps_per_epoch)
+    for epoch in range(first, spec.epochs):
+        yield from EpochBatches(specimens, spec, epoch, share, first_step=done if epoch == first else 0).asked()

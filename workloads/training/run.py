@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from joblib import cpu_count
 
 from workloads.command_line import tell_end
 from workloads.data.inputs.batches import num_trained
@@ -29,7 +28,7 @@ from workloads.memory import let_segments_grow
 from workloads.models.loaded import open_untrained, write_inputs
 from workloads.models.places import NOWHERE, Addresses, name_of, reading, weights_of, with_settings
 from workloads.models.weights import save_weights
-from workloads.placement import Placement, device_name, join_group
+from workloads.placement import Placement, device_name, join_group, loaders_beside
 from workloads.record import RunFolder, command_line, provenance
 from workloads.spec import ExperimentSpec, Recipe, first_difference
 from workloads.stopping import Stop, leave, never, stop_by_signals
@@ -157,7 +156,7 @@ def _process_group(cpu_only: bool) -> Iterator[Placement]:
     if gpu:
         let_segments_grow()
         torch.cuda.set_device(device)
-    loaders = max(0, min(6, cpu_count() // max(1, torch.cuda.device_count()) - 2)) if gpu else 0
+    loaders = loaders_beside(device, torch.cuda.device_count() or 1)
     if "RANK" not in os.environ:
         yield Placement(device, loader_processes=loaders)
         return

@@ -5,7 +5,7 @@ specimen of (seed, epoch, specimen, view): the number of workers changes nothing
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -15,17 +15,63 @@ import torch
 from torch import Tensor
 
 from workloads.arrays import Indices, Names
-from workloads.data.inputs.tower_inputs import Groups, InputColumn, View, dna_input, image_input, text_input
+from workloads.data.inputs.tower_inputs import (
+    AS_THEY_ARE,
+    Groups,
+    InputColumn,
+    View,
+    dna_input,
+    image_input,
+    text_input,
+)
 from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset, labels_of
 from workloads.data.prepared.taxon_text import LabelTokenizer
 from workloads.errors import SpecError, TooFewSpecimensError, UsageError
 from workloads.spec import RANKS, ExperimentSpec, Modality
 
-__all__ = ["EpochBatches", "Specimens", "View", "check_batch", "global_batches", "num_trained", "training_classes"]
+__all__ = [
+    "Asked",
+    "EpochBatches",
+    "Specimens",
+    "View",
+    "check_batch",
+    "global_batches",
+    "num_trained",
+    "training_classes",
+]
+
+_OTHER = "/other"
+Batch = dict[str, Tensor]
+"""Inputs by modality, of a second view as `MODALITY/other`; for a classifier `label` too, (specimens, ...) each."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """A batch, or a piece of one, before it is made: everything that decides its content."""
+
+    rows: Indices
+    modalities: tuple[Modality, ...]
+    view: View = AS_THEY_ARE
+    two_views: bool = False
+    labels: Indices | None = None
+    """Class of each row, for a classifier."""
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def pieces(self, at_most: int) -> list["Asked"]:
+        """The same in pieces of at most so many rows, as equal as can be."""
+        stops = np.cumsum([len(part) for part in np.array_split(self.rows, -(-len(self) // at_most))])
+        parts = [slice(start, stop) for start, stop in zip([0, *stops], stops, strict=False)]
+        labels = self.labels
+        return [replace(self, rows=self.rows[p], labels=None if labels is None else labels[p]) for p in parts]
 
 
 class Specimens:
-    """The specimens of some splits, ready to be asked for any batch; their inputs stay on the disk until then."""
+    """The specimens of some splits, ready to be asked for any batch; their inputs stay on the disk until then.
+
+    They pickle as what they were opened with, the data set by its address, and are opened again where they arrive.
+    """
 
     def __init__(
         self,
@@ -52,6 +98,7 @@ class Specimens:
             MissingPathError: the data set has none in these splits.
             SpecError: it does not have what the towers take, or a tokeniser is missing.
         """
+        self._opened_with = dataset, tuple(splits), spec, tokenizer, modalities, dna_tokenizer, frame
         self.modalities = tuple(modalities or spec.modalities)
         self._dataset, self._splits, self._spec = dataset, tuple(splits), spec
         self._columns = dataset.open(splits)
@@ -64,6 +111,9 @@ class Specimens:
         if "text" in self.modalities:
             ranks = dataset.load(splits, RANKS) if spec.text.missing_rank == "not_classified" else None
             self._inputs["text"] = text_input(self._columns, ranks, tokenizer, spec.text)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Specimens, self._opened_with
 
     def __len__(self) -> int:
         return len(self._columns)
@@ -111,6 +161,22 @@ class Specimens:
     def inputs(self, modality: str, rows: Indices, view: View) -> Tensor:
         """The input of one tower for some rows."""
         return self._inputs[modality].take(rows, view)
+
+    def padding(self, name: str) -> int | None:
+        """What an input of a batch is filled up with where batches are not equally wide; None where they are."""
+        column = self._inputs.get(name.removesuffix(_OTHER))
+        return column.padding if column else None
+
+    def made(self, asked: Asked) -> Batch:
+        """A batch."""
+        batch: Batch = {}
+        for name in asked.modalities:
+            batch[name] = self.inputs(name, asked.rows, asked.view)
+            if asked.two_views:
+                batch[name + _OTHER] = self.inputs(name, asked.rows, replace(asked.view, number=1))
+        if asked.labels is not None:
+            batch["label"] = torch.from_numpy(asked.labels)
+        return batch
 
 
 def global_batches(num_specimens: int, batch_size: int, seed: int, epoch: int) -> Iterator[Indices]:
@@ -161,11 +227,11 @@ def check_batch(spec: ExperimentSpec, num_specimens: int, num_workers: int) -> N
         )
 
 
-class EpochBatches(torch.utils.data.Dataset[dict[str, Tensor]]):
+class EpochBatches(torch.utils.data.Dataset[Batch]):
     """One worker's share of an epoch's batches, from any step on; item i is that part of global batch first_step + i.
 
-    A batch holds the inputs by modality. To train one tower on its own it holds a second view of every specimen as
-    `MODALITY/other`; for a classifier it holds `label`, the place of each species in `training_classes`.
+    To train one tower on its own a batch holds a second view of every specimen; for a classifier it holds `label`, the
+    place of each species in `training_classes`.
     """
 
     def __init__(
@@ -187,13 +253,14 @@ class EpochBatches(torch.utils.data.Dataset[dict[str, Tensor]]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, step: int) -> dict[str, Tensor]:
-        rows = self._rows[step]
-        batch: dict[str, Tensor] = {}
-        for name in self._specimens.modalities:
-            batch[name] = self._specimens.inputs(name, rows, self._view)
-            if self._two_views:
-                batch[f"{name}/other"] = self._specimens.inputs(name, rows, replace(self._view, number=1))
-        if self._label is not None:
-            batch["label"] = torch.from_numpy(self._label[rows])
-        return batch
+    def asked(self) -> Iterator[Asked]:
+        """The batches before they are made, in order."""
+        return map(self._asked, self._rows)
+
+    def __getitem__(self, step: int) -> Batch:
+        return self._specimens.made(self._asked(self._rows[step]))
+
+    def _asked(self, rows: Indices) -> Asked:
+        labels = None if self._label is None else self._label[rows]
+        names = self._specimens.modalities
+        return Asked(rows=rows, modalities=names, view=self._view, two_views=self._two_views, labels=labels)

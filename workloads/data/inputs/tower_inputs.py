@@ -66,6 +66,9 @@ class View:
         return np.random.default_rng([self.seed, self.epoch, row, self.number])
 
 
+AS_THEY_ARE = View()
+
+
 @dataclass(frozen=True, slots=True)
 class InputColumn:
     """What one tower takes of the specimens."""
@@ -74,6 +77,8 @@ class InputColumn:
     """The inputs of some specimens, (rows, ...)."""
     groups: Callable[[], Groups]
     """Which specimens have the same one."""
+    padding: int | None = None
+    """Fills rows up to the longest of those that are taken together; None where all have one length."""
 
 
 class Rows:
@@ -253,7 +258,8 @@ def dna_input(
         if kind == "dnabert2":
             if tokenizer is None:
                 raise SpecError("DNABERT-2 needs the tokeniser of its byte pairs")
-            return InputColumn(partial(_byte_pairs, barcodes, tokenizer, simclr), partial(_groups_of_texts, barcodes))
+            read = partial(_byte_pairs, barcodes, tokenizer, simclr)
+            return InputColumn(read, partial(_groups_of_texts, barcodes), tokenizer.pad_id)
         take = partial(_encoded, barcodes, base_codes if kind == "cnn" else partial(_ids_in_frame, frame or ""))
     masked: dict[str, Callable[..., Numbers]] = {"barcodebert": view_of_token_ids, "cnn": view_of_base_codes}
     return _number_input(take, len(inputs), masked.get(kind) if simclr else None)
