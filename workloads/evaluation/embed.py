@@ -23,7 +23,7 @@ from workloads.placement import Placement, kernels, matrix_products
 from workloads.recipes import evaluation_precision
 from workloads.spec import Modality
 
-Precision = Literal["bf16", "fp32"]
+Precision = Literal["bf16", "tf32", "fp32"]
 Outputs = Literal["embeddings", "logits"]
 Parts = Mapping[str, tuple[str, ...]]
 
@@ -160,7 +160,7 @@ def embed_rows(
 ) -> Tensor:
     """Unit embeddings, or a classifier's logits, of some specimens in one modality, fp32 on the device."""
     model.eval()
-    with torch.inference_mode(), matrix_products("fp32"), kernels(device, precision):
+    with torch.inference_mode(), matrix_products(precision), kernels(device, precision):
         inputs = specimens.inputs(modality, rows, View()).to(device)
         read = model.embed if of == "embeddings" else lambda given: model(given)[0]
         embedded: Tensor = read({modality: inputs})[modality]
