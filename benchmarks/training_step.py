@@ -69,7 +69,7 @@ def counted() -> dict[str, float]:
     ours = OurStep(Sizes(), _CPU)
     batch = drawn_batch(Sizes(), 2)
     plain = num_autograd_nodes(ours.loss(batch, "bf16"))
-    gflop = gflop_per_sample(ours, Sizes())
+    gflop = gflop_per_sample(ours.model, batch)
     fuse_attention(ours.model)
     with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.FLASH_ATTENTION):
         embedded, scale = ours.model(batch)

@@ -18,7 +18,7 @@ from sweeps import SWEEPS
 from sweeps.point import Sweep
 from workloads.command_line import run_program
 from workloads.errors import MissingRunsError, UsageError
-from workloads.experiments import Scale
+from workloads.experiments import FROM_SCRATCH, Scale
 from workloads.lease import Busy
 from workloads.run_errors import FailedRunsError
 from workloads.spec import Recipe
@@ -124,6 +124,9 @@ class SweepOptions:
         list[str] | None,
         typer.Option("--set", help="A field of the spec for all points, such as epochs=5 or image.fine_tuning=lora."),
     ] = None
+    from_scratch: Annotated[
+        bool, typer.Option("--from-scratch", help="Towers of the same size that draw all their weights.")
+    ] = False
     only: Annotated[
         str | None,
         typer.Option("--filter", help="Only points with this in their label, or FIELD=VALUE, and what they need."),
@@ -205,7 +208,7 @@ class SweepOptions:
             runs=runs,
             recipe=self.recipe or ("paper" if scale == "paper" else "corrected"),
             num_seeds=self.seeds,
-            fields=tuple(self.fields or ()),
+            fields=(*(FROM_SCRATCH if self.from_scratch else ()), *(self.fields or ())),
             only=self.only,
             wandb=self.wandb,
         )

@@ -5,7 +5,7 @@ beside its arithmetic is a mean of what runs took. `orchestrator.plan.Pace` corr
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -20,10 +20,12 @@ from sweeps.point import Point, PointKind
 from workloads.data.inputs.batches import num_trained
 from workloads.data.prepared.dataset import DatasetFacts
 from workloads.errors import ClibdError
+from workloads.evaluation.selection import PARTITION
 from workloads.experiments import Scale
 from workloads.measuring.costs_folder import BERT_VOCABULARY, TowerCost, drawn_inputs, median_seconds, tower_costs
 from workloads.models.clibd import TowerInputs, build_model
 from workloads.placement import kernels, matrix_products
+from workloads.recipes import evaluation_precision
 from workloads.spec import ExperimentSpec, Modality
 
 _A100 = 80.0
@@ -120,20 +122,29 @@ def _step_flops(spec: ExperimentSpec, facts: DatasetFacts) -> float:
     return sum(cost.step_flops for cost, _ in _towers_of(spec, facts))
 
 
+def _num_embedded(facts: DatasetFacts, partitions: Iterable[str]) -> int:
+    """Keys, and the queries of some partitions."""
+    asking = {split for name in partitions for split in facts.splits.queries.get(name, {}).values()}
+    return sum(facts.num_specimens.get(split, 0) for split in asking.union(facts.splits.keys))
+
+
 def _effort(point: Point, facts: DatasetFacts, resources: Resources, rate: Rate, scale: Scale) -> Effort:
     """What a point takes, on its data set, with these workers at this rate."""
     spec, towers = point.spec, _towers_of(point.spec, facts) if point.kind in ("train", "untrained") else []
     forward, parameters = (sum(getattr(cost, of) for cost, _ in towers) for of in ("forward_flops", "parameters"))
     views = 2 if spec.objective == "simclr" else 1
-    asking = {split for kinds in facts.splits.queries.values() for split in kinds.values()}
-    measured = sum(facts.num_specimens.get(split, 0) for split in asking.union(facts.splits.keys))
+    measured, looked_at = _num_embedded(facts, facts.splits.queries), _num_embedded(facts, [PARTITION])
+    looks = spec.epochs - spec.first_selected_epoch if point.kind == "train" and spec.selection != "last" else 0
     steps = views * num_trained(spec, facts) * spec.epochs if point.kind == "train" else 0
     training = steps * _step_flops(spec, facts) if steps else 0.0
     resources = resources.for_batch(spec.batch_size)
     workers = resources.num_workers
     # Where the rate is a GPU's and there is none, as on the machine that only plans, there is one.
     devices = workers * resources.gpus_per_worker or 1 if rate.of_gpu else workers * resources.threads
-    speed = rate.flops * devices / (_SLOWER[spec.precision] if rate.of_gpu else 1.0)
+    full = rate.flops * devices
+    speed, embedding = (
+        full / (_SLOWER[name] if rate.of_gpu else 1.0) for name in (spec.precision, evaluation_precision(spec))
+    )
     large = 1.0 if scale == "small" else 10.0
     share = -(-spec.batch_size // workers)
     micro = min(share, resources.execution.micro_batch or share) if training else 0
@@ -142,8 +153,11 @@ def _effort(point: Point, facts: DatasetFacts, resources: Resources, rate: Rate,
         kind=point.kind,
         training=_BESIDE * training / speed,
         start=_START if point.kind == "train" else 0.0,
-        end=(forward * measured / speed + _END * large) if point.kind == "train" else _MEASURING[point.kind] * large,
-        flops=training + forward * measured,
+        selecting=looks * forward * looked_at / embedding,
+        end=(forward * measured / embedding + _END * large)
+        if point.kind == "train"
+        else _MEASURING[point.kind] * large,
+        flops=training + forward * (measured + looks * looked_at),
         devices=devices if rate.of_gpu else 1,
         memory=parameters * (_STATE_BYTES if training else 4) + micro * views * kept,
         disk=4.0 * (parameters * (point.kind == "train") + measured * len(towers) * spec.embedding_size),

@@ -119,6 +119,8 @@ class Effort:
     """Until its first batch."""
     end: float
     """Behind its last epoch; of a measurement, all of it."""
+    selecting: float = 0.0
+    """What is embedded behind each epoch that may be selected."""
     flops: float = 0.0
     """Operations of training and of embedding; 0 for measurements that do neither."""
     devices: int = 1
@@ -131,7 +133,7 @@ class Effort:
     @property
     def seconds(self) -> float:
         """On the clock."""
-        return self.training + self.start + self.end
+        return self.training + self.selecting + self.start + self.end
 
     @property
     def device_hours(self) -> float:
@@ -170,7 +172,7 @@ class Pace:
         left = 0.0
         for name in self.expected.keys() - self.ended:
             point = self.expected[name]
-            left += ratio * point.training * (1 - self.done.get(name, 0.0))
+            left += (ratio * point.training + point.selecting) * (1 - self.done.get(name, 0.0))
             left += mean(self.ends.get(point.kind) or [point.end])
             if name not in self.done and point.kind == "train":
                 left += mean(self.starts or [point.start])

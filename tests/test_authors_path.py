@@ -1,23 +1,42 @@
 """The benchmarks compare like with like: the restated path of the authors gives the loss and embeddings of ours."""
 
-import json
-from dataclasses import replace
-from pathlib import Path
-
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.authors_path import AdaptedQkv, AuthorsStep, AuthorsTowers, as_authors_feed, authors_loss, drawn_batch
-from benchmarks.gpu import TINY, main
+from benchmarks.authors_path import (
+    AdaptedQkv,
+    AuthorsStep,
+    AuthorsTowers,
+    Sizes,
+    as_authors_feed,
+    authors_loss,
+    drawn_batch,
+)
 from benchmarks.our_step import OurStep
 from benchmarks.training_step import num_autograd_nodes
 from workloads.models.fine_tuning import plain_layers
 from workloads.training.loss import contrastive_loss
 
 CPU = torch.device("cpu")
-SIZES = replace(TINY.sizes, dropout=0.0)
+SIZES = Sizes(
+    image_size=32,
+    image_width=24,
+    image_depth=2,
+    image_heads=2,
+    dna_width=24,
+    dna_depth=2,
+    dna_heads=2,
+    dna_hidden_width=48,
+    text_vocabulary=60,
+    text_width=16,
+    text_depth=1,
+    text_heads=2,
+    text_hidden_width=32,
+    embedding_size=16,
+    dropout=0.0,
+)
 UNUSED = {"dna.cls.predictions.bias", "text.pooler.dense.weight", "text.pooler.dense.bias"}
 
 
@@ -132,33 +151,3 @@ def test_autograd_nodes_are_counted_once_each() -> None:
     weight = torch.ones(2, requires_grad=True)
     doubled = weight * 2
     assert num_autograd_nodes((doubled + doubled).sum()) == 4  # sum, add, mul, and the one that fills weight.grad
-
-
-def test_the_gpu_benchmark_runs_all_its_parts_with_tiny_towers(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["--tiny", "--out", str(tmp_path)]) == 0
-    [written] = tmp_path.iterdir()
-    figures = json.loads(written.read_text())
-    assert figures == json.loads(capsys.readouterr().out)
-    assert figures["failed"] == {}
-    assert figures["compared"]["4"]["speedup_over_published"] > 0
-    assert {"8", "12", "24"} <= set(figures["cached"])
-    assert figures["largest_batches"]["direct"]["batch_size"] == TINY.largest_tried
-    assert figures["evaluation"]["records_per_second"] > 0
-    assert figures["reached"]["share_of_ceiling_at_4"] > 0
-
-
-def test_a_part_that_fails_is_named_and_the_others_are_still_measured(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from benchmarks import gpu
-
-    def broken(*_: object) -> dict[str, object]:
-        raise RuntimeError("no such kernel")
-
-    monkeypatch.setattr(gpu, "PARTS", {"compared": (broken, 1.0), "ceiling": gpu.PARTS["ceiling"]})
-    assert main(["--tiny", "--out", str(tmp_path)]) == 1
-    figures = json.loads(next(tmp_path.iterdir()).read_text())
-    assert figures["failed"] == {"compared": "RuntimeError: no such kernel"}
-    assert figures["ceiling"]["copy_gb_per_second"] > 0

@@ -9,7 +9,8 @@ from typing import Any, get_args
 import pytest
 
 from workloads.errors import SpecError
-from workloads.experiments import Data, Experiment, Scale, base_spec, experiment_spec, starting_from
+from workloads.experiments import FROM_SCRATCH, Data, Experiment, Scale, base_spec, experiment_spec, starting_from
+from workloads.fields import with_fields
 from workloads.recipes import learning_rate_factor, with_fine_tuning, with_recipe
 from workloads.spec import ExperimentSpec, Recipe, spec_from_dict, spec_to_dict
 
@@ -179,3 +180,18 @@ def test_a_supervised_barcodebert_has_no_softmax_in_front_of_its_classifier(reci
     assert experiment_spec("classify-dna", "paper", DATA, recipe).dna.pooling == pooling
     aligned = experiment_spec("align", "paper", DATA, recipe).dna.pooling
     assert (aligned == pooling) == (recipe == "corrected")
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_towers_from_scratch_are_those_of_the_experiment_without_weights_and_a_run_of_their_own(
+    name: Experiment, recipe: Recipe
+) -> None:
+    published = experiment_spec(name, "paper", DATA, recipe)
+    drawn = with_fields(published, FROM_SCRATCH)
+    weights = [f"{modality}.weights" for modality in ("image", "dna", "text")]
+    assert {key for key, value in plain(drawn).items() if value != plain(published)[key]} == set(weights)
+    assert all(plain(drawn)[key] is None for key in weights)
+    assert drawn.id != published.id
+    small = experiment_spec(name, "small", DATA, recipe)  # which draws all of them anyway
+    assert with_fields(small, FROM_SCRATCH).id == small.id

@@ -181,6 +181,33 @@ def test_a_plan_counts_time_memory_disk_and_cost(sweep: Command) -> None:
     assert sums["cost"] == pytest.approx(3 * sums["device_hours"])
 
 
+def test_a_plan_says_what_it_takes_to_measure_each_epoch_in_fp32_and_how_much_less_tf32_does(sweep: Command) -> None:
+    words = ("lora", "--recipe", "paper", "--rate", "1", "--filter", "LoRA")
+
+    def seconds(*more: str) -> float:
+        [point] = sweep.plan(*words, *more)["points"]
+        found: float = point["selecting_seconds"]
+        return found
+
+    whole, _, told = seconds(), *sweep(*words, "--data", sweep.data, "--scale", "small", "--plan")[:2]
+    assert "behind each epoch that may be selected" in told
+    assert whole > 0
+    assert seconds("--set", "epochs=28") == pytest.approx(2 * whole)  # of the small scale's 14
+    assert seconds("--set", "first_selected_epoch=7") == pytest.approx(whole / 2)
+    assert seconds("--set", "evaluation_precision=tf32") == pytest.approx(whole / 4)
+    assert seconds("--set", "evaluation_precision=bf16") == pytest.approx(whole / 8)
+    [point], [unselected] = (sweep.plan(*words, *more)["points"] for more in ((), ("--set", "selection=last")))
+    assert unselected["selecting_seconds"] == 0
+    assert point["seconds"] == pytest.approx(unselected["seconds"] + whole)
+
+
+def test_towers_from_scratch_wait_for_no_weights(sweep: Command, tmp_path: Path) -> None:
+    words = ("seeds", "--data", sweep.data, "--set", "batch_size=20", "--plan", "--format", "json", "--from-scratch")
+    found = json.loads(sweep(*words)[1])
+    assert found["weights"] == {}
+    assert {point["state"] for point in found["points"]} == {"to run"}
+
+
 def test_weights_that_are_not_here_are_all_named_with_their_places_and_nobody_is_asked(
     sweep: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from workloads.errors import SpecError
 from workloads.recipes import with_recipe
-from workloads.spec import DnaTower, ExperimentSpec, ImageTower, Modality, Recipe, TextTower
+from workloads.spec import MODALITIES, DnaTower, ExperimentSpec, ImageTower, Modality, Recipe, TextTower
 
 Scale = Literal["paper", "small"]
 """`paper`: the published encoders and batches. `small`: towers of a million parameters and a tenth of the batch."""
@@ -31,6 +31,8 @@ Experiment = Literal[
 ALIGNED_EPOCHS = 50
 """Epochs of the paper's main results (section 5, implementation details); its ablations, which are sweeps, have 15."""
 BIOCLIP = "hf-hub:imageomics/bioclip"
+FROM_SCRATCH = tuple(f"{name}.weights=none" for name in MODALITIES)
+"""Settings of `workloads.fields` under which all towers keep their shapes and draw their weights."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -88,8 +88,11 @@ def with_fine_tuning(spec: ExperimentSpec, fine_tuning: FineTuning) -> Experimen
     return replace(spec, **towers)
 
 
-def evaluation_precision(spec: ExperimentSpec) -> Literal["bf16", "fp32"]:
-    """How a trained model embeds: as it was trained; under `authors` and `paper` in fp32, as the authors' code does."""
+def evaluation_precision(spec: ExperimentSpec) -> Literal["bf16", "tf32", "fp32"]:
+    """How a trained model embeds: as the spec says; else as it was trained, and under `authors` and `paper` in fp32, as
+    the authors' code does."""
+    if spec.evaluation_precision != "recipe":
+        return spec.evaluation_precision
     return "bf16" if spec.recipe == "corrected" and spec.precision == "bf16" else "fp32"
 
 

@@ -186,6 +186,10 @@ class ExperimentSpec:
     trainable_temperature: bool = True
     precision: Literal["bf16", "fp32", "tf32"] = "bf16"
     """bf16 autocast of the towers, fp32 throughout, or fp32 with TF32 matrix products; the loss is always fp32."""
+    evaluation_precision: Literal["recipe", "bf16", "tf32", "fp32"] = "recipe"
+    """How a trained model embeds, when an epoch is selected and in the end. `recipe`: as it was trained under
+    `corrected`, and in fp32 under `paper` and `authors`, as the authors' code does. TF32 takes a GPU a fraction of that
+    time and gives other last digits, so it is another run (`workloads.recipes.evaluation_precision`)."""
     selection: Literal["last", "image_to_dna", "mean_of_336"] = "last"
     """Which epoch's weights are kept: the last; the best harmonic mean of image-to-DNA species accuracy (macro) on
     validation; or the best mean of the authors' 336 accuracies on validation. Test is never looked at."""

@@ -115,32 +115,42 @@ def test_the_rest_is_what_trains_and_has_a_name(tiny_dataset: PreparedDataset) -
 
 
 @pytest.mark.parametrize(
-    ("recipe", "precision", "expected"),
+    ("recipe", "precision", "said", "expected"),
     [
-        ("corrected", "bf16", "bf16"),
-        ("corrected", "fp32", "fp32"),
-        ("corrected", "tf32", "fp32"),
-        ("authors", "bf16", "fp32"),
-        ("paper", "bf16", "fp32"),
+        ("corrected", "bf16", "recipe", "bf16"),
+        ("corrected", "fp32", "recipe", "fp32"),
+        ("corrected", "tf32", "recipe", "fp32"),
+        ("authors", "bf16", "recipe", "fp32"),
+        ("paper", "bf16", "recipe", "fp32"),
+        ("paper", "bf16", "tf32", "tf32"),
+        ("authors", "bf16", "bf16", "bf16"),
+        ("corrected", "bf16", "fp32", "fp32"),
     ],
 )
-def test_towers_run_in_bf16_where_the_recipe_and_the_training_say_so(
+def test_towers_run_in_the_precision_that_the_spec_says_or_its_recipe_and_training(
     recipe: Recipe,
     precision: str,
+    said: str,
     expected: str,
     tiny_spec: ExperimentSpec,
     tiny_dataset: PreparedDataset,
     tmp_path: Path,
 ) -> None:
-    spec = replace(tiny_spec, recipe=recipe, precision=precision)  # type: ignore[arg-type]  # one of its literals
+    spec = replace(tiny_spec, recipe=recipe, precision=precision, evaluation_precision=said)  # type: ignore[arg-type]  # literals
     experiment = open_untrained(spec, tiny_dataset)
-    products: set[torch.dtype] = set()
+    products: set[tuple[torch.dtype, str, bool]] = set()
+
+    def note(_: nn.Module, __: object, output: Tensor) -> None:
+        products.add((output.dtype, torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32))
+
     layers = [layer for tower in experiment.model.towers.values() for layer in tower.modules()]
     for layer in layers:
         if isinstance(layer, nn.Linear):
-            layer.register_forward_hook(lambda _, __, output: products.add(output.dtype))
+            layer.register_forward_hook(note)
     parts = embed_parts(experiment, tiny_dataset, Placement())
-    assert products == {torch.bfloat16 if expected == "bf16" else torch.float32}
+    is_tf32 = expected == "tf32"
+    kind = torch.bfloat16 if expected == "bf16" else torch.float32
+    assert products == {(kind, "high" if is_tf32 else "highest", is_tf32)}
     for part in parts.values():
         for rows in part.rows.values():
             assert rows.dtype == np.float32

@@ -74,6 +74,22 @@ def test_a_run_is_finished_once(
     assert not (trained.folder / "checkpoints").folders()
 
 
+def test_published_towers_from_scratch_train_without_any_weights(
+    tiny_dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIBD_CACHE", str(tmp_path / "cache"))  # holds no weights
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    small = "image.depth=1 image.width=24 image.num_heads=3 dna.depth=1 dna.width=16 dna.num_heads=2 text.depth=1"
+    words = ["--data", str(tiny_dataset.folder), "--runs", str(tmp_path), "--cpu", "--from-scratch"]
+    words += ["--epochs", "1", "--batch-size", "32", *(f"--set={setting}" for setting in small.split())]
+    app(words, standalone_mode=False)
+    run = only_run(tmp_path)
+    assert run.state() == "finished"
+    assert {run.spec().tower(name).weights for name in run.spec().modalities} == {None}
+    with pytest.raises(UsageError, match="--from-scratch draws all weights and --from takes"):
+        app([*words, "--from", run.folder.path], standalone_mode=False)
+
+
 def test_two_processes_under_torchrun_train_as_one_does(
     trained: RunFolder, tiny_dataset: PreparedDataset, tmp_path: Path
 ) -> None:

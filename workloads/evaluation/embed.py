@@ -24,7 +24,7 @@ from workloads.placement import Placement, kernels, matrix_products
 from workloads.recipes import evaluation_precision
 from workloads.spec import Modality
 
-Precision = Literal["bf16", "fp32"]
+Precision = Literal["bf16", "tf32", "fp32"]
 Outputs = Literal["embeddings", "logits"]
 Parts = Mapping[str, tuple[str, ...]]
 
@@ -184,7 +184,7 @@ def embed_batches(
 def _embedded(
     model: Clibd | Classifier, inputs: Batch, device: torch.device, precision: Precision, of: Outputs
 ) -> Batch:
-    with torch.inference_mode(), matrix_products("fp32"), kernels(device, precision):
+    with torch.inference_mode(), matrix_products(precision), kernels(device, precision):
         return model.embed(inputs) if of == "embeddings" else model(inputs)[0]
 
 

@@ -14,7 +14,7 @@ import typer
 
 from workloads.errors import UsageError
 from workloads.execution import Execution
-from workloads.experiments import Experiment, Scale
+from workloads.experiments import FROM_SCRATCH, Experiment, Scale
 from workloads.lease import Busy, Lease, held
 from workloads.record import RunFolder
 from workloads.spec import Recipe
@@ -41,6 +41,9 @@ _Epochs = Annotated[int | None, typer.Option(min=1, help="Default: the experimen
 _StartFrom = Annotated[
     str | None,
     typer.Option("--from", help="Finished run or converted model whose towers it begins with: a folder or an address."),
+]
+_FromScratch = Annotated[
+    bool, typer.Option("--from-scratch", help="Towers of the same size that draw all their weights; fetches nothing.")
 ]
 _Settings = Annotated[
     list[str] | None,
@@ -87,6 +90,7 @@ def train(
     batch_size: _BatchSize = None,
     epochs: _Epochs = None,
     start_from: _StartFrom = None,
+    from_scratch: _FromScratch = False,
     settings: _Settings = None,
     micro_batch: _MicroBatch = None,
     checkpoint_blocks: _CheckpointBlocks = False,
@@ -113,8 +117,11 @@ def train(
     from workloads.data.prepared.dataset import PreparedDataset
     from workloads.training.run import asked_spec, is_finished, train_here
 
+    if from_scratch and start_from:
+        raise UsageError("--from-scratch draws all weights and --from takes those of a run; leave one of them out")
     dataset = PreparedDataset(Folder(data))
-    asked = (experiment, scale, recipe, seed, batch_size, epochs, start_from, settings or ())
+    settings = [*(FROM_SCRATCH if from_scratch else ()), *(settings or ())]
+    asked = (experiment, scale, recipe, seed, batch_size, epochs, start_from, settings)
     spec, places = asked_spec(dataset.facts.data, *asked)
     run = RunFolder(Folder(runs) / "train" / spec.id)
     point = {"sweep": "train", "row": {}, "label": experiment, "scale": scale}
