@@ -6,10 +6,11 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
+import psutil
 from joblib import cpu_count
 
 from orchestrator.connecting import checked
@@ -43,6 +44,8 @@ _LOCAL_ONLY = {
 }
 _OF_ANOTHER_CLUSTER = ("RAY_ADDRESS", "RAY_JOB_CONFIG_JSON_ENV_VAR")
 """By which a local cluster would take itself for a part of the one that they speak of."""
+_GRACE = 2.0
+"""Seconds for processes of Ray to end when their cluster has."""
 _QUIET = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
 
 
@@ -83,13 +86,26 @@ def ray_session(address: str | None, *, dashboard: bool = True) -> Iterator[None
     try:
         yield
     finally:
+        ours = [] if address else _processes()
         ray.shutdown()
+        for process in psutil.wait_procs(ours, _GRACE)[1]:
+            with suppress(psutil.Error):
+                process.kill()
 
 
 def has_ended() -> bool:
     """Whether the local cluster has ended before its command, as by a signal to both; then no run can save."""
     node = sys.modules["ray"]._private.worker._global_node if _is_open() else None
     return node is not None and any(kind in ("gcs_server", "raylet") for kind, _ in node.dead_processes())
+
+
+def _processes() -> list[psutil.Process]:
+    """Of the local cluster. One that stands still in its own end is no longer the raylet's, which ends the others."""
+    found = list[psutil.Process]()
+    for _, service in sys.modules["ray"]._private.worker._global_node.live_processes():
+        with suppress(psutil.Error):
+            found += psutil.Process(service.pid).children(recursive=True)
+    return found
 
 
 def _is_open() -> bool:

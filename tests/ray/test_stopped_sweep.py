@@ -69,6 +69,31 @@ def test_ctrl_c_saves_says_how_to_go_on_and_what_it_says_goes_on(tiny_dataset: P
     assert shlex.split(words)[1:] == [*command[1:], "--set=epochs=40"]
 
 
+SESSION = """
+import atexit, os, time
+from orchestrator.session import ray_session
+with ray_session(None, dashboard=False):
+    import ray
+    @ray.remote(num_cpus=0)
+    class Actor:
+        def number(self):
+            return os.getpid()
+        def end(self):
+            atexit.register(time.sleep, 600)
+            ray.actor.exit_actor()
+    actor = Actor.remote()
+    print(ray.get(actor.number.remote()), flush=True)
+    actor.end.remote()
+    time.sleep(2)
+"""
+
+
+def test_a_process_of_ray_that_stands_still_in_its_own_end_does_not_outlive_the_session() -> None:
+    session = subprocess.run([sys.executable, "-c", SESSION], stdout=subprocess.PIPE, text=True, check=True)
+    worker = int(session.stdout)
+    assert not (psutil.pid_exists(worker) and _lives(psutil.Process(worker)))
+
+
 def _lives(process: psutil.Process) -> bool:
     try:
         return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
