@@ -10,8 +10,9 @@ The first authors' notebook, in Keras, has kernels three columns wide as well, o
 500 values are taken behind the tanh; the restatement takes them in front of it.
 """
 
+import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from textwrap import shorten
@@ -153,8 +154,7 @@ def _head(spec: ImageTower, trunk: Any, embedding_size: int) -> nn.Module:
 
 def timm_model(spec: ImageTower, file: Path | None) -> Any:
     """The model in the spec's sizes, filled with timm's own published weights where their file is given."""
-    import timm
-
+    timm = _timm()
     if not timm.is_model(spec.architecture):
         raise SpecError(f"timm has no model '{spec.architecture}'")
     sizes = {
@@ -185,6 +185,18 @@ def timm_model(spec: ImageTower, file: Path | None) -> Any:
     return model
 
 
+@cache
+def _timm() -> Any:
+    """The library, without W&B's, which it imports for a logger: half a second, and folders that stay when killed."""
+    given = sys.modules.setdefault("wandb", None)  # type: ignore[arg-type] # an import of it fails then, as timm expects
+    try:
+        import timm
+    finally:
+        if given is None:
+            del sys.modules["wandb"]
+    return timm
+
+
 def _timm_file(architecture: str) -> Path:
     """The file of timm's published weights; timm itself adapts them to the spec's image size."""
     repository, names = timm_published(architecture)
@@ -202,9 +214,7 @@ def timm_published(architecture: str) -> tuple[str, tuple[str, ...]]:
 
 def _timm_config(architecture: str) -> dict[str, Any]:
     """What timm knows of an architecture's published weights; empty where there are none."""
-    import timm
-
-    config = timm.get_pretrained_cfg(architecture, allow_unregistered=True)
+    config = _timm().get_pretrained_cfg(architecture, allow_unregistered=True)
     return config.to_dict() if config is not None else {}
 
 
