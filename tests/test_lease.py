@@ -317,37 +317,3 @@ def test_a_process_that_is_killed_is_followed_by_the_next_one_at_once(folder: Fo
     process.wait()
     with held(folder):
         pass
-
-
-@pytest.mark.usefixtures("_patient")
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("evaluate", "RUN"),
-        ("evaluate", "RUN", "--data", "data"),
-        ("evaluate", "RUN", "--data", "data", "--out", "RUN/evaluation-data"),
-        ("open-set", "RUN"),
-        ("open-set", "RUN/evaluation-data"),
-        ("attention", "RUN", "--data", "data"),
-        ("bzsl", "INSECT", "--out", "RUN/bzsl"),
-        ("convert", "best.pth", "--to", "RUN"),
-    ],
-    ids=" ".join,
-)
-def test_every_command_that_writes_into_a_run_refuses_while_another_does(
-    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from commands.clibd import app
-    from workloads.command_line import run_command
-
-    run = Folder(tmp_path / "runs" / "train" / "a-run")
-    run.write_json("spec.json", {})
-    another(run)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["clibd", *(word.replace("RUN", run.path) for word in words)])
-    with pytest.raises(SystemExit) as end:
-        run_command(app)
-    said = capsys.readouterr()
-    assert (end.value.code, said.out) == (1, "")
-    assert f"error: {run} is written to by `clibd train`" in said.err
-    assert sorted(run.files()) == ["lease.json", "spec.json"]

@@ -1,4 +1,4 @@
-"""Leases where many look for them: races for one, and buckets by any address and any keys."""
+"""Leases where many look for them: races for one, buckets by any address and keys, and all commands that write."""
 
 import multiprocessing
 import os
@@ -92,3 +92,36 @@ def test_keys_may_stand_in_the_users_files(bucket: str, tmp_path: Path, monkeypa
     with held(folder):
         assert read_lease(folder) is not None
     object_store._opened.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("evaluate", "RUN"),
+        ("evaluate", "RUN", "--data", "data"),
+        ("evaluate", "RUN", "--data", "data", "--out", "RUN/evaluation-data"),
+        ("open-set", "RUN"),
+        ("open-set", "RUN/evaluation-data"),
+        ("attention", "RUN", "--data", "data"),
+        ("bzsl", "INSECT", "--out", "RUN/bzsl"),
+        ("convert", "best.pth", "--to", "RUN"),
+    ],
+    ids=" ".join,
+)
+def test_every_command_that_writes_into_a_run_refuses_while_another_does(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from commands.clibd import app
+    from workloads.command_line import run_command
+
+    run = Folder(tmp_path / "runs" / "train" / "a-run")
+    run.write_json("spec.json", {})
+    another(run)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["clibd", *(word.replace("RUN", run.path) for word in words)])
+    with pytest.raises(SystemExit) as end:
+        run_command(app)
+    said = capsys.readouterr()
+    assert (end.value.code, said.out) == (1, "")
+    assert f"error: {run} is written to by `clibd train`" in said.err
+    assert sorted(run.files()) == ["lease.json", "spec.json"]

@@ -68,13 +68,14 @@ def fetch(name: str, target: str) -> Path:
     """
     from huggingface_hub import hf_hub_download
 
-    published = released.PUBLISHED[name]
+    published, reachable = released.PUBLISHED[name], hub_answers()
     try:
-        return Path(hf_hub_download(released.REPOSITORY, published.file, local_files_only=not hub_answers()))
+        return Path(hf_hub_download(released.REPOSITORY, published.file, local_files_only=not reachable))
     except OSError as error:  # what the hub's client raises for every refusal, offline mode and broken network
+        why = first_line(error) if reachable else "it cannot be reached from here, or HF_HUB_OFFLINE is set"
         raise ConversionError(
             name,
-            f"the hub did not give {released.PUBLISHED_AT}{published.file} ({first_line(error)}); where there is a "
+            f"the hub did not give {released.PUBLISHED_AT}{published.file} ({why}); where there is a "
             f"network, run `hf download {released.REPOSITORY} {published.file} --local-dir .`, bring the folder here, "
             f"and run `clibd convert {published.file} --to {target}`",
         ) from error
