@@ -138,8 +138,29 @@ PROTOCOLS: Mapping[str, SplitProtocol] = {
 }
 """The partitions we know, by name; `dataset.json` says which one a data set follows."""
 
-_MISSING_WORDS = {"", "not_classified", "not classified", "na", "n/a", "nan", "none", "null", "unknown", "unclassified"}
-_MISSING_WORDS |= {"[]", "-"}
+_MISSING_WORDS = frozenset(
+    {"", "not_classified", "not classified", "unknown", "unclassified", "unspecified", "missing", "not available"}
+    | {
+        "na",
+        "n/a",
+        "n.a.",
+        "nan",
+        "none",
+        "null",
+        "nil",
+        "nat",
+        "<na>",
+        "(null)",
+        "[]",
+        "-",
+        "--",
+        "---",
+        ".",
+        "?",
+        "??",
+    }
+    | {"\\n", "#n/a", "#na", "#n/a n/a", "#null!", "#name?", "#ref!", "#value!", "#div/0!"}  # of databases and sheets
+)
 _LONGEST_NAME = 200  # the longest binomials with authors' interim tags have some 80 characters
 
 
