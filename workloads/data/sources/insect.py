@@ -74,6 +74,7 @@ def insect_source(path: Path, taxonomy: Path | None, features_only: bool = False
         total=len(specimens) if isinstance(specimens, list) else None,
         protocol="insect",
         has_splits=True,
+        published=True,
         synthetic_seed=seed,
         notes=notes,
     )
