@@ -20,6 +20,8 @@ Import = Callable[..., tuple[list[dict[str, Any]], ImportReport, Source]]
 Write = Callable[..., Path]
 Touching = Callable[[Path], object]
 
+NOTHING_LEFT = "neither an image nor a barcode, nor features of one"
+
 
 @pytest.mark.parametrize(
     "kind",
@@ -44,10 +46,10 @@ def test_features_of_another_length_or_with_a_gap_refuse_their_specimen(
     rows, report, _ = imported(write_parquet(tmp_path / "s.parquet", columns))
     assert [row["specimen_id"] for row in rows] == ["a"]
     assert dict(report.rejects) == {
-        "b": "row 2: neither an image nor a barcode, nor features of one (1 image features, and the first specimen has 2)",
-        "c": "row 3: neither an image nor a barcode, nor features of one (the image features are not finite)",
+        "b": f"row 2: {NOTHING_LEFT} (1 image features, and the first specimen has 2)",
+        "c": f"row 3: {NOTHING_LEFT} (the image features are not finite)",
         "d": "row 4: neither an image nor a barcode, nor features of one",
-        "e": "row 5: neither an image nor a barcode, nor features of one (the image features are not finite)",
+        "e": f"row 5: {NOTHING_LEFT} (the image features are not finite)",
     }
 
 
@@ -176,9 +178,9 @@ def test_features_of_dna_alone_make_a_specimen(tmp_path: Path, imported: Import,
     assert [(row["specimen_id"], row["dna_features"], row.get("barcode")) for row in rows] == [("a", [1.0, 2.0], None)]
     assert report.modalities == ("dna", "text")
     assert dict(report.rejects) == {
-        "b": "row 2: neither an image nor a barcode, nor features of one (1 DNA features, and the first specimen has 2)",
+        "b": f"row 2: {NOTHING_LEFT} (1 DNA features, and the first specimen has 2)",
         "c": "row 3: neither an image nor a barcode, nor features of one",
-        "d": "row 4: neither an image nor a barcode, nor features of one (the DNA features are not finite)",
+        "d": f"row 4: {NOTHING_LEFT} (the DNA features are not finite)",
     }
 
 

@@ -23,7 +23,9 @@ NO_BIN = "values of BIN that are no BIN, left out"
 NO_BARCODE = "barcodes that cannot be used, left out"
 OTHER_MARKER = "sequences of another marker than COI's barcode, left out"
 _BIN = re.compile(r"BOLD:[A-Z]{3}\d{4}\d{0,2}")
-_LONGEST_ID = 200
+NAMES, MARKERS = "names: ", "markers: "
+"""What the kinds of findings about names and markers begin with."""
+_LONGEST_ID, _LONGEST_MARKER, _MOST_MARKERS = 200, 40, 30
 _SHOWN = 3
 
 
@@ -43,6 +45,7 @@ class Cleaning:
         self._names = as_given if names_as_given or source.published else named
         self._sizes: dict[str, int] = {}
         self._seen = seen
+        self._markers: set[str] = set()
 
     def row(self, raw: RawRecord, number: int) -> dict[str, Any] | Refused:
         """One row of the specimen table, with the key `marker` for how well its barcode's marker fits; or why none.
@@ -82,6 +85,8 @@ class Cleaning:
     def _barcode(self, raw: RawRecord, identifier: str, troubles: list[str]) -> dict[str, Any]:
         given, marker = _said(raw.get("barcode")), raw.get("marker")
         fit, barcode = fitness(marker), None
+        if given and marker:
+            self._count_marker(marker)
         if given and not fit:
             self._note(OTHER_MARKER, identifier, marker)
             troubles.append(f"its sequence is of {str(marker)[:40]!r}, not of COI's barcode")
@@ -94,6 +99,13 @@ class Cleaning:
             given = None
         changed = given if barcode != given else None
         return {"barcode": barcode, "barcode_as_given": changed, "marker": fit if barcode else 0}
+
+    def _count_marker(self, marker: str) -> None:
+        marker = " ".join(marker.split())[:_LONGEST_MARKER]
+        if marker not in self._markers and len(self._markers) >= _MOST_MARKERS:
+            marker = "others"
+        self._markers.add(marker)
+        self._findings.add(f"{MARKERS}{marker}", "")
 
     def _features(self, name: str, features: Floats | None, identifier: str, troubles: list[str]) -> Floats | None:
         """Features that are finite and as many as the first record's; else None."""
@@ -113,8 +125,8 @@ class Cleaning:
     def _lineage(self, raw: RawRecord, identifier: str) -> Lineage:
         lineage, kinds = self._names(raw)
         for kind in kinds:
-            examples = self._findings.examples.get(f"names: {kind}", ())
-            self._findings.add(f"names: {kind}", _changed(raw, lineage, kind) if len(examples) < _SHOWN else "")
+            examples = self._findings.examples.get(NAMES + kind, ())
+            self._findings.add(NAMES + kind, _changed(raw, lineage, kind) if len(examples) < _SHOWN else "")
         if not any(lineage.values()):
             self._findings.add(UNNAMED, identifier)
         return lineage

@@ -1,6 +1,7 @@
 """From any source to a specimen table: records are cleaned, bad ones listed, the rest streams to disk."""
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from tempfile import SpooledTemporaryFile
@@ -39,19 +40,21 @@ class ImportReport:
 
 def collect(
     source: Source,
-    target: SpecimenTable,
+    target: SpecimenTable | None,
     on_record: Callable[[int], None] = lambda done: None,
     on_reject: Callable[[str, str], None] = lambda identifier, reason: None,
     names_as_given: bool = False,
+    all_images: bool = False,
 ) -> ImportReport:
     """Clean every record of a source into a specimen table, written whole or not at all.
 
     Args:
         source: where the specimens come from.
-        target: the table to write.
+        target: the table to write; None only looks at the source.
         on_record: told now and then how many records have been read.
         on_reject: told specimen and reason of each refused record.
         names_as_given: whether names stay as they are written, as those of a published data set do in any case.
+        all_images: whether the references of all images are held for a survey, and not of the first 20,000 or so.
 
     Raises:
         SourceError: not one record can be used, or the source breaks off.
@@ -63,14 +66,14 @@ def collect(
         partition="source" if source.has_splits else None,
         synthetic_seed=source.synthetic_seed,
     )
-    survey, rejects = Survey(source.root), list[tuple[str, str]]()
+    survey, rejects = Survey(source.root, all_images), list[tuple[str, str]]()
 
     def refuse(refused: Refused) -> None:
         if len(rejects) < _KEPT_REJECTS:
             rejects.append((refused.identifier, refused.reason))
         on_reject(refused.identifier, refused.reason)
 
-    with target.writer(facts) as write:
+    with nullcontext(lambda batch: None) if target is None else target.writer(facts) as write:
         for batch in cleaned(source, refuse, on_record, names_as_given):
             survey.add(batch)
             write(batch)

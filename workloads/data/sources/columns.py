@@ -25,10 +25,7 @@ COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
         *("barcode", "dnabarcode", "nucraw", "nuc", "nucleotides", "dnasequence", "barcodesequence", "coi5p", "coi"),
         *("co1", "cox1", "coisequence", "coi5psequence", "nucleotidesequence", "sequence", "seq", "dna"),
     ),
-    "image": (
-        *("image", "imagefile", "imagepath", "imagename", "imagefilename", "filename", "file", "photo", "picture"),
-        *("imageurl", "imageurls"),
-    ),
+    "image": (*("image", "imagefile", "imagepath", "imagefilename", "filename", "file", "photo", "picture"),),
     "image_features": ("imagefeatures",),
     "dna_features": ("dnafeatures",),
     "bin": ("bin", "binuri", "dnabin", "uri"),
@@ -50,7 +47,7 @@ _BIN = re.compile(r"BOLD:[A-Z]{3}\d{4}", re.IGNORECASE)
 _BASES = re.compile(r"[ACGTURYSWKMBDHVN?.\s-]{4,}", re.IGNORECASE)
 _SEQUENCE = re.compile(r"[A-Za-z.\s-]+")
 _LONG_SEQUENCE = re.compile(r"[ACGTN-]{100,}", re.IGNORECASE)
-_PICTURE = re.compile(r"[^\s]+\.(jpe?g|png|tiff?|webp|bmp)", re.IGNORECASE)
+_PICTURE = re.compile(r"(?!https?:)[^\s]+\.(jpe?g|png|tiff?|webp|bmp)", re.IGNORECASE)
 _FITS: Mapping[str, Callable[[str], bool]] = {
     "bin": lambda value: _BIN.search(value) is not None,
     "barcode": lambda value: _BASES.fullmatch(value) is not None,
@@ -119,13 +116,14 @@ def passed_over(
     Args:
         header: the names of the columns.
         columns: the column of each field, as they were chosen.
-        given: what the user said; of these fields nothing more is said.
+        given: what the user said; of these fields nothing more is said, nor of other images where some are read.
         sample: the first rows.
     """
     forms = {"barcode": ("holds sequences", _LONG_SEQUENCE), "image": ("names images", _PICTURE)}
     for name in (name for name in header if name not in columns.values()):
         for field, (what, form) in forms.items():
-            if field not in given and _most(name, sample, form):
+            known = field in given or (field == "image" and field in columns)
+            if not known and _most(name, sample, form):
                 yield f"column '{name}' {what} and is not read; --map {field}={name} takes it"
 
 

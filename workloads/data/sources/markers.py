@@ -1,6 +1,7 @@
 """Of which gene a sequence is, by what people write into a column of markers."""
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 from workloads.data.specimens.schema import stands_for_nothing
@@ -13,6 +14,7 @@ Fitness = Literal[0, 1, 2]
 """Of a marker: 0 is another gene, or a copy or end of COI that is not the barcode; 1 may be it; 2 is COI-5P."""
 
 
+@lru_cache(maxsize=1024)
 def fitness(marker: str | None) -> Fitness:
     """How well a marker fits: nothing is said, or COI without more, is 1."""
     if marker is None or stands_for_nothing(marker):

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from workloads.data.specimens.schema import stands_for_nothing
+
 _EXAMPLES = 3
 _LONGEST = 40  # letters of an example that are shown
 
@@ -15,7 +17,7 @@ class ColumnReading:
     taken_for: str | None
     """Field of a specimen; None for a column that is not read."""
     examples: tuple[str, ...]
-    """The first three different values that are not empty, shortened."""
+    """The first three different values that say something, shortened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,6 @@ def column_readings(
 
 
 def _examples(name: str, sample: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
-    values = (str(row.get(name) or "").strip() for row in sample)
-    distinct = list(dict.fromkeys(value for value in values if value))[:_EXAMPLES]
+    values = (str(row[name]).strip() for row in sample if row.get(name) is not None)
+    distinct = list(dict.fromkeys(value for value in values if not stands_for_nothing(value)))[:_EXAMPLES]
     return tuple(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…" for value in distinct)

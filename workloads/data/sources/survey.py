@@ -1,5 +1,6 @@
 """What stands in the specimens of a source, counted batch by batch: modalities, species, barcodes, images."""
 
+import sys
 from collections import Counter
 from functools import reduce
 from itertools import chain
@@ -22,11 +23,12 @@ MOST_IMAGES = 20_000
 class Survey:
     """Counts of a source's specimens; adds a fraction to the time that reading them takes."""
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, all_images: bool = False) -> None:
         """Count nothing yet.
 
         Args:
             root: folder that image references are relative to.
+            all_images: whether the references of all images are held.
         """
         self.root, self.num_specimens = root, 0
         self.filled: set[str] = set()
@@ -39,6 +41,7 @@ class Survey:
         self.num_ambiguous = 0
         """Barcodes with a base that is none of A, C, G, T."""
         self.images: list[str] = []
+        self._most_images = sys.maxsize if all_images else MOST_IMAGES
         self._every, self._seen_images = 1, 0
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -63,7 +66,7 @@ class Survey:
         """Every n-th reference, with n doubled whenever there are too many."""
         self.images += references[-self._seen_images % self._every :: self._every]
         self._seen_images += len(references)
-        while len(self.images) > MOST_IMAGES:
+        while len(self.images) > self._most_images:
             self.images, self._every = self.images[::2], self._every * 2
 
     def facts(self) -> dict[str, Any]:

@@ -186,10 +186,9 @@ def _opened_parquet(path: Path, given: Mapping[str, str]) -> tuple[pq.ParquetFil
 
 
 def _rows_of(file: pq.ParquetFile) -> list[dict[str, object]]:
-    """The first rows of the columns of text."""
-    texts = [
-        column.name for column in file.schema_arrow if pat.is_string(column.type) or pat.is_large_string(column.type)
-    ]
+    """The first rows of the columns of text and numbers."""
+    kinds = (pat.is_string, pat.is_large_string, pat.is_integer, pat.is_floating, pat.is_boolean)
+    texts = [column.name for column in file.schema_arrow if any(is_kind(column.type) for is_kind in kinds)]
     try:
         batches = file.iter_batches(SAMPLE, columns=texts) if texts else iter(())
         return [row for batch in islice(batches, 1) for row in batch.to_pylist()]

@@ -42,6 +42,7 @@ JOINED, FILLED, MARKS = "epithet joined with its genus", "genus taken from the s
 NORMALISED = frozenset({AUTHORS, CAPITALS, SUBSPECIES, SUBGENUS, JOINED, MARKS})
 """Kinds of changes after which a name is the same name, in its plain form."""
 
+_LONGEST_CACHED = 400  # letters, so that the cache of 65,536 lineages stays below 60 MB
 _PLAIN = re.compile(r"([A-Z][a-z]+) ([a-z]{2,}(?:-[a-z]{2,})?)")
 _BIN = re.compile(r"\bBOLD[:-]?\s?[A-Z]{3}\d{4}\d?\b", re.IGNORECASE)
 _NOBODY = re.compile(
@@ -57,9 +58,10 @@ def named(raw: Mapping[str, str | None]) -> tuple[Lineage, list[str]]:
     Args:
         raw: values by rank, as a reader found them; other keys do not matter.
     """
-    given, kinds = as_given(raw)
-    lineage, more = _named(given["order"], given["family"], given["genus"], given["species"])
-    return dict(zip(RANKS, lineage, strict=True)), [*kinds, *more]
+    given = raw.get("order"), raw.get("family"), raw.get("genus"), raw.get("species")
+    is_short = sum(map(len, filter(None, given))) < _LONGEST_CACHED
+    lineage, kinds = _named(*given) if is_short else _named.__wrapped__(*given)
+    return dict(zip(RANKS, lineage, strict=True)), list(kinds)
 
 
 def as_given(raw: Mapping[str, str | None]) -> tuple[Lineage, list[str]]:
@@ -87,7 +89,8 @@ def _named(
     order: str | None, family: str | None, genus: str | None, species: str | None
 ) -> tuple[tuple[str | None, ...], tuple[str, ...]]:
     """Cached, because a name stands in many records and the parser takes a third of a millisecond for one."""
-    kinds: list[str] = []
+    read, kinds = as_given({"order": order, "family": family, "genus": genus, "species": species})
+    order, family, genus, species = (read[rank] for rank in RANKS)
     found: Lineage = {
         "order": _higher(order, kinds),
         "family": _higher(family, kinds),
@@ -95,9 +98,9 @@ def _named(
         "species": None,
     }
     first = None
-    if (given := found["genus"]) and rank_of(given) != "genus":
+    if (moved := found["genus"]) and rank_of(moved) != "genus":
         kinds.append(NO_GENUS)
-        found["genus"], first = None, given
+        found["genus"], first = None, moved
     _fill(found, first)
     if species:
         own: list[str] = []

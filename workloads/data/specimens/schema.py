@@ -161,6 +161,7 @@ _MISSING_WORDS = frozenset(
     }
     | {"\\n", "#n/a", "#na", "#n/a n/a", "#null!", "#name?", "#ref!", "#value!", "#div/0!"}  # of databases and sheets
 )
+_LONGEST_WORD = 40  # with blanks around it; barcodes need not be looked at
 _LONGEST_NAME = 200  # the longest binomials with authors' interim tags have some 80 characters
 
 
@@ -184,7 +185,7 @@ def clean_name(value: str | None) -> str | None:
 
 def stands_for_nothing(value: str) -> bool:
     """Whether a value is one of the words that stand for a missing one, in the field of a name, an id or a file."""
-    return value.strip().lower() in _MISSING_WORDS
+    return len(value) <= _LONGEST_WORD and value.strip().lower() in _MISSING_WORDS
 
 
 def lineage_text(lineage: Mapping[str, str | None]) -> str:
