@@ -1,0 +1,92 @@
+"""Every option that an error of the data commands names is one of the command that can be told so."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+import typer.main
+
+import commands.clibd
+import commands.results
+import commands.sweep
+
+ROOT = Path(__file__).parents[1]
+PLACES = [
+    *(ROOT / "workloads" / "data").rglob("*.py"),
+    ROOT / "workloads" / "errors.py",
+    *(ROOT / "commands" / name for name in ("data.py", "look.py", "statistics.py")),
+]
+PROGRAMS = {"clibd": commands.clibd.app, "clibd-sweep": commands.sweep.app, "clibd-results": commands.results.app}
+_OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+_COMMAND = re.compile(r"`?(clibd(?:-sweep|-results)?(?: [a-z-]+)*)([^`]*)`?")
+DATA = ("download", "import", "look", "partition", "prepare", "stats")
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+
+
+def command_at(words: list[str]) -> click.Command | None:
+    """The command that begins some words, as deep as they lead; None where they name none."""
+    found: click.Command = typer.main.get_command(PROGRAMS[words[0]])
+    for word in words[1:]:
+        inner = getattr(found, "commands", {}).get(word)
+        if inner is None:
+            return None if getattr(found, "commands", None) else found
+        found = inner
+    return found
+
+
+def texts_of(place: Path) -> Iterator[tuple[int, str]]:
+    """Every text of a module that names an option, the parts of one text joined; docstrings are not for users."""
+    tree = ast.parse(place.read_text())
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    docstrings = {
+        node.body[0].value for node in ast.walk(tree) if isinstance(node, documented) and _has_docstring(node)
+    }
+    inside = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)} - set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.JoinedStr):
+            text = "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in inside | docstrings:
+            text = node.value
+        else:
+            continue
+        if " " in text and _OPTION.search(text):
+            yield node.lineno, text
+
+
+def _has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> bool:
+    return bool(node.body) and isinstance(node.body[0], ast.Expr)
+
+
+def misses(text: str) -> list[str]:
+    """The options of a sentence that the command it names lacks; where it names none, that no data command has."""
+    ours: set[str] = set()
+    for name in DATA:
+        command = command_at(["clibd", "data", name])
+        assert command is not None
+        ours |= options_of(command)
+    missing = []
+    for part in re.split(r"(`[^`]*`)", text):
+        named = _COMMAND.fullmatch(part) if part.startswith("`") else None
+        command = command_at(named[1].split()) if named else None
+        known = options_of(command) if command else ours
+        missing += [option for option in _OPTION.findall(part) if option not in known]
+    return missing
+
+
+TEXTS = [(f"{place.relative_to(ROOT)}:{line}", text) for place in PLACES for line, text in texts_of(place)]
+
+
+def test_there_are_remedies_to_follow() -> None:
+    assert len(TEXTS) > 20
+    assert misses("take `clibd train --demo`, or --no-such-option") == ["--demo", "--no-such-option"]
+
+
+@pytest.mark.parametrize(("place", "text"), TEXTS, ids=[place for place, _ in TEXTS])
+def test_the_options_of_a_remedy_exist(place: str, text: str) -> None:
+    assert misses(text) == []
