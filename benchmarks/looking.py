@@ -2,7 +2,7 @@
 
     python -m benchmarks.looking
 
-Half of the rows have names that only the parser of names can take apart (authors), or open ones, each of them different.
+Half of the rows have names of which no two are alike and which only the parser can take apart, or open names.
 """
 
 import io

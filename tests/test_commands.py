@@ -288,8 +288,8 @@ def test_a_source_is_looked_at_without_anything_being_written(
         "Named at the rank of order 0, family 0, genus 2, species 1; 1 at none",
         "Species: 1 different, 1 of one specimen, 0 of nine or more",
         "Barcodes: 4 to 8 bases, half of them up to 6; 3 shorter than 500, 0 longer than 700, 1 with uncertain bases",
-        "'Aedes sp.' → Aedes",
-        "'Aedes vexans Meigen, 1830' → Aedes vexans",
+        "'Aedes sp.' -> Aedes",
+        "'Aedes vexans Meigen, 1830' -> Aedes vexans",
         "1 record refused (such as d: line 5: neither an image",
         "1 values of BIN that are no BIN, left out (such as 'unknown bin' of b)",
         "Images (2 from headers): 1 JPEG, 60 x 40 to 60 x 40 pixels; 1 cannot be read (such as b.jpg: its header",
@@ -298,7 +298,7 @@ def test_a_source_is_looked_at_without_anything_being_written(
     code, out, _ = call(monkeypatch, capsys, "clibd", "data", "look", str(tmp_path), "--format", "json", "--decode")
     facts = json.loads(out)
     assert (facts["specimens"], facts["refused"]["count"], facts["images"]["how"]) == (3, 1, "decoded")
-    assert facts["names"]["open name"] == {"count": 1, "examples": ["'Aedes sp.' → Aedes"]}
+    assert facts["names"]["open name"] == {"count": 1, "examples": ["'Aedes sp.' -> Aedes"]}
     assert {column["name"]: column["taken_for"] for column in facts["columns"]}["notes"] is None
     assert sorted(path.name for path in tmp_path.iterdir()) == there
 

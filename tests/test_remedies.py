@@ -47,7 +47,7 @@ def texts_of(place: Path) -> Iterator[tuple[int, str]]:
     docstrings = {
         node.body[0].value for node in ast.walk(tree) if isinstance(node, documented) and _has_docstring(node)
     }
-    inside = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)} - set()
+    inside = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
             text = "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)

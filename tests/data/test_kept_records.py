@@ -130,6 +130,6 @@ def test_what_was_found_crosses_processes_as_plain_json(tmp_path: Path) -> None:
     _, report = rows_of(tmp_path, {"specimen_id": "x", **WHOLE, "species": "Aedes sp."})
     assert json.loads(json.dumps(report.findings.as_json()))["names: open name"] == {
         "count": 1,
-        "examples": ["'Aedes sp.' → Aedes"],
+        "examples": ["'Aedes sp.' -> Aedes"],
     }
     assert pickle.loads(pickle.dumps(report.findings)) == report.findings

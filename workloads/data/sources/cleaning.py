@@ -157,10 +157,10 @@ def _check_id(identifier: str) -> None:
 
 
 def _changed(raw: RawRecord, lineage: Lineage, kind: str) -> str:
-    """What a name was and what it became, such as `'Apis sp.' → Apis`."""
+    """What a name was and what it became, such as `'Apis sp.' -> Apis`."""
     rank = next((rank for rank in reversed(RANKS) if raw.get(rank) and raw[rank] != lineage[rank]), RANKS[-1])
     became = lineage[rank] or next((name for name in reversed(lineage.values()) if name), "nothing")
-    return f"{str(raw.get(rank))[:60]!r} → {became}" if kind in NULLED or lineage[rank] else str(raw.get(rank))[:60]
+    return f"{str(raw.get(rank))[:60]!r} -> {became}" if kind in NULLED or lineage[rank] else str(raw.get(rank))[:60]
 
 
 def _said(value: str | None) -> str | None:

@@ -33,6 +33,8 @@ def look_at_images(
             in archives some 2,000.
         on_image: told how many of how many have been looked at.
     """
+    if not decode_all:  # a drawn image has no header until it is drawn
+        references = [reference for reference in references if not reference.startswith("synthetic:")]
     packed = [reference for reference in references if reference.startswith(_PACKED)]
     if not decode_all and len(packed) > _MOST_PACKED:
         every = -(-len(packed) // _MOST_PACKED)

@@ -46,7 +46,12 @@ def _of(found: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def look_lines(facts: Mapping[str, Any]) -> Iterator[str]:
-    """The same as a person reads it."""
+    """The same as a person reads it; marks that would steer a terminal are shown as question marks."""
+    for line in _lines(facts):
+        yield line if line.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in line)
+
+
+def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     form = [facts["kind"], facts["encoding"], facts["delimiter"] and f"fields between {_mark(facts['delimiter'])}"]
     yield f"{facts['source']}: {', '.join(filter(None, form))}"
     yield from _column_lines(facts["columns"])

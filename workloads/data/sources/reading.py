@@ -53,4 +53,4 @@ def column_readings(
 def _examples(name: str, sample: Sequence[Mapping[str, object]]) -> tuple[str, ...]:
     values = (str(row[name]).strip() for row in sample if row.get(name) is not None)
     distinct = list(dict.fromkeys(value for value in values if not stands_for_nothing(value)))[:_EXAMPLES]
-    return tuple(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}…" for value in distinct)
+    return tuple(value if len(value) <= _LONGEST else f"{value[:_LONGEST]}..." for value in distinct)
