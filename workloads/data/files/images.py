@@ -71,7 +71,7 @@ def decode(content: bytes, channels: Literal["RGB", "RGBX"] = "RGB") -> Pixels:
 
 def _reason(error: Exception) -> str:
     """What a decoder says, without the address in memory that Pillow puts in, which no two runs share."""
-    return re.sub(r"<[^<>]* at 0x[0-9a-f]+>", "the file", " ".join(str(error).split()))
+    return re.sub(r" ?<[^<>]* at 0x[0-9a-f]+>", "", " ".join(str(error).split()))
 
 
 def open_image(content: bytes) -> Image.Image:
