@@ -21,7 +21,7 @@ PLACES = [
 ]
 PROGRAMS = {"clibd": commands.clibd.app, "clibd-sweep": commands.sweep.app, "clibd-results": commands.results.app}
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
-_COMMAND = re.compile(r"`?(clibd(?:-sweep|-results)?(?: [a-z-]+)*)([^`]*)`?")
+_COMMAND = re.compile(r"(clibd(?:-sweep|-results)?(?: [a-z][a-z-]*)*)")
 DATA = ("download", "import", "look", "partition", "prepare", "stats")
 
 
@@ -43,14 +43,11 @@ def command_at(words: list[str]) -> click.Command | None:
 def texts_of(place: Path) -> Iterator[tuple[int, str]]:
     """Every text of a module that names an option, the parts of one text joined; docstrings are not for users."""
     tree = ast.parse(place.read_text())
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    docstrings = {
-        node.body[0].value for node in ast.walk(tree) if isinstance(node, documented) and _has_docstring(node)
-    }
+    docstrings = {expression for node in ast.walk(tree) if (expression := _first_expression(node)) is not None}
     inside = {part for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
-            text = "".join(part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+            text = "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in inside | docstrings:
             text = node.value
         else:
@@ -59,23 +56,30 @@ def texts_of(place: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, text
 
 
-def _has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef) -> bool:
-    return bool(node.body) and isinstance(node.body[0], ast.Expr)
+def _first_expression(node: ast.AST) -> ast.expr | None:
+    """The docstring of a module, class or function, if it has one."""
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and node.body:
+        first = node.body[0]
+        return first.value if isinstance(first, ast.Expr) else None
+    return None
 
 
 def misses(text: str) -> list[str]:
-    """The options of a sentence that the command it names lacks; where it names none, that no data command has."""
+    """The options of a sentence that the command before them lacks; where there is none, that no data command has."""
     ours: set[str] = set()
     for name in DATA:
         command = command_at(["clibd", "data", name])
         assert command is not None
         ours |= options_of(command)
     missing = []
-    for part in re.split(r"(`[^`]*`)", text):
-        named = _COMMAND.fullmatch(part) if part.startswith("`") else None
-        command = command_at(named[1].split()) if named else None
-        known = options_of(command) if command else ours
-        missing += [option for option in _OPTION.findall(part) if option not in known]
+    for part in text.split("`"):
+        known = ours
+        for piece in _COMMAND.split(part):
+            if _COMMAND.fullmatch(piece):
+                command = command_at(piece.split())
+                known = options_of(command) if command else ours
+            else:
+                missing += [option for option in _OPTION.findall(piece) if option not in known]
     return missing
 
 
