@@ -26,16 +26,18 @@ DATA = ("download", "import", "look", "partition", "prepare", "stats")
 
 
 def options_of(command: click.Command) -> set[str]:
-    return {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    """The options of a command, and of those within it, as `clibd-sweep NAME --scale small` names one of several."""
+    own = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    return own.union(*map(options_of, getattr(command, "commands", {}).values()))
 
 
-def command_at(words: list[str]) -> click.Command | None:
-    """The command that begins some words, as deep as they lead; None where they name none."""
+def command_at(words: list[str]) -> click.Command:
+    """The command that begins some words, as deep as they lead."""
     found: click.Command = typer.main.get_command(PROGRAMS[words[0]])
     for word in words[1:]:
         inner = getattr(found, "commands", {}).get(word)
         if inner is None:
-            return None if getattr(found, "commands", None) else found
+            return found
         found = inner
     return found
 
@@ -68,16 +70,13 @@ def misses(text: str) -> list[str]:
     """The options of a sentence that the command before them lacks; where there is none, that no data command has."""
     ours: set[str] = set()
     for name in DATA:
-        command = command_at(["clibd", "data", name])
-        assert command is not None
-        ours |= options_of(command)
+        ours |= options_of(command_at(["clibd", "data", name]))
     missing = []
     for part in text.split("`"):
         known = ours
         for piece in _COMMAND.split(part):
             if _COMMAND.fullmatch(piece):
-                command = command_at(piece.split())
-                known = options_of(command) if command else ours
+                known = options_of(command_at(piece.split()))
             else:
                 missing += [option for option in _OPTION.findall(piece) if option not in known]
     return missing

@@ -92,7 +92,7 @@ class TooFewSpecimensError(UsageError):
     sentence = (
         "{0}: {1} training specimen(s) cannot fill one batch of {2}. "
         "Prepare more specimens, or take a batch of {1} or less: `clibd train --batch-size {1}`; "
-        "of a sweep, `clibd-sweep --scale small` takes a tenth of each batch."
+        "of a sweep, `clibd-sweep NAME --scale small` takes a tenth of each batch."
     )
 
     def __init__(self, dataset: str, num_specimens: int, batch_size: int, /) -> None: ...
@@ -174,8 +174,8 @@ class TooManyRejectsError(ClibdError):
         share = num_rejected / max(num_records, 1)
         enough = math.ceil(1e4 * share) / 1e4
         return (
-            f"{num_rejected:,} of all {num_records:,} records cannot be used ({share:.2%}), and {allowed:.2%} may be "
-            f"refused; the list is {where}. Mend them, or let them go: `clibd data prepare --max-rejects {enough:g}`."
+            f"{num_rejected:,} of all {num_records:,} records cannot be used ({share:.2%}), and a share of {allowed} "
+            f"is allowed; the list is {where}. Mend or allow them: `clibd data prepare --max-rejects {enough:g}`."
         )
 
 

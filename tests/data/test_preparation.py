@@ -178,7 +178,7 @@ def test_the_share_to_allow_is_of_all_records_so_that_it_is_asked_for_once(
     with pytest.raises(TooManyRejectsError) as error:
         prepare(bad, target, WANTED, in_order)
     assert str(error.value).startswith(
-        "9 of all 60 records cannot be used (15.00%), and 0.10% may be refused; the list is "
+        "9 of all 60 records cannot be used (15.00%), and a share of 0.001 is allowed; the list is "
     )
     [said] = re.findall(r"--max-rejects ([\d.]+)`", str(error.value))
     facts = prepare(bad, target, DatasetOptions(name="insects", image_size=32, max_rejects=float(said)), in_order)

@@ -132,7 +132,7 @@ def _guessed(wanted: Mapping[str, tuple[str, ...]], header: Sequence[str], sampl
     plain = {_plain(name) for name in header}
     found: dict[str, str] = {}
     for field, names in wanted.items():
-        if field in header:
+        if field in header and field not in _FITS:
             found[field] = field
             continue
         known = [_column(field, name, header) for name in names if name in plain]
