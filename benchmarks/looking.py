@@ -8,7 +8,6 @@ Half of the rows have names of which no two are alike and which only the parser 
 import io
 import random
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -70,4 +69,4 @@ def _word(draw: random.Random) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
