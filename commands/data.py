@@ -3,12 +3,24 @@
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import pyarrow as pa
 import typer
 from rich.console import Console
 
+from commands.look import (
+    KindOption,
+    MapOption,
+    NamesOption,
+    NumSyntheticOption,
+    OneFifthOption,
+    SourceArgument,
+    SyntheticSeedOption,
+    TaxonomyOption,
+    found_in,
+    look,
+)
 from commands.options import AddressOption
 from commands.statistics import stats
 from workloads.command_line import counting, stderr_console
@@ -22,9 +34,9 @@ from workloads.spec import RANKS
 from workloads.storage import Folder
 
 app = typer.Typer(help="Import, partition and prepare specimens.", no_args_is_help=True)
+app.command()(look)
 app.command()(stats)
 
-_Kind = Literal["auto", "table", "bioscan-1m", "bioscan-5m", "authors", "insect", "synthetic"]
 _Recipe = PartitionRecipe | None
 _SpecimenTable = Annotated[str, typer.Argument(help="Specimen table (.parquet), as `clibd data import` writes it.")]
 _SHOWN = 5
@@ -63,18 +75,18 @@ def _download(
 
 @app.command("import")
 def _import(
-    source: Annotated[str, typer.Argument(help="A table, a FASTA file, a folder, an HDF5 file, or `synthetic`.")],
+    source: SourceArgument,
     to: Annotated[str, typer.Option(help="Specimen table to write (.parquet): a path or an address.")],
-    kind: Annotated[_Kind, typer.Option(help="How to read it; authors is their HDF5 file. auto looks.")] = "auto",
-    columns: Annotated[
-        list[str] | None, typer.Option("--map", help="field=column, such as barcode=COI; repeat it for each field.")
-    ] = None,
-    taxonomy: Annotated[Path | None, typer.Option(help="INSECT: table of order, family, genus and species.")] = None,
-    one_fifth: Annotated[bool, typer.Option(help="BIOSCAN-5M: the authors' fifth of the training records.")] = False,
-    specimens: Annotated[int | None, typer.Option(min=1, help="How many synthetic insects. Default: 3000.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the synthetic insects. Default: 7.")] = None,
+    kind: KindOption = "auto",
+    columns: MapOption = None,
+    names: NamesOption = "rule",
+    taxonomy: TaxonomyOption = None,
+    one_fifth: OneFifthOption = False,
+    specimens: NumSyntheticOption = None,
+    seed: SyntheticSeedOption = None,
+    again: Annotated[bool, typer.Option("--again", help="Also over a table that has been partitioned.")] = False,
 ) -> None:
-    """Read specimens into one table; bad records go to a reject list beside it.
+    """Read specimens into one table, and say what was found; records of which nothing is left go to a reject list.
 
     Columns are known by the names that BOLD, Darwin Core, BCDM and BIOSCAN use, or given by --map. Images stay where
     they are: in folders, zip packages or HDF5 files, which `clibd data prepare` reads in place.
@@ -89,19 +101,22 @@ def _import(
     )
     console, table = stderr_console(), SpecimenTable.at(to)
     table.check_can_be_written()
-    report = _collect(open_source(source, kind, options), table, console)
+    if not again:
+        table.check_not_partitioned()
+    report = _collect(open_source(source, kind, options), table, console, names == "as-given")
     _say_contradictions(console, table)
     modalities = ", ".join(report.modalities)
     console.print(f"{report.num_specimens:,} specimens ({modalities}) in {table}. Next: clibd data partition {to}")
 
 
-def _collect(source: Source, table: SpecimenTable, console: Console) -> ImportReport:
+def _collect(source: Source, table: SpecimenTable, console: Console, names_as_given: bool) -> ImportReport:
     """The specimen table, and its list of rejects: also where they are all there is, as then it says what is wrong.
 
     Raises:
         SourceError: not one record can be used, or the source breaks off.
     """
     from workloads.data.prepared.dataset import reject_list
+    from workloads.data.sources.look import look_lines
 
     rejects, num_rejects = _beside(table, "rejects.tsv"), 0
     with (
@@ -116,7 +131,7 @@ def _collect(source: Source, table: SpecimenTable, console: Console) -> ImportRe
 
         failure = None
         try:
-            report = collect(source, table, lambda done: told(done, source.total), reject)
+            report = collect(source, table, lambda done: told(done, source.total), reject, names_as_given)
         except SourceError as error:
             if not num_rejects:
                 raise
@@ -125,11 +140,10 @@ def _collect(source: Source, table: SpecimenTable, console: Console) -> ImportRe
     if failure:
         path, where, reason = failure.args
         raise SourceError(path, where, f"{reason}. {refused}, all in {table.folder}/{rejects}") from failure
-    for note in report.notes:
-        console.print(note)
+    for line in look_lines(found_in(console, source, report, num_rejects)):
+        console.print(line, markup=False)
     if report.rejects:
-        identifier, reason = report.rejects[0]
-        console.print(f"{refused} (first: {identifier}: {reason}); all in {table.folder}/{rejects}")
+        console.print(f"{refused}, all in {table.folder}/{rejects}")
     else:
         table.folder.remove(rejects)
     return report

@@ -79,16 +79,19 @@ def test_bad_records_are_listed_and_the_good_ones_go_on(
         "b\tgood.jpg\tACG!ACGT\tDiptera\tMusca domestica\n"
         "c\tgood.jpg\tACGTACGT\t\t\n"
         "d\tgood.jpg\tACGTACGT\tDiptera\tMusca domestica\n"
+        "e\t\t\tDiptera\tMusca domestica\n"
     )
     table = tmp_path / "specimens.parquet"
     code, _, err = call(monkeypatch, capsys, "clibd", "data", "import", str(tmp_path), "--to", str(table))
     assert code == 0
-    assert "2 records refused" in err
-    assert pq.read_table(table)["specimen_id"].to_pylist() == ["a", "d"]
+    assert "1 record refused" in err
+    rows = pq.read_table(table)
+    assert rows["specimen_id"].to_pylist() == ["a", "b", "c", "d"]
+    assert rows["barcode"].to_pylist() == ["ACGTACGT", None, "ACGTACGT", "ACGTACGT"]
+    assert "1 barcodes that cannot be used, left out (such as b: the barcode holds '!' at base 4" in err
+    assert "1 specimens without a name at any rank (such as c)" in err
     rejects = (tmp_path / "specimens.rejects.tsv").read_text().splitlines()
-    assert rejects[1].startswith("b\t")
-    assert "'!' at base 4" in rejects[1]
-    assert rejects[2] == "c\tline 4: no label at any rank"
+    assert rejects[1:] == ["e\tline 6: neither an image nor a barcode, nor features of one"]
 
 
 def test_a_foreign_parquet_file_is_not_taken_for_a_specimen_table(
@@ -128,7 +131,7 @@ def test_a_partition_with_nothing_to_train_on_says_so(
 def test_when_every_record_is_refused_the_list_of_reasons_is_kept_and_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    (tmp_path / "labels.tsv").write_text("id\tbarcode\torder\na\tACG!\tDiptera\nb\tACGT\t\n")
+    (tmp_path / "labels.tsv").write_text("id\tbarcode\torder\na\tACG!\tDiptera\nb\t\tDiptera\n")
     to = tmp_path / "out" / "specimens.parquet"
     code, _, err = call(monkeypatch, capsys, "clibd", "data", "import", str(tmp_path / "labels.tsv"), "--to", str(to))
     rejects = to.with_name("specimens.rejects.tsv")
@@ -226,3 +229,86 @@ def test_statistics_of_specimens_without_splits_leave_nothing_behind(
     code, _, err = call(monkeypatch, capsys, "clibd", "data", "stats", table, "--out", str(out))
     assert (code, "clibd data partition" in err) == (2, True)
     assert not out.exists()
+
+
+def test_an_import_does_not_undo_a_partition_unless_told_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    lines = [f"s{number}\tACGTACGT\tDiptera\tMusca domestica\n" for number in range(20)]
+    (tmp_path / "labels.tsv").write_text("".join(["id\tbarcode\torder\tspecies\n", *lines]))
+    table = str(tmp_path / "out" / "specimens.parquet")
+    words = ("clibd", "data", "import", str(tmp_path / "labels.tsv"), "--to", table)
+    assert call(monkeypatch, capsys, *words)[0] == 0
+    assert call(monkeypatch, capsys, *words)[0] == 0
+    assert call(monkeypatch, capsys, "clibd", "data", "partition", table)[0] == 0
+    before = Path(table).read_bytes()
+    code, _, err = call(monkeypatch, capsys, *words)
+    assert (code, "--again" in err, "paper, seed 42" in err) == (2, True, True)
+    assert Path(table).read_bytes() == before
+    assert call(monkeypatch, capsys, *words, "--again")[0] == 0
+    assert SpecimenTable.at(table).facts.partition is None
+
+
+@pytest.mark.parametrize("content", [b"id\tbarcode\na\tACGT\n", b"PAR1 and then nothing"])
+def test_nobody_is_told_to_remove_a_file_of_their_own(
+    content: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    for name in ("mine.tsv", "mine.parquet"):
+        (tmp_path / name).write_bytes(content)
+        for words in (
+            ("partition",),
+            ("prepare", "--to", str(tmp_path / "data")),
+            ("stats", "--out", str(tmp_path / "o")),
+        ):
+            code, _, err = call(monkeypatch, capsys, "clibd", "data", words[0], str(tmp_path / name), *words[1:])
+            assert code == 2
+            assert "remove it" not in err
+            assert "clibd data" in err
+
+
+def test_a_source_is_looked_at_without_anything_being_written(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_bytes(b"no image")
+    (tmp_path / "labels.tsv").write_text(
+        "id\tspecies\tCOI\tbin\tnotes\n"
+        "a\tAedes vexans Meigen, 1830\tACGTACGT\tBOLD:AAA0001\tred\n"
+        "b\tAedes sp.\tACGTAC\tunknown bin\tblue\n"
+        "c\t\\N\tACNG\t\t\n"
+        "d\tApis mellifera\t\t\t\n"
+    )
+    there = sorted(path.name for path in tmp_path.iterdir())
+    code, out, _ = call(monkeypatch, capsys, "clibd", "data", "look", str(tmp_path))
+    assert code == 0
+    for part in (
+        "COI                          barcode          ACGTACGT, ACGTAC, ACNG",
+        "notes                        not read         red, blue",
+        "3 specimens: 2 with an image, 3 with a barcode, 1 with a BIN, 2 with image and DNA",
+        "Named at the rank of order 0, family 0, genus 2, species 1; 1 at none",
+        "Species: 1 different, 1 of one specimen, 0 of nine or more",
+        "Barcodes: 4 to 8 bases, half of them up to 6; 3 shorter than 500, 0 longer than 700, 1 with uncertain bases",
+        "'Aedes sp.' -> Aedes",
+        "'Aedes vexans Meigen, 1830' -> Aedes vexans",
+        "1 record refused (such as d: line 5: neither an image",
+        "1 values of BIN that are no BIN, left out (such as 'unknown bin' of b)",
+        "Images (2 from headers): 1 JPEG, 60 x 40 to 60 x 40 pixels; 1 cannot be read (such as b.jpg: its header",
+    ):
+        assert part in out
+    code, out, _ = call(monkeypatch, capsys, "clibd", "data", "look", str(tmp_path), "--format", "json", "--decode")
+    facts = json.loads(out)
+    assert (facts["specimens"], facts["refused"]["count"], facts["images"]["how"]) == (3, 1, "decoded")
+    assert facts["names"]["open name"] == {"count": 1, "examples": ["'Aedes sp.' -> Aedes"]}
+    assert {column["name"]: column["taken_for"] for column in facts["columns"]}["notes"] is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == there
+
+
+def test_an_import_ends_with_what_a_look_says(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "labels.tsv").write_text("id\tspecies\tbarcode\na\tAedes sp. [x]\tACGTACGT\nb\tAedes vexans\tACGT\n")
+    source, to = str(tmp_path / "labels.tsv"), str(tmp_path / "out" / "specimens.parquet")
+    _, looked, _ = call(monkeypatch, capsys, "clibd", "data", "look", source)
+    _, _, err = call(monkeypatch, capsys, "clibd", "data", "import", source, "--to", to)
+    assert looked in err
+    assert "'Aedes sp. [x]'" in err

@@ -30,7 +30,7 @@ PROGRAMS = {"clibd": commands.clibd.app, "clibd-sweep": commands.sweep.app, "cli
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALLER = (
     (("clibd", "train"), ("--epochs=1", "--scale=small", "--cpu", "--runs=runs")),
-    (("clibd", "data", "import"), ("--specimens=200",)),
+    (("clibd", "data", "import"), ("--specimens=200", "--again")),  # pages show one import more than once
     (("clibd", "data", "prepare"), ("--to=prepared",)),
     (("clibd", "evaluate", "RUN", "--data", "DIR", "--workers"), ("--workers=2",)),
     (("clibd", "bzsl", "INSECT", "--dna"), ("--pca=10", "--trials=2")),

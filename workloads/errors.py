@@ -44,6 +44,7 @@
 as it is; an ``__init__`` without a body only says what they are.
 """
 
+import math
 from collections.abc import Sequence
 
 
@@ -93,7 +94,7 @@ class TooFewSpecimensError(UsageError):
     sentence = (
         "{0}: {1} training specimen(s) cannot fill one batch of {2}. "
         "Prepare more specimens, or take a batch of {1} or less: `clibd train --batch-size {1}`; "
-        "of a sweep, `clibd-sweep --scale small` takes a tenth of each batch."
+        "of a sweep, `clibd-sweep NAME --scale small` takes a tenth of each batch."
     )
 
     def __init__(self, dataset: str, num_specimens: int, batch_size: int, /) -> None: ...
@@ -168,12 +169,16 @@ class PartitionError(ClibdError):
 class TooManyRejectsError(ClibdError):
     """More bad records than are allowed, each with its reason in a list."""
 
-    sentence = (
-        "{0:,} of {1:,} records cannot be used, and a share of {2} is allowed; "
-        "the list is {3}. Mend them, or allow more with --max-rejects."
-    )
+    def __init__(self, num_rejected: int, num_records: int, allowed: float, where: str, /) -> None: ...
 
-    def __init__(self, num_rejected: int, num_seen: int, allowed: float, where: str, /) -> None: ...
+    def __str__(self) -> str:
+        num_rejected, num_records, allowed, where = self.args
+        share = num_rejected / max(num_records, 1)
+        enough = math.ceil(1e4 * share) / 1e4
+        return (
+            f"{num_rejected:,} of all {num_records:,} records cannot be used ({share:.2%}), and a share of {allowed} "
+            f"is allowed; the list is {where}. Mend or allow them: `clibd data prepare --max-rejects {enough:g}`."
+        )
 
 
 class DownloadError(ClibdError):

@@ -1,6 +1,7 @@
 """Preparation: any order of work gives the same bytes, what is finished stays, and too many bad records stop it."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -167,6 +168,21 @@ def test_a_share_of_bad_records_above_the_allowed_one_stops_it_with_the_list(
     lines = (tmp_path / "data" / "rejects.tsv").read_text().splitlines()
     assert len(lines) == 2
     assert lines[1].startswith(table.column("specimen_id")[7].as_py())
+
+
+def test_the_share_to_allow_is_of_all_records_so_that_it_is_asked_for_once(
+    table: SpecimenTable, tmp_path: Path
+) -> None:
+    bad = with_images(table, tmp_path / "bad.parquet", {number: f"{number}.jpg" for number in range(0, 60, 7)})
+    target = Folder(tmp_path / "data")
+    with pytest.raises(TooManyRejectsError) as error:
+        prepare(bad, target, WANTED, in_order)
+    assert str(error.value).startswith(
+        "9 of all 60 records cannot be used (15.00%), and a share of 0.001 is allowed; the list is "
+    )
+    [said] = re.findall(r"--max-rejects ([\d.]+)`", str(error.value))
+    facts = prepare(bad, target, DatasetOptions(name="insects", image_size=32, max_rejects=float(said)), in_order)
+    assert facts.num_rejects == 9
 
 
 def pictures(table: SpecimenTable, folder: Path, missing: int | None = None) -> SpecimenTable:

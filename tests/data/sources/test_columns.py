@@ -5,7 +5,8 @@ from collections.abc import Mapping
 import pytest
 
 from workloads.data.sources.columns import COLUMN_NAMES, choose_columns, parse_map, record_of
-from workloads.data.sources.source import RawRecord, Refused
+from workloads.data.sources.source import RawRecord
+from workloads.data.specimens.names import named
 from workloads.errors import UsageError
 
 OURS = "specimen_id image image_features dna_features barcode order family genus species bin"
@@ -21,7 +22,7 @@ def chosen(header: str, given: Mapping[str, str] | None = None) -> dict[str, str
     return choose_columns(header.split(), given or {})
 
 
-def record(header: list[str], *values: str | None) -> RawRecord | Refused:
+def record(header: list[str], *values: str | None) -> RawRecord:
     row = dict(zip(header, values, strict=True))
     return record_of({field: row[name] for field, name in choose_columns(header, {}).items()}, "line 2")
 
@@ -115,10 +116,7 @@ def test_words_for_a_missing_value_are_no_barcode_image_or_id(word: str) -> None
 
 
 def species(**terms: str | None) -> str | None:
-    found = record(list(terms), *terms.values())
-    assert not isinstance(found, Refused)
-    name: str | None = found["species"]
-    return name
+    return named(record(list(terms), *terms.values()))[0]["species"]
 
 
 @pytest.mark.parametrize(
@@ -128,19 +126,20 @@ def species(**terms: str | None) -> str | None:
         ("Zoro bus (Linnaeus, 1758)", "SPECIES", "Zoro bus"),
         ("Zoro (Subzoro) bus-alba Meigen", "species", "Zoro bus-alba"),
         ("Zoro bus minor L.", "subspecies", "Zoro bus"),
-        ("Zoro GS-spC", "species", "Zoro GS-spC"),
+        ("Zoro GS-spC", "species", None),
         ("Zoro Meigen, 1803", "genus", None),
         ("Zoro bus", "family", None),
         (None, "species", None),
         ("Zoro bus", None, "Zoro bus"),
         ("Zoro bus, 1850", None, "Zoro bus"),
         ("Zoro Meigen, 1803", None, None),
+        ("Zoro Linnaea", None, None),
         ("Zoro de Geer", None, None),
         ("Zoro sp. 1ABC", None, None),
         ("Zoro sp", None, None),
         ("Zoro cf. bus", None, None),
         ("Zoro", None, None),
-        ("zoro bus", None, None),
+        ("zoro bus", None, "Zoro bus"),
         ("Zoro b", None, None),
     ],
 )
@@ -166,8 +165,14 @@ def test_genus_and_epithet_make_a_binomial_before_the_scientific_name_does(
     assert species(genus=genus, specificEpithet=epithet, scientificName="Alter ego") == expected
 
 
-def test_a_column_of_species_is_taken_as_it_is() -> None:
-    assert species(species="Zoro sp. 1", scientificName="Alter ego") == "Zoro sp. 1"
+@pytest.mark.parametrize("rank", ["order", "family", "genus"])
+def test_a_scientific_name_above_the_species_stands_at_its_rank(rank: str) -> None:
+    found = named(record(["id", "scientificName", "taxonRank"], "a", "Zoro Meigen, 1803", rank))[0]
+    assert found == {**dict.fromkeys(("order", "family", "genus", "species")), rank: "Zoro"}
+
+
+def test_a_column_of_species_comes_before_the_scientific_name() -> None:
+    assert species(species="Zoro bus", scientificName="Alter ego") == "Zoro bus"
     assert "scientific_name" not in choose_columns(["species", "scientificName"], {"species": ""})
 
 

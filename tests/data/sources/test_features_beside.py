@@ -20,6 +20,8 @@ Import = Callable[..., tuple[list[dict[str, Any]], ImportReport, Source]]
 Write = Callable[..., Path]
 Touching = Callable[[Path], object]
 
+NOTHING_LEFT = "neither an image nor a barcode, nor features of one"
+
 
 @pytest.mark.parametrize(
     "kind",
@@ -44,10 +46,10 @@ def test_features_of_another_length_or_with_a_gap_refuse_their_specimen(
     rows, report, _ = imported(write_parquet(tmp_path / "s.parquet", columns))
     assert [row["specimen_id"] for row in rows] == ["a"]
     assert dict(report.rejects) == {
-        "b": "row 2: 1 image features, and the first specimen has 2",
-        "c": "row 3: the image features are not finite",
+        "b": f"row 2: {NOTHING_LEFT} (1 image features, and the first specimen has 2)",
+        "c": f"row 3: {NOTHING_LEFT} (the image features are not finite)",
         "d": "row 4: neither an image nor a barcode, nor features of one",
-        "e": "row 5: the image features are not finite",
+        "e": f"row 5: {NOTHING_LEFT} (the image features are not finite)",
     }
 
 
@@ -72,12 +74,14 @@ def test_features_stay_with_their_rows_when_lines_are_refused_or_blank(tmp_path:
     assert len(report.rejects) == 3
 
 
-def test_features_that_are_not_finite_refuse_their_specimen(
+def test_features_that_are_not_finite_are_left_out_and_counted(
     tmp_path: Path, imported: Import, write_specimens: Write
 ) -> None:
     write_specimens(tmp_path / "specimens.tsv")
     np.save(tmp_path / "image_features.npy", np.array([[1.0, 1e300], [1.0, 2.0]]))
-    assert imported(tmp_path)[1].rejects == (("s1", "line 2: the image features are not finite"),)
+    rows, report, _ = imported(tmp_path)
+    assert [row.get("image_features") for row in rows] == [None, [1.0, 2.0]]
+    assert report.findings.counts["image features that cannot be used, left out"] == 1
 
 
 @pytest.mark.parametrize("table", ["specimens.tsv", "specimens.parquet"])
@@ -174,9 +178,9 @@ def test_features_of_dna_alone_make_a_specimen(tmp_path: Path, imported: Import,
     assert [(row["specimen_id"], row["dna_features"], row.get("barcode")) for row in rows] == [("a", [1.0, 2.0], None)]
     assert report.modalities == ("dna", "text")
     assert dict(report.rejects) == {
-        "b": "row 2: 1 DNA features, and the first specimen has 2",
+        "b": f"row 2: {NOTHING_LEFT} (1 DNA features, and the first specimen has 2)",
         "c": "row 3: neither an image nor a barcode, nor features of one",
-        "d": "row 4: the DNA features are not finite",
+        "d": f"row 4: {NOTHING_LEFT} (the DNA features are not finite)",
     }
 
 

@@ -37,7 +37,7 @@ def test_numbers_and_dictionaries_of_a_parquet_file_are_read_as_text(
     }
     rows, report, _ = imported(write_parquet(tmp_path / "s.parquet", columns))
     assert rows == [
-        {"specimen_id": "1", "bin": "7", "order": "Diptera", "species": "Zoro bus", "barcode": "ACGT"},
+        {"specimen_id": "1", "order": "Diptera", "genus": "Zoro", "species": "Zoro bus", "barcode": "ACGT"},
         {"specimen_id": "2", "order": "Diptera", "barcode": "ACGT"},
     ]
     assert report.rejects == (("record 3", "row 3: no specimen id"),)

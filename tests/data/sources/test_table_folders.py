@@ -76,10 +76,11 @@ def test_a_table_without_barcodes_gets_those_of_the_fasta_file(tmp_path: Path, i
     (tmp_path / "coi.fas").write_bytes(fasta)
     rows, report, _ = imported(tmp_path)
     assert [(row["specimen_id"], row["barcode"]) for row in rows] == [("s1", "AAAA"), ("s2", "ACGT")]
-    assert [name for name, _ in report.rejects] == ["s1", "line 9", "line 3", "s3", "s1"]
+    assert [name for name, _ in report.rejects] == ["s1", "line 9", "line 3", "s3"]
     assert report.rejects[0][1] == "coi.fas, line 5: a second barcode with this id"
     assert report.rejects[1][1].startswith("coi.fas: byte")
-    assert report.rejects[3][1].startswith("line 5: the barcode holds '*'")
+    assert report.rejects[3][1].startswith("line 5: neither an image nor a barcode")
+    assert "the barcode holds '*'" in report.rejects[3][1]
     assert report.notes == ("1 barcodes of coi.fas belong to no specimen of the table",)
 
 

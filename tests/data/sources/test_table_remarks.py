@@ -54,6 +54,7 @@ def test_nothing_is_said_of_images_of_specimens_with_features(tmp_path: Path) ->
 def test_sequences_of_other_genes_are_no_barcodes(tmp_path: Path, form: str, column: str) -> None:
     markers = ["COI-5P", "28S", "", "CO1", "ITS2", "COX1", "mt-COI", "COII", "CYTB", "coi"]
     markers += ["cytochrome c oxidase subunit I", "Cytochrome oxidase 2", "COXI", "cytochrome b"]
+    markers += ["COI-3P", "COX2", "COI-LIKE", "COI-5P pseudogene", "mitochondrial COI", "CO-I", "COI_5P"]
     rows = [(f"S{n}", "Diptera", marker, BARCODE) for n, marker in enumerate(markers)]
     file = tmp_path / f"bold.{form}"
     header = ("processid", "order_name", column, "nucleotides")
@@ -62,8 +63,9 @@ def test_sequences_of_other_genes_are_no_barcodes(tmp_path: Path, form: str, col
     else:
         pq.write_table(pa.table(dict(zip(header, map(list, zip(*rows, strict=True)), strict=True))), file)
     report = imported(file, tmp_path / "s.parquet")
-    assert [name for name, _ in report.rejects] == ["S1", "S4", "S7", "S8", "S11", "S13"]
-    assert report.rejects[0][1].endswith(": its sequence is of '28S', not of COI")
+    assert [name for name, _ in report.rejects] == ["S1", "S4", "S7", "S8", "S11", "S13", "S14", "S15", "S16", "S17"]
+    assert report.rejects[0][1].endswith("(its sequence is of '28S', not of COI's barcode)")
+    assert report.findings.counts["sequences of another marker than COI's barcode, left out"] == 10
 
 
 def test_what_an_import_wrote_into_the_folder_is_not_read_by_the_next(tmp_path: Path) -> None:

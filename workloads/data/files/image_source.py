@@ -14,9 +14,9 @@ import re
 import stat
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from io import FileIO
+from io import BytesIO, FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -256,6 +256,18 @@ class ImageSource:
             self._open.popitem(last=False)[1].close()
         kept: _Reader = self._open[key]
         return kept
+
+    def opened(self, reference: str) -> BinaryIO:
+        """An image as a file, of which only as much is read as is asked for, where it is one of its own.
+
+        Raises:
+            RecordError: as `read`.
+        """
+        if self._folder is not None or reference.startswith(("zip:", "hdf5:", "parquet:", "synthetic:")):
+            return BytesIO(self.read(reference))
+        path, size = self._place(reference)
+        _check_size(reference, size)
+        return path.open("rb")
 
     def _place(self, name: str) -> tuple[Path, int]:
         """Path and size of an ordinary file inside the folder.

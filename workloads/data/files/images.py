@@ -7,6 +7,7 @@ the check whether a PNG is whole: Pillow shows one whose pixels or last chunks a
 """
 
 import io
+import re
 import struct
 import warnings
 import zlib
@@ -65,7 +66,12 @@ def decode(content: bytes, channels: Literal["RGB", "RGBX"] = "RGB") -> Pixels:
             return _decode_jpeg(content, channels)
         return np.array(_open_with_pillow(content).convert(channels))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise RecordError(f"the image does not decode: {' '.join(str(error).split())}") from error
+        raise RecordError(f"the image does not decode: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What a decoder says, without the address in memory that Pillow puts in, which no two runs share."""
+    return re.sub(r" ?<[^<>]* at 0x[0-9a-f]+>", "", " ".join(str(error).split()))
 
 
 def open_image(content: bytes) -> Image.Image:

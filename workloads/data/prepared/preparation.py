@@ -78,7 +78,8 @@ def prepare(
     Raises:
         UsageError: the table is not partitioned, or the folder holds another data set.
         PartitionError: the partition would not measure what it claims to.
-        TooManyRejectsError: more specimens than allowed cannot be used; all found so far are in rejects.tsv.
+        TooManyRejectsError: more specimens than allowed cannot be used; all of them are in rejects.tsv, and the shards
+            stay, so that nothing is made twice when more are allowed.
         SourceError: not one specimen could be used.
     """
     facts = first_facts(table, wanted)
@@ -101,10 +102,11 @@ def prepare(
         reports.append(report)
         on_shard(len(reports), len(shards))
         num_rejected += len(report.rejects)
-        if num_rejected > wanted.max_rejects * len(table):
-            _write_rejects(target, reports)
-            where = f"{target}/rejects.tsv"
-            raise TooManyRejectsError(num_rejected, len(table), wanted.max_rejects, where)
+    if num_rejected > wanted.max_rejects * len(
+        table
+    ):  # of all of them, so that the share to allow is the last one asked
+        _write_rejects(target, reports)
+        raise TooManyRejectsError(num_rejected, len(table), wanted.max_rejects, f"{target}/rejects.tsv")
     return _finish(target, facts, reports)
 
 

@@ -96,6 +96,7 @@ def authors_hdf5_source(path: Path, features: Mapping[str, str] | None = None) -
         total=None if rest else total,
         protocol=layout.protocol,
         has_splits=True,
+        published=True,
         notes=notes,
     )
 

@@ -61,7 +61,14 @@ def bioscan1m_source(path: Path) -> Source:
     lists_at = next((place for place in places if place.exists()), None)
     splits = read_split_lists(lists_at) if lists_at else None
     records = ReadAnew(lambda: _records_1m(files, images, splits, f"{lists_at}", notes))
-    return Source(name=str(path), records=records, root=str(files.root), has_splits=lists_at is not None, notes=notes)
+    return Source(
+        name=str(path),
+        records=records,
+        root=str(files.root),
+        has_splits=lists_at is not None,
+        published=True,
+        notes=notes,
+    )
 
 
 def bioscan5m_source(path: Path) -> Source:
@@ -86,7 +93,13 @@ def bioscan5m_source(path: Path) -> Source:
         lambda: each(read_delimited(files.table, LAYOUT_5M.delimiter)[1], lambda row: _record_5m(row, images))
     )
     return Source(
-        name=str(path), records=records, root=str(files.root), protocol="bioscan_5m", has_splits=True, notes=notes
+        name=str(path),
+        records=records,
+        root=str(files.root),
+        protocol="bioscan_5m",
+        has_splits=True,
+        published=True,
+        notes=notes,
     )
 
 

@@ -1,29 +1,26 @@
 """From any source to a specimen table: records are cleaned, bad ones listed, the rest streams to disk."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import islice
+from tempfile import SpooledTemporaryFile
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
-from workloads.arrays import Floats
-from workloads.data.sources.source import RawRecord, Refused, Source
-from workloads.data.specimens.barcode import clean_barcode
-from workloads.data.specimens.schema import (
-    FEATURES,
-    PROTOCOLS,
-    SPECIMEN_SCHEMA,
-    clean_name,
-    filled_columns,
-    offered,
-    stands_for_nothing,
-)
+from workloads.data.sources.cleaning import Cleaning
+from workloads.data.sources.findings import Findings
+from workloads.data.sources.repeats import Repeats
+from workloads.data.sources.source import Refused, Source
+from workloads.data.sources.survey import Survey
+from workloads.data.specimens.schema import SPECIMEN_SCHEMA, offered
 from workloads.data.specimens.specimen_table import SpecimenTable, TableFacts
-from workloads.errors import RecordError, SourceError
-from workloads.spec import RANKS, Modality
+from workloads.errors import SourceError
+from workloads.spec import Modality
 
 _BATCH = 4096
+_IN_MEMORY = 64 << 20
 _KEPT_REJECTS = 1000
 """Rejects that a report holds; a source of millions may have millions."""
 
@@ -37,21 +34,27 @@ class ImportReport:
     rejects: tuple[tuple[str, str], ...]
     """(specimen, reason) of the first thousand refused records; `on_reject` was told all of them."""
     notes: tuple[str, ...]
+    findings: Findings
+    survey: Survey
 
 
 def collect(
     source: Source,
-    target: SpecimenTable,
+    target: SpecimenTable | None,
     on_record: Callable[[int], None] = lambda done: None,
     on_reject: Callable[[str, str], None] = lambda identifier, reason: None,
+    names_as_given: bool = False,
+    all_images: bool = False,
 ) -> ImportReport:
     """Clean every record of a source into a specimen table, written whole or not at all.
 
     Args:
         source: where the specimens come from.
-        target: the table to write.
+        target: the table to write; None only looks at the source.
         on_record: told now and then how many records have been read.
         on_reject: told specimen and reason of each refused record.
+        names_as_given: whether names stay as they are written, as those of a published data set do in any case.
+        all_images: whether the references of all images are held for a survey, and not of the first 20,000 or so.
 
     Raises:
         SourceError: not one record can be used, or the source breaks off.
@@ -63,91 +66,67 @@ def collect(
         partition="source" if source.has_splits else None,
         synthetic_seed=source.synthetic_seed,
     )
-    splits = PROTOCOLS[source.protocol].splits if source.has_splits else ()
-    kept: list[dict[str, Any]] = []
-    rejects: list[tuple[str, str]] = []
-    ids, filled, sizes = set[str](), set[str](), dict[str, int]()
-    with target.writer(facts) as write:
-        for number, record in enumerate(source.records, start=1):
-            row = record if isinstance(record, Refused) else _cleaned(record, number, splits, ids, sizes)
-            if isinstance(row, Refused):
-                if len(rejects) < _KEPT_REJECTS:
-                    rejects.append((row.identifier, row.reason))
-                on_reject(row.identifier, row.reason)
-                continue
-            ids.add(row["specimen_id"])
-            kept.append(row)
-            if len(kept) == _BATCH:
-                write(_batch(kept, filled))
-                kept = []
-                on_record(number)
-        if not ids:
+    survey, rejects = Survey(source.root, all_images), list[tuple[str, str]]()
+
+    def refuse(refused: Refused) -> None:
+        if len(rejects) < _KEPT_REJECTS:
+            rejects.append((refused.identifier, refused.reason))
+        on_reject(refused.identifier, refused.reason)
+
+    with nullcontext(lambda batch: None) if target is None else target.writer(facts) as write:
+        for batch in cleaned(source, refuse, on_record, names_as_given):
+            survey.add(batch)
+            write(batch)
+        if not survey.num_specimens:
             first = f"the first: {rejects[0][1]}" if rejects else "it is empty"
             reason = f"no record can be used ({first}). Labels and barcodes come from columns, which --map can name"
             raise SourceError(source.name, "", reason)
-        write(_batch(kept, filled))
-    return ImportReport(len(ids), offered(filled), tuple(rejects), tuple(source.notes))
+    return ImportReport(
+        survey.num_specimens, offered(survey.filled), tuple(rejects), tuple(source.notes), source.findings, survey
+    )
 
 
-def _batch(rows: list[dict[str, Any]], filled: set[str]) -> pa.RecordBatch:
-    """Rows as a batch; the columns in which one has a value are noted."""
-    batch = pa.RecordBatch.from_pylist(rows, schema=SPECIMEN_SCHEMA)
-    filled |= filled_columns(batch)
-    return batch
-
-
-def _cleaned(
-    raw: RawRecord, number: int, splits: tuple[str, ...], ids: Collection[str], sizes: dict[str, int]
-) -> dict[str, Any] | Refused:
-    """One row of the specimen table, or why there is none.
+def cleaned(
+    source: Source,
+    on_reject: Callable[[Refused], None],
+    on_record: Callable[[int], None] = lambda done: None,
+    names_as_given: bool = False,
+) -> Iterator[pa.RecordBatch]:
+    """The rows of a specimen table that a source gives, some 4,096 at a time.
 
     Args:
-        raw: the record.
-        number: its number.
-        splits: that it may be in; none if the source has no partition.
-        ids: of the records before it.
-        sizes: of features, noted from the first record that has them.
+        source: where the specimens come from.
+        on_reject: told of each refused record.
+        on_record: told now and then how many records have been read.
+        names_as_given: whether names stay as they are written.
     """
-    identifier = (_said(str(raw.get("specimen_id") or "")) or "").strip()
-    try:
-        if not identifier:
-            raise RecordError("no specimen id")
-        if not identifier.isprintable() or len(identifier) > 200:
-            raise RecordError(f"the specimen id {identifier[:40]!r} is not printable, or longer than 200 characters")
-        if identifier in ids:
-            raise RecordError("a second record with this id")
-        row: dict[str, Any] = {rank: clean_name(raw.get(rank)) for rank in RANKS}
-        if not any(row.values()):
-            raise RecordError("no label at any rank")
-        given, image = (_said(raw.get(name)) for name in ("barcode", "image"))
-        row["barcode"] = clean_barcode(given) if given else None
-        row |= {"image": image, **{name: raw.get(name) for name in FEATURES}}
-        for name in FEATURES:
-            _check_features(name, row[name], sizes)
-        if splits and raw.get("split") not in splits:
-            raise RecordError(f"the split {raw.get('split')!r} does not exist")
-        if all(row[name] is None for name in ("image", "barcode", *FEATURES)):
-            raise RecordError("neither an image nor a barcode, nor features of one")
-        return row | {
-            "specimen_id": identifier,
-            "barcode_as_given": given if row["barcode"] != given else None,
-            "bin": clean_name(raw.get("bin")),
-            "split": raw["split"] if splits else None,
-        }
-    except RecordError as error:
-        where = f"{raw['where']}: " if raw.get("where") else ""
-        return Refused(identifier or f"record {number}", f"{where}{error}")
+    repeats = Repeats(source.findings)
+    cleaning = Cleaning(source, names_as_given, seen=repeats if source.published else ())
+
+    def first_rows() -> Iterator[dict[str, Any]]:
+        for number, record in enumerate(source.records, start=1):
+            row = record if isinstance(record, Refused) else cleaning.row(record, number)
+            if isinstance(row, Refused):
+                on_reject(row)
+            elif repeats.is_first(row):
+                yield row
+            if number % _BATCH == 0:
+                on_record(number)
+
+    batches = _batches(first_rows())
+    yield from batches if source.published else repeats.completed(_spooled(batches))
 
 
-def _check_features(name: str, features: Floats | None, sizes: dict[str, int]) -> None:
-    if features is None:
-        return
-    if not np.isfinite(features).all():
-        raise RecordError(f"the {FEATURES[name]} are not finite")
-    if len(features) != sizes.setdefault(name, len(features)):
-        raise RecordError(f"{len(features)} {FEATURES[name]}, and the first specimen has {sizes[name]}")
+def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:
+    while kept := list(islice(rows, _BATCH)):
+        yield pa.RecordBatch.from_pylist(kept, schema=SPECIMEN_SCHEMA)
 
 
-def _said(value: str | None) -> str | None:
-    """A value, or None for the words that stand for a missing one: `NA` is no id, and no barcode of one base."""
-    return None if value is None or stands_for_nothing(value) else value
+def _spooled(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same batches when all of them have been made: the first 64 MB in memory, and the rest on the disk."""
+    with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
+        with pa.ipc.new_stream(file, SPECIMEN_SCHEMA) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+        file.seek(0)
+        yield from pa.ipc.open_stream(file)

@@ -1,21 +1,31 @@
-"""Which column of somebody's table holds what: guessed by the common conventions, or said with `--map`.
+"""Which column of somebody's table holds what: guessed by name and values, or said with `--map`.
 
 Understood are our own names and those of BOLD, BCDM, Darwin Core and BIOSCAN. Capitals, blanks, `_`, `-` and a prefix
-such as `dwc:` do not matter.
+such as `dwc:` do not matter. Where several columns could be meant, or a name such as `COI` or `uri` says little, the
+first rows decide: a BIN looks like `BOLD:AAA0000`, and a barcode like bases.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeGuard
 
-from workloads.data.sources.source import RawRecord, Refused
+from workloads.data.sources.source import RawRecord
+from workloads.data.specimens.name_words import is_open
 from workloads.data.specimens.schema import stands_for_nothing
 from workloads.errors import UsageError, some_of
 from workloads.spec import RANKS
 
 COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
-    "specimen_id": ("specimenid", "processid", "sampleid", "occurrenceid", "catalognumber", "materialsampleid", "id"),
-    "barcode": ("barcode", "dnabarcode", "nucraw", "nuc", "nucleotides", "dnasequence", "sequence"),
-    "image": ("image", "imagefile", "imagepath", "filename", "file"),
+    # BCDM's `specimenid` is a number inside BOLD; ours, `specimen_id`, is told by its spelling.
+    "specimen_id": (
+        *("processid", "sampleid", "occurrenceid", "catalognumber", "materialsampleid", "specimenid", "id"),
+        *("voucherid", "museumid", "gbifid", "recordid"),
+    ),
+    "barcode": (
+        *("barcode", "dnabarcode", "nucraw", "nuc", "nucleotides", "dnasequence", "barcodesequence", "coi5p", "coi"),
+        *("co1", "cox1", "coisequence", "coi5psequence", "nucleotidesequence", "sequence", "seq", "dna"),
+    ),
+    "image": (*("image", "imagefile", "imagepath", "imagefilename", "filename", "file", "photo", "picture"),),
     "image_features": ("imagefeatures",),
     "dna_features": ("dnafeatures",),
     "bin": ("bin", "binuri", "dnabin", "uri"),
@@ -23,14 +33,25 @@ COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """Column names understood for each field of a specimen, in lower case without blanks and marks; the best come first."""
 
+SAMPLE = 200
+"""Rows that are looked at for what a column holds."""
+Sample = Sequence[Mapping[str, object]]
+"""The first rows of a table, by the names of its columns."""
+
 # Columns that are no field themselves, but of which one can be made when its own column is absent.
 _DARWIN_CORE = {name: (name.replace("_", ""),) for name in ("scientific_name", "specific_epithet", "taxon_rank")}
-# COI-5P, CO1, COX1, mtCOI or in words, but neither COII nor cytochrome b
-_COI = re.compile(r"(mt-?)?CO-?X?-?(I|1)(?![A-Z])|cytochrome\b.*\boxidase\b.*\b(1|I)\b", re.IGNORECASE)
-
+_MARKERS = ("markercode", "marker", "markername", "targetgene", "gene")
+_DOUBTFUL = frozenset({"coi", "coi5p", "co1", "cox1", "seq", "dna", "uri"})
+"""Names that may be of something else, such as lengths or addresses: taken only if some value fits."""
+_BIN = re.compile(r"BOLD:[A-Z]{3}\d{4}", re.IGNORECASE)
+_BASES = re.compile(r"[ACGTURYSWKMBDHVN?.\s-]{4,}", re.IGNORECASE)
 _SEQUENCE = re.compile(r"[A-Za-z.\s-]+")
-_BINOMIAL = re.compile(r"([A-Z][^\W\d_]+) (?:\([A-Z][^\W\d_]+\) )?([a-z](?:[^\W\d_]|-)+)(?= |,|$)")
-_NO_EPITHETS = {"sp", "spp", "cf", "aff", "nr", "gen", "de", "du", "des", "la", "le", "di", "da", "van", "von", "der"}
+_LONG_SEQUENCE = re.compile(r"[ACGTN-]{100,}", re.IGNORECASE)
+_PICTURE = re.compile(r"(?!https?:)[^\s]+\.(jpe?g|png|tiff?|webp|bmp)", re.IGNORECASE)
+_FITS: Mapping[str, Callable[[str], bool]] = {
+    "bin": lambda value: _BIN.search(value) is not None,
+    "barcode": lambda value: _BASES.fullmatch(value) is not None,
+}
 _SPECIES_AND_BELOW = {"species", "subspecies", "variety", "form", "varietas", "forma"}
 
 
@@ -53,12 +74,13 @@ def parse_map(pairs: Sequence[str]) -> dict[str, str]:
     return given
 
 
-def choose_columns(header: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+def choose_columns(header: Sequence[str], given: Mapping[str, str], sample: Sample = ()) -> dict[str, str]:
     """Which column holds what.
 
     Args:
         header: the names of the columns, each once.
         given: field of a specimen and the column that holds it, or "" when none does; the other fields are guessed.
+        sample: the first rows, by which columns of like names are told apart; without them the names alone decide.
 
     Returns:
         The column of each field of a specimen, or of a Darwin Core term that one is made of.
@@ -74,21 +96,78 @@ def choose_columns(header: Sequence[str], given: Mapping[str, str]) -> dict[str,
     wanted = dict(COLUMN_NAMES)
     if "nucraw" in map(_plain, header):  # BIOSCAN-1M, where `name` is the order
         wanted["order"] += ("name",)
-    columns |= _guessed({field: names for field, names in wanted.items() if field not in given}, header)
+    columns |= _guessed({field: names for field, names in wanted.items() if field not in given}, header, sample)
+    if "barcode" not in columns and "barcode" not in given and len(found := _sequence_columns(header, sample)) == 1:
+        columns["barcode"] = found[0]
     if "species" not in columns and "species" not in given:
-        columns |= _guessed(_DARWIN_CORE, header)
+        columns |= _guessed(_DARWIN_CORE, header, sample)
     if "barcode" in columns:
-        columns |= _guessed({"marker": ("markercode", "marker")}, header)
+        columns |= _guessed({"marker": _MARKERS}, header, sample)
     elif "barcode" not in given:
-        columns |= _guessed({"linked_sequences": ("associatedsequences",)}, header)  # sequences, or links to them
+        columns |= _guessed({"linked_sequences": ("associatedsequences",)}, header, sample)  # or links to them
     return columns
 
 
-def _guessed(wanted: Mapping[str, tuple[str, ...]], header: Sequence[str]) -> dict[str, str]:
-    """The columns of the fields for which one has a name that is understood."""
+def passed_over(
+    header: Sequence[str], columns: Mapping[str, str], given: Mapping[str, str], sample: Sample
+) -> Iterator[str]:
+    """A sentence for each column that is not read although its values look like barcodes or images.
+
+    Args:
+        header: the names of the columns.
+        columns: the column of each field, as they were chosen.
+        given: what the user said; of these fields nothing more is said, nor of other images where some are read.
+        sample: the first rows.
+    """
+    forms = {"barcode": ("holds sequences", _LONG_SEQUENCE), "image": ("names images", _PICTURE)}
+    for name in (name for name in header if name not in columns.values()):
+        for field, (what, form) in forms.items():
+            known = field in given or (field == "image" and field in columns)
+            if not known and _most(name, sample, form):
+                yield f"column '{name}' {what} and is not read; --map {field}={name} takes it"
+
+
+def _guessed(wanted: Mapping[str, tuple[str, ...]], header: Sequence[str], sample: Sample) -> dict[str, str]:
+    """The columns of the fields for which one has a name that is understood, and values that fit if that is seen."""
     plain = {_plain(name) for name in header}
-    known = {field: next((name for name in names if name in plain), None) for field, names in wanted.items()}
-    return {field: _column(field, field if field in header else name, header) for field, name in known.items() if name}
+    found: dict[str, str] = {}
+    for field, names in wanted.items():
+        if field in header and field not in _FITS:
+            found[field] = field
+            continue
+        known = [_column(field, name, header) for name in names if name in plain]
+        if column := _fitting(field, known, sample):
+            found[field] = column
+    return found
+
+
+def _fitting(field: str, known: Sequence[str], sample: Sample) -> str | None:
+    """The first of the columns whose values fit the field; where none is seen to fit, the first of a clear name."""
+    fits = _FITS.get(field)
+    if not sample or not fits:
+        return known[0] if known else None
+    values = {name: _values(name, sample) for name in known}
+    fitting = [name for name in known if any(map(fits, values[name]))]
+    clear = [name for name in known if not values[name] or _plain(name) not in _DOUBTFUL]
+    return next(iter([*fitting, *clear]), None)
+
+
+def _sequence_columns(header: Sequence[str], sample: Sample) -> list[str]:
+    """Columns of any name that hold sequences as long as barcodes; those that name COI, if some do."""
+    found = [name for name in header if _most(name, sample, _LONG_SEQUENCE)]
+    named = [name for name in found if re.search(r"co[ix]?-?[1i]", name, re.IGNORECASE)]
+    return named or found
+
+
+def _most(name: str, sample: Sample, form: re.Pattern[str]) -> bool:
+    values = _values(name, sample)
+    return sum(form.fullmatch(value) is not None for value in values) * 2 > len(values)
+
+
+def _values(name: str, sample: Sample) -> list[str]:
+    """The values of a column that say something."""
+    texts = (str(row[name]).strip() for row in sample if row.get(name) is not None)
+    return [text for text in texts if not stands_for_nothing(text)]
 
 
 def _column(field: str, theirs: str, header: Sequence[str]) -> str:
@@ -101,22 +180,18 @@ def _column(field: str, theirs: str, header: Sequence[str]) -> str:
     return alike[0]
 
 
-def record_of(values: RawRecord, where: str) -> RawRecord | Refused:
-    """The record of texts and features under the names that `choose_columns` gave; one of another gene is refused."""
+def record_of(values: RawRecord, where: str) -> RawRecord:
+    """The record of texts and features under the names that `choose_columns` gave."""
     raw = dict(values)
     for field in ("specimen_id", "barcode", "image"):
         value = raw.get(field)
         if value is not None and stands_for_nothing(value):
             raw[field] = None
-    marker = (raw.pop("marker", None) or "").strip()
-    if raw.get("barcode") and not stands_for_nothing(marker) and not _COI.match(marker):
-        return Refused(raw.get("specimen_id") or where, f"{where}: its sequence is of {marker[:40]!r}, not of COI")
     if "linked_sequences" in raw:
         linked = raw.pop("linked_sequences")
         raw["barcode"] = linked if linked and _SEQUENCE.fullmatch(linked) else None
     if "species" not in raw:
-        epithet, rank = raw.pop("specific_epithet", None), raw.pop("taxon_rank", None)
-        raw["species"] = _darwin_core_species(raw.get("genus"), epithet, raw.pop("scientific_name", None), rank)
+        raw |= _darwin_core_names(raw)
     return {**raw, "where": where}
 
 
@@ -134,24 +209,23 @@ def _listed(names: Sequence[str]) -> str:
     return some_of([f"'{name[:40]}'" for name in names], 40)
 
 
-def _is_name(word: str | None) -> bool:
-    """Whether a genus or an epithet is given, and not a word such as `sp.` that says it is not."""
-    first = (word or "").strip().lower()
-    return not stands_for_nothing(first) and first.split()[0].rstrip(".") not in _NO_EPITHETS
+def _darwin_core_names(raw: dict[str, Any]) -> dict[str, str | None]:
+    """The name that Darwin Core spreads over several terms, at the rank that it says; `named` judges it later.
 
-
-def _darwin_core_species(
-    genus: str | None, epithet: str | None, scientific: str | None, rank: str | None
-) -> str | None:
-    """The binomial that Darwin Core spreads over several terms, or None above the rank of species.
-
-    A scientific name loses its authors and subgenus. Without a rank, only a clear binomial is one.
+    Genus and epithet come before the scientific name, which without a rank is of a species if it is a binomial: of two
+    words with a capital each, the second is an author.
     """
-    if _is_name(genus) and _is_name(epithet):
-        return f"{genus} {epithet}"
-    at_species = (rank or "").strip().lower() in _SPECIES_AND_BELOW
-    if not scientific or (rank and not at_species):
-        return None
-    if (match := _BINOMIAL.match(scientific.strip())) and match[2] not in _NO_EPITHETS:
-        return f"{match[1]} {match[2]}"
-    return scientific if at_species else None
+    genus, epithet = raw.get("genus"), raw.pop("specific_epithet", None)
+    scientific, rank = raw.pop("scientific_name", None), (raw.pop("taxon_rank", None) or "").strip().lower()
+    if _says_something(genus) and _says_something(epithet) and not is_open(epithet.split()[0]):
+        return {"species": f"{genus} {epithet}"}
+    if not scientific or stands_for_nothing(rank) or rank in _SPECIES_AND_BELOW:
+        words = (scientific or "").split()
+        is_author = not rank and len(words) > 1 and words[1].istitle()
+        return {"species": words[0] if is_author else scientific}
+    higher = {rank: scientific} if rank in RANKS and not _says_something(raw.get(rank)) else {}
+    return {"species": None, **higher}
+
+
+def _says_something(value: str | None) -> TypeGuard[str]:
+    return value is not None and not stands_for_nothing(value)

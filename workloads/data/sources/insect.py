@@ -23,6 +23,7 @@ from workloads.data.sources.insect_files import (
     variables,
 )
 from workloads.data.sources.source import RawRecord, Records, Refused, Source
+from workloads.data.specimens.name_words import INSECT_ORDERS
 from workloads.data.specimens.schema import clean_name
 from workloads.errors import MissingPathError, RecordError, SourceError, some_of
 
@@ -47,23 +48,6 @@ _SPECIES_COLUMNS = ("species", "scientific_name", "name")
 _LARGEST_TABLE = 64 << 20  # that of the 1,213 species has 70 kB
 _NUM_EXAMPLES = 5
 _Ranks = Mapping[str, str | None]  # name at each rank above species, or None
-
-# fmt: off
-INSECT_ORDERS = frozenset({
-    "Archaeognatha", "Zygentoma", "Ephemeroptera", "Odonata", "Dermaptera", "Zoraptera", "Plecoptera", "Orthoptera",
-    "Embioptera", "Grylloblattodea", "Mantophasmatodea", "Phasmatodea", "Mantodea", "Blattodea", "Psocodea",
-    "Thysanoptera", "Hemiptera", "Neuroptera", "Megaloptera", "Raphidioptera", "Strepsiptera", "Coleoptera",
-    "Trichoptera", "Lepidoptera", "Siphonaptera", "Mecoptera", "Diptera", "Hymenoptera",
-    "Microcoryphia", "Thysanura", "Embiidina", "Notoptera", "Phasmida", "Isoptera", "Psocoptera", "Phthiraptera",
-    "Mallophaga", "Anoplura", "Homoptera", "Heteroptera",
-})
-# fmt: on
-"""The 28 living orders of insects, and twelve older names that are still met.
-
-The older ones are synonyms (Microcoryphia, Thysanura, Embiidina, Phasmida), unite two of today's orders (Notoptera), or
-are parts of one (Isoptera of Blattodea; Psocoptera, Phthiraptera, Mallophaga and Anoplura of Psocodea; Homoptera and
-Heteroptera of Hemiptera).
-"""
 
 
 def insect_source(path: Path, taxonomy: Path | None, features_only: bool = False) -> Source:
@@ -90,6 +74,7 @@ def insect_source(path: Path, taxonomy: Path | None, features_only: bool = False
         total=len(specimens) if isinstance(specimens, list) else None,
         protocol="insect",
         has_splits=True,
+        published=True,
         synthetic_seed=seed,
         notes=notes,
     )

@@ -73,7 +73,8 @@ def open_source(place: str, kind: SourceKind, options: SourceOptions) -> Source:
 
 def synthetic_source(count: int, seed: int) -> Source:
     """The built-in synthetic insects, drawn one after another."""
-    return Source(name="synthetic insects", records=synthetic.specimens(count, seed), total=count, synthetic_seed=seed)
+    records = synthetic.specimens(count, seed)
+    return Source(name="synthetic insects", records=records, total=count, synthetic_seed=seed, published=True)
 
 
 def kind_of(path: Path) -> SourceKind:

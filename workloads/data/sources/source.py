@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from workloads.data.sources.findings import Findings
+from workloads.data.sources.reading import Reading
 from workloads.data.specimens.schema import clean_name
 from workloads.errors import RecordError
 
@@ -15,7 +17,8 @@ _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
 RawRecord = Mapping[str, Any]
 """Values under the names of the specimen table, as the source has them (text, None, or an array of features);
-`where` says where in the source the record stands, such as `line 17`. Absent names mean missing values."""
+`where` says where in the source the record stands, such as `line 17`, and `marker` of which gene its barcode is, where
+that is said. Absent names mean missing values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,5 +81,11 @@ class Source:
     """Whether its records carry a published split."""
     synthetic_seed: int | None = None
     """Seed of the synthetic insects; None for real specimens."""
+    published: bool = False
+    """Whether others compare their numbers on it, so that its names and barcodes stay as they are."""
+    reading: Reading | None = None
+    """How the file or table that it is read from was taken, where a person should see it."""
+    findings: Findings = field(default_factory=Findings)
+    """What was noticed of its records; complete when they have been read."""
     notes: list[str] = field(default_factory=list)
     """Remarks for the user, such as impossible lineages; complete when the records have been read."""

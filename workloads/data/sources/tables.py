@@ -11,6 +11,7 @@ its footer, before any Arrow schema is built: a process that knows such a type m
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import chain, islice
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,8 +21,9 @@ import pyarrow.types as pat
 
 from workloads.arrays import Floats
 from workloads.data.sources.beside import with_barcodes, with_companions
-from workloads.data.sources.columns import choose_columns, record_of
-from workloads.data.sources.delimited import read_delimited, read_fasta
+from workloads.data.sources.columns import SAMPLE, choose_columns, passed_over, record_of
+from workloads.data.sources.delimited import TableRow, read_delimited, read_fasta
+from workloads.data.sources.reading import Reading, column_readings
 from workloads.data.sources.source import RawRecord, Refused, Source, each
 from workloads.data.specimens.schema import FEATURES
 from workloads.errors import MissingPathError, SourceError
@@ -38,6 +40,7 @@ _HINTS = {
 }
 _FASTAS = tuple(suffix + packed for suffix in (".fasta", ".fas", ".fna", ".fa") for packed in ("", ".gz"))
 _ROWS = 4096
+_LARGEST_SAMPLE = 1 << 20  # letters; a line has that many at most
 _BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
 
 
@@ -115,14 +118,21 @@ def _open(path: Path, given: Mapping[str, str]) -> tuple[Source, Mapping[str, st
     source = Source(name=str(path.absolute()), records=(), root=str(path.absolute().parent))
     name = path.name.lower()
     if name.endswith(_FASTAS):
-        return replace(source, records=read_fasta(path)), {}
+        return replace(source, records=read_fasta(path), reading=Reading(kind="FASTA")), {}
     if name.endswith(".parquet"):
         file, columns = _opened_parquet(path, given)
+        source.reading = Reading(
+            kind="Parquet", columns=column_readings(file.schema_arrow.names, columns, _rows_of(file))
+        )
+        source.notes += passed_over(file.schema_arrow.names, columns, given, _rows_of(file))
         source.records, source.total = _parquet_records(path, file, columns), file.metadata.num_rows
     else:
         delimiters = _DELIMITERS[Path(name.removesuffix(".gz")).suffix]
         header, rows = read_delimited(path, delimiters)
-        columns = choose_columns(header, given)
+        first, rows = _peeked(rows)
+        columns = choose_columns(header, given, first)
+        source.reading = Reading(kind="table", columns=column_readings(header, columns, first))
+        source.notes += passed_over(header, columns, given, first)
         for field_name, what in FEATURES.items():
             if field_name in columns:
                 reason = f"{what} are read from Parquet or from an .npy file beside the table, not from text"
@@ -136,6 +146,18 @@ def _open(path: Path, given: Mapping[str, str]) -> tuple[Source, Mapping[str, st
         source.notes.append(f"{path.name}: no column holds ids, and the names of the images are taken for them")
         source.records = each(source.records, lambda record: {**record, "specimen_id": record.get("image")})
     return source, columns
+
+
+def _peeked(rows: Iterator[TableRow | Refused]) -> tuple[list[Mapping[str, str]], Iterator[TableRow | Refused]]:
+    """The first rows, of some 2 MiB at most, and all of them."""
+    first: list[TableRow | Refused] = []
+    size = 0
+    for row in islice(rows, SAMPLE):
+        first.append(row)
+        size += 0 if isinstance(row, Refused) else sum(map(len, row[1].values()))
+        if size > _LARGEST_SAMPLE:
+            break
+    return [row[1] for row in first if not isinstance(row, Refused)], chain(first, rows)
 
 
 def _opened_parquet(path: Path, given: Mapping[str, str]) -> tuple[pq.ParquetFile, Mapping[str, str]]:
@@ -157,10 +179,21 @@ def _opened_parquet(path: Path, given: Mapping[str, str]) -> tuple[pq.ParquetFil
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated:
         raise SourceError(path, "", f"several columns are called '{repeated[0]}'")
-    columns = choose_columns(header, given)
+    columns = choose_columns(header, given, _rows_of(file))
     for field, name in columns.items():
         _check_type(path, field, file.schema_arrow.field(name))
     return file, columns
+
+
+def _rows_of(file: pq.ParquetFile) -> list[dict[str, object]]:
+    """The first rows of the columns of text and numbers."""
+    kinds = (pat.is_string, pat.is_large_string, pat.is_integer, pat.is_floating, pat.is_boolean)
+    texts = [column.name for column in file.schema_arrow if any(is_kind(column.type) for is_kind in kinds)]
+    try:
+        batches = file.iter_batches(SAMPLE, columns=texts) if texts else iter(())
+        return [row for batch in islice(batches, 1) for row in batch.to_pylist()]
+    except _BROKEN:  # said when it is read
+        return []
 
 
 def _is_specimen_table(path: Path) -> bool:

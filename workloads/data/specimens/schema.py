@@ -138,8 +138,30 @@ PROTOCOLS: Mapping[str, SplitProtocol] = {
 }
 """The partitions we know, by name; `dataset.json` says which one a data set follows."""
 
-_MISSING_WORDS = {"", "not_classified", "not classified", "na", "n/a", "nan", "none", "null", "unknown", "unclassified"}
-_MISSING_WORDS |= {"[]", "-"}
+_MISSING_WORDS = frozenset(
+    {"", "not_classified", "not classified", "unknown", "unclassified", "unspecified", "missing", "not available"}
+    | {
+        "na",
+        "n/a",
+        "n.a.",
+        "nan",
+        "none",
+        "null",
+        "nil",
+        "nat",
+        "<na>",
+        "(null)",
+        "[]",
+        "-",
+        "--",
+        "---",
+        ".",
+        "?",
+        "??",
+    }
+    | {"\\n", "#n/a", "#na", "#n/a n/a", "#null!", "#name?", "#ref!", "#value!", "#div/0!"}  # of databases and sheets
+)
+_LONGEST_WORD = 40  # with blanks around it; barcodes need not be looked at
 _LONGEST_NAME = 200  # the longest binomials with authors' interim tags have some 80 characters
 
 
@@ -163,7 +185,7 @@ def clean_name(value: str | None) -> str | None:
 
 def stands_for_nothing(value: str) -> bool:
     """Whether a value is one of the words that stand for a missing one, in the field of a name, an id or a file."""
-    return value.strip().lower() in _MISSING_WORDS
+    return len(value) <= _LONGEST_WORD and value.strip().lower() in _MISSING_WORDS
 
 
 def lineage_text(lineage: Mapping[str, str | None]) -> str:

@@ -55,7 +55,11 @@ class SpecimenTable:
     def _file(self) -> pq.ParquetFile:
         if not self.folder.has(self.name):
             raise MissingPathError(str(self), "specimen table", "Make one with `clibd data import SOURCE --to FILE`.")
-        file = self.folder.open_parquet(self.name)
+        try:
+            file = self.folder.open_parquet(self.name)
+        except DamagedError as error:  # it may be anybody's file, so that nobody is told to remove it
+            remedy = f"A source becomes one by `clibd data import {self} --to FILE`."
+            raise UsageError(f"{self} is no specimen table: {error.args[1]}. {remedy}") from error
         if file.schema_arrow.names != SPECIMEN_SCHEMA.names or _METADATA not in (file.schema_arrow.metadata or {}):
             remedy = f"Make one with `clibd data import {self} --to FILE`."
             raise UsageError(f"{self} is not a specimen table of this version. {remedy}")
@@ -76,6 +80,16 @@ class SpecimenTable:
                 _ = self.facts
             except ClibdError as error:
                 raise UsageError(f"{self} is there and is no specimen table, so it is not overwritten") from error
+
+    def check_not_partitioned(self) -> None:
+        """Refuse to lose a partition that was drawn or taken from lists; one that came with the source comes again.
+
+        Raises:
+            UsageError: the table that is there has been partitioned.
+        """
+        if self.folder.has(self.name) and (by := self.facts.partition) not in (None, "source"):
+            remedy = "Name another file, or import over it with --again, and partition anew"
+            raise UsageError(f"{self} has been partitioned ({by}), which an import would undo. {remedy}")
 
     @property
     def facts(self) -> TableFacts:
