@@ -69,6 +69,9 @@ def _import(
     columns: Annotated[
         list[str] | None, typer.Option("--map", help="field=column, such as barcode=COI; repeat it for each field.")
     ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Folder or .zip of the images, where they do not lie beside the table.")
+    ] = None,
     taxonomy: Annotated[Path | None, typer.Option(help="INSECT: table of order, family, genus and species.")] = None,
     one_fifth: Annotated[bool, typer.Option(help="BIOSCAN-5M: the authors' fifth of the training records.")] = False,
     specimens: Annotated[int | None, typer.Option(min=1, help="How many synthetic insects. Default: 3000.")] = None,
@@ -85,7 +88,12 @@ def _import(
     from workloads.data.sources.opening import SourceOptions, open_source
 
     options = SourceOptions(
-        columns=parse_map(columns or []), taxonomy=taxonomy, one_fifth=one_fifth, num_synthetic=specimens, seed=seed
+        columns=parse_map(columns or []),
+        images=images,
+        taxonomy=taxonomy,
+        one_fifth=one_fifth,
+        num_synthetic=specimens,
+        seed=seed,
     )
     console, table = stderr_console(), SpecimenTable.at(to)
     table.check_can_be_written()

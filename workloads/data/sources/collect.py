@@ -59,6 +59,7 @@ def collect(
     facts = TableFacts(
         source=source.name,
         root=source.root,
+        follow_links=source.follow_links,
         protocol=source.protocol,
         partition="source" if source.has_splits else None,
         synthetic_seed=source.synthetic_seed,
@@ -83,10 +84,10 @@ def collect(
                 on_record(number)
         if not ids:
             first = f"the first: {rejects[0][1]}" if rejects else "it is empty"
-            reason = f"no record can be used ({first}). Labels and barcodes come from columns, which --map can name"
+            reason = f"no record can be used ({first}). {source.remedy}"
             raise SourceError(source.name, "", reason)
         write(_batch(kept, filled))
-    return ImportReport(len(ids), offered(filled), tuple(rejects), tuple(source.notes))
+    return ImportReport(len(ids), offered(filled), tuple(rejects), (*source.notes, *source.findings.sentences()))
 
 
 def _batch(rows: list[dict[str, Any]], filled: set[str]) -> pa.RecordBatch:

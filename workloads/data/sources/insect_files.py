@@ -17,7 +17,8 @@ import numpy as np
 
 from workloads.arrays import Floats
 from workloads.data.files.hdf5_files import datasets_of, open_hdf5
-from workloads.data.files.image_source import ImageIndex, hdf5_reference, image_files
+from workloads.data.files.image_index import ImageIndex, image_files
+from workloads.data.files.image_source import hdf5_reference
 from workloads.data.files.matlab import Array, read_variables, texts, zero_based
 from workloads.data.files.zip_members import Member
 from workloads.data.sources.delimited import TableRow, read_delimited

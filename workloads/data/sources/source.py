@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from workloads.data.sources.findings import Findings
 from workloads.data.specimens.schema import clean_name
 from workloads.errors import RecordError
 
@@ -78,5 +79,11 @@ class Source:
     """Whether its records carry a published split."""
     synthetic_seed: int | None = None
     """Seed of the synthetic insects; None for real specimens."""
+    follow_links: bool = False
+    """Whether links that lead out of the root are read, as where its owner named the folder of images."""
+    remedy: str = "Labels and barcodes come from columns, which --map can name"
+    """What can be done where not one record can be used."""
+    findings: Findings = field(default_factory=Findings)
+    """What readers noticed, counted by kind; complete when the records have been read."""
     notes: list[str] = field(default_factory=list)
     """Remarks for the user, such as impossible lineages; complete when the records have been read."""

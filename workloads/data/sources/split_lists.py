@@ -12,7 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from workloads.data.files.zip_members import TextFile, zipped_texts
-from workloads.data.sources.delimited import bounded_lines, read_delimited
+from workloads.data.sources.delimited import read_delimited
+from workloads.data.sources.lines import bounded_lines
 from workloads.data.sources.source import Refused
 from workloads.data.specimens.schema import PROTOCOLS
 from workloads.errors import MissingPathError, PartitionError, SourceError

@@ -1,0 +1,213 @@
+"""One file of a table, whatever its format, and the records that its columns give."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from workloads.data.files.zip_members import TextFile
+from workloads.data.sources.columns import COLUMN_NAMES, choose_columns, record_of
+from workloads.data.sources.delimited import TableRow, read_delimited
+from workloads.data.sources.fasta import read_sequences
+from workloads.data.sources.findings import Findings
+from workloads.data.sources.json_lines import JsonLines
+from workloads.data.sources.lineages import lineage_of
+from workloads.data.sources.naming import ALL_COLUMNS, REMEMBERED
+from workloads.data.sources.parquet_tables import ParquetTable
+from workloads.data.sources.pictures import OTHER_IDS, URLS
+from workloads.data.sources.source import RawRecord, Records, Refused
+from workloads.data.sources.workbooks import Workbook
+from workloads.data.specimens.schema import FEATURES
+from workloads.errors import SourceError, UsageError
+from workloads.spec import RANKS
+
+TEXTS = tuple(ending + packed for ending in (".tsv", ".csv") for packed in ("", ".gz"))
+TABLES = (".parquet", *TEXTS, ".xlsx", ".jsonl", ".jsonl.gz")
+"""Endings of tables, as they are looked for in a folder."""
+NAMED_TABLES = (".txt", ".txt.gz", ".tab", ".tab.gz")
+"""Endings of tables that are read when named, but not looked for: a folder holds notes under such names."""
+SEQUENCES = tuple(
+    ending + packed for ending in (".fasta", ".fas", ".fna", ".fa", ".fastq", ".fq") for packed in ("", ".gz")
+)
+# What GBIF calls CSV has tabs, and Excel writes semicolons.
+_DELIMITERS = {".tsv": "\t,;|", ".csv": ",\t;|", ".txt": "\t,;|", ".tab": "\t,;|"}
+_ADDRESSES = ("imageurls", "imageurl", "associatedmedia", "accessuri", "photourl", "photourls")
+_LINEAGES = ("taxon", "taxonomy", "lineage", "taxonomicpath")
+_OTHER_IDS = (*COLUMN_NAMES["specimen_id"], "fieldid", "museumid", "recordid", "voucher", "voucherid", "vouchernumber")
+_OTHER_IDS += ("fieldnumber", "recordnumber", "accession", "gbifid", "featureid", "sampleno", "imageid", "photoid")
+_FEATURE_ID = "featureid"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableFile:
+    """A table that is open, with the columns that were chosen."""
+
+    path: TextFile
+    header: Sequence[str]
+    columns: Mapping[str, str]
+    """The column of each field of a specimen."""
+    records: Records
+    total: int | None = None
+    holds_pictures: bool = False
+    """Whether the pictures themselves are in it."""
+
+    @property
+    def has_barcodes(self) -> bool:
+        """Whether a column may hold them."""
+        return bool({"barcode", "linked_sequences"} & set(self.columns))
+
+
+def plain(name: str) -> str:
+    """A column's name without what does not matter."""
+    return "".join(letter for letter in name.rpartition(":")[2] if letter not in " _-#\t").lower()
+
+
+def ending_of(name: str, endings: Sequence[str]) -> str | None:
+    """Which of some endings a file's name has."""
+    return next((ending for ending in sorted(endings, key=len, reverse=True) if name.lower().endswith(ending)), None)
+
+
+def open_table(path: TextFile, given: Mapping[str, str], findings: Findings, folder: str = "") -> TableFile:
+    """A table by its ending, or a FASTA or FASTQ file.
+
+    Args:
+        path: the file, or a member of an archive.
+        given: field of a specimen and the column that holds it, from `--map`.
+        findings: told what was read by a guess.
+        folder: in which the file lies, relative to the source's root, ending in `/`.
+
+    Raises:
+        SourceError: a file that is not what its name says, or features as text.
+        UsageError: a column that is given does not exist, or the file has no columns.
+    """
+    name = path.name.lower()
+    if ending_of(name, SEQUENCES):
+        if given:
+            raise UsageError(f"--map names columns of a table, and {path.name} has none: its labels stand in headers")
+        return TableFile(
+            path=path, header=(), columns={"barcode": ""}, records=_Anew(lambda: read_sequences(path, findings))
+        )
+    if name.endswith(".parquet"):
+        return _of_parquet(path, given, folder)
+    if name.endswith(".xlsx"):
+        book = Workbook(_on_disk(path), findings)
+        return of_rows(path, book.header, book.rows(), given)
+    if name.removesuffix(".gz").endswith(".jsonl"):
+        lines = JsonLines(path)
+        return of_rows(path, lines.header, lines.rows(), given)
+    header, rows = read_delimited(path, _DELIMITERS[Path(name.removesuffix(".gz")).suffix], findings)
+    return of_rows(path, header, rows, given)
+
+
+class _Anew:
+    def __init__(self, read: Callable[[], Iterator[RawRecord | Refused]]) -> None:
+        self._read = read
+
+    def __iter__(self) -> Iterator[RawRecord | Refused]:
+        return self._read()
+
+
+def _on_disk(path: TextFile) -> Path:
+    """Raises SourceError for a member of an archive, which only what is read as a stream can be."""
+    if not isinstance(path, Path):
+        raise SourceError(path, "", "a table of this kind is read from a folder, not from a zip archive; unpack it")
+    return path
+
+
+def of_rows(
+    path: TextFile, header: Sequence[str], rows: Iterator[TableRow | Refused], given: Mapping[str, str]
+) -> TableFile:
+    """The records of rows of text.
+
+    Raises:
+        SourceError: a column of features, which are no text.
+        UsageError: a column that is given does not exist.
+    """
+    chosen = _Chosen(header, given)
+    for field_name, what in FEATURES.items():
+        if field_name in chosen.columns:
+            reason = f"{what} are read from Parquet or from an .npy file beside the table, not from text"
+            raise SourceError(path, f"column '{chosen.columns[field_name]}'", reason)
+    return TableFile(path=path, header=header, columns=chosen.columns, records=chosen.records(rows))
+
+
+def _of_parquet(path: TextFile, given: Mapping[str, str], folder: str) -> TableFile:
+    table = ParquetTable(_on_disk(path))
+    picture = table.image_column
+    if picture is not None and "image" not in given:
+        given = {**given, "image": picture}
+    chosen = _Chosen(table.header, given, table.is_text)
+    table.check(chosen.columns)
+    return TableFile(
+        path=path,
+        header=table.header,
+        columns=chosen.columns,
+        records=chosen.records(table.rows(chosen.wanted(), folder)),
+        total=table.total,
+        holds_pictures=picture is not None and chosen.columns.get("image") == picture,
+    )
+
+
+class _Chosen:
+    """What the columns of a table are taken for."""
+
+    def __init__(
+        self, header: Sequence[str], given: Mapping[str, str], is_text: Callable[[str], bool] = lambda name: True
+    ) -> None:
+        """Choose them.
+
+        Raises:
+            UsageError: a given field or column does not exist, or two columns could be meant.
+        """
+        names = {plain(name): name for name in header}
+        columns = choose_columns(header, given)
+        if "specimen_id" not in {*columns, *given} and _FEATURE_ID in names:  # QIIME 2
+            columns["specimen_id"] = names[_FEATURE_ID]
+        self.columns: dict[str, str] = columns
+        self._urls = next((names[name] for name in _ADDRESSES if name in names and is_text(names[name])), None)
+        ids = [names[name] for name in _OTHER_IDS if name in names and is_text(names[name])]
+        self._others = [name for name in dict.fromkeys(ids) if name != columns.get("specimen_id")]
+        has_ranks = bool(set(RANKS) & {*columns, *given})
+        lineage = next((names[name] for name in _LINEAGES if name in names), None)
+        self._lineage = None if has_ranks else lineage
+
+    def wanted(self) -> dict[str, str]:
+        """Every column that is read, by its field or a name that is none of a field."""
+        others = {f"id {name}": name for name in self._others}
+        more = {"urls": self._urls, "lineage": self._lineage}
+        return {**self.columns, **others, **{key: name for key, name in more.items() if name is not None}}
+
+    def records(self, rows: Iterator[tuple[str, dict[str, Any]] | Refused]) -> Iterator[RawRecord | Refused]:
+        """The record of each row."""
+        fields, seen = tuple(self.columns.items()), 0
+        for row in rows:
+            if isinstance(row, Refused):
+                yield row
+                continue
+            where, values = row
+            raw: dict[str, Any] = {field: values[name] for field, name in fields}
+            if self._lineage is not None:
+                raw |= {"species": None, **(lineage_of(values[self._lineage] or "") or {})}
+            if self._urls is not None and values[self._urls]:
+                raw[URLS] = values[self._urls]
+            if self._others:
+                raw[OTHER_IDS] = {name: value for name in self._others if (value := values[name])}
+            if seen < REMEMBERED:
+                seen += 1
+                raw[ALL_COLUMNS] = {name: value for name, value in values.items() if isinstance(value, str)}
+            yield record_of(raw, where)
+
+
+def with_places(table: TableFile, prefix: str, folder: str) -> TableFile:
+    """The records of one of several tables, each saying which; its images are in its folder."""
+
+    def placed() -> Iterator[RawRecord | Refused]:
+        for record in table.records:
+            if isinstance(record, Refused):
+                yield Refused(f"{prefix}, {record.identifier}", record.reason)
+                continue
+            image = record.get("image")
+            image = f"{folder}{image}" if folder and image and ":" not in image and not image.startswith("/") else image
+            yield {**record, "where": f"{prefix}, {record.get('where')}", **({"image": image} if image else {})}
+
+    return replace(table, records=placed())
