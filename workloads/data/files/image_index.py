@@ -1,6 +1,8 @@
 """Images found by their names: the files of a folder, and which of them has which key."""
 
 import os
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import numpy as np
 from workloads.data.files.image_source import IMAGE_SUFFIXES, zip_reference
 from workloads.data.files.zip_members import Member
 
+_NONE = range(0)
 _INDEXED = np.dtype([("key", np.int64), ("offset", np.int64), ("size", np.int64), ("place", np.int32)])
 
 
@@ -61,8 +64,9 @@ class ImageIndex:
 
         rows = np.fromiter(_rows(), _INDEXED)
         self._rows = rows[np.argsort(rows["key"], kind="stable")]
-        self._keys, self._places = self._rows["key"].copy(), list(numbers)
-        self.num_repeated = int((self._keys[1:] == self._keys[:-1]).sum())
+        keys = self._rows["key"].copy()
+        self.num_repeated = int((keys[1:] == keys[:-1]).sum())
+        self._keys, self._places = array("q", keys.tobytes()), list(numbers)
 
     def __len__(self) -> int:
         """How many images there are, of different keys."""
@@ -70,10 +74,11 @@ class ImageIndex:
 
     def rows_of(self, key: str) -> range:
         """The numbers of the images of a key, first the one that counts most."""
-        start = int(np.searchsorted(self._keys, hash(key)))
-        if start == len(self._keys) or self._keys[start] != hash(key):
-            return range(0)
-        return range(start, int(np.searchsorted(self._keys, hash(key), "right")))
+        keys, wanted = self._keys, hash(key)
+        start = bisect_left(keys, wanted)
+        if start == len(keys) or keys[start] != wanted:
+            return _NONE
+        return range(start, bisect_right(keys, wanted) if self.num_repeated else start + 1)
 
     def named(self, key: str, row: int) -> str:
         """What an ImageSource reads an image of a key by."""

@@ -50,15 +50,14 @@ def read_fasta(path: TextFile, findings: Findings | None = None) -> Iterator[Raw
     Raises:
         SourceError: not FASTA, or it breaks off; the message names the line.
     """
-    start, header, sequence, count = 0, b"", bytearray(), 0
-    encodings = Encodings(path.name, Findings() if findings is None else findings)
+    start, header, sequence = 0, b"", bytearray()
+    made = _Sequences(path, findings)
     for number, line in chain(enumerate(bounded_lines(path), start=1), [(-1, b">")]):  # which ends the last record
         if line is not None and (not line or line.isspace() or line[:1] in (b"#", b";")):
             continue
         if line is not None and line[:1] == b">":
             if start:
-                count += 1
-                yield _sequence_record(path, encodings, start, header, sequence, count)
+                yield made.record(start, header, sequence)
             start, header, sequence = number, line, bytearray()
         elif not start:
             raise SourceError(path, f"line {number}", "not FASTA: no '>' at the start of the first record")
@@ -77,7 +76,7 @@ def read_fastq(path: TextFile, findings: Findings | None = None) -> Iterator[Raw
     lines = ((number, line) for number, line in enumerate(bounded_lines(path), start=1) if line is None or line.strip())
     window: list[tuple[int, bytes | None]] = []
     count, lost = 0, False
-    encodings = Encodings(path.name, Findings() if findings is None else findings)
+    made = _Sequences(path, findings)
     for numbered in chain(lines, [(-1, b"")] * 3):
         window.append(numbered)
         if len(window) < 4:
@@ -96,7 +95,7 @@ def read_fastq(path: TextFile, findings: Findings | None = None) -> Iterator[Raw
         if bases is None or quality is None or len(bases) != len(quality):
             yield Refused(f"line {number}", "its bases and its qualities differ in number, or are longer than 1 MiB")
             continue
-        yield _sequence_record(path, encodings, number, header or b"", bytearray(bases), count)
+        yield made.record(number, header or b"", bytearray(bases))
 
 
 def read_sequences(path: TextFile, findings: Findings) -> Iterator[RawRecord | Refused]:
@@ -105,26 +104,36 @@ def read_sequences(path: TextFile, findings: Findings) -> Iterator[RawRecord | R
     return read_fastq(path, findings) if is_fastq else read_fasta(path, findings)
 
 
-def _sequence_record(
-    path: TextFile, encodings: Encodings, line: int, header: bytes, sequence: bytearray, count: int
-) -> RawRecord | Refused:
-    where = f"line {line}"
-    try:
-        record = _names(encodings.text(header, "header", where)[1:_LONGEST_HEADER].strip())
-    except RecordError as error:
-        return Refused(where, str(error))
-    record["specimen_id"] = record["specimen_id"] or (f"{_stem(path)}:{count}" if record.get("order") else "")
-    if len(sequence) > LONGEST_SEQUENCE:
-        reason = f"{where}: a sequence of more than {LONGEST_SEQUENCE:,} letters is longer than any barcode"
-        return Refused(record["specimen_id"] or where, reason)
-    # What is no ASCII is no nucleotide either, and is refused as such when the barcode is cleaned.
-    barcode = sequence.decode("ascii", errors="replace")
-    whole = {**record, "barcode": barcode, "where": where}
-    return record_of({"species": None, **whole}, where) if "marker" in record else whole
+class _Sequences:
+    """What the records of one file are made of."""
 
+    def __init__(self, path: TextFile, findings: Findings | None) -> None:
+        self._encodings = Encodings(path.name, Findings() if findings is None else findings)
+        self._stem, self._count = Path(path.name.lower().removesuffix(".gz")).stem, 0
+        self._barcodes = set[str]()
+        """Markers that are known to be the barcode's."""
 
-def _stem(path: TextFile) -> str:
-    return Path(path.name.removesuffix(".gz")).stem
+    def record(self, line: int, header: bytes, sequence: bytearray) -> RawRecord | Refused:
+        self._count += 1
+        where = f"line {line}"
+        try:
+            record = _names(self._encodings.text(header, "header", where)[1:_LONGEST_HEADER].strip())
+        except RecordError as error:
+            return Refused(where, str(error))
+        if not record["specimen_id"] and len(record) > 1:
+            record["specimen_id"] = f"{self._stem}:{self._count}"
+        if len(sequence) > LONGEST_SEQUENCE:
+            reason = f"{where}: a sequence of more than {LONGEST_SEQUENCE:,} letters is longer than any barcode"
+            return Refused(record["specimen_id"] or where, reason)
+        # What is no ASCII is no nucleotide either, and is refused as such when the barcode is cleaned.
+        whole: dict[str, str | None] = {**record, "barcode": sequence.decode("ascii", errors="replace"), "where": where}
+        marker = whole.pop("marker", None)
+        if not marker or marker in self._barcodes:
+            return whole
+        checked = record_of({"species": None, **whole, "marker": marker}, where)
+        if not isinstance(checked, Refused):
+            self._barcodes.add(marker)
+        return checked
 
 
 def _names(header: str) -> dict[str, str]:
@@ -154,7 +163,7 @@ def _piped(first: str, others: list[str]) -> dict[str, str]:
     """A header of fields between `|`, of BOLD, UNITE or BarcodeBERT."""
     identifier = first.split()[0] if first.strip() else ""
     for place, part in enumerate(others):
-        if part.count(";") + part.count(",") < 4 or (lineage := lineage_of(part)) is None:
+        if (";" not in part and "," not in part) or (lineage := lineage_of(part)) is None:
             continue
         if "__" in part and place == len(others) - 1 and len(others) > 1:  # UNITE: the name comes before the accession
             return {"specimen_id": others[0].strip() or identifier, **lineage}

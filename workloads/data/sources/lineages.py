@@ -9,6 +9,7 @@ Animalia,Arthropoda,…,None,Aedes,Aedes vexans,…   BOLD v5
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 _LONGEST = 4096  # letters that are looked at
 _LETTERS = {"o": "order", "f": "family", "g": "genus", "s": "species"}
@@ -54,7 +55,8 @@ def lineage_of(text: str) -> dict[str, str] | None:
     return None
 
 
-def label_of(name: str) -> dict[str, str]:
+@lru_cache(maxsize=4096)
+def label_of(name: str) -> Mapping[str, str]:
     """The rank of a name that stands alone, as in BOLD's identifications and in the names of class folders.
 
     Two words and more are a species, but for `Aedes sp.`, which is a genus; one word is an order or a family by what is

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 
 from workloads.data.sources.source import RawRecord
 
-ALL_COLUMNS = "all_columns"
-"""Field of a raw record: the whole row as the table has it, by the names of its columns."""
-REMEMBERED = 2000  # that are remembered; a naming shows in the first few
+ROW = "row"
+"""Field of a raw record that only the finding of images reads: the names of its table's other columns of ids, and the
+row as the table has it, by the names of its columns."""
+_REMEMBERED = 2000  # that are remembered; a naming shows in the first few
 
 
 class Naming:
@@ -21,13 +22,13 @@ class Naming:
 
     def see(self, record: RawRecord) -> None:
         """Remember a record, if it is one of the first."""
-        if self._count >= REMEMBERED:
+        if self._count >= _REMEMBERED:
             return
         self._count += 1
         if identifier := str(record.get("specimen_id") or "").strip():
             self._ids.append(identifier)
-        for column, value in (record.get(ALL_COLUMNS) or {}).items():
-            if value and len(value) <= 200:
+        for column, value in record.get(ROW, ((), {}))[1].items():
+            if isinstance(value, str) and 0 < len(value) <= 200:
                 self._columns.setdefault(column, set()).add(value.strip())
 
     def hint(self, stems: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ Several files of one specimen give as many records of its id, one with each imag
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
@@ -21,14 +21,13 @@ import numpy as np
 from workloads.data.files.image_index import ImageIndex, files_below, image_files
 from workloads.data.files.image_source import IMAGE_SUFFIXES, PACKED, ImageSource
 from workloads.data.files.zip_members import Member, zip_members
-from workloads.data.sources.naming import ALL_COLUMNS, Naming
+from workloads.data.sources.naming import ROW, Naming
 from workloads.data.sources.source import RawRecord, Refused, Source
 from workloads.data.specimens.schema import stands_for_nothing
 from workloads.errors import MissingPathError, SourceError, some_of
 
-URLS, OTHER_IDS = "image_urls", "other_ids"
-"""Fields of a raw record that only this file reads: addresses as text, and the names in other columns of ids."""
-_OURS = {URLS, OTHER_IDS, ALL_COLUMNS}
+URLS = "image_urls"
+"""Field of a raw record that only this file reads: addresses of images, as text."""
 _DEPTH = 3  # such as images/part7/a.jpg; a table in somebody's home folder must not make us read all of it
 _UNREAD = (".gif", ".heic", ".heif", ".avif", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".psd")
 _VIEW = re.compile(
@@ -109,6 +108,8 @@ class PictureFiles:
         """The files of a stem, the first one counting most; with `as_file` those whose whole name it is."""
         key = stem_of(name) if as_file else name
         rows = self._by_stem.rows_of(key)
+        if not rows:
+            return []
         found = [(row, self._by_stem.named(key, row)) for row in rows]
         if as_file:
             found = [(row, file) for row, file in found if base_name(file) == name]
@@ -118,7 +119,10 @@ class PictureFiles:
 
     def views(self, name: str) -> list[str]:
         """The files that are called like a specimen and a view of it, such as `A17_dorsal.jpg` or `A17_2.jpg`."""
-        files = sorted(self._views.named(name, row) for row in self._views.rows_of(name))
+        rows = self._views.rows_of(name)
+        if not rows:
+            return []
+        files = sorted(self._views.named(name, row) for row in rows)
         for file in files:
             self._mark(file)
         return files
@@ -195,25 +199,24 @@ class _Attached:
 
     def records(self) -> Iterator[RawRecord | Refused]:
         """Each record once for each of its images, or once without one."""
+        total, seek = 0, len(self._files) > 0
         for record in self._source.records:
             if isinstance(record, Refused):
                 yield record
                 continue
-            self._counts["records"] += 1
-            urls, others = record.get(URLS), record.get(OTHER_IDS) or {}
-            self._naming.see(record)
-            images = self._images_of(record, urls, others)
+            total += 1
+            images = self._images_of(record) if seek or record.get("image") or URLS in record else ()
             plain = record
-            if record.keys() & _OURS:
-                plain = {key: value for key, value in record.items() if key not in _OURS}
+            if URLS in record or ROW in record:
+                plain = {key: value for key, value in record.items() if key not in (URLS, ROW)}
             if not images:
                 yield plain
             for image in images:
                 yield {**plain, "image": image}
-        self._say()
+        self._say(total)
 
-    def _images_of(self, record: RawRecord, urls: str | None, others: Mapping[str, str]) -> Sequence[str]:
-        given = record.get("image")
+    def _images_of(self, record: RawRecord) -> Sequence[str]:
+        given, urls = record.get("image"), record.get(URLS)
         if given and not stands_for_nothing(given):
             return [self._given(given, record.get("image_features") is not None)]
         if not len(self._files):
@@ -224,8 +227,10 @@ class _Attached:
             self._counts["by address"] += bool(found)
             if found:
                 return list(dict.fromkeys(found))
-        for column, name in {"": str(record.get("specimen_id") or ""), **others}.items():
-            if (name := name.strip()) and (images := self._by_name(name)):
+        self._naming.see(record)
+        others, values = record.get(ROW, ((), {}))
+        for column, name in (("", record.get("specimen_id")), *((other, values[other]) for other in others)):
+            if name and (name := str(name).strip()) and (images := self._by_name(name)):
                 self._counts["by name"] += 1
                 if column:
                     self._counts[f"as {column}"] += 1
@@ -234,7 +239,9 @@ class _Attached:
         return ()
 
     def _by_name(self, name: str) -> list[str]:
-        exact = self._files.called(name) or self._files.called(name, as_file=True)
+        exact = self._files.called(name)
+        if not exact and name.lower().endswith(IMAGE_SUFFIXES):
+            exact = self._files.called(name, as_file=True)
         views = self._files.views(name)
         if not exact:
             return views
@@ -277,9 +284,8 @@ class _Attached:
                 return end
         return self._files.at(image)
 
-    def _say(self) -> None:
+    def _say(self, total: int) -> None:
         notes, counts, files = self._source.notes, self._counts, self._files
-        total = counts["records"]
         if counts["by name"]:
             ways = [f"{count:,} by their {name[3:]}" for name, count in counts.items() if name.startswith("as ")]
             how = f" ({', '.join(ways)})" if ways else ""

@@ -12,9 +12,9 @@ from workloads.data.sources.fasta import read_sequences
 from workloads.data.sources.findings import Findings
 from workloads.data.sources.json_lines import JsonLines
 from workloads.data.sources.lineages import lineage_of
-from workloads.data.sources.naming import ALL_COLUMNS, REMEMBERED
+from workloads.data.sources.naming import ROW
 from workloads.data.sources.parquet_tables import ParquetTable
-from workloads.data.sources.pictures import OTHER_IDS, URLS
+from workloads.data.sources.pictures import URLS
 from workloads.data.sources.source import RawRecord, Records, Refused
 from workloads.data.sources.workbooks import Workbook
 from workloads.data.specimens.schema import FEATURES
@@ -179,7 +179,7 @@ class _Chosen:
 
     def records(self, rows: Iterator[tuple[str, dict[str, Any]] | Refused]) -> Iterator[RawRecord | Refused]:
         """The record of each row."""
-        fields, seen = tuple(self.columns.items()), 0
+        fields, others = tuple(self.columns.items()), tuple(self._others)
         for row in rows:
             if isinstance(row, Refused):
                 yield row
@@ -190,11 +190,7 @@ class _Chosen:
                 raw |= {"species": None, **(lineage_of(values[self._lineage] or "") or {})}
             if self._urls is not None and values[self._urls]:
                 raw[URLS] = values[self._urls]
-            if self._others:
-                raw[OTHER_IDS] = {name: value for name in self._others if (value := values[name])}
-            if seen < REMEMBERED:
-                seen += 1
-                raw[ALL_COLUMNS] = {name: value for name, value in values.items() if isinstance(value, str)}
+            raw[ROW] = others, values
             yield record_of(raw, where)
 
 
