@@ -190,12 +190,18 @@ class ImageSource:
         """
         if reference.startswith(PACKED):
             return True
+        try:
+            return self._leads_to_a_file(reference)
+        except ValueError:  # NUL bytes, or letters that are in no file name
+            return False
+
+    def _leads_to_a_file(self, reference: str) -> bool:
         path = os.path.normpath(os.path.join(self._real_root, reference))
         folder = os.path.dirname(path)
         if folder not in self._inside:
             real = folder if self.follow_links else os.path.realpath(folder)
             self._inside[folder] = real == self._real_root or real.startswith(f"{self._real_root.rstrip('/')}/")
-        if not self._inside[folder] or "\0" in path:
+        if not self._inside[folder]:
             return False
         if os.path.islink(path) and not self.follow_links:
             return os.path.realpath(path).startswith(f"{self._real_root.rstrip('/')}/") and os.path.isfile(path)

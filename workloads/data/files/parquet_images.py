@@ -38,6 +38,7 @@ class ParquetImages:
             self._file = pq.ParquetFile(path, page_checksum_verification=True)
         except (pa.ArrowException, UnicodeDecodeError) as error:
             raise RecordError(f"not readable as Parquet ({' '.join(str(error).split())})") from error
+        self._size = path.stat().st_size
         self._held: tuple[str, int] | None = None
         self._images = pa.chunked_array([], pa.binary())
 
@@ -70,7 +71,7 @@ class ParquetImages:
             raise RecordError(f"there is no column '{column}' of images")
         is_struct = pat.is_struct(schema.field(column).type)
         leaf = f"{column}.bytes" if is_struct else column
-        self._check_size(leaf, group)
+        self._check_size(group)
         try:
             images = self._file.read_row_group(group, columns=[leaf])[column]
         except (pa.ArrowException, OSError) as error:
@@ -79,14 +80,9 @@ class ParquetImages:
         self._held = column, group
         return self._images
 
-    def _check_size(self, leaf: str, group: int) -> None:
+    def _check_size(self, group: int) -> None:
         """Refuse what would fill the memory."""
-        facts = self._file.metadata.row_group(group)
-        chunks = (facts.column(number) for number in range(facts.num_columns))
-        chunk = next((chunk for chunk in chunks if chunk.path_in_schema == leaf), None)
-        if chunk is None:
-            raise RecordError(f"there is no column '{leaf}'")
-        most = min(_MOST_UNPACKED, max(_SMALL, _MAX_RATIO * chunk.total_compressed_size))
-        if chunk.total_uncompressed_size > most:
-            size = chunk.total_uncompressed_size
-            raise RecordError(f"a row group with images of {size:,} bytes; {most:,} are allowed: write smaller ones")
+        size = self._file.metadata.row_group(group).total_byte_size
+        most = min(_MOST_UNPACKED, max(_SMALL, _MAX_RATIO * self._size))
+        if not 0 <= size <= most:
+            raise RecordError(f"a row group of {size:,} bytes; {most:,} are allowed: write smaller ones")

@@ -15,7 +15,7 @@ from xml.etree.ElementTree import Element, ParseError
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from workloads.data.files.zip_members import TextFile, open_text, zipped_texts
+from workloads.data.files.zip_members import READING_ERRORS, TextFile, open_text, zipped_texts
 from workloads.data.sources.delimited import TableRow, read_described
 from workloads.data.sources.findings import Findings
 from workloads.data.sources.source import RawRecord, Refused, Source
@@ -151,8 +151,11 @@ def _described(path: Path) -> tuple[_File, list[_File]]:
         members = {text.at.rpartition("/")[2]: text for text in zipped_texts(path, META)}
     if META not in members:
         raise SourceError(path, "", f"no Darwin Core archive: it has no {META}")
-    with open_text(members[META]) as stream:
-        text = stream.read(_LONGEST_META + 1)
+    try:
+        with open_text(members[META]) as stream:
+            text = stream.read(_LONGEST_META + 1)
+    except READING_ERRORS as error:
+        raise SourceError(path, META, f"not readable ({' '.join(str(error).split())})") from error
     if len(text) > _LONGEST_META:
         raise SourceError(path, META, "it is longer than 1 MiB")
     try:
@@ -172,7 +175,7 @@ def _file(path: Path, part: Element, members: Mapping[str, TextFile], id_tag: st
     name = (place.text or "").strip() if place is not None else ""
     if name not in members:
         raise SourceError(path, META, f"it names the file {name[:80]!r} of {kind}, which is not there")
-    delimiter = (part.get("fieldsTerminatedBy") or ",").encode().decode("unicode_escape", "replace")
+    delimiter = (part.get("fieldsTerminatedBy") or ",").replace("\\t", "\t")
     if len(delimiter) != 1 or not delimiter.isascii() or delimiter in '"\n\r':
         raise SourceError(path, META, f"{name}: fields end in {delimiter[:20]!r}, and one character is read")
     names, constants = dict[int, str](), dict[str, str]()

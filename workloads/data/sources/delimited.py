@@ -83,8 +83,9 @@ def read_described(
     first = b""
     for _ in range(num_headers):
         first = next(lines, (0, b""))[1] or first
-    width = len((first or lines.peek(0) or b"").split(delimiter.encode()))
-    if names and max(names) >= width > 1:
+    first = first or lines.peek(0) or b""
+    width = len(first.split(delimiter.encode()))
+    if first and names and max(names) >= width:
         raise SourceError(path, "first line", f"{width} columns, and meta.xml names one of number {max(names) + 1}")
     header = [names.get(number, f"#{number}") for number in range(width)]
     return _Reading(delimiter, Encodings(path.name, findings), findings).rows(lines, header)
