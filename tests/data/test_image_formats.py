@@ -94,7 +94,7 @@ def test_changed_bytes_give_pixels_or_a_refusal_in_bounded_time(
     content = bytearray(buffer.getvalue())
     for place, value in changes:
         content[place % len(content)] = value
-    started = time.perf_counter()
+    started = time.process_time()
     tracemalloc.start()
     try:
         assert decode(bytes(content[:cut] if cut < 1000 else content)).ndim == 3
@@ -103,5 +103,5 @@ def test_changed_bytes_give_pixels_or_a_refusal_in_bounded_time(
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert time.perf_counter() - started < 5
+    assert time.process_time() - started < 5
     assert peak < 400 << 20

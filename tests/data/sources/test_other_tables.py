@@ -147,8 +147,9 @@ def test_class_folders_give_the_ranks_that_their_names_are(wrapper: str, tmp_pat
 
 
 def test_a_folder_of_images_without_taxa_says_what_table_to_write(tmp_path: Path) -> None:
-    (tmp_path / "batch 1").mkdir()
-    (tmp_path / "batch 1" / "1.jpg").write_bytes(jpeg())
+    for name in ("batch 1", "Batch 2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").write_bytes(jpeg())
     with pytest.raises(MissingPathError, match="columns image and species"):
         table_source(tmp_path, {})
 

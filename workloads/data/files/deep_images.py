@@ -23,7 +23,6 @@ def in_eight_bits(image: Image.Image, content: bytes) -> Image.Image:
     Raises:
         OSError: it is cut off or damaged, or has kinds of pixels that are no picture.
     """
-    orientation = image.getexif()  # read before the pixels, which close the file
     if image.mode.startswith("I") or image.mode == "F":
         image.load()
         return _grey(np.asarray(image), _said_bits(image, content))
@@ -32,7 +31,6 @@ def in_eight_bits(image: Image.Image, content: bytes) -> Image.Image:
         if deep is not None and deep.dtype == np.uint16 and deep.ndim == 3 and deep.shape[2] >= 3:
             return Image.fromarray(_scaled(deep[:, :, 2::-1], _said_bits(image, content)))
     image.load()
-    del orientation
     return image
 
 

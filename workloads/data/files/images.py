@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
@@ -32,6 +33,9 @@ _MAX_SCANS = 100  # usual images have at most 12; each costs a pass over all pix
 _JPEG, _SCAN, _METADATA = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xe1"
 _FOUR_COLOURS = ("CMYK", "YCCK")
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
+_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, EOFError)
+_DAMAGED += (AttributeError, AssertionError, struct.error, cv2.error)  # what TIFF's hundred tags can raise in Pillow
+_DAMAGED += (Image.DecompressionBombError, Image.DecompressionBombWarning)
 _MOST_METADATA = 64 * 2**10  # bytes; thumbnails and colour profiles have less
 _LONGEST_JPEG_SIDE = 65_500
 _ORIENTATION = 0x0112
@@ -65,7 +69,7 @@ def decode(content: bytes, channels: Literal["RGB", "RGBX"] = "RGB") -> Pixels:
         if content.startswith(_JPEG):
             return _decode_jpeg(content, channels)
         return np.array(_open_with_pillow(content).convert(channels))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except _DAMAGED as error:
         raise RecordError(f"the image does not decode: {' '.join(str(error).split())}") from error
 
 
@@ -146,9 +150,10 @@ def _open_with_pillow(content: bytes) -> Image.Image:
         if image.format == "PNG":
             _check_png(content)
         # ImageOps.exif_transpose rewrites the EXIF too, and fails where that is damaged.
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-        image = in_eight_bits(image, content).convert("RGB")
-        return image if turn is None else image.transpose(turn)
+        image.getexif()  # kept by Pillow, since reading the pixels may close the file
+        picture = in_eight_bits(image, content).convert("RGB")
+        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))  # nothing where Pillow has turned it, as it does TIFF
+        return picture if turn is None else picture.transpose(turn)
 
 
 def _check_size(width: int, height: int) -> None:

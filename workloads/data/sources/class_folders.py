@@ -54,6 +54,7 @@ def labels_of(name: str) -> dict[str, str]:
     """The ranks that the folders of an image name, the innermost ones counting most."""
     ranks: dict[str, str] = {}
     for part in name.split("/")[:-1]:
-        if part.lower() not in _SPLITS | _WRAPPERS:
-            ranks |= label_of(_NUMBER.sub("", part))
+        label = label_of(_NUMBER.sub("", part)) if part.lower() not in _SPLITS | _WRAPPERS else {}
+        if not ("genus" in label and any(letter.isdigit() for letter in part)):  # such as `Batch 2`
+            ranks |= label
     return ranks

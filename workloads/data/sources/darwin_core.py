@@ -8,8 +8,8 @@ entities an XML file defines.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
@@ -18,7 +18,7 @@ from defusedxml.ElementTree import fromstring
 from workloads.data.files.zip_members import READING_ERRORS, TextFile, open_text, zipped_texts
 from workloads.data.sources.delimited import TableRow, read_described
 from workloads.data.sources.findings import Findings
-from workloads.data.sources.source import RawRecord, Refused, Source
+from workloads.data.sources.source import RawRecord, Records, Refused, Source
 from workloads.data.sources.table_files import of_rows
 from workloads.errors import SourceError
 
@@ -26,7 +26,7 @@ META = "meta.xml"
 _LONGEST_META = 2**20
 _MOST_COLUMNS = 10_000
 _SPACE = "{http://rs.tdwg.org/dwc/text/}"
-_CORE_ID, _SEQUENCE, _GENE, _ADDRESS = "core id", "dna_sequence", "target_gene", "identifier"
+_CORE_ID, _SEQUENCE, _GENE = "core id", "dna_sequence", "target_gene"
 _ADDRESSES = ("accessURI", "identifier")  # Audubon Core, and GBIF's multimedia
 _NAMES = {_SEQUENCE: "barcode", _GENE: "marker"}
 
@@ -69,69 +69,72 @@ def darwin_core(path: Path, given: Mapping[str, str]) -> Source:
     root = path if path.is_dir() else path.parent
     source = Source(name=str(path), records=(), root=str(root.absolute()))
     source.notes.append(f"{path}: a Darwin Core archive of {', '.join(file.path.name for file in (core, *extensions))}")
-    source.records = _Joined(core, extensions, given, source)
-    next(iter(source.records), None)  # raises what is wrong with it
+    records = _joined(core, extensions, given, source.findings)
+    first = next(records, None)  # what is wrong with the archive is said at once
+    source.records = chain([] if first is None else [first], records)
     return source
 
 
-class _Joined:
-    """The rows of the core with what the extensions have of them, read anew each time."""
+def _joined(
+    core: _File, extensions: list[_File], given: Mapping[str, str], findings: Findings
+) -> Iterator[RawRecord | Refused]:
+    """The rows of the core with what the extensions have of them."""
+    sequences, addresses, joined = dict[str, list[tuple[str, str]]](), dict[str, str](), set[str]()
+    for extension in extensions:
+        terms = set(extension.names.values())
+        if _SEQUENCE in terms:
+            joined |= {_SEQUENCE, _GENE}
+            for key, row in _keyed(extension, findings):
+                sequences.setdefault(key, []).append((row[_SEQUENCE], row.get(_GENE, "")))
+        elif address := next((term for term in _ADDRESSES if term in terms), None):
+            joined.add("image_urls")
+            for key, row in _keyed(extension, findings):
+                addresses[key] = f"{addresses[key]} {row[address]}" if key in addresses else row[address]
+    known = [name for name in (*core.names.values(), *core.constants) if name != _CORE_ID]
+    header = list(dict.fromkeys([_CORE_ID, *known, *(_NAMES.get(name, name) for name in sorted(joined))]))
+    if not {"occurrenceID", "catalogNumber", "materialSampleID"} & set(known):
+        given = {"specimen_id": _CORE_ID, **given}
 
-    def __init__(self, core: _File, extensions: list[_File], given: Mapping[str, str], source: Source) -> None:
-        self._core, self._extensions, self._given, self._source = core, extensions, given, source
+    def rows() -> Iterator[TableRow | Refused]:
+        for row in core.rows(findings):
+            if isinstance(row, Refused):
+                yield row
+                continue
+            where, values = row
+            key = values.get(_CORE_ID, "")
+            whole = {**dict.fromkeys(header, ""), **core.constants, **values}
+            whole |= {"image_urls": addresses.get(key, "")} if "image_urls" in header else {}
+            for sequence, gene in sequences.get(key) or [("", "")]:
+                yield where, whole | ({"barcode": sequence, "marker": gene} if _SEQUENCE in joined else {})
 
-    def __iter__(self) -> Iterator[RawRecord | Refused]:
-        findings = Findings()
-        sequences, addresses, joined = dict[str, list[tuple[str, str]]](), dict[str, str](), set[str]()
-        for extension in self._extensions:
-            terms = set(extension.names.values())
-            if _SEQUENCE in terms:
-                joined |= {_SEQUENCE, _GENE}
-                for key, row in _keyed(extension, findings):
-                    sequences.setdefault(key, []).append((row[_SEQUENCE], row.get(_GENE, "")))
-            elif address := next((term for term in _ADDRESSES if term in terms), None):
-                joined.add("image_urls")
-                for key, row in _keyed(extension, findings):
-                    addresses[key] = f"{addresses[key]} {row[address]}" if key in addresses else row[address]
-        core = self._core
-        known = [name for name in (*core.names.values(), *core.constants) if name != _CORE_ID]
-        extra = [_NAMES.get(name, name) for name in sorted(joined)]
-        header = list(dict.fromkeys([_CORE_ID, *known, *extra]))
-        given = self._given
-        if not {"occurrenceID", "catalogNumber", "materialSampleID"} & set(known):
-            given = {"specimen_id": _CORE_ID, **given}
-
-        def rows() -> Iterator[TableRow | Refused]:
-            for row in core.rows(findings):
-                if isinstance(row, Refused):
-                    yield row
-                    continue
-                where, values = row
-                key = values.get(_CORE_ID, "")
-                whole = {**dict.fromkeys(header, ""), **core.constants, **values}
-                whole |= {"image_urls": addresses.get(key, "")} if "image_urls" in header else {}
-                for sequence, gene in sequences.get(key) or [("", "")]:
-                    yield where, whole | ({"barcode": sequence, "marker": gene} if _SEQUENCE in joined else {})
-
-        yield from _first_usable(of_rows(core.path, header, rows(), given).records)
-        for kind, count in findings.counts.items():
-            self._source.findings.add(kind, findings.examples[kind][0] if findings.examples[kind] else "", count)
+    yield from _first_usable(of_rows(core.path, header, rows(), given).records)
 
 
-def _first_usable(records: Any) -> Iterator[RawRecord | Refused]:
+def _first_usable(records: Records) -> Iterator[RawRecord | Refused]:
     """One record of each row of the core: the first of its sequences that is taken, or what is said of the first."""
     waiting: RawRecord | Refused | None = None
     place = ""
     for record in records:
-        here = record.reason.partition(":")[0] if isinstance(record, Refused) else str(record.get("where"))
+        here = _place(record)
         if waiting is not None and here != place:
             yield waiting
             waiting = None
-        if waiting is None or isinstance(waiting, Refused):
-            waiting = record if waiting is None or not isinstance(record, Refused) else waiting
+        if waiting is None or (not _has_barcode(waiting) and _has_barcode(record)):
+            waiting = record
         place = here
     if waiting is not None:
         yield waiting
+
+
+def _place(record: RawRecord | Refused) -> str:
+    """Where in the core it stands; what could not be taken apart is named after its line."""
+    if not isinstance(record, Refused):
+        return str(record.get("where"))
+    return record.reason.partition(":")[0] if record.reason.startswith("line ") else record.identifier
+
+
+def _has_barcode(record: RawRecord | Refused) -> bool:
+    return not isinstance(record, Refused) and bool(record.get("barcode"))
 
 
 def _keyed(file: _File, findings: Findings) -> Iterator[tuple[str, dict[str, str]]]:

@@ -14,177 +14,40 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import unquote
 
-import numpy as np
-
-from workloads.data.files.image_index import ImageIndex, files_below, image_files
 from workloads.data.files.image_source import IMAGE_SUFFIXES, PACKED, ImageSource
-from workloads.data.files.zip_members import Member, zip_members
 from workloads.data.sources.naming import ROW, Naming
-from workloads.data.sources.source import RawRecord, Refused, Source
+from workloads.data.sources.picture_files import PictureFiles, base_name, stem_of
+from workloads.data.sources.source import RawRecord, ReadAnew, Refused, Source
 from workloads.data.specimens.schema import stands_for_nothing
-from workloads.errors import MissingPathError, SourceError, some_of
+from workloads.errors import MissingPathError, UsageError, some_of
 
 URLS = "image_urls"
 """Field of a raw record that only this file reads: addresses of images, as text."""
 _DEPTH = 3  # such as images/part7/a.jpg; a table in somebody's home folder must not make us read all of it
-_UNREAD = (".gif", ".heic", ".heif", ".avif", ".jp2", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".psd")
-_VIEW = re.compile(
-    r"(.+?)[ _-](\d{1,2}|dorsal|ventral|lateral|frontal|head|face|side|left|right|top|habitus|wing|label)",
-    re.IGNORECASE,
-)
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 
 
-def with_pictures(source: Source, images: Path | None, beside: bool = True) -> Source:
+def with_pictures(source: Source, images: Path | None) -> Source:
     """The records of a table with the images of its specimens.
 
     Args:
         source: records as the table has them.
         images: the folder or zip archive of `--images`; references are then relative to it, and links are followed.
-        beside: whether files may lie beside the table, which they do not where nothing was looked for.
 
     Raises:
         MissingPathError: there are no such images.
         SourceError: an archive is not what it claims to be.
     """
     if images is None:
-        files = PictureFiles(Path(source.root), _DEPTH if beside else -1)
+        files = PictureFiles(Path(source.root), _DEPTH)
     else:
         if not images.exists():
             raise MissingPathError(images, "folder or zip archive of images", "Name one with --images.")
         files = PictureFiles(images.absolute(), None)
         source = replace(source, root=str(files.root), follow_links=True)
-    reader = _Attached(source, files, named=images is not None)
-    return replace(source, records=_Again(reader))
-
-
-class _Again:
-    """Records with images, read anew each time."""
-
-    def __init__(self, reader: "_Attached") -> None:
-        self._reader = reader
-
-    def __iter__(self) -> Iterator[RawRecord | Refused]:
-        return self._reader.records()
-
-
-class PictureFiles:
-    """Image files of a folder or an archive, by their stems, and which of them have been used."""
-
-    def __init__(self, place: Path, depth: int | None) -> None:
-        """List them.
-
-        Args:
-            place: a folder, or a zip archive.
-            depth: how many folders further down; None for all of them, following links, and -1 for no file at all.
-        """
-        self.place, self._depth = place, depth
-        self._is_archive = place.is_file()
-        self.root = place.parent if self._is_archive else place
-        self._by_stem = ImageIndex(self._files(), stem_of)
-        views = ((archive, member) for archive, member in self._files() if view_of(stem_of(member.name)) is not None)
-        self._views = ImageIndex(views, lambda name: view_of(stem_of(name)) or "")
-        self._used = np.zeros(len(self._by_stem) + self._by_stem.num_repeated, dtype=bool)
-
-    def __len__(self) -> int:
-        return len(self._used)
-
-    @property
-    def num_repeated(self) -> int:
-        """How many share their stem with another one."""
-        return self._by_stem.num_repeated
-
-    def _files(self) -> Iterator[tuple[str | None, Member]]:
-        if self._is_archive:
-            members = (member for member in zip_members(self.place) if member.name.lower().endswith(IMAGE_SUFFIXES))
-            yield from ((self.place.name, member) for member in members)
-        elif self._depth != -1:
-            for name in image_files(self.place, self._depth, follow_links=self._depth is None):
-                yield None, Member(name, 0, 0)
-
-    def called(self, name: str, as_file: bool = False) -> list[str]:
-        """The files of a stem, the first one counting most; with `as_file` those whose whole name it is."""
-        key = stem_of(name) if as_file else name
-        rows = self._by_stem.rows_of(key)
-        if not rows:
-            return []
-        found = [(row, self._by_stem.named(key, row)) for row in rows]
-        if as_file:
-            found = [(row, file) for row, file in found if base_name(file) == name]
-        for row, _ in found:
-            self._used[row] = True
-        return [file for _, file in found]
-
-    def views(self, name: str) -> list[str]:
-        """The files that are called like a specimen and a view of it, such as `A17_dorsal.jpg` or `A17_2.jpg`."""
-        rows = self._views.rows_of(name)
-        if not rows:
-            return []
-        files = sorted(self._views.named(name, row) for row in rows)
-        for file in files:
-            self._mark(file)
-        return files
-
-    def at(self, path: str) -> str | None:
-        """The one file that ends in the last part of a path or of an address, None where there are several."""
-        key, name = stem_of(path), base_name(path)
-        rows = self._by_stem.rows_of(key)
-        files = [file for row in rows if base_name(file := self._by_stem.named(key, row)) == name]
-        if len(files) != 1:
-            return None
-        self._mark(files[0])
-        return files[0]
-
-    def mark(self, reference: str) -> None:
-        """Say that a file is used, if it is one of these."""
-        if not reference.startswith(PACKED) or self._is_archive:
-            self._mark(os.path.normpath(reference) if not self._is_archive else reference)
-
-    def _mark(self, file: str) -> None:
-        key = stem_of(file)
-        for row in self._by_stem.rows_of(key):
-            if self._by_stem.named(key, row) == file:
-                self._used[row] = True
-
-    def left_over(self, most: int) -> tuple[int, list[str]]:
-        """How many files no specimen uses, and the first of their names."""
-        count, names = int((~self._used).sum()), list[str]()
-        if count:
-            for _, member in self._files():
-                key = stem_of(member.name)
-                rows = self._by_stem.rows_of(key)
-                if rows and not self._used[rows].any():
-                    names.append(member.name)
-                    if len(names) == most:
-                        break
-        return count, names
-
-    def unread(self) -> Counter[str]:
-        """Pictures of kinds that are not read, by their endings."""
-        if self._is_archive or self._depth == -1:
-            return Counter()
-        return Counter(Path(name).suffix.lower() for name in files_below(self.place, _UNREAD, self._depth))
-
-
-def base_name(path: str) -> str:
-    """The last part of a path of any system, of an address, or of a reference into an archive."""
-    if "://" in path:
-        path = unquote(re.split("[?#]", path)[0])
-    name = re.split(r"[\\/]", path)[-1]
-    return name.rpartition(":")[2] if path.startswith("zip:") else name
-
-
-def stem_of(path: str) -> str:
-    """The last part without its ending."""
-    return os.path.splitext(base_name(path))[0]
-
-
-def view_of(stem: str) -> str | None:
-    """The specimen of a file that is named after one of its views."""
-    match = _VIEW.fullmatch(stem)
-    return match[1] if match else None
+    given = replace(source)
+    return replace(source, records=ReadAnew(lambda: _Attached(given, files, named=images is not None).records()))
 
 
 class _Attached:
@@ -250,6 +113,8 @@ class _Attached:
     def _given(self, image: str, has_features: bool) -> str:
         """The file that a table means; what leads to none is kept, since specimens can be partitioned without it."""
         if image.startswith(PACKED):
+            if self._named and image.startswith("parquet:"):
+                raise UsageError("--images names images elsewhere, and the table holds its own; leave it out")
             return image
         is_bare = not re.search(r"[\\/:]", image)
         if is_bare and (named := self._files.called(image) or self._files.called(image, as_file=True)):
@@ -323,19 +188,8 @@ class _Attached:
 
     def _say_left_over(self) -> None:
         count, names = self._files.left_over(500)
-        count -= self._files.num_repeated
-        if count <= 0 or not names:
+        if not count:
             return
         hint = self._naming.hint([stem_of(name) for name in names])
         shown = some_of([base_name(name) for name in names[:3]], 3)
         self._source.findings.add("image files belong to no specimen" + hint, shown, count)
-
-
-def check_readable(images: Path) -> None:
-    """Refuse what is neither a folder nor a zip archive.
-
-    Raises:
-        SourceError: it is not.
-    """
-    if images.is_file() and images.suffix.lower() != ".zip":
-        raise SourceError(images, "", "--images names a folder of images, or a .zip of them")

@@ -15,7 +15,7 @@ from workloads.data.sources.lineages import lineage_of
 from workloads.data.sources.naming import ROW
 from workloads.data.sources.parquet_tables import ParquetTable
 from workloads.data.sources.pictures import URLS
-from workloads.data.sources.source import RawRecord, Records, Refused
+from workloads.data.sources.source import RawRecord, ReadAnew, Records, Refused
 from workloads.data.sources.workbooks import Workbook
 from workloads.data.specimens.schema import FEATURES
 from workloads.errors import SourceError, UsageError
@@ -85,7 +85,7 @@ def open_table(path: TextFile, given: Mapping[str, str], findings: Findings, fol
         if given:
             raise UsageError(f"--map names columns of a table, and {path.name} has none: its labels stand in headers")
         return TableFile(
-            path=path, header=(), columns={"barcode": ""}, records=_Anew(lambda: read_sequences(path, findings))
+            path=path, header=(), columns={"barcode": ""}, records=ReadAnew(lambda: read_sequences(path, findings))
         )
     if name.endswith(".parquet"):
         return _of_parquet(path, given, folder)
@@ -97,14 +97,6 @@ def open_table(path: TextFile, given: Mapping[str, str], findings: Findings, fol
         return of_rows(path, lines.header, lines.rows(), given)
     header, rows = read_delimited(path, _DELIMITERS[Path(name.removesuffix(".gz")).suffix], findings)
     return of_rows(path, header, rows, given)
-
-
-class _Anew:
-    def __init__(self, read: Callable[[], Iterator[RawRecord | Refused]]) -> None:
-        self._read = read
-
-    def __iter__(self) -> Iterator[RawRecord | Refused]:
-        return self._read()
 
 
 def _on_disk(path: TextFile) -> Path:
