@@ -33,9 +33,11 @@ _MAX_SCANS = 100  # usual images have at most 12; each costs a pass over all pix
 _JPEG, _SCAN, _METADATA = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xe1"
 _FOUR_COLOURS = ("CMYK", "YCCK")
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
-_DAMAGED = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, EOFError)
-_DAMAGED += (AttributeError, AssertionError, struct.error, cv2.error)  # what TIFF's hundred tags can raise in Pillow
-_DAMAGED += (Image.DecompressionBombError, Image.DecompressionBombWarning)
+_DAMAGED = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, EOFError),
+    *(AttributeError, AssertionError, struct.error, cv2.error),  # what TIFF's hundred tags can raise in Pillow
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
 _MOST_METADATA = 64 * 2**10  # bytes; thumbnails and colour profiles have less
 _LONGEST_JPEG_SIDE = 65_500
 _ORIENTATION = 0x0112
