@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from commands.look import (
+    ImagesOption,
     KindOption,
     MapOption,
     NamesOption,
@@ -79,6 +80,7 @@ def _import(
     to: Annotated[str, typer.Option(help="Specimen table to write (.parquet): a path or an address.")],
     kind: KindOption = "auto",
     columns: MapOption = None,
+    images: ImagesOption = None,
     names: NamesOption = "rule",
     taxonomy: TaxonomyOption = None,
     one_fifth: OneFifthOption = False,
@@ -97,7 +99,12 @@ def _import(
     from workloads.data.sources.opening import SourceOptions, open_source
 
     options = SourceOptions(
-        columns=parse_map(columns or []), taxonomy=taxonomy, one_fifth=one_fifth, num_synthetic=specimens, seed=seed
+        columns=parse_map(columns or []),
+        images=images,
+        taxonomy=taxonomy,
+        one_fifth=one_fifth,
+        num_synthetic=specimens,
+        seed=seed,
     )
     console, table = stderr_console(), SpecimenTable.at(to)
     table.check_can_be_written()

@@ -22,6 +22,9 @@ KindOption = Annotated[
 MapOption = Annotated[
     list[str] | None, typer.Option("--map", help="field=column, such as barcode=COI; repeat it for each field.")
 ]
+ImagesOption = Annotated[
+    Path | None, typer.Option(help="Folder or .zip of the images, where they do not lie beside the table.")
+]
 TaxonomyOption = Annotated[Path | None, typer.Option(help="INSECT: table of order, family, genus and species.")]
 OneFifthOption = Annotated[bool, typer.Option(help="BIOSCAN-5M: the authors' fifth of the training records.")]
 NumSyntheticOption = Annotated[int | None, typer.Option(min=1, help="How many synthetic insects. Default: 3000.")]
@@ -37,6 +40,7 @@ def look(
     source: SourceArgument,
     kind: KindOption = "auto",
     columns: MapOption = None,
+    images: ImagesOption = None,
     names: NamesOption = "rule",
     taxonomy: TaxonomyOption = None,
     one_fifth: OneFifthOption = False,
@@ -57,7 +61,12 @@ def look(
     from workloads.data.sources.opening import SourceOptions, open_source
 
     options = SourceOptions(
-        columns=parse_map(columns or []), taxonomy=taxonomy, one_fifth=one_fifth, num_synthetic=specimens, seed=seed
+        columns=parse_map(columns or []),
+        images=images,
+        taxonomy=taxonomy,
+        one_fifth=one_fifth,
+        num_synthetic=specimens,
+        seed=seed,
     )
     console, opened, num_rejects = stderr_console(), open_source(source, kind, options), 0
 
@@ -83,5 +92,5 @@ def found_in(
     if not (references := report.survey.images):
         return look_facts(source, report, num_rejects, {})
     with counting(console, f"Looking at {len(references):,} images", "images") as told:
-        images = look_at_images(source.root, references, decode, told)
+        images = look_at_images(source.root, references, decode, told, source.follow_links)
     return look_facts(source, report, num_rejects, images)

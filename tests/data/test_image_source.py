@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from workloads.data.files import zip_members
-from workloads.data.files.image_source import ImageIndex, ImageSource, hdf5_reference, image_files, zip_reference
+from workloads.data.files.image_index import ImageIndex, image_files
+from workloads.data.files.image_source import ImageSource, hdf5_reference, zip_reference
 from workloads.data.files.zip_members import Member
 from workloads.errors import RecordError, SourceError
 

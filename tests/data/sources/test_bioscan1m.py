@@ -217,10 +217,11 @@ def test_bad_lines_are_refused_one_by_one(tmp_path: Path, write_1m: Write) -> No
     lines[2], lines[3], lines[4] = lines[2] + b"\textra", lines[3] + b"\0", lines[4].replace(b"Diptera", b"\xff")
     path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
     report = collect(bioscan1m_source(path), SpecimenTable.at(tmp_path / "specimens.parquet"))
-    assert report.num_specimens == 3
-    assert [name for name, _ in report.rejects] == ["line 3", "line 4", "line 5", "BIOUG00000-A00", "record 8"]
-    assert report.rejects[3][1] == "line 8: a second record with this id"
-    assert report.rejects[4][1] == "line 9: no specimen id"
+    assert report.num_specimens == 4
+    assert [name for name, _ in report.rejects] == ["line 3", "line 5", "BIOUG00000-A00", "record 8"]
+    assert report.rejects[1][1].endswith("is not UTF-8")
+    assert report.rejects[2][1] == "line 8: a second record with this id"
+    assert report.rejects[3][1] == "line 9: no specimen id"
 
 
 def test_what_is_no_metadata_is_a_typed_error(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workloads.data.sources.collect import collect
-from workloads.data.sources.delimited import LONGEST_SEQUENCE, read_fasta
+from workloads.data.sources.fasta import LONGEST_SEQUENCE, read_fasta
 from workloads.data.sources.source import Refused, Source
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import SourceError
@@ -29,7 +29,13 @@ def read(path: Path, content: bytes) -> tuple[list[dict[str, Any]], dict[str, st
         if isinstance(record, Refused):
             refused[record.identifier] = record.reason
         else:
-            records.append({key: value for key, value in record.items() if key not in ("where", "phylum", "class")})
+            records.append(
+                {
+                    key: value
+                    for key, value in record.items()
+                    if key not in ("where", "phylum", "class") and value is not None
+                }
+            )
     return records, refused
 
 
@@ -64,9 +70,11 @@ def test_records_may_be_wrapped_commented_and_spaced_out(name: str, end: bytes, 
         (b"s1|Zoro bus minor|COI-5P", {"species": "Zoro bus minor"}),
         (b"s1|Zoro sp. 1ABC|COI-5P", {"species": "Zoro sp. 1ABC"}),
         (b"s1|Zoro GS-spC|COI-5P", {"species": "Zoro GS-spC"}),
-        (b"s1|Zoro sp.|COI-5P", {}),
-        (b"s1|Zoro|COI-5P", {}),
-        (b"s1|Zoro 17|COI-5P", {}),
+        (b"s1|Zoro sp.|COI-5P", {"genus": "Zoro"}),
+        (b"s1|Zoro|COI-5P", {"genus": "Zoro"}),
+        (b"s1|Zoro 17|COI-5P", {"genus": "Zoro"}),
+        (b"s1|Zoridae|COI-5P", {"family": "Zoridae"}),
+        (b"s1|Diptera|COI-5P", {"order": "Diptera"}),
         (b"s1|zoro bus|COI-5P", {}),
         (b"s1|SUPPRESSED|COI-5P", {}),
         (b"s1||COI-5P", {}),
@@ -85,14 +93,13 @@ def test_a_header_gives_the_ranks_that_it_clearly_names(
 @pytest.mark.parametrize(
     ("record", "identifier", "reason"),
     [
-        (b">s2|Zoro b\xe9|x\nACGT", "line 3", "byte 11 of the header is not UTF-8"),
         (b">s2|x\rACGT\nACGT", "line 3", "line end of another kind"),
         (b">s2\n" + b"A" * (LONGEST_SEQUENCE + 1), "s2", "line 3: a sequence of more than 100,000 letters"),
         (b">s2\n" + b"ACGT\n" * (LONGEST_SEQUENCE // 4 + 1), "s2", "line 3: a sequence of more than"),
         (b">s2\nACGT\n" + b"A" * 2_000_000 + b"\nACGT", "s2", "line 3: a sequence of more than"),
         (b">\n" + b"A" * 1_000_000, "line 3", "a sequence of more than"),
     ],
-    ids=["not UTF-8", "carriage return", "long", "long and wrapped", "longer than a line may be", "long without id"],
+    ids=["carriage return", "long", "long and wrapped", "longer than a line may be", "long without id"],
 )
 def test_a_bad_record_is_refused_and_the_rest_is_read(
     record: bytes, identifier: str, reason: str, tmp_path: Path

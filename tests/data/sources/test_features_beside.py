@@ -66,7 +66,7 @@ def test_features_beside_a_table_belong_to_its_rows(
 
 
 def test_features_stay_with_their_rows_when_lines_are_refused_or_blank(tmp_path: Path, imported: Import) -> None:
-    lines = [b"id\torder", b"a\tDiptera", b"b\tDip\xfftera", b"", b"\tDiptera", b"c", b"d\tDiptera", b""]
+    lines = [b"id\torder", b"a\tDiptera", b"b\tDiptera\t", b"", b"\tDiptera", b"c", b"d\tDiptera", b""]
     (tmp_path / "specimens.tsv").write_bytes(b"\n".join(lines))
     np.save(tmp_path / "image_features.npy", np.arange(5)[:, None])
     rows, report, _ = imported(tmp_path)

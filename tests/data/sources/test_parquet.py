@@ -46,7 +46,7 @@ def test_numbers_and_dictionaries_of_a_parquet_file_are_read_as_text(
 @pytest.mark.parametrize(
     ("column", "values"),
     [
-        ("image", pa.array([{"bytes": b"x"}])),
+        ("image", pa.array([{"pixels": b"x"}])),
         ("order", pa.array([True])),
         ("barcode", pa.array([b"ACGT"])),
         ("barcode", pa.array([["ACGT"]])),

@@ -55,6 +55,8 @@ def test_a_folder_of_several_unknown_tables_asks_which_one(
     write_specimens(tmp_path / "beetles.tsv")
     for name in others:
         write_specimens(tmp_path / name)
+    if others == ["flies.tsv"]:
+        (tmp_path / "flies.tsv").write_text("id\torder\nf1\tDiptera\n")
     with pytest.raises(SourceError, match=", ".join(sorted(["beetles.tsv", *others]))):
         table_source(tmp_path, {})
 
@@ -70,18 +72,20 @@ def test_a_fasta_file_of_the_same_specimens_is_not_read_twice(
 
 
 def test_a_table_without_barcodes_gets_those_of_the_fasta_file(tmp_path: Path, imported: Import) -> None:
-    table = b"id\torder\ns1\tDiptera\ns2\tDip\xfftera\ns2\tDiptera\ns3\tDiptera\ns1\tDiptera\n"
+    table = b"id\torder\ns1\tDiptera\ns2\tDiptera\t\ns2\tDiptera\ns3\tDiptera\ns1\tDiptera\n"
     (tmp_path / "labels.tsv").write_bytes(table)
     fasta = b">s2|ignored\nacgt\n>s1\nAAAA\n>s1\nCCCC\n>s9\nGGGG\n>s8 b\xe9\nGGGG\n>s3\nAC*T\n"
     (tmp_path / "coi.fas").write_bytes(fasta)
     rows, report, _ = imported(tmp_path)
     assert [(row["specimen_id"], row["barcode"]) for row in rows] == [("s1", "AAAA"), ("s2", "ACGT")]
-    assert [name for name, _ in report.rejects] == ["s1", "line 9", "line 3", "s3"]
+    assert [name for name, _ in report.rejects] == ["s1", "line 3", "s3"]
     assert report.rejects[0][1] == "coi.fas, line 5: a second barcode with this id"
-    assert report.rejects[1][1].startswith("coi.fas: byte")
-    assert report.rejects[3][1].startswith("line 5: neither an image nor a barcode")
-    assert "the barcode holds '*'" in report.rejects[3][1]
-    assert report.notes == ("1 barcodes of coi.fas belong to no specimen of the table",)
+    assert report.rejects[2][1].startswith("line 5: neither an image nor a barcode")
+    assert "the barcode holds '*'" in report.rejects[2][1]
+    assert report.notes == ("2 barcodes of coi.fas belong to no specimen of the table",)
+    kind = "values of 'header' in coi.fas are not UTF-8, and read as cp1252"
+    assert report.findings.counts[kind] == 1
+    assert report.findings.examples[kind][0].startswith("line 9")
 
 
 def test_specimens_without_a_barcode_in_the_fasta_file_are_counted(tmp_path: Path, imported: Import) -> None:
@@ -123,6 +127,7 @@ def test_images_are_found_by_the_ids_of_the_specimens(tmp_path: Path, imported: 
     assert report.notes == (
         "4 of 7 specimens have one of 5 images, by its name",
         "1 images share their name with another one; the first in the alphabet is taken",
+        "1 .gif files are passed over: .jpg, .jpeg, .png, .tif, .tiff, .webp, .bmp are read",
     )
 
 

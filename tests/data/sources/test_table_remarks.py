@@ -79,7 +79,11 @@ def test_what_an_import_wrote_into_the_folder_is_not_read_by_the_next(tmp_path: 
 
 
 def test_a_file_that_is_no_table_says_what_to_do(tmp_path: Path) -> None:
-    for name, hint in (("t.xlsx", r"save the sheet as \.csv"), ("t.zip", "name the folder")):
+    for name, hint in (
+        ("t.xls", r"save the sheet as \.csv"),
+        ("t.qza", "qiime tools export"),
+        ("t.tar.gz", "unpack it"),
+    ):
         (tmp_path / name).write_bytes(b"PK")
         with pytest.raises(SourceError, match=hint):
             table_source(tmp_path / name, {})

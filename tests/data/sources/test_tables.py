@@ -87,16 +87,12 @@ def test_a_table_with_every_kind_of_bad_line_keeps_the_good_ones(tmp_path: Path,
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert ids(rows) == ["good", "nameless", "control", "picture"]
-    assert [row.get("species") for row in rows] == ["Zoro bus", None, None, "Zoro bus"]
+    assert ids(rows) == ["good", "nameless", "control", "nul", "encoding", "quote", "picture"]
     expected = {
         "record 2": "line 3: no specimen id",
         "letter": "(the barcode holds 'X' at base 3",
         "unsure": "(the barcode is empty",
         "nothing": "line 7: neither an image",
-        "line 10": "NUL",
-        "line 11": "not UTF-8",
-        "line 12": "quotation marks",
         "line 13": "3 columns",
         "line 14": "5 columns",
         "line 15": "longer than 1 MiB",
@@ -107,12 +103,12 @@ def test_a_table_with_every_kind_of_bad_line_keeps_the_good_ones(tmp_path: Path,
     assert peak < 8 << 20
 
 
-def test_a_quotation_mark_that_is_not_closed_costs_one_record(tmp_path: Path, imported: Import) -> None:
+def test_a_quotation_mark_that_is_not_closed_costs_no_record(tmp_path: Path, imported: Import) -> None:
     text = 'id\tbarcode\tspecies\na\tACGT\t"Zoro\nb\tACGT\tZoro bus\nc\tACGT\tZoro"\n'
     (tmp_path / "s.tsv").write_text(text)
     rows, report, _ = imported(tmp_path / "s.tsv")
-    assert ids(rows) == ["b", "c"]
-    assert [name for name, _ in report.rejects] == ["line 2"]
+    assert ids(rows) == ["a", "b", "c"]
+    assert report.rejects == ()
 
 
 @pytest.mark.parametrize(
@@ -130,9 +126,13 @@ def test_a_quotation_mark_that_is_not_closed_costs_one_record(tmp_path: Path, im
         ("s.parquet", b"", "not readable as Parquet"),
         ("s.fasta", b"", "it is empty"),
         ("s.fasta", b"no fasta at all\n", "line 1: not FASTA"),
-        ("s.fasta", b">s|a;b;Diptera;c;Zoro;Zoro b\xe9\nACGT\n", "not UTF-8"),
         ("s.fasta.gz", b">s\nACGT\n", "not readable"),
-        ("s.xlsx", b"PK", "not one of .parquet"),
+        ("s.xls", b"PK", "not one of .parquet"),
+        ("s.xlsx", b"PK", "not readable as a zip archive"),
+        ("s.zip", b"PK", "not readable as a zip archive"),
+        ("s.fasta", b">bare\nACGT\n", "Labels stand in the headers"),
+        ("s.fastq", b"@s\nACGT\n", "line 1: not FASTQ"),
+        ("s.jsonl", b"[1]\n", "line 1: not a JSON object"),
     ],
 )
 def test_a_source_without_one_usable_record_is_an_error(

@@ -1,9 +1,10 @@
-"""Encoded images by their references: files, members of zip archives, and rows of HDF5 files; and found by their names.
+"""Encoded images by their references: files, members of zip archives, and rows of HDF5 and Parquet files.
 
     some/file.jpg                     a file
     zip:ARCHIVE#OFFSET+SIZE:MEMBER    a member of a zip archive, by the byte of its local header and its size there
     hdf5:FILE#DATASET#ROW             a row of zero-padded bytes, with a dataset DATASET_mask of lengths beside it
     hdf5:FILE#DATASET                 a dataset that holds the bytes of one image
+    parquet:FILE#COLUMN#ROW           the bytes in a column of `{bytes, path}`, as Hugging Face `datasets` writes images
 
 All names are relative to one folder. What the bytes hold is `workloads.data.files.images`' business; drawn images
 (`synthetic:`) are that of `workloads.data.synthetic.drawings`.
@@ -13,7 +14,7 @@ import os
 import re
 import stat
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from io import BytesIO, FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -22,6 +23,7 @@ import numpy as np
 
 from workloads.arrays import Indices
 from workloads.data.files.hdf5_files import ABOUT_THE_FILE, MAX_ROWS, damage_named, dataset, open_hdf5
+from workloads.data.files.parquet_images import ParquetImages
 from workloads.data.files.zip_members import MAX_IMAGE_SIZE, Member, read_member
 from workloads.errors import MissingPathError, RecordError, SourceError
 from workloads.storage import Folder
@@ -29,12 +31,14 @@ from workloads.storage import Folder
 if TYPE_CHECKING:
     import h5py
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 _MAX_OPEN = 8
-_INDEXED = np.dtype([("key", np.int64), ("offset", np.int64), ("size", np.int64), ("place", np.int32)])
 
 _ZIP = re.compile(r"zip:([^#]+)#(\d{1,18})\+(\d{1,18}):(.+)", re.DOTALL)
 _HDF5 = re.compile(r"hdf5:([^#]+)#([^#]+)(?:#(\d{1,18}))?", re.DOTALL)
+_PARQUET = re.compile(r"parquet:([^#]+)#([^#]+)#(\d{1,18})", re.DOTALL)
+PACKED = ("zip:", "hdf5:", "parquet:", "synthetic:")
+"""What the references begin with that are no file names."""
 
 
 def zip_reference(archive: str, member: Member) -> str:
@@ -76,60 +80,6 @@ def _let_pass(error: Exception) -> None:
         raise error
 
 
-def image_files(folder: Path, depth: int | None = None) -> Iterator[str]:
-    """Image files of a folder and those below it, relative to it, sorted in each; those of hidden folders left out.
-
-    Args:
-        folder: where to look; links to other folders are not followed.
-        depth: how many folders further down.
-    """
-    for here, subfolders, names in os.walk(folder):
-        parts = Path(here).relative_to(folder).parts
-        deeper = depth is None or len(parts) < depth
-        subfolders[:] = sorted(name for name in subfolders if deeper and not name.startswith("."))
-        yield from ("/".join((*parts, name)) for name in sorted(names) if name.lower().endswith(IMAGE_SUFFIXES))
-
-
-class ImageIndex:
-    """References of images by their keys, in some 30 bytes an image."""
-
-    def __init__(self, images: Iterable[tuple[str | None, Member]], key_of: Callable[[str], str]) -> None:
-        """Read all images once.
-
-        Args:
-            images: name of the archive, or None for a file, and where the image lies in it; of two with one key, the
-                first counts.
-            key_of: what identifies an image: a part of its name.
-        """
-        numbers: dict[tuple[str | None, str, str], int] = {}
-
-        def _rows() -> Iterator[tuple[int, int, int, int]]:
-            for archive, (name, offset, size) in images:
-                key = key_of(name)
-                before, _, after = name.rpartition(key)
-                yield hash(key), offset, size, numbers.setdefault((archive, before, after), len(numbers))
-
-        rows = np.fromiter(_rows(), _INDEXED)
-        self._keys, first = np.unique(rows["key"], return_index=True)
-        self._rows, self._places = rows[first], list(numbers)
-        self.num_repeated = len(rows) - len(first)
-
-    def __len__(self) -> int:
-        """How many images there are, of different keys."""
-        return len(self._rows)
-
-    def reference(self, key: str) -> str | None:
-        """What an ImageSource reads the image by, or None if there is none."""
-        place = int(np.searchsorted(self._keys, hash(key))) if len(self._keys) else 0
-        if place == len(self._keys) or self._keys[place] != hash(key):
-            return None
-        _, offset, size, number = self._rows[place].tolist()
-        archive, before, after = self._places[number]
-        # Should two keys share a hash, the name made here is not the indexed one, and reading refuses it.
-        member = Member(f"{before}{key}{after}", offset, size)
-        return member.name if archive is None else zip_reference(archive, member)
-
-
 class _Hdf5:
     """An open HDF5 file, with the datasets of rows that have been asked for."""
 
@@ -169,7 +119,7 @@ class _Hdf5:
         return self._rows[name]
 
 
-_Reader = TypeVar("_Reader", FileIO, _Hdf5)
+_Reader = TypeVar("_Reader", FileIO, _Hdf5, ParquetImages)
 
 
 class ImageSource:
@@ -178,19 +128,21 @@ class ImageSource:
     An instance belongs to one thread.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, follow_links: bool = False) -> None:
         """Open nothing yet.
 
         Args:
             root: folder that references are relative to; an address such as `s3://bucket/insects` holds plain files.
+            follow_links: read files behind symbolic links that lead out of the folder, because its owner said so.
         """
-        self.root = root
+        self.root, self.follow_links = root, follow_links
         self._folder = Folder(root) if "://" in root else None
         self._real_root = "" if self._folder else os.path.realpath(root)
         self._open: OrderedDict[tuple[object, str], Any] = OrderedDict()
+        self._inside: dict[str, bool] = {}
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.root,)
+        return type(self), (self.root, self.follow_links)
 
     def __enter__(self) -> "ImageSource":
         return self
@@ -219,12 +171,41 @@ class ImageSource:
             if match := _HDF5.fullmatch(reference):
                 file, name, row = match.groups()
                 return self._opened(_Hdf5, file).read(name, None if row is None else int(row))
+            if match := _PARQUET.fullmatch(reference):
+                file, name, row = match.groups()
+                content = self._opened(ParquetImages, file).read(name, int(row))
+                _check_size(reference, len(content))
+                return content
         except (SourceError, MissingPathError, OSError) as error:
             _let_pass(error)
             raise RecordError(" ".join(str(error).split())) from error
-        if reference.startswith(("zip:", "hdf5:", "synthetic:")):
+        if reference.startswith(PACKED):
             raise RecordError(f"the image reference {reference[:80]!r} is not one that is read here")
         return self._read_file(reference) if self._folder is None else self._read_remote(self._folder, reference)
+
+    def has(self, reference: str) -> bool:
+        """Whether a reference leads to a file that `read` would open; what archives hold is seen when it is read.
+
+        Asked of every specimen at import, so that links are resolved once for each folder.
+        """
+        if reference.startswith(PACKED):
+            return True
+        try:
+            return self._leads_to_a_file(reference)
+        except ValueError:  # NUL bytes, or letters that are in no file name
+            return False
+
+    def _leads_to_a_file(self, reference: str) -> bool:
+        path = os.path.normpath(os.path.join(self._real_root, reference))
+        folder = os.path.dirname(path)
+        if folder not in self._inside:
+            real = folder if self.follow_links else os.path.realpath(folder)
+            self._inside[folder] = real == self._real_root or real.startswith(f"{self._real_root.rstrip('/')}/")
+        if not self._inside[folder]:
+            return False
+        if os.path.islink(path) and not self.follow_links:
+            return os.path.realpath(path).startswith(f"{self._real_root.rstrip('/')}/") and os.path.isfile(path)
+        return os.path.isfile(path)
 
     def _read_file(self, reference: str) -> bytes:
         path, size = self._place(reference)
@@ -263,7 +244,7 @@ class ImageSource:
         Raises:
             RecordError: as `read`.
         """
-        if self._folder is not None or reference.startswith(("zip:", "hdf5:", "parquet:", "synthetic:")):
+        if self._folder is not None or reference.startswith(PACKED):
             return BytesIO(self.read(reference))
         path, size = self._place(reference)
         _check_size(reference, size)
@@ -273,14 +254,16 @@ class ImageSource:
         """Path and size of an ordinary file inside the folder.
 
         Raises:
-            RecordError: the name leaves the folder, also by a symbolic link, or there is no ordinary file.
+            RecordError: the name leaves the folder, also by a symbolic link unless links are followed, or there is no
+                ordinary file.
         """
         if self._folder is not None or not self.root:
             raise RecordError(f"the image {name!r} can only be read from a local folder")
         if "\0" in name:
             raise RecordError(f"the image name {name!r} is no file name")
         try:
-            path = Path(os.path.realpath(os.path.join(self._real_root, name)))
+            joined = os.path.join(self._real_root, name)
+            path = Path(os.path.normpath(joined) if self.follow_links else os.path.realpath(joined))
             if not path.is_relative_to(self._real_root):
                 raise RecordError(f"the image name {name!r} leads out of its folder")
             facts = path.stat()

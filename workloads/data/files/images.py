@@ -14,11 +14,13 @@ import zlib
 from collections.abc import Iterator
 from typing import Literal
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
 from PIL import Image
 
+from workloads.data.files.deep_images import in_eight_bits
 from workloads.errors import RecordError
 
 Pixels = npt.NDArray[np.uint8]
@@ -31,7 +33,12 @@ JPEG_QUALITY = 90
 _MAX_SCANS = 100  # usual images have at most 12; each costs a pass over all pixels, yet only some 10 bytes
 _JPEG, _SCAN, _METADATA = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xe1"
 _FOUR_COLOURS = ("CMYK", "YCCK")
-_FORMATS = ("JPEG", "PNG")
+_FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP")
+_DAMAGED = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, RuntimeError, EOFError),
+    *(AttributeError, AssertionError, struct.error, cv2.error),  # what TIFF's hundred tags can raise in Pillow
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
 _MOST_METADATA = 64 * 2**10  # bytes; thumbnails and colour profiles have less
 _LONGEST_JPEG_SIDE = 65_500
 _ORIENTATION = 0x0112
@@ -50,14 +57,14 @@ _PIECE = 2**20
 
 
 def decode(content: bytes, channels: Literal["RGB", "RGBX"] = "RGB") -> Pixels:
-    """The pixels of a JPEG or PNG, turned upright, (height, width, channels).
+    """The pixels of a JPEG, PNG, TIFF, WebP or BMP, turned upright, (height, width, channels).
 
     Args:
         content: the file.
         channels: with RGBX comes a fourth, unused byte a pixel: some kernels take four much faster than three.
 
     Raises:
-        RecordError: not a JPEG or PNG, truncated or otherwise damaged, or larger than 25 megapixels.
+        RecordError: none of these formats, truncated or otherwise damaged, or larger than 25 megapixels.
     """
     if not content:
         raise RecordError("the image file is empty")
@@ -65,7 +72,7 @@ def decode(content: bytes, channels: Literal["RGB", "RGBX"] = "RGB") -> Pixels:
         if content.startswith(_JPEG):
             return _decode_jpeg(content, channels)
         return np.array(_open_with_pillow(content).convert(channels))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except _DAMAGED as error:
         raise RecordError(f"the image does not decode: {_reason(error)}") from error
 
 
@@ -146,25 +153,20 @@ def _open_with_pillow(content: bytes) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's remarks on transparency and on damaged EXIF
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        image = Image.open(io.BytesIO(content), formats=_FORMATS)
+        image: Image.Image = Image.open(io.BytesIO(content), formats=_FORMATS)
         _check_size(image.width, image.height)
         if image.format == "PNG":
             _check_png(content)
         # ImageOps.exif_transpose rewrites the EXIF too, and fails where that is damaged.
-        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))
-        image.load()
-        return _rgb(image if turn is None else image.transpose(turn))
+        image.getexif()  # kept by Pillow, since reading the pixels may close the file
+        picture = in_eight_bits(image, content).convert("RGB")
+        turn = _UPRIGHT.get(image.getexif().get(_ORIENTATION, 1))  # nothing where Pillow has turned it, as it does TIFF
+        return picture if turn is None else picture.transpose(turn)
 
 
 def _check_size(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise RecordError(f"the image claims {width} x {height} pixels; 25 megapixels are allowed")
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits: Pillow would clip them to 255, which leaves white
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return image.convert("RGB")
 
 
 def _check_png(content: bytes) -> None:

@@ -106,7 +106,7 @@ def make_shard(target: str, facts: DatasetFacts, shard: Shard) -> ShardReport:
     num_rows, num_labelled = 0, dict.fromkeys(map(str, RANKS), 0)
     refused: list[tuple[str, str]] = []
     with (
-        ImageSource(table.facts.root) as images,
+        ImageSource(table.facts.root, table.facts.follow_links) as images,
         folder.parquet_writer(shard.path, PREPARED_SCHEMA, compression=_COMPRESSION, use_dictionary=[*RANKS]) as writer,
     ):
         for batch in table.slices(shard.start, shard.stop, ROWS_AT_ONCE):

@@ -1,6 +1,5 @@
-"""What may lie beside a table of specimens: image files named after them, precomputed features, and their barcodes."""
+"""What may lie beside a table of specimens: precomputed features, and their barcodes; images are in `pictures`."""
 
-import os
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,18 +8,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from workloads.data.files.image_source import ImageIndex, image_files
-from workloads.data.files.zip_members import Member
 from workloads.data.sources.source import RawRecord, Records, Refused, Source
 from workloads.data.specimens.schema import FEATURES
 from workloads.errors import SourceError
 
-_PACKED = ("zip:", "hdf5:", "synthetic:")
-_DEPTH = 3  # such as images/part7/a.jpg; a table in somebody's home folder must not make us read all of it
 
-
-def with_companions(source: Source) -> Source:
-    """The records of a table with the features and images that lie beside it.
+def with_features(source: Source) -> Source:
+    """The records of a table with the features that lie beside it.
 
     Raises:
         SourceError: at once or while reading, features that do not fit.
@@ -32,68 +26,9 @@ def with_companions(source: Source) -> Source:
         file, features = beside
         if total is not None and total != len(features):
             raise SourceError(file, "", f"shape {features.shape} does not fit the {total} rows of {table}")
-        records, total = _with_features(records, field, file, features, table), len(features)
+        records, total = _joined(records, field, file, features, table), len(features)
         source.notes.append(f"{what}: {file.name}, {len(features):,} x {features.shape[1]}")
-    return replace(source, records=_with_images(records, root, source.notes), total=total)
-
-
-def _with_images(records: Records, root: Path, notes: list[str]) -> Iterator[RawRecord | Refused]:
-    """Records with an image, if they have none yet and a file is called like their id.
-
-    An image that is given as a bare file name may lie in one of the folders below the table. One that is not there is
-    kept, since specimens can be partitioned without it, and noted.
-    """
-    files = ImageIndex(((None, Member(name, 0, 0)) for name in image_files(root, _DEPTH)), _stem)
-    real_root = os.path.realpath(root)
-    num_records = num_found = num_absent = 0
-    first_absent = ""
-    for record in records:
-        if isinstance(record, Refused):
-            yield record
-            continue
-        num_records += 1
-        image = record.get("image")
-        if image:
-            name = _named(files, image) if "/" not in image and ":" not in image else None
-            has_features = record.get("image_features") is not None
-            if name is None and not has_features and not _is_there(real_root, image):
-                num_absent += 1
-                first_absent = first_absent or image
-        else:
-            name = _named(files, str(record.get("specimen_id") or "").strip())
-            num_found += name is not None
-        yield record if name is None else {**record, "image": name}
-    if num_found:
-        num_files = len(files) + files.num_repeated
-        notes.append(f"{num_found:,} of {num_records:,} specimens have one of {num_files:,} images, by its name")
-    if num_absent:
-        notes.append(
-            f"{num_absent:,} of {num_records:,} specimens name an image that is not in {root} (such as "
-            f"{first_absent[:200]!r}); they can be partitioned, but `clibd data prepare` will refuse them"
-        )
-    if files.num_repeated:
-        remark = "images share their name with another one; the first in the alphabet is taken"
-        notes.append(f"{files.num_repeated:,} {remark}")
-
-
-def _stem(path: str) -> str:
-    return os.path.splitext(path.rpartition("/")[2])[0]
-
-
-def _named(files: ImageIndex, name: str) -> str | None:
-    """The file of this name, with or without its ending, relative to the folder; the first one of several."""
-    if (file := files.reference(name)) is not None:
-        return file
-    file = files.reference(os.path.splitext(name)[0])
-    return file if file is not None and file.rpartition("/")[2] == name else None
-
-
-def _is_there(root: str, image: str) -> bool:
-    """Whether an image reference leads to something; what archives hold is seen when it is read."""
-    if image.startswith(_PACKED):
-        return True
-    path = os.path.normpath(os.path.join(root, image))
-    return path.startswith(f"{root.rstrip('/')}/") and os.path.isfile(path)
+    return replace(source, records=records, total=total)
 
 
 def features_beside(folder: Path, field: str) -> tuple[Path, npt.NDArray[np.generic]] | None:
@@ -123,7 +58,7 @@ def features_beside(folder: Path, field: str) -> tuple[Path, npt.NDArray[np.gene
     return files[0], features
 
 
-def _with_features(
+def _joined(
     records: Records, field: str, file: Path, features: npt.NDArray[np.generic], table: str
 ) -> Iterator[RawRecord | Refused]:
     """Records with the features of their row; refused ones have a row too.

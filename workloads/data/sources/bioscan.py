@@ -90,7 +90,7 @@ def bioscan5m_source(path: Path) -> Source:
     files = find_bioscan(path, LAYOUT_5M)
     _, images, notes = _opened(files)
     records = ReadAnew(
-        lambda: each(read_delimited(files.table, LAYOUT_5M.delimiter)[1], lambda row: _record_5m(row, images))
+        lambda: each(read_delimited(files.table, LAYOUT_5M.delimiter).rows, lambda row: _record_5m(row, images))
     )
     return Source(
         name=str(path),
@@ -105,7 +105,7 @@ def bioscan5m_source(path: Path) -> Source:
 
 def _opened(files: Bioscan) -> tuple[list[str], BioscanImages | None, list[str]]:
     """The columns of the table, the images, and remarks, that on the images first."""
-    header, _ = read_delimited(files.table, files.layout.delimiter)
+    header = read_delimited(files.table, files.layout.delimiter).header
     missing = [name for name in files.layout.needed if name not in header]
     if not missing and not {*RANKS, "name"} & set(header):
         missing = list(RANKS)
@@ -122,7 +122,7 @@ def _records_1m(
     files: Bioscan, images: BioscanImages | None, splits: Mapping[str, str] | None, lists: str, notes: list[str]
 ) -> Iterator[RawRecord | Refused]:
     num_listed = 0
-    for item in read_delimited(files.table, LAYOUT_1M.delimiter)[1]:
+    for item in read_delimited(files.table, LAYOUT_1M.delimiter).rows:
         if isinstance(item, Refused):
             yield item
             continue

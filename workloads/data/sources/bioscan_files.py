@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workloads.data.files.image_source import IMAGE_SUFFIXES, ImageIndex, image_files
+from workloads.data.files.image_index import ImageIndex, image_files
+from workloads.data.files.image_source import IMAGE_SUFFIXES
 from workloads.data.files.zip_members import Member, TextFile, zip_members, zipped_text
 from workloads.errors import MissingPathError, SourceError, some_of
 

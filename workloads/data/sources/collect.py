@@ -62,6 +62,7 @@ def collect(
     facts = TableFacts(
         source=source.name,
         root=source.root,
+        follow_links=source.follow_links,
         protocol=source.protocol,
         partition="source" if source.has_splits else None,
         synthetic_seed=source.synthetic_seed,
@@ -79,7 +80,7 @@ def collect(
             write(batch)
         if not survey.num_specimens:
             first = f"the first: {rejects[0][1]}" if rejects else "it is empty"
-            reason = f"no record can be used ({first}). Labels and barcodes come from columns, which --map can name"
+            reason = f"no record can be used ({first}). {source.remedy}"
             raise SourceError(source.name, "", reason)
     return ImportReport(
         survey.num_specimens, offered(survey.filled), tuple(rejects), tuple(source.notes), source.findings, survey

@@ -19,7 +19,7 @@ COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
     # BCDM's `specimenid` is a number inside BOLD; ours, `specimen_id`, is told by its spelling.
     "specimen_id": (
         *("processid", "sampleid", "occurrenceid", "catalognumber", "materialsampleid", "specimenid", "id"),
-        *("voucherid", "museumid", "gbifid", "recordid"),
+        *("voucherid", "museumid", "gbifid", "recordid", "featureid"),  # the last of QIIME 2
     ),
     "barcode": (
         *("barcode", "dnabarcode", "nucraw", "nuc", "nucleotides", "dnasequence", "barcodesequence", "coi5p", "coi"),
@@ -29,6 +29,7 @@ COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
     "image_features": ("imagefeatures",),
     "dna_features": ("dnafeatures",),
     "bin": ("bin", "binuri", "dnabin", "uri"),
+    "split": ("split", "datasetsplit", "traintestsplit", "partition", "subset", "set"),
     **{rank: (rank, f"{rank}name") for rank in RANKS},
 }
 """Column names understood for each field of a specimen, in lower case without blanks and marks; the best come first."""
@@ -94,7 +95,7 @@ def choose_columns(header: Sequence[str], given: Mapping[str, str], sample: Samp
         if theirs:
             columns[field] = _column(field, theirs, header)
     wanted = dict(COLUMN_NAMES)
-    if "nucraw" in map(_plain, header):  # BIOSCAN-1M, where `name` is the order
+    if "nucraw" in map(plain_name, header):  # BIOSCAN-1M, where `name` is the order
         wanted["order"] += ("name",)
     columns |= _guessed({field: names for field, names in wanted.items() if field not in given}, header, sample)
     if "barcode" not in columns and "barcode" not in given and len(found := _sequence_columns(header, sample)) == 1:
@@ -129,7 +130,7 @@ def passed_over(
 
 def _guessed(wanted: Mapping[str, tuple[str, ...]], header: Sequence[str], sample: Sample) -> dict[str, str]:
     """The columns of the fields for which one has a name that is understood, and values that fit if that is seen."""
-    plain = {_plain(name) for name in header}
+    plain = {plain_name(name) for name in header}
     found: dict[str, str] = {}
     for field, names in wanted.items():
         if field in header and field not in _FITS:
@@ -148,7 +149,7 @@ def _fitting(field: str, known: Sequence[str], sample: Sample) -> str | None:
         return known[0] if known else None
     values = {name: _values(name, sample) for name in known}
     fitting = [name for name in known if any(map(fits, values[name]))]
-    clear = [name for name in known if not values[name] or _plain(name) not in _DOUBTFUL]
+    clear = [name for name in known if not values[name] or plain_name(name) not in _DOUBTFUL]
     return next(iter([*fitting, *clear]), None)
 
 
@@ -172,7 +173,7 @@ def _values(name: str, sample: Sample) -> list[str]:
 
 def _column(field: str, theirs: str, header: Sequence[str]) -> str:
     """One column, by its exact name or else by one that differs in capitals and marks only."""
-    alike = [theirs] if theirs in header else [name for name in header if _plain(name) == _plain(theirs)]
+    alike = [theirs] if theirs in header else [name for name in header if plain_name(name) == plain_name(theirs)]
     if not alike:
         raise UsageError(f"--map {field}={theirs}: there is no such column, but {_listed(header)}")
     if len(alike) > 1:
@@ -195,9 +196,9 @@ def record_of(values: RawRecord, where: str) -> RawRecord:
     return {**raw, "where": where}
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A column's name without what does not matter."""
-    return re.sub(r"[\s_-]", "", name.rpartition(":")[2]).lower()
+    return re.sub(r"[\s_#-]", "", name.rpartition(":")[2]).lower()
 
 
 def _check_field(field: str) -> None:

@@ -1,99 +1,108 @@
-"""Text files read line by line in bounded memory: delimited tables with one record a line, and FASTA.
+"""Tables of delimited text, read line by line in bounded memory, as BOLD and GBIF, pandas, R and Excel write them.
 
-Repaired: a byte order mark is dropped, lines may end in LF, CRLF or CR, blank lines are skipped, quoted fields lose
-their quotation marks, and the unnamed first column that pandas and R write for row numbers keeps an empty name.
+Repaired: a byte order mark is dropped, UTF-16 is rewritten, lines may end in LF, CRLF or CR, blank lines are skipped,
+Excel's first line `sep=;` is obeyed, and the unnamed first column that pandas and R write for row numbers keeps an
+empty name. What is no UTF-8 is read by a guess, field by field, and said (`workloads.data.sources.lines`).
 
-Refused, each as one record with its line: a wrong number of columns, NUL bytes, bytes that are not UTF-8, quotation
-marks that do not pair, and a line of more than 1 MiB. A quoted field ends on its line, so that one stray quotation mark
-costs one record and never swallows the next.
+Quotation marks. BOLD and GBIF write TSV without any quoting, so that between tabs a mark is a letter, but for a field
+that stands wholly in them. Between commas it is quoting, as RFC 4180 has it. In both, the reading counts that gives as
+many fields as the header has: a quoted field may go on over some lines where its own line has too few of them, and a
+mark that does not pair stays a letter where the line is whole without it. So one stray mark never swallows a record.
 
-A header of FASTA is `>id`, `>id|Phylum;Class;Order;Family;Genus;Species` as BarcodeBERT writes it, or, as BOLD does,
-`>id|Species name|COI-5P|accession`. Lines that start with `#` or `;` are comments. Not read with dnaio: its FASTA
-reader ends at the first byte that is not text and holds sequences of any length.
+Refused, each as one record with its line: a wrong number of columns, and a line of more than 1 MiB.
 """
 
 import csv
 import re
-from collections.abc import Iterator
-from itertools import chain
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from workloads.data.files.zip_members import READING_ERRORS, TextFile, open_text
-from workloads.data.sources.source import RawRecord, Refused
+from workloads.data.files.zip_members import TextFile
+from workloads.data.sources.findings import Findings
+from workloads.data.sources.lines import LONGEST_LINE, Ahead, Encodings, bounded_lines
+from workloads.data.sources.source import Refused
 from workloads.errors import RecordError, SourceError
 
-LONGEST_LINE = 1 << 20
-"""In bytes. The longest real lines, of BIOSCAN-5M, have some 2,000."""
-LONGEST_SEQUENCE = 100_000
-"""In letters; the barcode region has 658 bases, a whole mitochondrion some 16,000."""
-_BLOCK = 1 << 18
-_BOM = b"\xef\xbb\xbf"
-_LINEAGE = ("phylum", "class", "order", "family", "genus", "species")
-_GENUS = re.compile(r"[A-Z][^\W\d_]+")
-_OPEN_NAMES = {"sp.", "sp", "spp.", "spp", "gen.", "indet."}
+_MOST_LINES = 200  # that one quoted field may go on for; notes have a few
+_QUOTED = re.compile(r'"([^"]*(?:""[^"]*)*)"')
+_SEPARATOR = re.compile(rb'"?sep=([^\w\s"]|\t)"?', re.IGNORECASE)
+_MARK = "quotation marks that do not pair, read as letters"
 
 TableRow = tuple[str, dict[str, str]]
 """Where it stands, such as `line 17`, and its fields by the names of their columns."""
 
 
-def bounded_lines(path: TextFile) -> Iterator[bytes | None]:
-    """Lines of a text file, plain, gzipped or in a zip archive, without their ends.
+class Delimited(NamedTuple):
+    """A table of delimited text."""
 
-    A line of more than 1 MiB is given as None.
-
-    At most about 2 MiB of the file are held, however long its lines. All lines end as the first one does.
-
-    Raises:
-        SourceError: the file cannot be read to its end; the message names the last whole line.
-    """
-    done = 0
-    try:
-        with open_text(path) as stream:
-            block = stream.read(_BLOCK).removeprefix(_BOM)
-            end = b"\n" if b"\n" in block or b"\r" not in block else b"\r"
-            rest, too_long = b"", False
-            while block:
-                *lines, rest = (rest + block).split(end)
-                for line in lines:
-                    yield None if too_long or len(line) > LONGEST_LINE else line.rstrip(b"\r")
-                    too_long = False
-                    done += 1
-                if len(rest) > LONGEST_LINE:
-                    rest, too_long = b"", True
-                block = stream.read(_BLOCK)
-            if rest or too_long:
-                yield None if too_long else rest.rstrip(b"\r")
-    except READING_ERRORS as error:
-        raise SourceError(path, f"after line {done}", f"not readable ({' '.join(str(error).split())})") from error
+    header: list[str]
+    rows: Iterator[TableRow | Refused]
+    delimiter: str
 
 
-def read_delimited(path: TextFile, delimiters: str) -> tuple[list[str], Iterator[TableRow | Refused]]:
+def read_delimited(path: TextFile, delimiters: str, findings: Findings | None = None) -> Delimited:
     """The header of a table of delimited text, and its rows one after another.
 
-    Each line that is not blank gives one row or one refusal, so that their order numbers the records.
+    Each row gives one record or one refusal, so that their order numbers the records.
 
     Args:
         path: the file, plain, gzipped or in a zip archive.
-        delimiters: what may stand between fields; the first of them that the header holds does.
+        delimiters: what may stand between fields; the one that the header holds most of does.
+        findings: told what was read by a guess; without them nothing is, and what is not UTF-8 is refused.
 
     Raises:
         SourceError: no header, one that is not text, or one with repeated or missing names; while reading, a file that
             breaks off.
     """
-    lines = ((number, line) for number, line in enumerate(bounded_lines(path), start=1) if line != b"")
+    lines = Ahead((number, line) for number, line in enumerate(bounded_lines(path), start=1) if line != b"")
     number, first = next(lines, (1, b""))
+    if first and (said := _SEPARATOR.fullmatch(first.strip(b" "))):
+        delimiters, (number, first) = said[1].decode("latin-1"), next(lines, (number, b""))
     if first == b"":
         raise SourceError(path, "", "it is empty")
-    delimiter = next((mark for mark in delimiters if first and mark.encode() in first), delimiters[0])
+    delimiter = max(delimiters, key=lambda mark: _outside_quotes(first or b"", mark))  # the first of equals
+    reading = _Reading(delimiter, Encodings(path.name, findings), Findings() if findings is None else findings)
     try:
-        header = [name.strip() for name in _fields(first, delimiter)]
+        header = [name.strip() for name in reading.header(first)]
     except RecordError as error:
         raise SourceError(path, f"line {number}", f"no header of a table: {error}") from error
-    _check_header(path, f"line {number}", header)
-    return header, _rows(lines, delimiter, header)
+    check_header(path, f"line {number}", header)
+    return Delimited(header, reading.rows(lines, header), delimiter)
 
 
-def _check_header(path: TextFile, where: str, header: list[str]) -> None:
+def read_described(
+    path: TextFile, delimiter: str, names: Mapping[int, str], num_headers: int, findings: Findings
+) -> Iterator[TableRow | Refused]:
+    """The rows of a table whose columns are named elsewhere, as in a Darwin Core archive.
+
+    Args:
+        path: the file.
+        delimiter: what stands between fields.
+        names: of the columns that are wanted, by their numbers from 0.
+        num_headers: lines to pass over.
+        findings: told what was read by a guess.
+
+    Raises:
+        SourceError: it breaks off, or its first row has no column of a wanted number.
+    """
+    lines = Ahead((number, line) for number, line in enumerate(bounded_lines(path), start=1) if line != b"")
+    first = b""
+    for _ in range(num_headers):
+        first = next(lines, (0, b""))[1] or first
+    first = first or lines.peek(0) or b""
+    width = len(first.split(delimiter.encode()))
+    if first and names and max(names) >= width:
+        raise SourceError(path, "first line", f"{width} columns, and meta.xml names one of number {max(names) + 1}")
+    header = [names.get(number, f"#{number}") for number in range(width)]
+    return _Reading(delimiter, Encodings(path.name, findings), findings).rows(lines, header)
+
+
+def _outside_quotes(line: bytes, mark: str) -> int:
+    return re.sub(rb'"[^"]*"', b"", line).count(mark.encode())
+
+
+def check_header(path: TextFile, where: str, header: list[str]) -> None:
     """Refuse names that would leave open which column is meant."""
     unnamed = [number for number, name in enumerate(header, start=1) if not name]
     if unnamed and (unnamed[-1] > 1 or len(header) == 1):
@@ -103,100 +112,118 @@ def _check_header(path: TextFile, where: str, header: list[str]) -> None:
         raise SourceError(path, where, f"several columns are called '{repeated[0]}'")
 
 
-def _rows(lines: Iterator[tuple[int, bytes | None]], delimiter: str, header: list[str]) -> Iterator[TableRow | Refused]:
-    for number, line in lines:
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """How the fields of a table are told apart."""
+
+    delimiter: str
+    encodings: Encodings
+    findings: Findings
+
+    def header(self, line: bytes | None) -> list[str]:
+        """Raises RecordError where it is no line of names."""
+        if line is None:
+            raise RecordError("the line is longer than 1 MiB")
+        if b"\0" in line:
+            raise RecordError("the line holds NUL bytes")
+        names = [self.encodings.text(name, "header", "line 1") for name in line.split(self.delimiter.encode())]
+        if b'"' not in line:
+            return names
         try:
-            fields = _fields(line, delimiter)
-        except RecordError as error:
-            yield Refused(f"line {number}", str(error))
-            continue
-        if len(fields) == len(header):
-            yield f"line {number}", dict(zip(header, fields, strict=True))
-        elif line and not line.isspace():
-            yield Refused(f"line {number}", f"{len(fields)} columns, and the header has {len(header)}")
+            return next(csv.reader([self.delimiter.join(names)], delimiter=self.delimiter, strict=True))
+        except csv.Error as error:
+            raise RecordError(f"the quotation marks of the line do not pair ({error})") from error
+
+    def rows(self, lines: Ahead, header: list[str]) -> Iterator[TableRow | Refused]:
+        """Records and refusals."""
+        width, delimiter = len(header), self.delimiter
+        for number, line in lines:
+            if line is None:
+                yield Refused(f"line {number}", "the line is longer than 1 MiB")
+                continue
+            try:
+                fields = line.decode().split(delimiter)
+            except UnicodeDecodeError:
+                try:
+                    fields = self._fields(line, header, number)
+                except RecordError as error:
+                    yield Refused(f"line {number}", str(error))
+                    continue
+            if b'"' in line:
+                fields = self._unquoted(fields, lines, header, number)
+            if len(fields) == width:
+                yield f"line {number}", dict(zip(header, fields, strict=True))
+            elif line and not line.isspace():
+                yield Refused(f"line {number}", f"{len(fields)} columns, and the header has {width}")
+
+    def _fields(self, line: bytes, header: list[str], number: int) -> list[str]:
+        """Fields of a line that is not UTF-8; raises RecordError where nothing is guessed."""
+        parts, names = line.split(self.delimiter.encode()), [*header]
+        names += ["no column"] * (len(parts) - len(names))
+        return [self.encodings.text(part, name, f"line {number}") for part, name in zip(parts, names, strict=False)]
+
+    def _unquoted(self, fields: list[str], lines: Ahead, header: list[str], number: int) -> list[str]:
+        """The fields of a line that holds quotation marks, or that goes on over the next ones."""
+        width, whole = len(header), self.delimiter.join(fields)
+        if self.delimiter == "\t" and len(fields) == width and not _is_open(fields[-1]):
+            return [_bare(field) for field in fields]
+        if (parsed := _parsed(whole, self.delimiter, width)) is not None:
+            return parsed
+        if (joined := self._joined(whole, lines, header, number)) is not None:
+            return joined
+        if len(fields) == width:
+            self.findings.add(_MARK, f"line {number}")
+            return [_bare(field) for field in fields]
+        return fields
+
+    def _joined(self, whole: str, lines: Ahead, header: list[str], number: int) -> list[str] | None:
+        """The fields of a line together with those on which its quoted field goes on; None where that is no reading.
+
+        It is none where each of the lines has all its fields by itself: then the marks are stray.
+        """
+        text, width = whole, len(header)
+        all_whole = whole.count(self.delimiter) >= width - 1
+        odd = whole.count('"') % 2
+        if not odd:
+            return None
+        for count in range(_MOST_LINES):
+            line = lines.peek(count)
+            if line is None or len(text) + len(line) > LONGEST_LINE:
+                return None
+            all_whole = all_whole and line.count(self.delimiter.encode()) == width - 1
+            if self.delimiter == "\t" and count == 0 and all_whole:
+                return None
+            try:
+                text += "\n" + self.delimiter.join(self._fields(line, header, number + count + 1))
+            except RecordError:
+                return None
+            odd ^= line.count(b'"') % 2
+            if odd:
+                continue
+            parsed = None if all_whole else _parsed(text, self.delimiter, width)
+            if parsed is not None:
+                lines.skip(count + 1)
+            return parsed
+        return None
 
 
-def _fields(line: bytes | None, delimiter: str) -> list[str]:
-    """Fields of one line.
+def _is_open(field: str) -> bool:
+    """Whether a field begins with a quotation mark that nothing closes."""
+    return field.startswith('"') and not _QUOTED.fullmatch(field) and field.count('"') % 2 == 1
 
-    Raises:
-        RecordError: it is no line of a table.
-    """
-    if line is None:
-        raise RecordError("the line is longer than 1 MiB")
-    text = _decoded(line, "line")
-    if "\0" in text:
-        raise RecordError("the line holds NUL bytes")
-    if '"' not in text:
-        return text.split(delimiter)
+
+def _bare(field: str) -> str:
+    """A field without the quotation marks in which it stands wholly."""
+    if field.startswith('"') and (match := _QUOTED.fullmatch(field)):
+        return match[1].replace('""', '"')
+    return field
+
+
+def _parsed(text: str, delimiter: str, width: int) -> list[str] | None:
+    """The fields as RFC 4180 has them, or None where they are not so many, or the marks do not pair."""
+    lines = iter([f"{line}\n" for line in text.split("\n")] if "\n" in text else [text])
     try:
-        return next(csv.reader([text], delimiter=delimiter, strict=True))
-    except csv.Error as error:
-        raise RecordError(f"the quotation marks of the line do not pair ({error})") from error
-
-
-def _decoded(line: bytes, what: str) -> str:
-    try:
-        text = line.decode()
-    except UnicodeDecodeError as error:
-        raise RecordError(f"byte {error.start + 1} of the {what} is not UTF-8") from error
-    if "\r" in text or "\n" in text:
-        raise RecordError(f"a line end of another kind stands within the {what}")
-    return text
-
-
-def read_fasta(path: Path) -> Iterator[RawRecord | Refused]:
-    """Records with specimen_id, barcode, and the ranks that their headers name.
-
-    Raises:
-        SourceError: not FASTA, or it breaks off; the message names the line.
-    """
-    start, header, sequence = 0, b"", bytearray()
-    for number, line in chain(enumerate(bounded_lines(path), start=1), [(-1, b">")]):  # which ends the last record
-        if line is not None and (not line or line.isspace() or line[:1] in (b"#", b";")):
-            continue
-        if line is not None and line[:1] == b">":
-            if start:
-                yield _sequence_record(start, header, sequence)
-            start, header, sequence = number, line, bytearray()
-        elif not start:
-            raise SourceError(path, f"line {number}", "not FASTA: no '>' at the start of the first record")
-        elif len(sequence) <= LONGEST_SEQUENCE:
-            sequence += bytes(LONGEST_SEQUENCE + 1) if line is None else line
-
-
-def _sequence_record(line: int, header: bytes, sequence: bytearray) -> RawRecord | Refused:
-    where = f"line {line}"
-    try:
-        record = _names(header)
-    except RecordError as error:
-        return Refused(where, str(error))
-    if len(sequence) > LONGEST_SEQUENCE:
-        reason = f"{where}: a sequence of more than {LONGEST_SEQUENCE:,} letters is longer than any barcode"
-        return Refused(record["specimen_id"] or where, reason)
-    # What is no ASCII is no nucleotide either, and is refused as such when the barcode is cleaned.
-    return {**record, "barcode": sequence.decode("ascii", errors="replace"), "where": where}
-
-
-def _names(header: bytes) -> dict[str, str]:
-    """Id and ranks of a header.
-
-    Raises:
-        RecordError: it is not text on one line.
-    """
-    first, *others = _decoded(header, "header").removeprefix(">").split("|")
-    record = {"specimen_id": first.split()[0] if first.strip() else ""}
-    taxa = others[0].replace("_", " ") if others else ""
-    if taxa.count(";") == len(_LINEAGE) - 1:
-        record.update(zip(_LINEAGE, taxa.split(";"), strict=True))
-    elif _is_species(taxa):
-        record["species"] = taxa
-    return record
-
-
-def _is_species(name: str) -> bool:
-    """Whether a name is a genus and something that is not merely a number or a confession not to know."""
-    words = name.split()
-    if len(words) < 2 or not _GENUS.fullmatch(words[0]) or any(word.isdigit() for word in words):
-        return False
-    return not (len(words) == 2 and words[1].lower() in _OPEN_NAMES)
+        fields = next(csv.reader(lines, delimiter=delimiter, strict=True))
+    except csv.Error:
+        return None
+    return fields if len(fields) == width and next(lines, None) is None else None

@@ -23,6 +23,7 @@ def look_at_images(
     references: Sequence[str],
     decode_all: bool = False,
     on_image: Callable[[int, int | None], None] = lambda done, total: None,
+    follow_links: bool = False,
 ) -> dict[str, Any]:
     """Formats, sizes and faults of images, as plain numbers and texts.
 
@@ -32,6 +33,7 @@ def look_at_images(
         decode_all: whether each image is decoded whole, as preparation does; otherwise headers are read, and of images
             in archives some 2,000.
         on_image: told how many of how many have been looked at.
+        follow_links: as of `ImageSource`.
     """
     if not decode_all:  # a drawn image has no header until it is drawn
         references = [reference for reference in references if not reference.startswith("synthetic:")]
@@ -40,7 +42,7 @@ def look_at_images(
         every = -(-len(packed) // _MOST_PACKED)
         references = [name for name in references if not name.startswith(_PACKED)] + packed[::every]
     formats, sides, faults = Counter[str](), list[tuple[int, int]](), Findings()
-    with ImageSource(root) as images:
+    with ImageSource(root, follow_links) as images:
         for done, reference in enumerate(references):
             try:
                 form, size = _header(images, reference)

@@ -246,7 +246,7 @@ def _json_rows(path: Path) -> Iterator[tuple[str, str, Mapping[str, str]]]:
 
 
 def _table_rows(path: Path) -> Iterator[tuple[str, str, Mapping[str, str]]]:
-    header, rows = read_delimited(path, "," if path.suffix.lower() == ".csv" else "\t")
+    header, rows, _ = read_delimited(path, "," if path.suffix.lower() == ".csv" else "\t")
     names = [name.lower() for name in header]
     column = next((name for name in _SPECIES_COLUMNS if name in names), None)
     if column is None or not set(names) & set(_RANKS_ABOVE) or len(set(names)) < len(names):

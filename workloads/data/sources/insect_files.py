@@ -17,7 +17,8 @@ import numpy as np
 
 from workloads.arrays import Floats
 from workloads.data.files.hdf5_files import datasets_of, open_hdf5
-from workloads.data.files.image_source import ImageIndex, hdf5_reference, image_files
+from workloads.data.files.image_index import ImageIndex, image_files
+from workloads.data.files.image_source import hdf5_reference
 from workloads.data.files.matlab import Array, read_variables, texts, zero_based
 from workloads.data.files.zip_members import Member
 from workloads.data.sources.delimited import TableRow, read_delimited
@@ -139,7 +140,7 @@ def _features(folder: Path, features: Array | None, count: int) -> Floats | list
 
 
 def _table_specimens(path: Path) -> Iterator[RawRecord | Refused]:
-    header, rows = read_delimited(path, ",")
+    header, rows, _ = read_delimited(path, ",")
     if missing := {"ids", "species", "nucleotides", *LISTS} - set(header):
         raise SourceError(path, "first line", f"no column {', '.join(sorted(missing))}")
     yield from each(rows, _table_specimen)

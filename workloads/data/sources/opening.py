@@ -25,6 +25,8 @@ class SourceOptions:
 
     columns: Mapping[str, str] = field(default_factory=dict)
     """Field of a specimen and the column of the table that holds it; in the authors' files only features have one."""
+    images: Path | None = None
+    """Folder or zip archive of a table's images, where they do not lie beside it."""
     taxonomy: Path | None = None
     """Lineages of INSECT's species."""
     one_fifth: bool = False
@@ -60,7 +62,7 @@ def open_source(place: str, kind: SourceKind, options: SourceOptions) -> Source:
     kind = kind_of(path) if kind == "auto" else kind
     _check_options(kind, options)
     readers: Mapping[str, Callable[[], Source]] = {
-        "table": lambda: table_source(path, options.columns),
+        "table": lambda: table_source(path, options.columns, options.images),
         "bioscan-1m": lambda: bioscan1m_source(path),
         "bioscan-5m": lambda: bioscan5m_source(path),
         "authors": lambda: authors_hdf5_source(path, options.columns),
@@ -106,6 +108,8 @@ def _check_options(kind: SourceKind, options: SourceOptions) -> None:
         raise UsageError(f"--map names datasets of the authors' files only for {' and '.join(FEATURES)}")
     if options.columns and kind not in ("table", "authors"):
         raise UsageError(f"--map names columns of a table, and this source is read as {kind}; add --kind table")
+    if options.images and kind != "table":
+        raise UsageError(f"--images is for a table, and this source is read as {kind}; add --kind table")
     if options.taxonomy and kind != "insect":
         raise UsageError(f"--taxonomy is for INSECT, and this source is read as {kind}; add --kind insect")
     if options.one_fifth and kind not in ("bioscan-5m", "authors"):

@@ -1,6 +1,6 @@
 """How a table was taken: its form, and which of its columns holds what, for a person to see before anything is lost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from workloads.data.specimens.schema import stands_for_nothing
@@ -28,21 +28,22 @@ class Reading:
     """Such as `table` or `FASTA`."""
     columns: tuple[ColumnReading, ...] = ()
     encoding: str | None = None
+    """Of the text as a whole; single values in another one are findings."""
     delimiter: str | None = None
 
 
 def column_readings(
-    header: Sequence[str], columns: Mapping[str, str], sample: Sequence[Mapping[str, object]]
+    header: Sequence[str], taken: Iterable[tuple[str, str]], sample: Sequence[Mapping[str, object]]
 ) -> tuple[ColumnReading, ...]:
     """What each column of a table is taken for, with examples.
 
     Args:
         header: names of the columns.
-        columns: column of each field, as `choose_columns` gives them.
+        taken: field, or what else it is read for, and column.
         sample: the first rows, by the names of the columns.
     """
     fields: dict[str, list[str]] = {}
-    for field, name in columns.items():
+    for field, name in taken:
         fields.setdefault(name, []).append(field)
     return tuple(
         ColumnReading(name, " and ".join(fields[name]) if name in fields else None, _examples(name, sample))

@@ -83,6 +83,10 @@ class Source:
     """Seed of the synthetic insects; None for real specimens."""
     published: bool = False
     """Whether others compare their numbers on it, so that its names and barcodes stay as they are."""
+    follow_links: bool = False
+    """Whether links that lead out of the root are read, as where its owner named the folder of images."""
+    remedy: str = "Labels and barcodes come from columns, which --map can name"
+    """What can be done where not one record can be used."""
     reading: Reading | None = None
     """How the file or table that it is read from was taken, where a person should see it."""
     findings: Findings = field(default_factory=Findings)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from workloads.data.files.zip_members import TextFile, zipped_texts
-from workloads.data.sources.delimited import bounded_lines, read_delimited
+from workloads.data.sources.delimited import read_delimited
+from workloads.data.sources.lines import bounded_lines
 from workloads.data.sources.source import Refused
 from workloads.data.specimens.schema import PROTOCOLS
 from workloads.errors import MissingPathError, PartitionError, SourceError
@@ -158,7 +159,7 @@ def _check_union(name: str, lists: Mapping[str, TextFile], splits: Mapping[str, 
 def _read_table(path: Path) -> dict[str, str]:
     if not path.name.lower().removesuffix(".gz").endswith(_TABLES):
         raise SourceError(path, "", f"not a table ({', '.join(_TABLES)}, also .gz), nor a folder or archive of lists")
-    header, rows = read_delimited(path, "\t,;")
+    header, rows, _ = read_delimited(path, "\t,;")
     column = next((name for name in _ID_COLUMNS if name in header), None)
     if column is None or "split" not in header:
         raise SourceError(path, "first line", f"no columns 'split' and one of {', '.join(_ID_COLUMNS)}")

@@ -1,253 +1,265 @@
-"""People's own data: a table, a FASTA file, or a folder that holds one or both, with images and features beside them.
+"""People's own data: a table or a file of sequences, or a folder or zip archive that holds them, with images beside.
 
-A folder's table is `specimens`, `pairs`, `labels` or `metadata` (.parquet, .tsv, .csv, also .gz), or else the only one.
-A table without barcodes gets those of the FASTA file beside it, by the specimens' ids. Images are found by the ids if
-no column says where they are. Features, row by row, may lie there as one `image_features*.npy` and one
-`dna_features*.npy`.
-
-Parquet is read batch by batch, and only the columns that are wanted. A file with Arrow extension types is refused from
-its footer, before any Arrow schema is built: a process that knows such a type may unpickle what the file says of it.
+A folder's table is `specimens`, `pairs`, `labels` or `metadata` (.parquet, .tsv, .csv, .xlsx, .jsonl), or else the
+only one; several with the same columns are read one after another, also those of its subfolders, as Hugging Face
+`datasets` lays them out. A table without barcodes gets those of the FASTA or FASTQ file beside it, by the specimens'
+ids. A folder of images alone is read by the names of its folders. Which image belongs to whom is in `pictures`.
+Features, row by row, may lie there as one `image_features*.npy` and one `dna_features*.npy`.
 """
 
-from collections.abc import Iterator, Mapping
+import json
+import stat
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, islice
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-import pyarrow.types as pat
-
-from workloads.arrays import Floats
-from workloads.data.sources.beside import with_barcodes, with_companions
-from workloads.data.sources.columns import SAMPLE, choose_columns, passed_over, record_of
-from workloads.data.sources.delimited import TableRow, read_delimited, read_fasta
-from workloads.data.sources.reading import Reading, column_readings
+from workloads.data.files.image_source import IMAGE_SUFFIXES
+from workloads.data.files.zip_members import TextFile, zipped_texts
+from workloads.data.sources.beside import with_barcodes, with_features
+from workloads.data.sources.class_folders import class_folders
+from workloads.data.sources.darwin_core import META, darwin_core
+from workloads.data.sources.fasta import FORMS, read_sequences
+from workloads.data.sources.findings import Findings
+from workloads.data.sources.parquet_tables import is_specimen_table
+from workloads.data.sources.pictures import with_pictures
 from workloads.data.sources.source import RawRecord, Refused, Source, each
-from workloads.data.specimens.schema import FEATURES
-from workloads.errors import MissingPathError, SourceError
-from workloads.storage import EXTENSION_REFUSAL, has_extension_types
+from workloads.data.sources.table_files import (
+    NAMED_TABLES,
+    SEQUENCES,
+    TABLES,
+    TableFile,
+    ending_of,
+    open_table,
+    with_places,
+)
+from workloads.errors import MissingPathError, SourceError, some_of
 
 _TABLE_NAMES = ("specimens", "pairs", "labels", "metadata")
-# What GBIF calls CSV has tabs, and Excel writes semicolons.
-_DELIMITERS = {".tsv": "\t", ".csv": ",\t;", ".txt": "\t,;"}
-_TABLES = (".parquet", ".tsv.gz", ".csv.gz", ".tsv", ".csv")
-_NAMED_TABLES = (".txt", ".txt.gz")  # read when named, but not looked for: a folder holds notes under such names
 _HINTS = {
-    ".zip": "name the folder in which it lies beside its table, or, for split lists, `clibd data partition --lists`",
-    **dict.fromkeys((".xlsx", ".xls", ".ods"), "save the sheet as .csv"),
+    **dict.fromkeys((".xls", ".ods", ".numbers"), "save the sheet as .csv or .xlsx"),
+    **dict.fromkeys((".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz", ".zst"), "unpack it"),
+    ".qza": "export it with `qiime tools export`, and name the folder",
+    ".json": "write it as .jsonl, one object a line, or as .csv",
 }
-_FASTAS = tuple(suffix + packed for suffix in (".fasta", ".fas", ".fna", ".fa") for packed in ("", ".gz"))
-_ROWS = 4096
-_LARGEST_SAMPLE = 1 << 20  # letters; a line has that many at most
-_BROKEN = (pa.ArrowException, OSError, UnicodeDecodeError)
+_PACKAGE = "datapackage.json"
+_LONGEST_PACKAGE = 2**24
 
 
-def table_source(path: Path, given: Mapping[str, str]) -> Source:
-    """Specimens of a table, of a FASTA file, or of a folder that holds one or both.
+def table_source(path: Path, given: Mapping[str, str], images: Path | None = None) -> Source:
+    """Specimens of a table, of sequences, or of a folder or archive that holds them.
 
     Args:
         path: the file or folder.
         given: field of a specimen and the column that holds it, from `--map`.
+        images: folder or zip archive of images, where they do not lie beside the table.
 
     Raises:
-        MissingPathError: no such file or folder, or neither a table nor a FASTA file in it.
+        MissingPathError: no such file or folder, or neither a table nor sequences nor images in it.
         SourceError: a file that is not what its name says, or several of them and no telling which is meant.
-        UsageError: a column that is given does not exist.
+        UsageError: a column that is given does not exist, or images are named for a table that holds its own.
     """
-    source = _of_folder(path, given) if path.is_dir() else _open(_file(path), given)[0]
-    return replace(with_companions(source), name=str(path))
-
-
-def _file(path: Path) -> Path:
-    known = (*_TABLES, *_NAMED_TABLES, *_FASTAS)
     if not path.exists():
         raise MissingPathError(path, "table or FASTA file", "Name a file, or a folder that holds one.")
-    if not path.name.lower().endswith(known):
-        hint = _HINTS.get(path.suffix.lower())
+    if path.is_dir():
+        source = _of_folder(path, given, images)
+    elif path.name.lower().endswith(".zip"):
+        source = _of_archive(path, given, images)
+    else:
+        source = _beside(_one(path, _checked(path), given), images)
+    return replace(source, name=str(path))
+
+
+def _beside(source: Source, images: Path | None) -> Source:
+    """A source with the features and images that lie beside it."""
+    return with_pictures(with_features(source), images)
+
+
+def _checked(path: Path) -> Path:
+    known = (*TABLES, *NAMED_TABLES, ".zip", *SEQUENCES)
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise SourceError(path, "", "not a file that can be read twice, such as a pipe; write it to a file first")
+    if ending_of(path.name, known) is None:
+        hint = _HINTS.get(".tar" if path.name.lower().endswith(".tar.gz") else path.suffix.lower())
         raise SourceError(path, "", f"not one of {', '.join(known)}{f'; {hint}' if hint else ''}")
     return path
 
 
-def _of_folder(folder: Path, given: Mapping[str, str]) -> Source:
-    """The table of a folder, with the barcodes of a FASTA file if it has none itself."""
+def _one(place: Path, file: TextFile, given: Mapping[str, str]) -> Source:
+    """The source of a single table or file of sequences; its images are named relative to its folder."""
+    folder = (place if place.is_dir() else place.parent).absolute()
+    source = Source(name=str(file if isinstance(file, Path) else place), records=(), root=str(folder))
+    return _filled(source, open_table(file, given, source.findings))
+
+
+def _filled(source: Source, table: TableFile) -> Source:
+    """A source with the records of a table; where nothing holds ids, the names of the images are taken for them."""
+    source.records, source.total, source.reading = table.records, table.total, table.reading
+    source.notes += table.notes
+    if not table.header:
+        source.remedy = FORMS
+    elif "specimen_id" not in table.columns:
+        if "image" not in table.columns:
+            reason = "no column is known to hold the specimens' ids; say which with --map specimen_id=COLUMN"
+            raise SourceError(table.path, "header", reason)
+        source.notes.append(f"{table.path.name}: no column holds ids, and the names of the images are taken for them")
+        source.records = each(source.records, lambda record: {**record, "specimen_id": record.get("image")})
+    return source
+
+
+def _of_folder(folder: Path, given: Mapping[str, str], images: Path | None) -> Source:
+    """What lies in a folder: an archive laid out, a table with its companions, several tables, or images alone."""
     files = sorted(file for file in folder.iterdir() if file.is_file() and not file.name.startswith("."))
-    tables = [file for file in files if file.name.lower().endswith(_TABLES)]
-    fastas = [file for file in files if file.name.lower().endswith(_FASTAS)]
-    written = [file for file in tables if file.suffix.lower() == ".parquet" and _is_specimen_table(file)]
+    if any(file.name == META for file in files):
+        return with_pictures(darwin_core(folder, given), images)
+    if packaged := _packaged(folder):
+        files = packaged
+    tables, fastas = _tables(files), [file for file in files if ending_of(file.name, SEQUENCES)]
+    written = [file for file in tables if file.suffix.lower() == ".parquet" and is_specimen_table(file)]
     if fastas or len(written) < len(tables):  # what an earlier import left here is no source of the next one
         tables = [file for file in tables if file not in written]
-    known = [folder / (name + suffix) for name in _TABLE_NAMES for suffix in _TABLES]
-    named = next((file for file in known if file in tables), None)
     if not tables and not fastas:
-        hdf5 = [file.name for file in files if file.name.lower().endswith((".hdf5", ".h5"))]
-        remedy = f"Name the file {hdf5[0]} itself." if hdf5 else "Name a file, or a folder that holds one."
-        raise MissingPathError(folder, "table (.parquet, .tsv, .csv) or FASTA file", remedy)
+        return _of_subfolders(folder, files, given, images)
     if not tables:
-        return _open(_only(folder, fastas), given)[0]
-    table = named or _only(folder, tables)
-    source, columns = _open(table, given)
+        return _beside(_several(folder, fastas, given), images)
+    named = _named(folder, tables)
+    source = _one(folder, named, given) if named else _several(folder, tables, given)
+    if named and (others := [file.name for file in tables if _stem(file) != _stem(named)]):
+        source.notes.append(
+            f"{some_of(others, 5)}: not read, since {named.name} is the table here; name one to read it"
+        )
+    return _beside(_with_fastas(source, folder, named, tables, fastas, given), images)
+
+
+def _tables(files: Sequence[Path]) -> list[Path]:
+    return [file for file in files if ending_of(file.name, TABLES) and file.name != _PACKAGE]
+
+
+def _named(folder: Path, tables: Sequence[Path]) -> Path | None:
+    known = [folder / (name + suffix) for name in _TABLE_NAMES for suffix in TABLES]
+    return next((file for file in known if file in tables), None)
+
+
+def _with_fastas(
+    source: Source, folder: Path, named: Path | None, tables: list[Path], fastas: list[Path], given: Mapping[str, str]
+) -> Source:
+    """A table with the barcodes of the sequences beside it, if it has none itself."""
     if not fastas:
         return source
+    table = named or tables[0]
+    columns = open_table(table, given, Findings()).columns
     if not {"barcode", "linked_sequences"} & {*columns, *given}:
         fasta = _only(folder, fastas)
-        source.records = with_barcodes(source.records, read_fasta(fasta), fasta.name, source.notes)
+        source.records = with_barcodes(source.records, read_sequences(fasta, source.findings), fasta.name, source.notes)
     elif named is None and {_stem(fasta) for fasta in fastas} != {_stem(table)}:
-        _only(folder, [table, *fastas])
+        _only(folder, [*tables, *fastas])
     else:
         source.notes.append(f"{', '.join(file.name for file in fastas)}: not read, since {table.name} holds barcodes")
     return source
 
 
-def _only(folder: Path, files: list[Path]) -> Path:
+def _only(folder: Path, files: Sequence[Path]) -> Path:
     """The first of several forms of one table; other tables beside it leave open which is meant."""
     if len({_stem(file) for file in files}) > 1:
-        names = ", ".join(sorted(file.name for file in files))
+        names = ", ".join(sorted(str(file.relative_to(folder)) for file in files))
         raise SourceError(folder, "", f"several tables ({names}); name one of them")
     return files[0]
 
 
-def _stem(file: Path) -> str:
-    name = file.name.lower()
-    return next(name.removesuffix(suffix) for suffix in (*_TABLES, *_FASTAS) if name.endswith(suffix))
-
-
-def _open(path: Path, given: Mapping[str, str]) -> tuple[Source, Mapping[str, str]]:
-    """A file, by its ending, under its absolute path; and the column of each field, as `choose_columns` says."""
-    source = Source(name=str(path.absolute()), records=(), root=str(path.absolute().parent))
-    name = path.name.lower()
-    if name.endswith(_FASTAS):
-        return replace(source, records=read_fasta(path), reading=Reading(kind="FASTA")), {}
-    if name.endswith(".parquet"):
-        file, columns = _opened_parquet(path, given)
-        source.reading = Reading(
-            kind="Parquet", columns=column_readings(file.schema_arrow.names, columns, _rows_of(file))
-        )
-        source.notes += passed_over(file.schema_arrow.names, columns, given, _rows_of(file))
-        source.records, source.total = _parquet_records(path, file, columns), file.metadata.num_rows
-    else:
-        delimiters = _DELIMITERS[Path(name.removesuffix(".gz")).suffix]
-        header, rows = read_delimited(path, delimiters)
-        first, rows = _peeked(rows)
-        columns = choose_columns(header, given, first)
-        source.reading = Reading(kind="table", columns=column_readings(header, columns, first))
-        source.notes += passed_over(header, columns, given, first)
-        for field_name, what in FEATURES.items():
-            if field_name in columns:
-                reason = f"{what} are read from Parquet or from an .npy file beside the table, not from text"
-                raise SourceError(path, f"column '{columns[field_name]}'", reason)
-        fields = columns.items()
-        source.records = each(rows, lambda row: record_of({ours: row[1][name] for ours, name in fields}, row[0]))
-    if "specimen_id" not in columns:
-        if "image" not in columns:
-            reason = "no column is known to hold the specimens' ids; say which with --map specimen_id=COLUMN"
-            raise SourceError(path, "header", reason)
-        source.notes.append(f"{path.name}: no column holds ids, and the names of the images are taken for them")
-        source.records = each(source.records, lambda record: {**record, "specimen_id": record.get("image")})
-    return source, columns
-
-
-def _peeked(rows: Iterator[TableRow | Refused]) -> tuple[list[Mapping[str, str]], Iterator[TableRow | Refused]]:
-    """The first rows, of some 2 MiB at most, and all of them."""
-    first: list[TableRow | Refused] = []
-    size = 0
-    for row in islice(rows, SAMPLE):
-        first.append(row)
-        size += 0 if isinstance(row, Refused) else sum(map(len, row[1].values()))
-        if size > _LARGEST_SAMPLE:
-            break
-    return [row[1] for row in first if not isinstance(row, Refused)], chain(first, rows)
-
-
-def _opened_parquet(path: Path, given: Mapping[str, str]) -> tuple[pq.ParquetFile, Mapping[str, str]]:
-    """A Parquet table, and the column of each field.
+def _several(folder: Path, files: Sequence[Path], given: Mapping[str, str]) -> Source:
+    """Tables with the same columns, or several files of sequences, one after another.
 
     Raises:
-        SourceError: not Parquet, extension types, several columns of one name, or a column that holds neither text nor
-            what can be written as text.
-        UsageError: a given column does not exist.
+        SourceError: their columns differ, which leaves open which is meant.
     """
-    try:
-        with open(path, "rb") as stream:
-            if has_extension_types(stream):
-                raise SourceError(path, "", EXTENSION_REFUSAL)
-        file = pq.ParquetFile(path, page_checksum_verification=True)
-    except _BROKEN as error:
-        raise _unreadable(path, "", error) from error
-    header = file.schema_arrow.names
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated:
-        raise SourceError(path, "", f"several columns are called '{repeated[0]}'")
-    columns = choose_columns(header, given, _rows_of(file))
-    for field, name in columns.items():
-        _check_type(path, field, file.schema_arrow.field(name))
-    return file, columns
+    first = {str(file.relative_to(folder).parent / _stem(file)): file for file in reversed(files)}
+    files = [file for file in files if file in first.values()]
+    if len(files) == 1:
+        return _one(folder, files[0], given)
+    source = Source(name=str(folder), records=(), root=str(folder.absolute()))
+    opened = []
+    for file in files:
+        below = "" if file.parent == folder else f"{file.parent.relative_to(folder)}/"
+        opened.append(with_places(open_table(file, given, source.findings, below), f"{below}{file.name}", below))
+    if len({frozenset(table.header) for table in opened}) > 1:
+        names = ", ".join(sorted(str(file.relative_to(folder)) for file in files))
+        raise SourceError(folder, "", f"several tables ({names}), whose columns differ; name one of them")
+    names = some_of([str(file.relative_to(folder)) for file in files], 3)
+    source.notes.append(f"{len(files)} {'tables of the same columns' if opened[0].header else 'files'}: {names}")
+
+    def chained() -> Iterator[RawRecord | Refused]:
+        for table in opened:
+            yield from table.records
+
+    return _filled(source, replace(opened[0], records=chained(), total=None))
 
 
-def _rows_of(file: pq.ParquetFile) -> list[dict[str, object]]:
-    """The first rows of the columns of text and numbers."""
-    kinds = (pat.is_string, pat.is_large_string, pat.is_integer, pat.is_floating, pat.is_boolean)
-    texts = [column.name for column in file.schema_arrow if any(is_kind(column.type) for is_kind in kinds)]
-    try:
-        batches = file.iter_batches(SAMPLE, columns=texts) if texts else iter(())
-        return [row for batch in islice(batches, 1) for row in batch.to_pylist()]
-    except _BROKEN:  # said when it is read
+def _of_subfolders(folder: Path, files: Sequence[Path], given: Mapping[str, str], images: Path | None) -> Source:
+    """The tables of a folder's subfolders, or its images by the names of their folders.
+
+    Raises:
+        MissingPathError: neither is there; it says what is.
+    """
+    subfolders = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    below = [file for entry in subfolders for file in sorted(entry.iterdir()) if file.is_file()]
+    if tables := _tables([file for file in below if not file.name.startswith(".")]):
+        return _beside(_several(folder, tables, given), images)
+    if images is None and not given and (source := class_folders(folder)) is not None:
+        return source
+    hdf5 = [file.name for file in files if file.name.lower().endswith((".hdf5", ".h5"))]
+    zips = [file.name for file in files if file.name.lower().endswith(".zip")]
+    remedy = "Name a file, or a folder that holds one; or write a table with the columns image and species."
+    if hdf5 or zips:
+        remedy = f"Name the file {(hdf5 or zips)[0]} itself."
+    raise MissingPathError(folder, f"table ({', '.join(TABLES)}), FASTA file or folders of images", remedy)
+
+
+def _packaged(folder: Path) -> list[Path]:
+    """The tables that a folder's datapackage.json names, such as BOLD's; none where there is no such file.
+
+    Raises:
+        SourceError: it is no such description, or names a file that is not in the folder.
+    """
+    packages = sorted(folder.glob("*datapackage.json"))
+    if not packages:
         return []
-
-
-def _is_specimen_table(path: Path) -> bool:
-    """Whether `clibd data import` wrote this file; its footer says so."""
     try:
-        return b"clibd" in (pq.read_metadata(path).metadata or {})
-    except _BROKEN:
-        return False
+        with packages[0].open("rb") as stream:
+            resources = json.loads(stream.read(_LONGEST_PACKAGE))["resources"]
+        paths = [path for resource in resources for path in _paths(resource["path"])]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise SourceError(packages[0], "", f"not a description of a data package ({error})") from error
+    names = [path for path in paths if ending_of(path, (*TABLES, *SEQUENCES))]
+    for name in names:
+        if (
+            "\0" in name
+            or not (folder / name).is_file()
+            or not (folder / name).resolve().is_relative_to(folder.resolve())
+        ):
+            raise SourceError(packages[0], "", f"it names {name[:80]!r}, which is not in the folder")
+    return [folder / name for name in names]
 
 
-def _unreadable(path: Path, where: str, error: Exception) -> SourceError:
-    return SourceError(path, where, f"not readable as Parquet ({' '.join(str(error).split())})")
+def _paths(path: object) -> list[str]:
+    return [str(part) for part in path] if isinstance(path, list) else [str(path)]
 
 
-def _check_type(path: Path, field: str, column: pa.Field) -> None:
-    """Refuse what cannot be read as this field."""
-    kind = column.type.value_type if pat.is_dictionary(column.type) else column.type
-    if field in FEATURES:
-        is_list = pat.is_list(kind) or pat.is_large_list(kind) or pat.is_fixed_size_list(kind)
-        fits = is_list and (pat.is_floating(kind.value_type) or pat.is_integer(kind.value_type))
-    else:
-        texts = (pat.is_string, pat.is_large_string, pat.is_string_view, pat.is_integer, pat.is_floating, pat.is_null)
-        fits = any(is_text(kind) for is_text in texts)
-    if not fits:
-        wanted = "lists of numbers" if field in FEATURES else "text"
-        raise SourceError(path, f"column '{column.name}'", f"{column.type}, not {wanted}, as {field} needs")
+def _of_archive(path: Path, given: Mapping[str, str], images: Path | None) -> Source:
+    """A zip file with a Darwin Core archive, or with a table in it and perhaps its images.
+
+    Raises:
+        SourceError: not a zip file, several tables in it, or none.
+    """
+    texts = [text for text in zipped_texts(path, "a table") if not text.name.startswith((".", "_"))]
+    if any(text.name == META for text in texts):
+        return with_pictures(darwin_core(path, given), images)
+    meant = [text for text in texts if ending_of(text.name, (*TABLES, *SEQUENCES))]
+    if len(meant) != 1:
+        held = some_of([text.at for text in meant or texts], 3) or "nothing"
+        raise SourceError(path, "", f"it holds {'several tables' if meant else 'no table'} ({held}); unpack it first")
+    has_images = any(text.name.lower().endswith(IMAGE_SUFFIXES) for text in texts)
+    return with_pictures(_one(path, meant[0], given), images or (path if has_images else None))
 
 
-def _parquet_records(path: Path, file: pq.ParquetFile, columns: Mapping[str, str]) -> Iterator[RawRecord | Refused]:
-    number = 0
-    with file:
-        try:
-            for batch in file.iter_batches(_ROWS, columns=list(dict.fromkeys(columns.values()))):
-                fields = {
-                    field: _features(batch.column(name)) if field in FEATURES else _text(batch.column(name)).to_pylist()
-                    for field, name in columns.items()
-                }
-                for row in zip(*fields.values(), strict=True):
-                    number += 1
-                    yield record_of(dict(zip(fields, row, strict=True)), f"row {number}")
-        except _BROKEN as error:
-            raise _unreadable(path, f"after row {number}", error) from error
-
-
-def _text(column: pa.Array) -> pa.Array:
-    """A column as text; whole numbers without a decimal point, NaN as missing."""
-    if pat.is_dictionary(column.type):
-        column = column.dictionary_decode()
-    if pat.is_floating(column.type):  # pandas makes a column of whole numbers floating when one is missing
-        column = pc.if_else(pc.is_nan(column), None, column)
-    return column.cast(pa.string())
-
-
-def _features(column: pa.Array) -> list[Floats | None]:
-    """Features of each row; null and empty lists are missing ones."""
-    lists = column.cast(pa.list_(pa.float32()))
-    return [row.values.to_numpy(zero_copy_only=False) if row.is_valid and len(row.values) else None for row in lists]
+def _stem(file: Path) -> str:
+    ending = ending_of(file.name, (*TABLES, *SEQUENCES))
+    return file.name.lower().removesuffix(ending or "")

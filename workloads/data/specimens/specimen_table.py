@@ -27,6 +27,8 @@ class TableFacts:
     source: str
     root: str = ""
     """Folder that image references are relative to."""
+    follow_links: bool = False
+    """Whether images are read behind links that lead out of that folder."""
     protocol: str = "clibd"
     """Which of the known protocols its splits follow."""
     partition: str | None = None
