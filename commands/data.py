@@ -14,6 +14,7 @@ from commands.statistics import stats
 from workloads.command_line import counting, stderr_console
 from workloads.data.sources.collect import ImportReport, collect
 from workloads.data.sources.source import Source
+from workloads.data.specimens.barcode_rule import BarcodeRule, parse_lengths
 from workloads.data.specimens.caveats import contradictions, shared_barcodes
 from workloads.data.specimens.partition import PartitionRecipe, check_partition, partition
 from workloads.data.specimens.specimen_table import SpecimenTable
@@ -71,13 +72,21 @@ def _import(
     ] = None,
     taxonomy: Annotated[Path | None, typer.Option(help="INSECT: table of order, family, genus and species.")] = None,
     one_fifth: Annotated[bool, typer.Option(help="BIOSCAN-5M: the authors' fifth of the training records.")] = False,
+    barcode_length: Annotated[
+        str | None,
+        typer.Option(help="Fewest and most bases, such as 100-2000; other barcodes are left out. Default: counted."),
+    ] = None,
+    only_coi: Annotated[
+        bool, typer.Option("--only-coi", help="Leave out barcodes unlike COI's barcode region.")
+    ] = False,
     specimens: Annotated[int | None, typer.Option(min=1, help="How many synthetic insects. Default: 3000.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of the synthetic insects. Default: 7.")] = None,
 ) -> None:
     """Read specimens into one table; bad records go to a reject list beside it.
 
     Columns are known by the names that BOLD, Darwin Core, BCDM and BIOSCAN use, or given by --map. Images stay where
-    they are: in folders, zip packages or HDF5 files, which `clibd data prepare` reads in place.
+    they are: in folders, zip packages or HDF5 files, which `clibd data prepare` reads in place. Barcodes of the other
+    strand are turned, what is longer than a barcode is cut to COI's barcode region, and gaps within become N.
 
     SOURCE, with its images, is on a local or shared disk; the specimen table may also be s3:// or gs://.
     """
@@ -87,15 +96,16 @@ def _import(
     options = SourceOptions(
         columns=parse_map(columns or []), taxonomy=taxonomy, one_fifth=one_fifth, num_synthetic=specimens, seed=seed
     )
+    barcodes = BarcodeRule(lengths=parse_lengths(barcode_length) if barcode_length else None, only_coi=only_coi)
     console, table = stderr_console(), SpecimenTable.at(to)
     table.check_can_be_written()
-    report = _collect(open_source(source, kind, options), table, console)
+    report = _collect(open_source(source, kind, options), table, console, barcodes)
     _say_contradictions(console, table)
     modalities = ", ".join(report.modalities)
     console.print(f"{report.num_specimens:,} specimens ({modalities}) in {table}. Next: clibd data partition {to}")
 
 
-def _collect(source: Source, table: SpecimenTable, console: Console) -> ImportReport:
+def _collect(source: Source, table: SpecimenTable, console: Console, barcodes: BarcodeRule) -> ImportReport:
     """The specimen table, and its list of rejects: also where they are all there is, as then it says what is wrong.
 
     Raises:
@@ -116,7 +126,7 @@ def _collect(source: Source, table: SpecimenTable, console: Console) -> ImportRe
 
         failure = None
         try:
-            report = collect(source, table, lambda done: told(done, source.total), reject)
+            report = collect(source, table, lambda done: told(done, source.total), reject, barcodes)
         except SourceError as error:
             if not num_rejects:
                 raise
@@ -125,7 +135,7 @@ def _collect(source: Source, table: SpecimenTable, console: Console) -> ImportRe
     if failure:
         path, where, reason = failure.args
         raise SourceError(path, where, f"{reason}. {refused}, all in {table.folder}/{rejects}") from failure
-    for note in report.notes:
+    for note in (*report.notes, *report.findings.sentences()):
         console.print(note)
     if report.rejects:
         identifier, reason = report.rejects[0]

@@ -9,6 +9,7 @@ import pytest
 
 from workloads.data.sources.collect import ImportReport, collect
 from workloads.data.sources.source import RawRecord, Refused, Source
+from workloads.data.specimens.barcode_rule import GAPS
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import SourceError
 
@@ -28,10 +29,11 @@ def test_good_records_become_rows_in_their_order_under_clean_names(tmp_path: Pat
     )
     rows = next(table.batches()).to_pylist()
     assert [row["specimen_id"] for row in rows] == ["b", "a"]
-    assert (rows[0]["barcode"], rows[0]["order"], rows[0]["family"]) == ("ACGT", "Dip ptera", None)
+    assert (rows[0]["barcode"], rows[0]["order"], rows[0]["family"]) == ("ACNGT", "Dip ptera", None)
     assert (rows[0]["barcode_as_given"], rows[1]["barcode_as_given"]) == ("ac-gt nn", None)
     assert (rows[1]["species"], rows[1]["bin"], rows[1]["split"]) == ("Zoro bus", "BOLD:1", None)
-    assert report == ImportReport(2, ("image", "dna", "text"), (), ())
+    assert report == ImportReport(2, ("image", "dna", "text"), (), (), report.findings)
+    assert report.findings.counts[GAPS] == 1
 
 
 @pytest.mark.parametrize(

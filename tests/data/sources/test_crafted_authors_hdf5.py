@@ -12,6 +12,7 @@ from workloads.data.files.image_source import ImageSource
 from workloads.data.sources.authors_hdf5 import authors_hdf5_source
 from workloads.data.sources.collect import collect
 from workloads.data.sources.source import Refused
+from workloads.data.specimens.barcode_rule import NO_BASES
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import MissingPathError, RecordError, SourceError
 
@@ -30,14 +31,15 @@ def test_missing_pictures_odd_texts_and_impossible_lengths_cost_one_record_each(
     source = authors_hdf5_source(path)
     table = SpecimenTable.at(tmp_path / "specimens.parquet")
     report = collect(source, table)
-    assert report.num_specimens == 2
-    assert table.column("image").to_pylist() == [None, "hdf5:a.hdf5#val_seen/image#5"]
-    assert dict(report.rejects[:3]) == {
+    assert report.num_specimens == 3
+    assert table.column("image").to_pylist() == [None, "hdf5:a.hdf5#val_seen/image#4", "hdf5:a.hdf5#val_seen/image#5"]
+    assert table.column("barcode").to_pylist()[1] is None
+    assert report.findings.counts[NO_BASES] == 1
+    assert dict(report.rejects) == {
         "val_seen row 1": "a row of 2,000 bytes cannot hold an image of -3",
         "val_seen row 2": "a row of 2,000 bytes cannot hold an image of 1,000,000,000",
         "val_seen row 3": "the value of 'species' is not UTF-8",
     }
-    assert report.rejects[3][1].startswith("val_seen row 4: ")
     assert report.notes == ("group 'extra' is not known and not read",)
 
 

@@ -141,7 +141,7 @@ def test_barcodes_are_cleaned_or_refused_each_with_its_line(tmp_path: Path) -> N
     table = SpecimenTable.at(tmp_path / "out.parquet")
     report = collect(Source(name="s.fasta", records=read_fasta(tmp_path / "s.fasta")), table)
     kept = zip(table.column("specimen_id").to_pylist(), table.column("barcode").to_pylist(), strict=True)
-    assert dict(kept) == {"lower": "ACGT", "gaps": "ACGT", "iupac": "ACRYSWKMBDHVNGT", "unread": "ACGT"}
+    assert dict(kept) == {"lower": "ACGT", "gaps": "ACNGT", "iupac": "ACRYSWKMBDHVNGT", "unread": "ACGT"}
     reasons = report.rejects
     assert [name for name, _ in reasons] == [
         "empty",

@@ -1,15 +1,17 @@
 """From any source to a specimen table: records are cleaned, bad ones listed, the rest streams to disk."""
 
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from workloads.arrays import Floats
+from workloads.data.sources.findings import Findings
 from workloads.data.sources.source import RawRecord, Refused, Source
 from workloads.data.specimens.barcode import clean_barcode
+from workloads.data.specimens.barcode_rule import AS_IT_COMES, BarcodeRule, usable
 from workloads.data.specimens.schema import (
     FEATURES,
     PROTOCOLS,
@@ -37,6 +39,7 @@ class ImportReport:
     rejects: tuple[tuple[str, str], ...]
     """(specimen, reason) of the first thousand refused records; `on_reject` was told all of them."""
     notes: tuple[str, ...]
+    findings: Findings = field(default_factory=Findings)
 
 
 def collect(
@@ -44,6 +47,7 @@ def collect(
     target: SpecimenTable,
     on_record: Callable[[int], None] = lambda done: None,
     on_reject: Callable[[str, str], None] = lambda identifier, reason: None,
+    barcodes: BarcodeRule = AS_IT_COMES,
 ) -> ImportReport:
     """Clean every record of a source into a specimen table, written whole or not at all.
 
@@ -52,6 +56,7 @@ def collect(
         target: the table to write.
         on_record: told now and then how many records have been read.
         on_reject: told specimen and reason of each refused record.
+        barcodes: what becomes of barcodes; those of a published data set or of synthetic insects are only counted.
 
     Raises:
         SourceError: not one record can be used, or the source breaks off.
@@ -64,12 +69,13 @@ def collect(
         synthetic_seed=source.synthetic_seed,
     )
     splits = PROTOCOLS[source.protocol].splits if source.has_splits else ()
+    rule = _BarcodeCleaning(replace(barcodes, mends=barcodes.mends and not source.published), source.findings)
     kept: list[dict[str, Any]] = []
     rejects: list[tuple[str, str]] = []
     ids, filled, sizes = set[str](), set[str](), dict[str, int]()
     with target.writer(facts) as write:
         for number, record in enumerate(source.records, start=1):
-            row = record if isinstance(record, Refused) else _cleaned(record, number, splits, ids, sizes)
+            row = record if isinstance(record, Refused) else _cleaned(record, number, splits, ids, sizes, rule)
             if isinstance(row, Refused):
                 if len(rejects) < _KEPT_REJECTS:
                     rejects.append((row.identifier, row.reason))
@@ -86,7 +92,7 @@ def collect(
             reason = f"no record can be used ({first}). Labels and barcodes come from columns, which --map can name"
             raise SourceError(source.name, "", reason)
         write(_batch(kept, filled))
-    return ImportReport(len(ids), offered(filled), tuple(rejects), tuple(source.notes))
+    return ImportReport(len(ids), offered(filled), tuple(rejects), tuple(source.notes), source.findings)
 
 
 def _batch(rows: list[dict[str, Any]], filled: set[str]) -> pa.RecordBatch:
@@ -97,7 +103,12 @@ def _batch(rows: list[dict[str, Any]], filled: set[str]) -> pa.RecordBatch:
 
 
 def _cleaned(
-    raw: RawRecord, number: int, splits: tuple[str, ...], ids: Collection[str], sizes: dict[str, int]
+    raw: RawRecord,
+    number: int,
+    splits: tuple[str, ...],
+    ids: Collection[str],
+    sizes: dict[str, int],
+    barcodes: "_BarcodeCleaning",
 ) -> dict[str, Any] | Refused:
     """One row of the specimen table, or why there is none.
 
@@ -107,6 +118,7 @@ def _cleaned(
         splits: that it may be in; none if the source has no partition.
         ids: of the records before it.
         sizes: of features, noted from the first record that has them.
+        barcodes: the rule for its barcode, and where it is counted what was found.
     """
     identifier = (_said(str(raw.get("specimen_id") or "")) or "").strip()
     try:
@@ -120,14 +132,14 @@ def _cleaned(
         if not any(row.values()):
             raise RecordError("no label at any rank")
         given, image = (_said(raw.get(name)) for name in ("barcode", "image"))
-        row["barcode"] = clean_barcode(given) if given else None
+        row["barcode"], why_none = barcodes(given, identifier) if given else (None, "")
         row |= {"image": image, **{name: raw.get(name) for name in FEATURES}}
         for name in FEATURES:
             _check_features(name, row[name], sizes)
         if splits and raw.get("split") not in splits:
             raise RecordError(f"the split {raw.get('split')!r} does not exist")
         if all(row[name] is None for name in ("image", "barcode", *FEATURES)):
-            raise RecordError("neither an image nor a barcode, nor features of one")
+            raise RecordError(why_none or "neither an image nor a barcode, nor features of one")
         return row | {
             "specimen_id": identifier,
             "barcode_as_given": given if row["barcode"] != given else None,
@@ -137,6 +149,27 @@ def _cleaned(
     except RecordError as error:
         where = f"{raw['where']}: " if raw.get("where") else ""
         return Refused(identifier or f"record {number}", f"{where}{error}")
+
+
+@dataclass(frozen=True, slots=True)
+class _BarcodeCleaning:
+    rule: BarcodeRule
+    findings: Findings
+
+    def __call__(self, given: str, identifier: str) -> tuple[str | None, str]:
+        """The barcode, and in words for the list of rejects why there is none; what was found is counted."""
+        barcode, kinds = usable(given, self.rule)
+        for kind in kinds:
+            self.findings.add(kind, identifier)
+        return barcode, "" if barcode else _why_none(given, kinds)
+
+
+def _why_none(given: str, kinds: list[str]) -> str:
+    try:
+        clean_barcode(given)
+    except RecordError as error:
+        return str(error)
+    return f"it has nothing but one of the {kinds[-1]}"
 
 
 def _check_features(name: str, features: Floats | None, sizes: dict[str, int]) -> None:

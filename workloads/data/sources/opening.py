@@ -68,12 +68,14 @@ def open_source(place: str, kind: SourceKind, options: SourceOptions) -> Source:
     }
     source = readers[kind]()
     source = one_fifth(source) if options.one_fifth else source
-    return replace(source, root=str(Path(source.root).absolute()) if source.root else "")
+    root = str(Path(source.root).absolute()) if source.root else ""
+    return replace(source, root=root, published=kind != "table")
 
 
 def synthetic_source(count: int, seed: int) -> Source:
     """The built-in synthetic insects, drawn one after another."""
-    return Source(name="synthetic insects", records=synthetic.specimens(count, seed), total=count, synthetic_seed=seed)
+    records = synthetic.specimens(count, seed)
+    return Source(name="synthetic insects", records=records, total=count, synthetic_seed=seed, published=True)
 
 
 def kind_of(path: Path) -> SourceKind:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from workloads.data.sources.findings import Findings
 from workloads.data.specimens.schema import clean_name
 from workloads.errors import RecordError
 
@@ -78,5 +79,9 @@ class Source:
     """Whether its records carry a published split."""
     synthetic_seed: int | None = None
     """Seed of the synthetic insects; None for real specimens."""
+    published: bool = False
+    """Whether others compare their numbers on it, so that its barcodes stay as they are."""
+    findings: Findings = field(default_factory=Findings)
+    """What was noticed of its records; complete when they have been read."""
     notes: list[str] = field(default_factory=list)
     """Remarks for the user, such as impossible lineages; complete when the records have been read."""
