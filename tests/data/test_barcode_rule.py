@@ -145,7 +145,7 @@ def test_public_barcodes_keep_their_bytes_and_28s_among_them_is_found(canadian: 
 
 
 def test_every_public_barcode_is_known_on_the_other_strand(canadian: list[str]) -> None:
-    for barcode in canadian[::5]:
+    for barcode in [barcode for barcode in canadian[::5] if "N" not in barcode]:
         place, other = place_of(barcode), place_of(reverse_complement(barcode))
         if place is not None:
             assert other is not None

@@ -5,7 +5,7 @@ Which rows form which shard depends on the table alone, so any number of workers
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,6 +32,8 @@ _LEAST_SHARDS = 64
 _JPEG_BYTES_PER_PIXEL = 0.12
 """BIOSCAN-1M's crops of 256 pixels have 7.3 kB."""
 _OTHER_BYTES = 1000
+
+NO_KEY_LEFT = "a query whose species has no key left, as all of its keys were refused"
 
 _COMPRESSION = {
     "image": "none",  # JPEG does not become smaller
@@ -88,17 +90,18 @@ def plan_shards(facts: DatasetFacts) -> list[Shard]:
     return shards
 
 
-def make_shard(target: str, facts: DatasetFacts, shard: Shard) -> ShardReport:
+def make_shard(target: str, facts: DatasetFacts, shard: Shard, withheld: Collection[str] = frozenset()) -> ShardReport:
     """Prepare the rows of one shard and write it, unless it is there already; travels to the processes that do it.
 
     Args:
         target: folder of the prepared data set, with its specimen table, which is sorted by split.
         facts: what is done to every row alike, and what every specimen must have.
         shard: which of the rows.
+        withheld: ids of queries whose keys have been refused; a shard in which some are is made again.
     """
     folder, report_name = Folder(target), f"{shard.path}.json"
     table = SpecimenTable(folder, SPECIMEN_TABLE)
-    if folder.has(shard.path) and folder.has(report_name):
+    if not withheld and folder.has(shard.path) and folder.has(report_name):
         stored = folder.read_json(report_name)
         if not stored.pop("rejects"):  # one with rejects is made again, since they may have been mended
             return ShardReport(**stored, rejects=())
@@ -110,7 +113,7 @@ def make_shard(target: str, facts: DatasetFacts, shard: Shard) -> ShardReport:
         folder.parquet_writer(shard.path, PREPARED_SCHEMA, compression=_COMPRESSION, use_dictionary=[*RANKS]) as writer,
     ):
         for batch in table.slices(shard.start, shard.stop, ROWS_AT_ONCE):
-            prepared, rejects = _prepared_rows(pa.Table.from_batches([batch]), facts, images)
+            prepared, rejects = _prepared_rows(pa.Table.from_batches([batch]), facts, images, withheld)
             if len(prepared):
                 writer.write_table(prepared, ROWS_AT_ONCE)
             for value in (*prepared["specimen_id"].cast(pa.binary()), *prepared["image"]):
@@ -125,7 +128,9 @@ def make_shard(target: str, facts: DatasetFacts, shard: Shard) -> ShardReport:
     return report
 
 
-def _prepared_rows(rows: pa.Table, facts: DatasetFacts, images: ImageSource) -> tuple[pa.Table, list[tuple[str, str]]]:
+def _prepared_rows(
+    rows: pa.Table, facts: DatasetFacts, images: ImageSource, withheld: Collection[str]
+) -> tuple[pa.Table, list[tuple[str, str]]]:
     """Specimens as the towers take them, and those that cannot be taken with the reason."""
     rejects, kept, pictures = [], [], []
     inspected = rows.select(_TEXTS)
@@ -134,6 +139,8 @@ def _prepared_rows(rows: pa.Table, facts: DatasetFacts, images: ImageSource) -> 
     for number, row in enumerate(inspected.to_pylist()):
         try:
             _check(row, facts)
+            if row["specimen_id"] in withheld:
+                raise RecordError(NO_KEY_LEFT)
             pictures.append(_picture(row["image"], facts, images))
             kept.append(number)
         except RecordError as error:

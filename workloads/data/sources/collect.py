@@ -144,7 +144,7 @@ def _cleaned(
             "specimen_id": identifier,
             "barcode_as_given": given if row["barcode"] != given else None,
             "bin": clean_name(raw.get("bin")),
-            "split": raw["split"] if splits else None,
+            "split": raw["split"] if splits else _said(raw.get("split")),  # one's own words, which `partition` reads
         }
     except RecordError as error:
         where = f"{raw['where']}: " if raw.get("where") else ""

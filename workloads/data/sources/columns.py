@@ -19,6 +19,7 @@ COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
     "image_features": ("imagefeatures",),
     "dna_features": ("dnafeatures",),
     "bin": ("bin", "binuri", "dnabin", "uri"),
+    "split": ("split", "datasetsplit", "traintestsplit", "partition", "subset", "set"),
     **{rank: (rank, f"{rank}name") for rank in RANKS},
 }
 """Column names understood for each field of a specimen, in lower case without blanks and marks; the best come first."""
@@ -72,7 +73,7 @@ def choose_columns(header: Sequence[str], given: Mapping[str, str]) -> dict[str,
         if theirs:
             columns[field] = _column(field, theirs, header)
     wanted = dict(COLUMN_NAMES)
-    if "nucraw" in map(_plain, header):  # BIOSCAN-1M, where `name` is the order
+    if "nucraw" in map(plain_name, header):  # BIOSCAN-1M, where `name` is the order
         wanted["order"] += ("name",)
     columns |= _guessed({field: names for field, names in wanted.items() if field not in given}, header)
     if "species" not in columns and "species" not in given:
@@ -86,14 +87,14 @@ def choose_columns(header: Sequence[str], given: Mapping[str, str]) -> dict[str,
 
 def _guessed(wanted: Mapping[str, tuple[str, ...]], header: Sequence[str]) -> dict[str, str]:
     """The columns of the fields for which one has a name that is understood."""
-    plain = {_plain(name) for name in header}
+    plain = {plain_name(name) for name in header}
     known = {field: next((name for name in names if name in plain), None) for field, names in wanted.items()}
     return {field: _column(field, field if field in header else name, header) for field, name in known.items() if name}
 
 
 def _column(field: str, theirs: str, header: Sequence[str]) -> str:
     """One column, by its exact name or else by one that differs in capitals and marks only."""
-    alike = [theirs] if theirs in header else [name for name in header if _plain(name) == _plain(theirs)]
+    alike = [theirs] if theirs in header else [name for name in header if plain_name(name) == plain_name(theirs)]
     if not alike:
         raise UsageError(f"--map {field}={theirs}: there is no such column, but {_listed(header)}")
     if len(alike) > 1:
@@ -120,7 +121,7 @@ def record_of(values: RawRecord, where: str) -> RawRecord | Refused:
     return {**raw, "where": where}
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A column's name without what does not matter."""
     return re.sub(r"[\s_-]", "", name.rpartition(":")[2]).lower()
 
