@@ -23,6 +23,7 @@ from workloads.data.specimens.barcode import consensus
 from workloads.data.specimens.partition import check_partition
 from workloads.data.specimens.schema import (
     FEATURES,
+    VIEWS,
     evenly_spaced,
     filled_columns,
     lineage_text,
@@ -171,6 +172,7 @@ def first_facts(table: SpecimenTable, wanted: DatasetOptions) -> DatasetFacts:
         num_labelled={split: {rank: int(counts.of(rank, [split]).sum()) for rank in RANKS} for split in present},
         num_rejects=0,
         reject_reasons={},
+        views=VIEWS.name in filled and commonest.get("image_features") is None,
     )
 
 
@@ -184,6 +186,8 @@ def _surveyed(table: SpecimenTable, filled: set[str], sizes: dict[str, Counter[i
     """
     for batch in table.batches():
         filled |= filled_columns(batch)
+        if pc.any(pc.match_substring(batch["image"], "\n")).as_py():
+            filled.add(VIEWS.name)
         for name in FEATURES:
             lengths = pc.list_value_length(batch[name]).drop_null()
             sizes[name].update({item["values"]: item["counts"] for item in pc.value_counts(lengths).to_pylist()})

@@ -10,6 +10,7 @@ import pyarrow as pa
 from workloads.arrays import Floats
 from workloads.data.sources.findings import Findings
 from workloads.data.sources.source import RawRecord, Refused, Source
+from workloads.data.sources.views import with_views
 from workloads.data.specimens.barcode import clean_barcode
 from workloads.data.specimens.barcode_rule import AS_IT_COMES, BarcodeRule, usable
 from workloads.data.specimens.schema import (
@@ -74,13 +75,15 @@ def collect(
     rejects: list[tuple[str, str]] = []
     ids, filled, sizes = set[str](), set[str](), dict[str, int]()
     with target.writer(facts) as write:
-        for number, record in enumerate(source.records, start=1):
+        for number, record in enumerate(with_views(source.records), start=1):
             row = record if isinstance(record, Refused) else _cleaned(record, number, splits, ids, sizes, rule)
             if isinstance(row, Refused):
                 if len(rejects) < _KEPT_REJECTS:
                     rejects.append((row.identifier, row.reason))
                 on_reject(row.identifier, row.reason)
                 continue
+            if row["image"] and "\n" in row["image"]:
+                source.findings.add("specimens with several images, which are kept as views", row["specimen_id"])
             ids.add(row["specimen_id"])
             kept.append(row)
             if len(kept) == _BATCH:
@@ -127,7 +130,8 @@ def _cleaned(
         if not identifier.isprintable() or len(identifier) > 200:
             raise RecordError(f"the specimen id {identifier[:40]!r} is not printable, or longer than 200 characters")
         if identifier in ids:
-            raise RecordError("a second record with this id")
+            kept = "; with its lines one after another, its images would be views of one specimen"
+            raise RecordError(f"a second record with this id{kept if raw.get('image') else ''}")
         row: dict[str, Any] = {rank: clean_name(raw.get(rank)) for rank in RANKS}
         if not any(row.values()):
             raise RecordError("no label at any rank")
