@@ -1,49 +1,49 @@
 """`clibd data`: from a source to a prepared data set."""
 
-from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow as pa
 import typer
 from rich.console import Console
 
 from commands.look import (
+    BarcodeLengthOption,
     ImagesOption,
     KindOption,
     MapOption,
     NamesOption,
     NumSyntheticOption,
     OneFifthOption,
+    OnlyCoiOption,
     SourceArgument,
     SyntheticSeedOption,
     TaxonomyOption,
     found_in,
     look,
+    rules_of,
 )
 from commands.options import AddressOption
+from commands.partition import partition
 from commands.statistics import stats
 from workloads.command_line import counting, stderr_console
+from workloads.data.sources.cleaning import Rules
 from workloads.data.sources.collect import ImportReport, collect
 from workloads.data.sources.source import Source
-from workloads.data.specimens.caveats import contradictions, shared_barcodes
-from workloads.data.specimens.partition import PartitionRecipe, check_partition, partition
+from workloads.data.specimens.caveats import contradictions
 from workloads.data.specimens.specimen_table import SpecimenTable
-from workloads.errors import SourceError, UsageError
+from workloads.errors import SourceError
 from workloads.spec import RANKS
 from workloads.storage import Folder
 
 app = typer.Typer(help="Import, partition and prepare specimens.", no_args_is_help=True)
 app.command()(look)
 app.command()(stats)
+app.command()(partition)
 
-_Recipe = PartitionRecipe | None
 _SpecimenTable = Annotated[str, typer.Argument(help="Specimen table (.parquet), as `clibd data import` writes it.")]
 _SHOWN = 5
 """Contradictions shown on the terminal; the file has all of them."""
-_SEED = 42
-"""Seed of the draw, where none is asked for."""
 
 
 @app.command("download")
@@ -82,6 +82,8 @@ def _import(
     columns: MapOption = None,
     images: ImagesOption = None,
     names: NamesOption = "rule",
+    barcode_length: BarcodeLengthOption = None,
+    only_coi: OnlyCoiOption = False,
     taxonomy: TaxonomyOption = None,
     one_fifth: OneFifthOption = False,
     specimens: NumSyntheticOption = None,
@@ -91,7 +93,8 @@ def _import(
     """Read specimens into one table, and say what was found; records of which nothing is left go to a reject list.
 
     Columns are known by the names that BOLD, Darwin Core, BCDM and BIOSCAN use, or given by --map. Images stay where
-    they are: in folders, zip packages or HDF5 files, which `clibd data prepare` reads in place.
+    they are: in folders, zip packages or HDF5 files, which `clibd data prepare` reads in place. Barcodes of the other
+    strand are turned, what is longer than a barcode is cut to COI's barcode region, and gaps within become N.
 
     SOURCE, with its images, is on a local or shared disk; the specimen table may also be s3:// or gs://.
     """
@@ -106,17 +109,18 @@ def _import(
         num_synthetic=specimens,
         seed=seed,
     )
+    rules = rules_of(names, barcode_length, only_coi)
     console, table = stderr_console(), SpecimenTable.at(to)
     table.check_can_be_written()
     if not again:
         table.check_not_partitioned()
-    report = _collect(open_source(source, kind, options), table, console, names == "as-given")
+    report = _collect(open_source(source, kind, options), table, console, rules)
     _say_contradictions(console, table)
     modalities = ", ".join(report.modalities)
     console.print(f"{report.num_specimens:,} specimens ({modalities}) in {table}. Next: clibd data partition {to}")
 
 
-def _collect(source: Source, table: SpecimenTable, console: Console, names_as_given: bool) -> ImportReport:
+def _collect(source: Source, table: SpecimenTable, console: Console, rules: Rules) -> ImportReport:
     """The specimen table, and its list of rejects: also where they are all there is, as then it says what is wrong.
 
     Raises:
@@ -138,7 +142,7 @@ def _collect(source: Source, table: SpecimenTable, console: Console, names_as_gi
 
         failure = None
         try:
-            report = collect(source, table, lambda done: told(done, source.total), reject, names_as_given)
+            report = collect(source, table, lambda done: told(done, source.total), reject, rules)
         except SourceError as error:
             if not num_rejects:
                 raise
@@ -177,79 +181,6 @@ def _say_contradictions(console: Console, table: SpecimenTable) -> None:
     for line in lines[:_SHOWN]:
         console.print(line)
     console.print(f"Contradictions among the names: {len(lines):,}, none of them changed; all in {table.folder}/{name}")
-
-
-@app.command("partition")
-def _partition(
-    specimens: _SpecimenTable,
-    to: Annotated[str | None, typer.Option(help="Table to write. Default: the same file.")] = None,
-    recipe: Annotated[
-        _Recipe,
-        typer.Option(help="Appendix A, or the authors' script. Default: the source's own partition, else paper."),
-    ] = None,
-    lists: Annotated[
-        Path | None,
-        typer.Option(help="Official lists instead: folder or zip of SPLIT.txt, or a table of id and split."),
-    ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the random draws. Default: 42.")] = None,
-) -> None:
-    """Give every specimen its split, and check that accuracies measured on it can be believed."""
-    from workloads.data.specimens.schema import PROTOCOLS
-
-    to = to or specimens
-    console, table, target = stderr_console(), SpecimenTable.at(specimens), SpecimenTable.at(to)
-    given_by = table.facts.partition  # read first: that there is no such table matters more than the target
-    target.check_can_be_written()
-    splits, by, protocol = _splits(console, table, given_by == "source", recipe, lists, seed)
-    roles = PROTOCOLS[protocol]
-    check_partition(roles, table.column("species"), splits, table.column("specimen_id"))
-    table.with_splits(splits, by, target, protocol)
-    counts = Counter(splits.to_pylist())
-    for split in roles.splits:
-        if counts[split]:
-            console.print(f"{split:<18}{counts[split]:>10,} specimens")
-    for needed, sentence in (
-        (roles.training, "No specimen trains, so that nothing can be trained on this table alone."),
-        (roles.keys, "No specimen is a key, so that nothing can be found."),
-        (roles.asking(), "No specimen is a query, so that nothing can be measured."),
-    ):
-        if not any(counts[split] for split in needed):
-            console.print(sentence)
-    for sentence in shared_barcodes(target):
-        console.print(sentence)
-    console.print(f"Next: clibd data prepare {to} --to DIR")
-
-
-def _splits(
-    console: Console, table: SpecimenTable, has_own: bool, recipe: _Recipe, lists: Path | None, seed: int | None
-) -> tuple[pa.Array | pa.ChunkedArray, str, str]:
-    """The split of every specimen, what gave it, and the protocol it is of.
-
-    No seed takes the default, and is the only choice where nothing is drawn.
-
-    Raises:
-        UsageError: lists and a recipe, or a seed where nothing is drawn.
-    """
-    from workloads.data.sources.split_lists import assign_lists, protocol_of, read_split_lists
-
-    if lists is not None:
-        if recipe is not None:
-            raise UsageError("--lists and --recipe are two ways to give splits; name one of them")
-        if seed is not None:
-            raise UsageError("--seed is of a random draw, and --lists draws nothing; leave out one of them")
-        splits, note = assign_lists(table.column("specimen_id"), read_split_lists(lists))
-        if note:
-            console.print(note)
-        return splits, f"lists {lists}", protocol_of(splits.unique().to_pylist())
-    if recipe is None and has_own:
-        if seed is not None:
-            raise UsageError(
-                "--seed is of a random draw, and the source's own partition is kept; --recipe paper draws another one"
-            )
-        console.print("The source has its own partition, which is kept; --recipe paper draws another one.")
-        return table.column("split"), "source", table.facts.protocol
-    recipe, seed = recipe or "paper", _SEED if seed is None else seed
-    return partition(table.column("species"), recipe, seed), f"{recipe}, seed {seed}", "clibd"
 
 
 @app.command("prepare")
@@ -304,4 +235,6 @@ def _prepare(
     console.print(f"{sum(facts.num_specimens.values()):,} specimens ({', '.join(facts.modalities)}) in {target}")
     if facts.num_rejects:
         console.print(f"{facts.num_rejects:,} refused, with reasons, in {target}/rejects.tsv")
+        for reason, count in facts.reject_reasons.items():
+            console.print(f"  {count:,}: {reason}")
     console.print(f"Next: clibd data stats {to} --out DIR, or clibd-sweep batch-size --data {to} --plan")

@@ -11,6 +11,7 @@ from rich.console import Console
 from workloads.command_line import counting, stderr_console
 
 if TYPE_CHECKING:
+    from workloads.data.sources.cleaning import Rules
     from workloads.data.sources.collect import ImportReport
     from workloads.data.sources.source import Source
 
@@ -33,6 +34,11 @@ NamesOption = Annotated[
     Literal["rule", "as-given"],
     typer.Option(help="By the rule (docs/names.md), or as they are written, as where tags of morphospecies are meant."),
 ]
+BarcodeLengthOption = Annotated[
+    str | None,
+    typer.Option(help="Fewest and most bases, such as 100-2000; other barcodes are left out. Default: counted."),
+]
+OnlyCoiOption = Annotated[bool, typer.Option("--only-coi", help="Leave out barcodes unlike COI's barcode region.")]
 OnReject: TypeAlias = Callable[[str, str], None]
 
 
@@ -42,6 +48,8 @@ def look(
     columns: MapOption = None,
     images: ImagesOption = None,
     names: NamesOption = "rule",
+    barcode_length: BarcodeLengthOption = None,
+    only_coi: OnlyCoiOption = False,
     taxonomy: TaxonomyOption = None,
     one_fifth: OneFifthOption = False,
     specimens: NumSyntheticOption = None,
@@ -74,12 +82,24 @@ def look(
         nonlocal num_rejects
         num_rejects += 1
 
+    rules = rules_of(names, barcode_length, only_coi)
     with counting(console, f"Reading {opened.name}", "specimens") as told:
-        report = collect(
-            opened, None, lambda done: told(done, opened.total), reject, names == "as-given", all_images=decode
-        )
+        report = collect(opened, None, lambda done: told(done, opened.total), reject, rules, all_images=decode)
     facts = found_in(console, opened, report, num_rejects, decode)
     print(json.dumps(facts, indent=1) if form == "json" else "\n".join(look_lines(facts)))
+
+
+def rules_of(names: str, barcode_length: str | None, only_coi: bool) -> "Rules":
+    """The rules for names and barcodes that the options say.
+
+    Raises:
+        UsageError: lengths that are none.
+    """
+    from workloads.data.sources.cleaning import Rules
+    from workloads.data.specimens.barcode_rule import BarcodeRule, parse_lengths
+
+    lengths = parse_lengths(barcode_length) if barcode_length else None
+    return Rules(names == "as-given", BarcodeRule(lengths=lengths, only_coi=only_coi))
 
 
 def found_in(

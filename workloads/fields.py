@@ -25,6 +25,11 @@ _FROM_ZERO = ("seed", "first_selected_epoch", "layers")
 """Whole numbers that count from 0; all others are sizes."""
 
 
+def fields_of(settings: Sequence[str]) -> set[str]:
+    """The names that settings, `NAME=VALUE` each, give a value."""
+    return {setting.partition("=")[0].strip() for setting in settings}
+
+
 def with_fields(spec: ExperimentSpec, settings: Sequence[str]) -> ExperimentSpec:
     """A spec in which some fields have other values.
 

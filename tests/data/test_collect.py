@@ -9,6 +9,7 @@ import pytest
 
 from workloads.data.sources.collect import ImportReport, collect
 from workloads.data.sources.source import RawRecord, Refused, Source
+from workloads.data.specimens.barcode_rule import GAPS
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import SourceError
 
@@ -28,7 +29,7 @@ def test_good_records_become_rows_in_their_order_under_clean_names(tmp_path: Pat
     )
     rows = next(table.batches()).to_pylist()
     assert [row["specimen_id"] for row in rows] == ["b", "a"]
-    assert (rows[0]["barcode"], rows[0]["order"], rows[0]["family"]) == ("ACGT", "True bugs", None)
+    assert (rows[0]["barcode"], rows[0]["order"], rows[0]["family"]) == ("ACNGT", "True bugs", None)
     assert (rows[0]["barcode_as_given"], rows[1]["barcode_as_given"]) == ("ac-gt nn", None)
     assert (rows[1]["species"], rows[1]["bin"], rows[1]["split"]) == ("Zoro bus", "BOLD:AAA0001", None)
     assert (report.num_specimens, report.modalities, report.rejects, report.notes) == (
@@ -37,6 +38,7 @@ def test_good_records_become_rows_in_their_order_under_clean_names(tmp_path: Pat
         (),
         (),
     )
+    assert report.findings.counts[GAPS] == 1
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ def write_source(folder: Path, barcodes: bool) -> np.ndarray:
     columns: dict[str, list[str]] = {
         "id": [f"s{number:03d}" for number in range(NUM_SPECIMENS)],
         "order": ["Diptera"] * NUM_SPECIMENS,
-        "species": [f"Zoro bus{number % 6}" for number in range(NUM_SPECIMENS)],
+        "species": [f"Zoro {'abcdef'[number % 6]}bus" for number in range(NUM_SPECIMENS)],
     }
     if barcodes:
         columns["barcode"] = ["".join(random.choice(list("ACGT"), 200)) for _ in range(NUM_SPECIMENS)]

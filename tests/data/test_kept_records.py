@@ -9,6 +9,7 @@ import pytest
 from workloads.data.sources import cleaning, repeats
 from workloads.data.sources.collect import ImportReport, collect
 from workloads.data.sources.source import RawRecord, Source
+from workloads.data.specimens import barcode_rule
 from workloads.data.specimens.specimen_table import SpecimenTable
 
 WHOLE: dict[str, Any] = {
@@ -21,8 +22,8 @@ WHOLE: dict[str, Any] = {
 UNUSABLE = [
     ({"bin": "https://observations.example.org/" + "x" * 300}, "bin", cleaning.NO_BIN),
     ({"bin": "BIN 7"}, "bin", cleaning.NO_BIN),
-    ({"barcode": "ACXT"}, "barcode", cleaning.NO_BARCODE),
-    ({"barcode": "NNNN"}, "barcode", cleaning.NO_BARCODE),
+    ({"barcode": "ACXT"}, "barcode", barcode_rule.NO_BASES),
+    ({"barcode": "NNNN"}, "barcode", barcode_rule.EMPTY),
     ({"barcode": "ACGT", "marker": "COI-3P"}, "barcode", cleaning.OTHER_MARKER),
     ({"order": "Dip\x07tera"}, "order", "names: unreadable name"),
     ({"species": "Aedes sp."}, "species", "names: open name"),
@@ -78,7 +79,7 @@ def test_a_published_source_keeps_names_and_bins_and_one_record_an_id(tmp_path: 
 def test_names_stay_as_they_are_written_where_that_is_asked_for(tmp_path: Path) -> None:
     table = SpecimenTable.at(tmp_path / "specimens.parquet")
     source = Source(name="beetles.tsv", records=[{"specimen_id": "x", **WHOLE, "species": "Aedes sp. 3"}])
-    collect(source, table, names_as_given=True)
+    collect(source, table, rules=cleaning.Rules(names_as_given=True))
     assert table.column("species").to_pylist() == ["Aedes sp. 3"]
 
 
@@ -116,7 +117,7 @@ def test_later_records_fill_what_the_first_one_lacks(tmp_path: Path) -> None:
         {"specimen_id": "x", "image": "b.jpg", "bin": "BOLD:AAA0001", "species": "Aedes cinereus"},
     ]
     [row], report = rows_of(tmp_path, *records)
-    assert (row["image"], row["barcode"], row["bin"]) == ("a.jpg", "ACGT", "BOLD:AAA0001")
+    assert (row["image"], row["barcode"], row["bin"]) == ("a.jpg\nb.jpg", "ACGT", "BOLD:AAA0001")
     assert (row["order"], row["genus"], row["species"]) == ("Diptera", "Aedes", "Aedes vexans")
     assert report.findings.counts[repeats.COMPLETED] == 2
     assert report.findings.counts[repeats.OTHER_NAMES] == report.findings.counts[repeats.MORE_IMAGES] == 1

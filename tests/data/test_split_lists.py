@@ -138,7 +138,7 @@ def test_a_table_of_splits_is_read_under_the_names_of_the_authors_script(tmp_pat
     ("text", "message"),
     [
         ("specimen_id,part\nA,train_seen\n", "first line: .* 'split'"),
-        ("specimen_id,split\nA,train_seen\nB,training\n", "line 3: .* a split 'training'"),
+        ("specimen_id,split\nA,train_seen\nB,extra\n", "line 3: .* a split 'extra'"),
         ("specimen_id,split\nA,train_seen\nA,val_seen\n", "line 3: 'A' is in train_seen "),
         ("specimen_id,split\n,train_seen\n", "line 2: not a specimen id"),
         ("specimen_id,split\nA,train_seen,x\n", "line 2: 3 columns"),

@@ -331,7 +331,8 @@ def test_the_end_of_training_says_what_stands_beside(run: RunFolder) -> None:
     assert lines[0].startswith(f"image to dna, species, macro, validation: seen {100 * found['clibd']:.1f} % (")
     assert f"chance {100 * found['random_key']:.1f}," in lines[1]
     assert f"linear CCA {100 * found['linear_cca']:.1f}," in lines[1]
-    assert f"clibd evaluate {run.folder} --data DIR" in lines[2]
+    assert f"clibd evaluate {run.folder} --data DIR" in lines[-1]
+    assert "--data there/data, or" in result_words(run, "there/data")
 
 
 def test_two_digests_are_united_and_nothing_stays_nothing() -> None:

@@ -36,8 +36,11 @@ _RecipeName = Annotated[
     Recipe, typer.Option(help="The paper's text, its authors' code, or the best we know (docs/fidelity.md).")
 ]
 _Seed = Annotated[int, typer.Option(min=0, help="Of weights, order and dropout.")]
-_BatchSize = Annotated[int | None, typer.Option(min=2, help="Specimens the loss sees per step. Default: the scale's.")]
-_Epochs = Annotated[int | None, typer.Option(min=1, help="Default: the experiment's.")]
+_BatchSize = Annotated[
+    int | None,
+    typer.Option(min=2, help="Specimens the loss sees per step. Default: the scale's; of a small data set an eighth."),
+]
+_Epochs = Annotated[int | None, typer.Option(min=1, help="Default: the experiment's, or as many as 600 steps take.")]
 _StartFrom = Annotated[
     str | None,
     typer.Option("--from", help="Finished run or converted model whose towers it begins with: a folder or an address."),
@@ -114,8 +117,12 @@ def train(
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported, which comes next
+    from workloads.data.inputs.batches import num_trained
     from workloads.data.prepared.dataset import PreparedDataset
+    from workloads.fields import fields_of
+    from workloads.training.report import result_words
     from workloads.training.run import asked_spec, is_finished, train_here
+    from workloads.training.sizing import fitted, sizing_words
 
     if from_scratch and start_from:
         raise UsageError("--from-scratch draws all weights and --from takes those of a run; leave one of them out")
@@ -123,6 +130,11 @@ def train(
     settings = [*(FROM_SCRATCH if from_scratch else ()), *(settings or ())]
     asked = (experiment, scale, recipe, seed, batch_size, epochs, start_from, settings)
     spec, places = asked_spec(dataset.facts.data, *asked)
+    first = os.environ.get("RANK", "0") == "0"
+    num_specimens = num_trained(spec, dataset.facts)
+    spec = fitted(spec, num_specimens, chosen={*_named(batch_size, epochs), *fields_of(settings or ())})
+    if first:
+        print(sizing_words(spec, num_specimens), file=sys.stderr)
     run = RunFolder(Folder(runs) / "train" / spec.id)
     point = {"sweep": "train", "row": {}, "label": experiment, "scale": scale}
     execution = Execution(micro_batch=micro_batch, checkpoint_blocks=checkpoint_blocks, compile=compile_towers)
@@ -138,7 +150,14 @@ def train(
                 train_here(run, spec, point, dataset, execution, places, wandb, cpu)
     if finished:
         print(f"{run.folder} is finished already", file=sys.stderr)
-    print(run.folder)
+    print(run.folder, flush=True)
+    if first and (finished or not on_ray):  # on Ray it has been said
+        print(result_words(run, data), file=sys.stderr)
+
+
+def _named(batch_size: int | None, epochs: int | None) -> list[str]:
+    """Those of the two fields that options of their own have set."""
+    return [name for name, value in (("batch_size", batch_size), ("epochs", epochs)) if value is not None]
 
 
 def _on_ray(looking: Callable[..., Any] | None, machines: Mapping[str, Any], **how: Any) -> Callable[..., None] | None:

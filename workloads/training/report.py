@@ -1,6 +1,7 @@
 """What training says of itself: steps and epochs, to the log, a terminal and Weights & Biases; and its result."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -201,10 +202,14 @@ _BESIDE = {
 _PARTITIONS = {"val": "validation", "test": "test"}
 
 
-def result_words(run: RunFolder) -> str:
-    """What a finished run reached, what needs no training beside it, and what to do next.
+def result_words(run: RunFolder, data: str = "DIR") -> str:
+    """What a finished run reached, what needs no training beside it, whether it has collapsed, and what to do next.
 
     Its first retrieval of a table is told, at species, macro, with 95 % intervals.
+
+    Args:
+        run: finished.
+        data: the prepared data set, as the next command names it.
     """
     rows = [row for row in run.measurements() if row.metric.endswith("top1") and row.level == "species"]
     rows = [row for row in rows if (row.average, row.keys, row.queries) == ("macro", "all", "all")]
@@ -225,8 +230,29 @@ def result_words(run: RunFolder) -> str:
     ]
     lines = [f"{what}: {', '.join(own)}"] if rows else []
     lines += [f"beside it: {'; '.join(others)}"] if others else []
-    see = f"clibd evaluate {run.folder} --data DIR, or clibd-results table 1 --run {run.folder}"
-    return "\n".join([*lines, f"next: {see}"])
+    see = f"clibd evaluate {run.folder} --data {data}, or clibd-results table 1 --run {run.folder}"
+    return "\n".join([*lines, *collapse_words(run), f"next: {see}"])
+
+
+_NOTHING_LEARNT = 0.97
+"""Share of the loss of equal embeddings from which on a run has told next to nothing apart."""
+
+
+def collapse_words(run: RunFolder) -> list[str]:
+    """That all embeddings are alike, or nearly, if the last epoch's loss says so.
+
+    Of equal embeddings it is the logarithm of the number of specimens to choose from.
+    """
+    spec = run.spec()
+    losses = [event["loss"] for event in run.events() if event["event"] == "epoch"]
+    choices = {"align": spec.batch_size, "simclr": 2 * spec.batch_size - 1}.get(spec.objective)
+    if not losses or choices is None or losses[-1] < _NOTHING_LEARNT * math.log(choices):
+        return []
+    return [
+        f"its loss, {losses[-1]:.2f}, is that of embeddings that are all alike ({math.log(choices):.2f}): it has "
+        f"collapsed, or learnt next to nothing. Try --set max_learning_rate={spec.max_learning_rate / 10:.2g}, or "
+        f"--epochs {2 * spec.epochs}"
+    ]
 
 
 def _interval(row: Measurement) -> str:

@@ -36,7 +36,7 @@ from workloads.storage import Folder
 from workloads.training.checkpoint import CheckpointStore
 from workloads.training.loop import fit
 from workloads.training.optimization import max_learning_rate
-from workloads.training.report import LeaseTeller, Listener, ProgressBar, WandbMode, event_log, result_words, wandb_log
+from workloads.training.report import LeaseTeller, Listener, ProgressBar, WandbMode, event_log, wandb_log
 from workloads.training.step import Training
 from workloads.training.watch import Watch
 
@@ -139,8 +139,6 @@ def train_here(
             details |= train_run(spec, run, dataset, placement, execution, listeners, places, stopping, watch)
             if lease:
                 lease.check()  # else how it ends is not for this process to say
-        if first:
-            print(result_words(run), file=sys.stderr)
 
 
 def _lease(run: RunFolder, placement: Placement) -> AbstractContextManager[Lease | None]:

@@ -12,6 +12,7 @@ from workloads.data.files.image_source import ImageSource
 from workloads.data.sources.authors_hdf5 import authors_hdf5_source
 from workloads.data.sources.collect import collect
 from workloads.data.sources.source import Refused
+from workloads.data.specimens.barcode_rule import NO_BASES
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import MissingPathError, RecordError, SourceError
 
@@ -33,6 +34,7 @@ def test_missing_pictures_odd_texts_and_impossible_lengths_cost_one_record_each(
     assert report.num_specimens == 3
     assert table.column("image").to_pylist() == [None, *(f"hdf5:a.hdf5#val_seen/image#{row}" for row in (4, 5))]
     assert table.column("barcode").null_count == 1
+    assert report.findings.counts[NO_BASES] == 1
     assert dict(report.rejects[:3]) == {
         "val_seen row 1": "a row of 2,000 bytes cannot hold an image of -3",
         "val_seen row 2": "a row of 2,000 bytes cannot hold an image of 1,000,000,000",

@@ -77,6 +77,7 @@ def test_extensions_are_joined_by_the_cores_id(zipped: bool, tmp_path: Path) -> 
         ("C2", "Diptera", "Culex pipiens", None),
     ]
     assert [row["barcode"] for row in rows] == [BARCODE, BARCODE]
+    assert report.findings.counts["further sequences of a specimen in the archive, left out"] == 1
     assert any("a Darwin Core archive of occurrence.txt, dna.txt, media.txt" in note for note in report.notes)
     assert any(note.startswith("1 of 2 specimens have addresses of images, and no file") for note in report.notes)
 
@@ -89,8 +90,8 @@ def test_a_byte_that_is_not_utf_8_and_a_short_row_cost_little(tmp_path: Path) ->
     rows, report = imported(folder, tmp_path / "s.parquet")
     assert [row["specimen_id"] for row in rows] == ["C1", "C3"]
     assert [name for name, _ in report.rejects] == ["line 3"]
-    assert any("rows of dna.txt cannot be read" in note for note in report.notes)
-    assert any("values of 'family' in occurrence.txt are not UTF-8" in note for note in report.notes)
+    assert any("rows of dna.txt cannot be read" in kind for kind in report.findings.counts)
+    assert any("values of 'family' in occurrence.txt are not UTF-8" in kind for kind in report.findings.counts)
 
 
 BOMB = '<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;">]>'

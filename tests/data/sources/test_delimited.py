@@ -34,7 +34,7 @@ def scratch() -> Iterator[Path]:
 def read(path: Path, content: bytes, delimiters: str = "\t") -> tuple[list[str], list[list[str]], dict[str, str]]:
     """Header, records and refusals by line."""
     path.write_bytes(content)
-    header, rows = read_delimited(path, delimiters)
+    header, rows, _ = read_delimited(path, delimiters)
     kept: list[list[str]] = []
     refused: dict[str, str] = {}
     for row in rows:
@@ -176,7 +176,7 @@ def test_a_lone_quotation_mark_costs_no_other_record(line: bytes, tmp_path: Path
 def test_between_commas_a_mark_that_does_not_pair_stays_a_letter_and_is_said(line: bytes, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b"id,name\na,x\n" + line + b'\nc,y\nd,z"\n')
     findings = Findings()
-    rows = list(read_delimited(tmp_path / "t.csv", ",", findings)[1])
+    rows = list(read_delimited(tmp_path / "t.csv", ",", findings).rows)
     assert [dict(row[1])["id"].strip('"') for row in rows if not isinstance(row, Refused)] == ["a", "b", "c", "d"]
     assert findings.examples == {"quotation marks that do not pair, read as letters": ["line 3"]}
 
@@ -227,7 +227,7 @@ def test_utf_16_is_read_with_or_without_its_mark(encoding: str, tmp_path: Path) 
 def test_what_is_not_utf_8_is_read_by_a_guess_and_said_of_its_column(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes("id,notes,name\na,Z\u00fcrich,x\nb,\u00e9t\u00e9,y\n".encode("latin-1"))
     findings = Findings()
-    rows = [row[1] for row in read_delimited(tmp_path / "t.csv", ",", findings)[1] if not isinstance(row, Refused)]
+    rows = [row[1] for row in read_delimited(tmp_path / "t.csv", ",", findings).rows if not isinstance(row, Refused)]
     assert [row["notes"] for row in rows] == ["Z\u00fcrich", "\u00e9t\u00e9"]
     (kind,) = findings.counts
     assert (kind, findings.counts[kind]) == ("values of 'notes' in t.csv are not UTF-8, and read as cp1252", 2)
@@ -265,7 +265,7 @@ def test_a_field_of_ten_megabytes_is_skipped_without_being_held(name: str, tmp_p
     del content
     tracemalloc.start()
     try:
-        rows = list(read_delimited(tmp_path / name, "\t")[1])
+        rows = list(read_delimited(tmp_path / name, "\t").rows)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -281,7 +281,7 @@ def test_a_long_table_is_read_in_bounded_memory(tmp_path: Path) -> None:
             file.writelines(b"%d\t%s\n" % (number, b"A" * 80) for number in range(start, start + 10_000))
     tracemalloc.start()
     try:
-        assert sum(1 for _ in read_delimited(tmp_path / "t.tsv.gz", "\t")[1]) == 100_000
+        assert sum(1 for _ in read_delimited(tmp_path / "t.tsv.gz", "\t").rows) == 100_000
         assert tracemalloc.get_traced_memory()[1] < 4 * MIB
     finally:
         tracemalloc.stop()
@@ -343,4 +343,4 @@ def test_a_damaged_gzip_is_an_error_that_says_how_far_it_was_read(damage: str, t
         content[:] = text
     (tmp_path / "t.tsv.gz").write_bytes(content)
     with pytest.raises(SourceError, match=r"t\.tsv\.gz, after line \d+:"):
-        list(read_delimited(tmp_path / "t.tsv.gz", "\t")[1])
+        list(read_delimited(tmp_path / "t.tsv.gz", "\t").rows)

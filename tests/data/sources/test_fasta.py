@@ -33,7 +33,7 @@ def read(path: Path, content: bytes) -> tuple[list[dict[str, Any]], dict[str, st
                 {
                     key: value
                     for key, value in record.items()
-                    if key not in ("where", "phylum", "class") and value is not None
+                    if key not in ("where", "phylum", "class", "marker") and value is not None
                 }
             )
     return records, refused
@@ -70,9 +70,9 @@ def test_records_may_be_wrapped_commented_and_spaced_out(name: str, end: bytes, 
         (b"s1|Zoro bus minor|COI-5P", {"species": "Zoro bus minor"}),
         (b"s1|Zoro sp. 1ABC|COI-5P", {"species": "Zoro sp. 1ABC"}),
         (b"s1|Zoro GS-spC|COI-5P", {"species": "Zoro GS-spC"}),
-        (b"s1|Zoro sp.|COI-5P", {"genus": "Zoro"}),
+        (b"s1|Zoro sp.|COI-5P", {"species": "Zoro sp."}),
         (b"s1|Zoro|COI-5P", {"genus": "Zoro"}),
-        (b"s1|Zoro 17|COI-5P", {"genus": "Zoro"}),
+        (b"s1|Zoro 17|COI-5P", {"species": "Zoro 17"}),
         (b"s1|Zoridae|COI-5P", {"family": "Zoridae"}),
         (b"s1|Diptera|COI-5P", {"order": "Diptera"}),
         (b"s1|zoro bus|COI-5P", {}),
@@ -148,7 +148,7 @@ def test_barcodes_are_cleaned_or_refused_each_with_its_line(tmp_path: Path) -> N
     table = SpecimenTable.at(tmp_path / "out.parquet")
     report = collect(Source(name="s.fasta", records=read_fasta(tmp_path / "s.fasta")), table)
     kept = zip(table.column("specimen_id").to_pylist(), table.column("barcode").to_pylist(), strict=True)
-    assert dict(kept) == {"lower": "ACGT", "gaps": "ACGT", "iupac": "ACRYSWKMBDHVNGT", "unread": "ACGT"}
+    assert dict(kept) == {"lower": "ACGT", "gaps": "ACNGT", "iupac": "ACRYSWKMBDHVNGT", "unread": "ACGT"}
     reasons = report.rejects
     assert [name for name, _ in reasons] == [
         "empty",

@@ -74,7 +74,7 @@ def test_the_header_of_each_database_gives_id_and_ranks(form: str, tmp_path: Pat
     (tmp_path / "s.fasta").write_text(f">{header}\nACGT\n")
     (record,) = read_fasta(tmp_path / "s.fasta")
     assert not isinstance(record, Refused)
-    assert {key: value for key, value in record.items() if value} == {
+    assert {key: value for key, value in record.items() if value and key != "marker"} == {
         "specimen_id": identifier,
         "barcode": "ACGT",
         "where": "line 1",
@@ -85,12 +85,12 @@ def test_the_header_of_each_database_gives_id_and_ranks(form: str, tmp_path: Pat
 @pytest.mark.parametrize("gene", ["28S ribosomal RNA gene", "cytochrome c oxidase subunit II (COII) gene"])
 def test_a_sequence_of_another_gene_is_no_barcode(gene: str, tmp_path: Path) -> None:
     (tmp_path / "s.fasta").write_text(f">MN1.1 Aedes vexans voucher V1 {gene}, partial sequence\nACGT\n")
-    (record,) = read_fasta(tmp_path / "s.fasta")
-    assert isinstance(record, Refused) or not record.get("barcode")
+    with pytest.raises(SourceError, match=r"its sequence is of '.*', not of COI"):
+        collect(table_source(tmp_path / "s.fasta", {}), SpecimenTable.at(tmp_path / "t.parquet"))
 
 
 def test_a_refusal_names_the_forms_of_headers_and_no_map(tmp_path: Path) -> None:
-    (tmp_path / "s.fasta").write_text(">s1\nACGT\n>s2\nACGT\n")
+    (tmp_path / "s.fasta").write_text(">s1\nxyz!\n>s2\nNN\n")
     with pytest.raises(SourceError, match=r"Labels stand in the headers: .*BOLD v4 and v5, NCBI, MIDORI2") as caught:
         collect(table_source(tmp_path / "s.fasta", {}), SpecimenTable.at(tmp_path / "t.parquet"))
     assert "--map" not in str(caught.value)

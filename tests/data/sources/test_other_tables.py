@@ -137,8 +137,8 @@ def test_class_folders_give_the_ranks_that_their_names_are(wrapper: str, tmp_pat
     found, notes = records(tmp_path)
     assert [tuple(record[rank] for rank in ("order", "family", "genus", "species")) for record in found] == [
         (None, "Apidae", "Apis", None),
-        (None, "Culicidae", None, "Culex pipiens"),
-        (None, "Culicidae", None, "Aedes vexans"),
+        (None, "Culicidae", "Culex", "Culex pipiens"),
+        (None, "Culicidae", "Aedes", "Aedes vexans"),
         ("Diptera", None, None, None),
         (None, None, None, None),
     ]

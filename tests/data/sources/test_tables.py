@@ -130,7 +130,6 @@ def test_a_quotation_mark_that_is_not_closed_costs_no_record(tmp_path: Path, imp
         ("s.xls", b"PK", "not one of .parquet"),
         ("s.xlsx", b"PK", "not readable as a zip archive"),
         ("s.zip", b"PK", "not readable as a zip archive"),
-        ("s.fasta", b">bare\nACGT\n", "Labels stand in the headers"),
         ("s.fastq", b"@s\nACGT\n", "line 1: not FASTQ"),
         ("s.jsonl", b"[1]\n", "line 1: not a JSON object"),
     ],

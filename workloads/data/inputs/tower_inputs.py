@@ -36,6 +36,7 @@ from workloads.data.specimens.barcode import (
     placed,
     token_ids,
 )
+from workloads.data.specimens.schema import VIEWS
 from workloads.errors import SpecError
 from workloads.spec import RANKS, ExperimentSpec, TextTower
 
@@ -64,6 +65,11 @@ class View:
         """What is drawn for one specimen; the same whenever it is asked for."""
         assert self.epoch is not None, "specimens as they are have nothing random about them"
         return np.random.default_rng([self.seed, self.epoch, row, self.number])
+
+    def which(self, row: int, count: int) -> int:
+        """Which of several images of a specimen is shown; from a stream of its own, so that others draw as without."""
+        assert self.epoch is not None, "specimens as they are show their first image"
+        return int(np.random.default_rng([self.seed, self.epoch, row, self.number, count]).integers(count))
 
 
 AS_THEY_ARE = View()
@@ -110,18 +116,29 @@ def image_input(inputs: pa.Table, spec: ExperimentSpec) -> InputColumn:
         return _number_input(Rows(filled(inputs, "image_features", "image features")).take, len(inputs))
     column = filled(inputs, "image", "images")
     augmented = _AUGMENTED.get(spec.augmentation)
-    return InputColumn(partial(_pictures, column, spec.image.image_size, augmented), partial(_each_apart, len(column)))
+    others = inputs[VIEWS.name] if VIEWS.name in inputs.column_names else None
+    take = partial(_pictures, column, others, spec.image.image_size, augmented)
+    return InputColumn(take, partial(_each_apart, len(column)))
 
 
 _Augmentation = Callable[[bytes, int, np.random.Generator], Pixels]
 _AUGMENTED: dict[str, _Augmentation] = {"crop_and_turn": training_view, "simclr": simclr_view}
 
 
-def _pictures(column: pa.ChunkedArray, side: int, augmented: _Augmentation | None, rows: Indices, view: View) -> Tensor:
-    """Bytes of pixels, uint8 (rows, 3, side, side)."""
+def _pictures(
+    column: pa.ChunkedArray,
+    others: pa.ChunkedArray | None,
+    side: int,
+    augmented: _Augmentation | None,
+    rows: Indices,
+    view: View,
+) -> Tensor:
+    """Bytes of pixels, uint8 (rows, 3, side, side); of several images one is drawn, and as they are it is the first."""
     pictures = np.empty((len(rows), side, side, 3), dtype=np.uint8)
     for place, row in enumerate(rows.tolist()):
         content: bytes = column[row].as_py()
+        if others is not None and view.epoch is not None and (further := others[row].as_py()):
+            content = [content, *further][view.which(row, 1 + len(further))]
         if view.epoch is None or augmented is None:
             pictures[place] = evaluation_view(content, side)
         else:

@@ -97,6 +97,8 @@ class DatasetFacts:
     num_rejects: int
     reject_reasons: Mapping[str, int]
     """The commonest reasons; rejects.tsv has each one."""
+    views: bool = False
+    """Whether some specimens have several images, one of which is drawn for each epoch."""
 
     @property
     def splits(self) -> SplitProtocol:

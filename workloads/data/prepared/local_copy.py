@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from workloads.data.specimens.barcode import NUM_TOKENS
-from workloads.data.specimens.schema import PREPARED_SCHEMA, even_batches
+from workloads.data.specimens.schema import PREPARED_SCHEMA, VIEWS, even_batches
 from workloads.errors import UsageError
 from workloads.storage import Folder, alone, cache_folder
 
@@ -64,15 +64,24 @@ def _copy(folder: Folder, path: Path) -> None:
         leftover.unlink()
     shards = [name for name in folder.files() if name.endswith(".parquet")]
     _check_space(folder, shards, path)
-    with Folder(path.parent).aside(path.name) as aside, pa.ipc.new_file(aside, _SCHEMA) as writer:
-        for batch in even_batches(_rows(folder, shards), _ROWS):
+    schema = _schema_of(folder, shards)
+    with Folder(path.parent).aside(path.name) as aside, pa.ipc.new_file(aside, schema) as writer:
+        for batch in even_batches(_rows(folder, shards, schema), _ROWS):
             writer.write_batch(batch)
 
 
-def _rows(folder: Folder, shards: Sequence[str]) -> Iterator[pa.RecordBatch]:
+def _schema_of(folder: Folder, shards: Sequence[str]) -> pa.Schema:
+    """With the further views of specimens, where the data set has any."""
+    if not shards:
+        return _SCHEMA
+    with folder.open_parquet(shards[0]) as file:
+        return _SCHEMA.append(VIEWS) if VIEWS.name in file.schema_arrow.names else _SCHEMA
+
+
+def _rows(folder: Folder, shards: Sequence[str], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     for name in shards:
         with folder.open_parquet(name) as file:
-            yield from (batch.cast(_SCHEMA) for batch in file.iter_batches(_ROWS, columns=_SCHEMA.names))
+            yield from (batch.cast(schema) for batch in file.iter_batches(_ROWS, columns=schema.names))
 
 
 def _check_space(folder: Folder, shards: Sequence[str], path: Path) -> None:

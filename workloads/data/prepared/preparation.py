@@ -23,6 +23,7 @@ from workloads.data.specimens.barcode import consensus
 from workloads.data.specimens.partition import check_partition
 from workloads.data.specimens.schema import (
     FEATURES,
+    VIEWS,
     evenly_spaced,
     filled_columns,
     lineage_text,
@@ -66,7 +67,8 @@ def prepare(
 ) -> DatasetFacts:
     """Make a prepared data set from a partitioned specimen table.
 
-    Shards that are there already are kept, so an interrupted preparation goes on where it stopped.
+    Shards that are there already are kept, so an interrupted preparation goes on where it stopped. Queries whose
+    species has lost all of its keys to the list of rejects follow them there.
 
     Args:
         table: partitioned specimens.
@@ -102,12 +104,41 @@ def prepare(
         reports.append(report)
         on_shard(len(reports), len(shards))
         num_rejected += len(report.rejects)
-    if num_rejected > wanted.max_rejects * len(
-        table
-    ):  # of all of them, so that the share to allow is the last one asked
+    if num_rejected > wanted.max_rejects * len(table):  # of all, so that the share to allow is the last one asked
         _write_rejects(target, reports)
         raise TooManyRejectsError(num_rejected, len(table), wanted.max_rejects, f"{target}/rejects.tsv")
-    return _finish(target, facts, reports)
+    return _finish(target, facts, _with_keys_left(target, specimens, facts, reports, run, shards))
+
+
+def _with_keys_left(
+    target: Folder,
+    specimens: SpecimenTable,
+    facts: DatasetFacts,
+    reports: Sequence[ShardReport],
+    run: RunShards,
+    shards: Sequence[Shard],
+) -> list[ShardReport]:
+    """The reports after queries whose species has lost all of its keys are taken out, as nothing could answer them."""
+    refused = {identifier for report in reports for identifier, _ in report.rejects}
+    if not refused:
+        return list(reports)
+    columns = pa.Table.from_batches(specimens.batches(["specimen_id", "species", "split"]))
+    kept = columns.filter(pc.invert(pc.is_in(columns["specimen_id"], value_set=pa.array(sorted(refused), pa.string()))))
+    protocol = specimens.protocol
+    keys = pc.unique(kept.filter(_in_splits(kept, protocol.keys))["species"])
+    answered = pc.is_in(kept["species"], value_set=keys.drop_null())
+    lost = kept.filter(pc.and_(_in_splits(kept, protocol.asking()), pc.invert(answered)))
+    if not len(lost):
+        return list(reports)
+    of_queries = set(pc.unique(lost["split"]).to_pylist())
+    again = [shard for shard in shards if shard.split in of_queries]
+    withheld = frozenset(lost["specimen_id"].to_pylist())
+    others = [report for report in reports if report.split not in of_queries]
+    return [*others, *run(partial(make_shard, str(target), facts, withheld=withheld), again)]
+
+
+def _in_splits(table: pa.Table, splits: Sequence[str]) -> pa.ChunkedArray:
+    return pc.is_in(table["split"], value_set=pa.array(splits, pa.string()))
 
 
 def first_facts(table: SpecimenTable, wanted: DatasetOptions) -> DatasetFacts:
@@ -141,6 +172,7 @@ def first_facts(table: SpecimenTable, wanted: DatasetOptions) -> DatasetFacts:
         num_labelled={split: {rank: int(counts.of(rank, [split]).sum()) for rank in RANKS} for split in present},
         num_rejects=0,
         reject_reasons={},
+        views=VIEWS.name in filled and commonest.get("image_features") is None,
     )
 
 
@@ -154,6 +186,8 @@ def _surveyed(table: SpecimenTable, filled: set[str], sizes: dict[str, Counter[i
     """
     for batch in table.batches():
         filled |= filled_columns(batch)
+        if pc.any(pc.match_substring(batch["image"], "\n")).as_py():
+            filled.add(VIEWS.name)
         for name in FEATURES:
             lengths = pc.list_value_length(batch[name]).drop_null()
             sizes[name].update({item["values"]: item["counts"] for item in pc.value_counts(lengths).to_pylist()})

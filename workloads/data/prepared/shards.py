@@ -5,7 +5,7 @@ Which rows form which shard depends on the table alone, so any number of workers
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from workloads.data.files.image_source import ImageSource
 from workloads.data.files.images import shrink
 from workloads.data.prepared.dataset import SPECIMEN_TABLE, DatasetFacts
 from workloads.data.specimens.barcode import authors_token_ids, placed, token_ids
-from workloads.data.specimens.schema import DNA_IDS, FEATURES, PREPARED_SCHEMA, SPECIMEN_SCHEMA, lineage_text
+from workloads.data.specimens.schema import DNA_IDS, FEATURES, PREPARED_SCHEMA, SPECIMEN_SCHEMA, VIEWS, lineage_text
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.data.synthetic.drawings import draw
 from workloads.data.synthetic.insects import SCHEME, TreePlace
@@ -32,6 +32,8 @@ _LEAST_SHARDS = 64
 _JPEG_BYTES_PER_PIXEL = 0.12
 """BIOSCAN-1M's crops of 256 pixels have 7.3 kB."""
 _OTHER_BYTES = 1000
+
+NO_KEY_LEFT = "a query whose species has no key left, as all of its keys were refused"
 
 _COMPRESSION = {
     "image": "none",  # JPEG does not become smaller
@@ -88,17 +90,18 @@ def plan_shards(facts: DatasetFacts) -> list[Shard]:
     return shards
 
 
-def make_shard(target: str, facts: DatasetFacts, shard: Shard) -> ShardReport:
+def make_shard(target: str, facts: DatasetFacts, shard: Shard, withheld: Collection[str] = frozenset()) -> ShardReport:
     """Prepare the rows of one shard and write it, unless it is there already; travels to the processes that do it.
 
     Args:
         target: folder of the prepared data set, with its specimen table, which is sorted by split.
         facts: what is done to every row alike, and what every specimen must have.
         shard: which of the rows.
+        withheld: ids of queries whose keys have been refused; a shard in which some are is made again.
     """
     folder, report_name = Folder(target), f"{shard.path}.json"
     table = SpecimenTable(folder, SPECIMEN_TABLE)
-    if folder.has(shard.path) and folder.has(report_name):
+    if not withheld and folder.has(shard.path) and folder.has(report_name):
         stored = folder.read_json(report_name)
         if not stored.pop("rejects"):  # one with rejects is made again, since they may have been mended
             return ShardReport(**stored, rejects=())
@@ -107,13 +110,16 @@ def make_shard(target: str, facts: DatasetFacts, shard: Shard) -> ShardReport:
     refused: list[tuple[str, str]] = []
     with (
         ImageSource(table.facts.root, table.facts.follow_links) as images,
-        folder.parquet_writer(shard.path, PREPARED_SCHEMA, compression=_COMPRESSION, use_dictionary=[*RANKS]) as writer,
+        folder.parquet_writer(
+            shard.path, _schema(facts), compression=_compression(facts), use_dictionary=[*RANKS]
+        ) as writer,
     ):
         for batch in table.slices(shard.start, shard.stop, ROWS_AT_ONCE):
-            prepared, rejects = _prepared_rows(pa.Table.from_batches([batch]), facts, images)
+            prepared, rejects = _prepared_rows(pa.Table.from_batches([batch]), facts, images, withheld)
             if len(prepared):
                 writer.write_table(prepared, ROWS_AT_ONCE)
-            for value in (*prepared["specimen_id"].cast(pa.binary()), *prepared["image"]):
+            views = prepared[VIEWS.name].combine_chunks().flatten() if facts.views else ()
+            for value in (*prepared["specimen_id"].cast(pa.binary()), *prepared["image"], *views):
                 content = value.as_py()
                 digest.update(b"-" if content is None else b"%d " % len(content) + content)
             num_rows += len(prepared)
@@ -125,7 +131,9 @@ def make_shard(target: str, facts: DatasetFacts, shard: Shard) -> ShardReport:
     return report
 
 
-def _prepared_rows(rows: pa.Table, facts: DatasetFacts, images: ImageSource) -> tuple[pa.Table, list[tuple[str, str]]]:
+def _prepared_rows(
+    rows: pa.Table, facts: DatasetFacts, images: ImageSource, withheld: Collection[str]
+) -> tuple[pa.Table, list[tuple[str, str]]]:
     """Specimens as the towers take them, and those that cannot be taken with the reason."""
     rejects, kept, pictures = [], [], []
     inspected = rows.select(_TEXTS)
@@ -134,20 +142,33 @@ def _prepared_rows(rows: pa.Table, facts: DatasetFacts, images: ImageSource) -> 
     for number, row in enumerate(inspected.to_pylist()):
         try:
             _check(row, facts)
-            pictures.append(_picture(row["image"], facts, images))
+            if row["specimen_id"] in withheld:
+                raise RecordError(NO_KEY_LEFT)
+            pictures.append(_pictures(row["image"], facts, images))
             kept.append(number)
         except RecordError as error:
             rejects.append((row["specimen_id"], str(error)))
     table = rows.take(pa.array(kept, pa.int64()))
     columns = {name: table[name] for name in ("specimen_id", *FEATURES, "barcode", *RANKS, "bin")}
-    columns["image"] = pa.array(pictures, pa.binary())
+    columns["image"] = pa.array([own[0] if own else None for own in pictures], pa.binary())
+    columns[VIEWS.name] = pa.array([own[1:] for own in pictures], VIEWS.type)
     columns["text"] = pa.array([lineage_text(row) for row in table.select(RANKS).to_pylist()], pa.string())
     columns["dna_ids"] = columns["authors_dna_ids"] = pa.nulls(len(table), DNA_IDS)
     if facts.barcodes:
         columns["dna_ids"] = _fixed(token_ids(placed(table["barcode"].to_pylist(), facts.frame)))
         as_given = pc.coalesce(table["barcode_as_given"], table["barcode"]).to_pylist()
         columns["authors_dna_ids"] = _fixed(authors_token_ids(as_given))
-    return pa.table({name: columns[name] for name in PREPARED_SCHEMA.names}, schema=PREPARED_SCHEMA), rejects
+    schema = _schema(facts)
+    return pa.table({name: columns[name] for name in schema.names}, schema=schema), rejects
+
+
+def _schema(facts: DatasetFacts) -> pa.Schema:
+    """Columns of the shards; those of a data set with one image a specimen are as they ever were."""
+    return PREPARED_SCHEMA.append(VIEWS) if facts.views else PREPARED_SCHEMA
+
+
+def _compression(facts: DatasetFacts) -> dict[str, str]:
+    return {**_COMPRESSION, f"{VIEWS.name}.list.element": "none"} if facts.views else _COMPRESSION
 
 
 _TEXTS = [name for name in SPECIMEN_SCHEMA.names if name not in FEATURES]
@@ -176,16 +197,25 @@ def _check(row: Mapping[str, Any], facts: DatasetFacts) -> None:
         raise RecordError(f"no {' and no '.join(lacking)}, which the other specimens have")
 
 
-def _picture(reference: str | None, facts: DatasetFacts, images: ImageSource) -> bytes | None:
-    """The image of a specimen, none where the data set has features instead.
+def _pictures(references: str | None, facts: DatasetFacts, images: ImageSource) -> list[bytes]:
+    """The images of a specimen that can be read, in their order; none where the data set has features instead.
 
     Raises:
-        RecordError: it cannot be read, or does not decode.
+        RecordError: the first of them cannot be read or does not decode, and no other one does.
     """
-    if facts.image_feature_size is not None or reference is None or "image" not in facts.modalities:
-        return None
-    content = draw(TreePlace.parse(reference)) if reference.startswith(SCHEME) else images.read(reference)
-    return shrink(content, facts.image_size)
+    if facts.image_feature_size is not None or references is None or "image" not in facts.modalities:
+        return []
+    read: list[bytes] = []
+    trouble: RecordError | None = None
+    for reference in references.split("\n"):
+        try:
+            content = draw(TreePlace.parse(reference)) if reference.startswith(SCHEME) else images.read(reference)
+            read.append(shrink(content, facts.image_size))
+        except RecordError as error:
+            trouble = trouble or error
+    if trouble and not read:
+        raise trouble
+    return read
 
 
 def _fixed(ids: KmerIds) -> pa.Array:

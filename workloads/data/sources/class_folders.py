@@ -13,6 +13,7 @@ from pathlib import Path
 from workloads.data.files.image_index import image_files
 from workloads.data.sources.lineages import label_of
 from workloads.data.sources.source import RawRecord, Refused, Source
+from workloads.data.specimens.names import named
 from workloads.spec import RANKS
 
 _SPLITS = {"train", "training", "val", "valid", "validation", "dev", "test", "testing"}
@@ -54,7 +55,10 @@ def labels_of(name: str) -> dict[str, str]:
     """The ranks that the folders of an image name, the innermost ones counting most."""
     ranks: dict[str, str] = {}
     for part in name.split("/")[:-1]:
-        label = label_of(_NUMBER.sub("", part)) if part.lower() not in _SPLITS | _WRAPPERS else {}
-        if not ("genus" in label and any(letter.isdigit() for letter in part)):  # such as `Batch 2`
+        if part.lower() in _SPLITS | _WRAPPERS:
+            continue
+        said = _NUMBER.sub("", part)
+        label = {rank: name for rank, name in named(label_of(said))[0].items() if name}
+        if "species" in label or not any(map(str.isdigit, said)):  # such as `Batch 2`
             ranks |= label
     return ranks

@@ -5,6 +5,7 @@ A record is refused only where nothing is left of it, where it has no id, or whe
 
 import re
 from collections.abc import Container
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from workloads.arrays import Floats
 from workloads.data.sources.markers import fitness
 from workloads.data.sources.source import RawRecord, Refused, Source
 from workloads.data.specimens.barcode import clean_barcode
+from workloads.data.specimens.barcode_rule import AS_IT_COMES, BarcodeRule, usable
 from workloads.data.specimens.names import NULLED, Lineage, as_given, named
 from workloads.data.specimens.schema import FEATURES, PROTOCOLS, clean_name, stands_for_nothing
 from workloads.errors import RecordError
@@ -20,7 +22,6 @@ from workloads.spec import RANKS
 
 UNNAMED = "specimens without a name at any rank"
 NO_BIN = "values of BIN that are no BIN, left out"
-NO_BARCODE = "barcodes that cannot be used, left out"
 OTHER_MARKER = "sequences of another marker than COI's barcode, left out"
 _BIN = re.compile(r"BOLD:[A-Z]{3}\d{4}\d{0,2}")
 NAMES, MARKERS = "names: ", "markers: "
@@ -29,20 +30,33 @@ _LONGEST_ID, _LONGEST_MARKER, _MOST_MARKERS = 200, 40, 30
 _SHOWN = 3
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What is done with the names and barcodes of people's own specimens; those of a published data set stay."""
+
+    names_as_given: bool = False
+    """Whether names stay as they are written."""
+    barcodes: BarcodeRule = AS_IT_COMES
+
+
+AS_USUAL = Rules()
+
+
 class Cleaning:
     """Cleans the records of one source, one after another."""
 
-    def __init__(self, source: Source, names_as_given: bool = False, seen: Container[str] = ()) -> None:
+    def __init__(self, source: Source, rules: Rules = AS_USUAL, seen: Container[str] = ()) -> None:
         """Read nothing yet.
 
         Args:
             source: its findings are added to.
-            names_as_given: whether names stay as they are, as those of a published data set do.
+            rules: for names and barcodes.
             seen: ids that may not come again, as those of a published data set, whose lists know one record an id.
         """
         self._findings, self._published = source.findings, source.published
         self._splits = PROTOCOLS[source.protocol].splits if source.has_splits else ()
-        self._names = as_given if names_as_given or source.published else named
+        self._names = as_given if rules.names_as_given or source.published else named
+        self._barcodes = replace(rules.barcodes, mends=rules.barcodes.mends and not source.published)
         self._sizes: dict[str, int] = {}
         self._seen = seen
         self._markers: set[str] = set()
@@ -70,7 +84,7 @@ class Cleaning:
                 raise RecordError(f"neither an image nor a barcode, nor features of one{because}")
             row |= self._lineage(raw, identifier)
             row["bin"] = self._bin(raw.get("bin"), identifier)
-            row["split"] = raw["split"] if self._splits else None
+            row["split"] = raw["split"] if self._splits else _said(raw.get("split"))  # words that `partition` reads
         except RecordError as error:
             where = f"{raw['where']}: " if raw.get("where") else ""
             return Refused(identifier or f"record {number}", f"{where}{error}")
@@ -91,13 +105,13 @@ class Cleaning:
             self._note(OTHER_MARKER, identifier, marker)
             troubles.append(f"its sequence is of {str(marker)[:40]!r}, not of COI's barcode")
             given = None
-        try:
-            barcode = clean_barcode(given) if given else None
-        except RecordError as error:
-            self._findings.add(NO_BARCODE, f"{identifier}: {error}")
-            troubles.append(str(error))
-            given = None
-        changed = given if barcode != given else None
+        if given:
+            barcode, kinds = usable(given, self._barcodes)
+            reason = "" if barcode else _why_none(given, kinds)
+            troubles += [reason] if reason else []
+            for kind in kinds:
+                self._findings.add(kind, f"{identifier}: {reason}" if reason else identifier)
+        changed = given if barcode and barcode != given else None
         return {"barcode": barcode, "barcode_as_given": changed, "marker": fit if barcode else 0}
 
     def _count_marker(self, marker: str) -> None:
@@ -154,6 +168,15 @@ def _check_id(identifier: str) -> None:
     if not identifier.isprintable() or len(identifier) > _LONGEST_ID:
         reason = f"is not printable, or longer than {_LONGEST_ID} characters"
         raise RecordError(f"the specimen id {identifier[:40]!r} {reason}")
+
+
+def _why_none(given: str, kinds: list[str]) -> str:
+    """Why a text is no barcode to use, in the words of the reason or of the last of its kinds."""
+    try:
+        clean_barcode(given)
+    except RecordError as error:
+        return str(error)
+    return f"it is one of the {kinds[-1]}"
 
 
 def _changed(raw: RawRecord, lineage: Lineage, kind: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from workloads.data.sources.cleaning import Cleaning
+from workloads.data.sources.cleaning import AS_USUAL, Cleaning, Rules
 from workloads.data.sources.findings import Findings
 from workloads.data.sources.repeats import Repeats
 from workloads.data.sources.source import Refused, Source
@@ -43,7 +43,7 @@ def collect(
     target: SpecimenTable | None,
     on_record: Callable[[int], None] = lambda done: None,
     on_reject: Callable[[str, str], None] = lambda identifier, reason: None,
-    names_as_given: bool = False,
+    rules: Rules = AS_USUAL,
     all_images: bool = False,
 ) -> ImportReport:
     """Clean every record of a source into a specimen table, written whole or not at all.
@@ -53,7 +53,7 @@ def collect(
         target: the table to write; None only looks at the source.
         on_record: told now and then how many records have been read.
         on_reject: told specimen and reason of each refused record.
-        names_as_given: whether names stay as they are written, as those of a published data set do in any case.
+        rules: for names and barcodes; those of a published data set stay as they are in any case.
         all_images: whether the references of all images are held for a survey, and not of the first 20,000 or so.
 
     Raises:
@@ -75,7 +75,7 @@ def collect(
         on_reject(refused.identifier, refused.reason)
 
     with nullcontext(lambda batch: None) if target is None else target.writer(facts) as write:
-        for batch in cleaned(source, refuse, on_record, names_as_given):
+        for batch in cleaned(source, refuse, on_record, rules):
             survey.add(batch)
             write(batch)
         if not survey.num_specimens:
@@ -91,7 +91,7 @@ def cleaned(
     source: Source,
     on_reject: Callable[[Refused], None],
     on_record: Callable[[int], None] = lambda done: None,
-    names_as_given: bool = False,
+    rules: Rules = AS_USUAL,
 ) -> Iterator[pa.RecordBatch]:
     """The rows of a specimen table that a source gives, some 4,096 at a time.
 
@@ -99,20 +99,25 @@ def cleaned(
         source: where the specimens come from.
         on_reject: told of each refused record.
         on_record: told now and then how many records have been read.
-        names_as_given: whether names stay as they are written.
+        rules: for names and barcodes.
     """
     repeats = Repeats(source.findings)
-    cleaning = Cleaning(source, names_as_given, seen=repeats if source.published else ())
+    cleaning = Cleaning(source, rules, seen=repeats if source.published else ())
 
     def first_rows() -> Iterator[dict[str, Any]]:
+        held: dict[str, Any] | None = None  # until no later record of its id can follow at once
         for number, record in enumerate(source.records, start=1):
             row = record if isinstance(record, Refused) else cleaning.row(record, number)
             if isinstance(row, Refused):
                 on_reject(row)
             elif repeats.is_first(row):
-                yield row
+                if held is not None:
+                    yield held
+                held = row
             if number % _BATCH == 0:
                 on_record(number)
+        if held is not None:
+            yield held
 
     batches = _batches(first_rows())
     yield from batches if source.published else repeats.completed(_spooled(batches))

@@ -6,7 +6,7 @@ barcodes. Not read with python-dwca-reader: it unpacks the whole archive to a di
 entities an XML file defines.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError
@@ -17,6 +17,7 @@ from defusedxml.ElementTree import fromstring
 from workloads.data.files.zip_members import READING_ERRORS, TextFile, open_text, zipped_texts
 from workloads.data.sources.delimited import TableRow, read_described
 from workloads.data.sources.findings import Findings
+from workloads.data.sources.markers import fitness
 from workloads.data.sources.reading import Reading
 from workloads.data.sources.source import Refused, Source
 from workloads.data.sources.table_files import TableFile, of_rows
@@ -76,7 +77,7 @@ def darwin_core(path: Path, given: Mapping[str, str]) -> Source:
 
 
 def _joined(core: _File, extensions: list[_File], given: Mapping[str, str], findings: Findings) -> TableFile:
-    """The rows of the core with what the extensions have of them: one a sequence, of which `Repeats` makes one."""
+    """The rows of the core with what the extensions have of them: each with that of its sequences that is COI."""
     sequences, addresses, joined = dict[str, list[tuple[str, str]]](), dict[str, str](), set[str]()
     for extension in extensions:
         terms = set(extension.names.values())
@@ -102,10 +103,19 @@ def _joined(core: _File, extensions: list[_File], given: Mapping[str, str], find
             key = values.get(_CORE_ID, "")
             whole = {**dict.fromkeys(header, ""), **core.constants, **values}
             whole |= {"image_urls": addresses.get(key, "")} if "image_urls" in header else {}
-            for sequence, gene in sequences.get(key) or [("", "")]:
-                yield where, whole | ({"barcode": sequence, "marker": gene} if _SEQUENCE in joined else {})
+            if _SEQUENCE in joined:
+                whole |= _best(sequences.get(key, ()), key, findings)
+            yield where, whole
 
     return of_rows(core.path, header, rows(), given, Reading(kind="Darwin Core archive"))
+
+
+def _best(sequences: Sequence[tuple[str, str]], key: str, findings: Findings) -> dict[str, str]:
+    """Barcode and marker of a specimen: of its sequences that of COI-5P, or what may be it; then the longest."""
+    if len(sequences) > 1:
+        findings.add("further sequences of a specimen in the archive, left out", key, len(sequences) - 1)
+    best = max(sequences, key=lambda own: (fitness(own[1]), len(own[0])), default=("", ""))
+    return {"barcode": best[0], "marker": best[1]}
 
 
 def _keyed(file: _File, findings: Findings) -> Iterator[tuple[str, dict[str, str]]]:

@@ -221,6 +221,8 @@ def _bare(field: str) -> str:
 
 def _parsed(text: str, delimiter: str, width: int) -> list[str] | None:
     """The fields as RFC 4180 has them, or None where they are not so many, or the marks do not pair."""
+    if text.count(delimiter) < width - 1:
+        return None
     lines = iter([f"{line}\n" for line in text.split("\n")] if "\n" in text else [text])
     try:
         fields = next(csv.reader(lines, delimiter=delimiter, strict=True))

@@ -70,7 +70,8 @@ def open_source(place: str, kind: SourceKind, options: SourceOptions) -> Source:
     }
     source = readers[kind]()
     source = one_fifth(source) if options.one_fifth else source
-    return replace(source, root=str(Path(source.root).absolute()) if source.root else "")
+    root = str(Path(source.root).absolute()) if source.root else ""
+    return replace(source, root=root)
 
 
 def synthetic_source(count: int, seed: int) -> Source:

@@ -1,7 +1,8 @@
 """Records that share an id: the first is the specimen's, and later ones complete it; what is left out is counted.
 
-Of two barcodes that of COI-5P is kept, then the one with more known bases, then the first. A later record may be
-anywhere in the source, so later ones are held, in some 2 kB each, until the first ones pass by again.
+Of two barcodes that of COI-5P is kept, then the one with more known bases, then the first; images are kept as views.
+Records of one id mostly stand together, and are one at once. Those that come later are held, in some 2 kB each, until
+the first ones pass by again.
 """
 
 import re
@@ -11,20 +12,23 @@ from typing import Any
 import pyarrow as pa
 
 from workloads.data.sources.findings import Findings
-from workloads.data.specimens.schema import FEATURES, SPECIMEN_SCHEMA
+from workloads.data.specimens.schema import FEATURES, SPECIMEN_SCHEMA, with_view
+from workloads.errors import UsageError
 from workloads.spec import RANKS
 
 COMPLETED = "records that complete an earlier one of their id"
 EQUAL = "records that repeat an id and say nothing new, left out"
 OTHER_NAMES = "records that give an earlier id other names; the first names are kept"
-MORE_IMAGES = "images of specimens that have one already; the first is kept"
+MORE_IMAGES = "further images of specimens, kept as views"
+OTHER_SPLITS = "records that give an earlier id another split; the first is kept"
 FIRST_KEPT = "second barcodes of a specimen; the first is kept, which has no fewer known bases"
 LONGER_KEPT = "second barcodes of a specimen; the later is kept, which has more known bases"
 COI_5P_KEPT = "second barcodes of a specimen; the one that is COI-5P is kept"
 
 _KNOWN = re.compile("[ACGTU]")
 _BARCODE = ("barcode", "barcode_as_given", "marker")
-_GAPS = ("image", *FEATURES, "bin")
+_GAPS = ("image", *FEATURES, "bin", "split")
+_MOST_HELD = 1_000_000
 
 Row = dict[str, Any]
 """A row of the specimen table, with the key `marker` for how well that of its barcode fits."""
@@ -38,6 +42,8 @@ class Repeats:
         self._ids: set[str] = set()
         self._markers: dict[str, int] = {}
         self._later: dict[str, list[Row]] = {}
+        self._num_later = 0
+        self._last: Row = {}
 
     def __len__(self) -> int:
         """How many ids there are."""
@@ -48,13 +54,29 @@ class Repeats:
         return identifier in self._ids
 
     def is_first(self, row: Row) -> bool:
-        """Whether a row is the first of its id; a later one is held."""
+        """Whether a row is the first of its id; a later one completes it at once if it follows it, or else is held.
+
+        Raises:
+            UsageError: a million later ones are held.
+        """
         identifier = row["specimen_id"]
         if identifier not in self._ids:
             self._ids.add(identifier)
             if row["marker"] == 2:  # most tables name no marker, or the same one everywhere
                 self._markers[identifier] = row["marker"]
+            self._last = row
             return True
+        if identifier == self._last["specimen_id"]:
+            self._complete(self._last, {key: value for key, value in row.items() if value is not None})
+            if self._last["marker"] == 2:
+                self._markers[identifier] = 2
+            return False
+        self._num_later += 1
+        if self._num_later > _MOST_HELD:
+            raise UsageError(
+                f"more than {_MOST_HELD:,} records stand apart from the first of their id, such as of {identifier!r}: "
+                "sort the table by its ids, so that they stand together"
+            )
         self._later.setdefault(identifier, []).append({key: value for key, value in row.items() if value is not None})
         return False
 
@@ -86,7 +108,10 @@ class Repeats:
         row |= {name: later.get(name) for name in gaps}
         found = [COMPLETED] if gaps else []
         found += [OTHER_NAMES] if differ else []
-        found += [MORE_IMAGES] if later.get("image") not in (None, row["image"]) else []
+        found += [OTHER_SPLITS] if later.get("split") not in (None, row["split"]) else []
+        if (image := later.get("image")) is not None and image not in row["image"].split("\n"):
+            row["image"] = with_view(row["image"], image)
+            found.append(MORE_IMAGES)
         if later.get("barcode") not in (None, row["barcode"]):
             found.append(self._choose_barcode(row, later))
         for kind in found or [EQUAL]:

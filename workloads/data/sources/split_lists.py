@@ -2,19 +2,22 @@
 
 The published lists are text files `<split>.txt` with one sample id a line, in a folder or in `CLIBD_partitioning.zip`,
 which is read in place. Two of them, `all_keys` and `no_split_and_seen_train`, only repeat others; they are checked
-against those and add nothing. A user's lists may be such a folder too, or a table with the columns `specimen_id` (or
-`sampleid`, `processid`) and `split`, as the authors' script for drawing splits writes it.
+against those and add nothing. A user's lists may be such a folder too, or a table with a column of ids, under any name
+that a table of specimens may have, and a column `split`, as the authors' script for drawing splits writes it; its words
+may also be those for train, val and test, of which `own_splits` makes queries and keys.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from workloads.data.files.zip_members import TextFile, zipped_texts
+from workloads.data.sources.columns import COLUMN_NAMES, plain_name
 from workloads.data.sources.delimited import read_delimited
 from workloads.data.sources.lines import bounded_lines
 from workloads.data.sources.source import Refused
+from workloads.data.specimens.own_splits import part_of_word
 from workloads.data.specimens.schema import PROTOCOLS
 from workloads.errors import MissingPathError, PartitionError, SourceError
 
@@ -33,7 +36,6 @@ _AUTHORS_NAMES = {
     "test_query_unseen": "test_unseen_keys",
 }
 """Splits as the authors' script calls them: what it calls a query is a key."""
-_ID_COLUMNS = ("specimen_id", "sampleid", "processid")
 _TABLES = (".tsv", ".csv", ".txt")
 _LONGEST_ID = 200
 
@@ -160,15 +162,13 @@ def _read_table(path: Path) -> dict[str, str]:
     if not path.name.lower().removesuffix(".gz").endswith(_TABLES):
         raise SourceError(path, "", f"not a table ({', '.join(_TABLES)}, also .gz), nor a folder or archive of lists")
     header, rows, _ = read_delimited(path, "\t,;")
-    column = next((name for name in _ID_COLUMNS if name in header), None)
-    if column is None or "split" not in header:
-        raise SourceError(path, "first line", f"no columns 'split' and one of {', '.join(_ID_COLUMNS)}")
+    column, of_split = _id_and_split(path, header)
     splits: dict[str, str] = {}
     for row in rows:
         if isinstance(row, Refused):
             raise SourceError(path, row.identifier, row.reason)
         where, values = row
-        identifier, split = values[column].strip(), values["split"].strip()
+        identifier, split = values[column].strip(), values[of_split].strip()
         split = _AUTHORS_NAMES.get(split, split)
         _check_split(split, str(path), where)
         _check_id(identifier, str(path), where)
@@ -178,9 +178,27 @@ def _read_table(path: Path) -> dict[str, str]:
     return splits
 
 
+def _id_and_split(path: Path, header: Sequence[str]) -> tuple[str, str]:
+    """The columns of a table of lists: by the names that tables of specimens have, or the other one of two.
+
+    Raises:
+        SourceError: no telling which they are.
+    """
+    plain = {plain_name(name): name for name in reversed(header)}
+    of_split = next((plain[name] for name in COLUMN_NAMES["split"] if name in plain), None)
+    column = next((plain[name] for name in COLUMN_NAMES["specimen_id"] if name in plain), None)
+    if column is None and of_split is not None and len(header) == 2:
+        column = next(name for name in header if name != of_split)
+    if column is None or of_split is None:
+        wanted = ", ".join(COLUMN_NAMES["specimen_id"])
+        raise SourceError(path, "first line", f"no column 'split' and one of ids ({wanted}); rename yours")
+    return column, of_split
+
+
 def _check_split(split: str, path: str, where: str) -> None:
-    if split not in _SPLITS:
-        raise SourceError(path, where, f"no protocol has a split '{split}'; there are {', '.join(sorted(_SPLITS))}")
+    if split not in _SPLITS and part_of_word(split) is None:
+        known = f"there are train, val and test, and {', '.join(sorted(_SPLITS))}"
+        raise SourceError(path, where, f"no protocol has a split '{split}'; {known}")
 
 
 def _check_id(identifier: str, path: str, where: str) -> None:

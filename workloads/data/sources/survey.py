@@ -60,7 +60,8 @@ class Survey:
         barcodes = batch["barcode"].drop_null()
         self.lengths.update(pc.utf8_length(barcodes).to_pylist())
         self.num_ambiguous += pc.match_substring_regex(barcodes, "[^ACGTU]").true_count
-        self._keep_images(batch["image"].drop_null().to_pylist())
+        references = batch["image"].drop_null().to_pylist()
+        self._keep_images([view for reference in references for view in reference.split("\n")])
 
     def _keep_images(self, references: list[str]) -> None:
         """Every n-th reference, with n doubled whenever there are too many."""

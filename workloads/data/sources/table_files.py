@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from workloads.data.files.zip_members import TextFile
-from workloads.data.sources.columns import COLUMN_NAMES, SAMPLE, Sample, choose_columns, passed_over, plain_name, record_of
+from workloads.data.sources.columns import (
+    COLUMN_NAMES,
+    SAMPLE,
+    Sample,
+    choose_columns,
+    passed_over,
+    plain_name,
+    record_of,
+)
 from workloads.data.sources.delimited import TableRow, read_delimited
 from workloads.data.sources.fasta import is_fastq, read_sequences
 from workloads.data.sources.findings import Findings

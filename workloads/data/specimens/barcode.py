@@ -36,6 +36,7 @@ VOCABULARY_SIZE = FIRST_KMER_ID + 4**KMER
 UNCERTAIN_BASE, NO_BASE = 4, 5
 """Codes of a letter that is no known base, and of what lies past the end of a barcode; A, C, G, T are 0 to 3."""
 _IUPAC = b"ACGTURYSWKMBDHVN"
+_GAPS = str.maketrans("-.?", "NNN")
 _BLOCK = 512  # barcodes worked on at once: 340 kB, which stays in the processor's cache
 _POWERS = 4 ** np.arange(KMER - 1, -1, -1)
 
@@ -49,18 +50,18 @@ _CODES = _code_of_each_byte({"A": 0, "C": 1, "G": 2, "T": 3, "U": 3})
 
 
 def clean_barcode(raw: str) -> str:
-    """Upper case, without gaps and white space, leading and trailing N trimmed.
+    """Upper case, without white space; gaps within are N, which keeps the frame, and both ends lose gaps and N.
 
     Raises:
         RecordError: a character is no nucleotide, nothing is left, or the text is longer than 100,000 characters.
     """
     if len(raw) > LONGEST_BARCODE:
         raise RecordError(f"the barcode has {len(raw):,} characters; {LONGEST_BARCODE:,} are allowed")
-    barcode = "".join(raw.split()).replace("-", "").replace(".", "")
+    barcode = "".join(raw.split())
     if not barcode.isascii():  # before upper(), which turns some other letters into nucleotides
         foreign = next(letter for letter in barcode if not letter.isascii())
         raise RecordError(f"the barcode holds {foreign!r}, which is no nucleotide")
-    barcode = barcode.upper().strip("N")
+    barcode = barcode.upper().translate(_GAPS).strip("N")
     if not barcode:
         raise RecordError("the barcode is empty")
     if strange := barcode.encode().translate(None, _IUPAC):
@@ -153,7 +154,7 @@ def kmer_counts(barcodes: Sequence[str]) -> Floats:
 
 # --- A common frame -----------------------------------------------------------------------------------------------
 
-_MAX_CUT = 60
+MAX_CUT = 60
 """Bases that a barcode may begin before the consensus."""
 _MAX_LATE = 250
 """Bases that a barcode may begin after the consensus."""
@@ -209,8 +210,8 @@ def _best_moves(target: Bytes, barcodes: Sequence[Bytes]) -> Indices:
     Which letter a barcode has at a position, as ones and zeros, times which letter the reference has so many bases
     further: the sum over letters and positions is the number of equal bases.
     """
-    length, width = len(target), len(target) + _MAX_CUT  # what lies further on meets no base
-    shifts = np.array(sorted(range(-_MAX_CUT, _MAX_LATE + 1), key=abs))
+    length, width = len(target), len(target) + MAX_CUT  # what lies further on meets no base
+    shifts = np.array(sorted(range(-MAX_CUT, _MAX_LATE + 1), key=abs))
     meets = np.arange(width)[:, None] + shifts  # (positions, shifts)
     inside = (meets >= 0) & (meets < length)
     reference = np.where(inside, target[meets.clip(0, length - 1)], 0)

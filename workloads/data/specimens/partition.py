@@ -20,6 +20,8 @@ Whoever drew a partition, it is checked to measure what it claims to; the checks
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -35,6 +37,24 @@ PartitionRecipe = Literal["paper", "authors"]
 COMMON: Mapping[PartitionRecipe, int] = {"paper": 9, "authors": 10}
 """Records from which on a species can be seen."""
 
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """How species and their records are divided; exact fractions, as 0.7 of ten records are seven."""
+
+    min_records: int
+    """Records from which on a species can be seen."""
+    seen: Fraction
+    """Share of these species that are seen."""
+    parts: tuple[Fraction, Fraction, Fraction]
+    """Of the records of a seen species: training, validation and test."""
+
+
+_AS_PUBLISHED = Fraction(4, 5), (Fraction(7, 10), Fraction(1, 10), Fraction(1, 10))
+APPENDIX_A: Mapping[PartitionRecipe, Shares] = {
+    recipe: Shares(min_records=least, seen=_AS_PUBLISHED[0], parts=_AS_PUBLISHED[1]) for recipe, least in COMMON.items()
+}
+
 FIFTH = 0.2
 """Zero-shot splits: the share of species that are unseen, and of a seen species' specimens that are asked about."""
 
@@ -45,7 +65,10 @@ TextColumn: TypeAlias = pa.ChunkedArray | pa.Array
 
 
 def partition(
-    species: TextColumn | Sequence[str | None], recipe: PartitionRecipe = "paper", seed: int = 42
+    species: TextColumn | Sequence[str | None],
+    recipe: PartitionRecipe = "paper",
+    seed: int = 42,
+    shares: Shares | None = None,
 ) -> pa.StringArray:
     """The split of every specimen, under the names of the protocol `clibd`.
 
@@ -53,6 +76,7 @@ def partition(
         species: species of each specimen, null or blank where it is not known.
         recipe: whose rules: the paper's words, or the authors' script.
         seed: of the random draws.
+        shares: how it is divided; None: as Appendix A says.
 
     Returns:
         A name for each specimen, in their order.
@@ -60,17 +84,22 @@ def partition(
     Raises:
         UsageError: no species has the two records that a query and its key need.
     """
-    rows_of = _rows_of_species(species if isinstance(species, TextColumn) else pa.array(species, pa.string()))
+    rows_of = rows_of_species(species if isinstance(species, TextColumn) else pa.array(species, pa.string()))
     if not any(len(rows) > 1 for rows in rows_of.values()):
-        raise UsageError("no species has two records, so nothing could be both asked for and found")
+        raise UsageError(
+            "no species has two records, so nothing could be both asked for and found; a partition goes by species. "
+            "Give splits of your own with --lists FILE, a table of id and train, val or test; or name species in the "
+            "source. With --recipe small all of it trains and nothing is measured."
+        )
+    shares = shares or APPENDIX_A[recipe]
     codes: Codes = np.full(len(species), _CODE["no_split"], dtype=np.int32)
     for rows in rows_of.values():
         if len(rows) == 1:
             codes[rows] = _CODE["single_species"]
-    common = [rows for rows in rows_of.values() if len(rows) >= COMMON[recipe]]
-    tail = [rows for rows in rows_of.values() if 2 <= len(rows) < COMMON[recipe]]
+    common = [rows for rows in rows_of.values() if len(rows) >= shares.min_records]
+    tail = [rows for rows in rows_of.values() if 2 <= len(rows) < shares.min_records]
     draw = _as_the_authors if recipe == "authors" else _as_the_paper
-    draw(codes, common, tail, seed)
+    draw(codes, common, tail, seed, shares)
     return pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(_SPLITS)).dictionary_decode()
 
 
@@ -84,7 +113,7 @@ def numbered(names: TextColumn) -> tuple[pa.Array, Codes]:
     return distinct, pc.index_in(names, value_set=distinct).fill_null(len(distinct)).to_numpy()
 
 
-def _rows_of_species(species: TextColumn) -> dict[str, Indices]:
+def rows_of_species(species: TextColumn) -> dict[str, Indices]:
     """Ascending row numbers of each species, species in alphabetical order."""
     names, members = numbered(species)
     ends = np.cumsum(np.bincount(members, minlength=len(names) + 1))
@@ -92,27 +121,27 @@ def _rows_of_species(species: TextColumn) -> dict[str, Indices]:
     return {name: rows for name, rows in zip(names.to_pylist(), groups, strict=True) if name.strip()}
 
 
-def _as_the_paper(codes: Codes, common: list[Indices], tail: list[Indices], seed: int) -> None:
+def _as_the_paper(codes: Codes, common: list[Indices], tail: list[Indices], seed: int, shares: Shares) -> None:
     """One random stream: common species, records of the seen ones, the rest of them, then the rare species."""
     random = np.random.default_rng(seed)
     drawn = _permuted(random, common)
-    num_seen = 4 * len(common) // 5
+    num_seen = int(shares.seen * len(common))
     for rows in drawn[:num_seen]:
-        _assign_seen(codes, random.permutation(rows))
+        _assign_seen(codes, random.permutation(rows), shares)
     for unseen in (drawn[num_seen:], _permuted(random, tail)):
         for part, members in _halves(unseen):
             for rows in members:
                 _assign_unseen(codes, random.permutation(rows), part)
 
 
-def _as_the_authors(codes: Codes, common: list[Indices], tail: list[Indices], seed: int) -> None:
+def _as_the_authors(codes: Codes, common: list[Indices], tail: list[Indices], seed: int, shares: Shares) -> None:
     """Every draw of species, and every draw of the records of a set of species, starts the same random stream anew."""
     common, tail = _by_appearance(common), _by_appearance(tail)
     drawn = _permuted(np.random.default_rng(seed), common)
-    num_seen = 4 * len(common) // 5
+    num_seen = int(shares.seen * len(common))
     random = np.random.default_rng(seed)
     for rows in _by_appearance(drawn[:num_seen]):
-        _assign_seen(codes, random.permutation(rows))
+        _assign_seen(codes, random.permutation(rows), shares)
     for unseen in (_by_appearance(drawn[num_seen:]), tail):
         for part, members in _halves(_permuted(np.random.default_rng(seed), unseen)):
             random = np.random.default_rng(seed)
@@ -135,10 +164,9 @@ def _halves(groups: list[Indices]) -> tuple[tuple[str, list[Indices]], tuple[str
     return ("val", groups[:half]), ("test", groups[half:])
 
 
-def _assign_seen(codes: Codes, rows: Indices) -> None:
+def _assign_seen(codes: Codes, rows: Indices, shares: Shares) -> None:
     """70/10/10/10, rounded down in whole records; what remains are keys."""
-    train, tenth = 7 * len(rows) // 10, len(rows) // 10
-    parts = np.split(rows, np.cumsum([train, tenth, tenth]))
+    parts = np.split(rows, np.cumsum([int(share * len(rows)) for share in shares.parts]))
     for name, part in zip(("train_seen", "val_seen", "test_seen", "seen_keys"), parts, strict=True):
         codes[part] = _CODE[name]
 

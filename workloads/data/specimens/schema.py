@@ -21,7 +21,7 @@ from workloads.spec import RANKS, Modality
 SPECIMEN_SCHEMA = pa.schema(
     [
         ("specimen_id", pa.string()),
-        ("image", pa.string()),  # a reference that workloads.data.files.image_source reads
+        ("image", pa.string()),  # a reference that workloads.data.files.image_source reads; further views a line each
         ("image_features", pa.list_(pa.float32())),
         ("barcode", pa.string()),
         ("barcode_as_given", pa.string()),  # where cleaning changed it: the authors' code takes it so
@@ -48,6 +48,14 @@ PREPARED_SCHEMA = pa.schema(
     ]
 )
 """What the shards of a prepared data set hold of a specimen."""
+VIEWS = pa.field("views", pa.list_(pa.binary()))
+"""Further images of a specimen, JPEG; a column of those data sets alone in which some specimen has any."""
+
+
+def with_view(image: str | None, view: str) -> str:
+    """The references of a specimen's images with one more; the first is the one that it is evaluated by."""
+    return view if image is None else image if view in image.split("\n") else f"{image}\n{view}"
+
 
 FEATURES: Mapping[str, str] = {"image_features": "image features", "dna_features": "DNA features"}
 """Columns of what other models made of an image or a barcode, and what messages call it."""
