@@ -24,7 +24,7 @@ import psutil
 
 from benchmarks.measuring import publish
 from orchestrator.prepare import run_on_ray
-from orchestrator.session import ray_session
+from orchestrator.session import cpus_of_a_core, ray_session
 from workloads.data.prepared.preparation import DatasetOptions, RunShards, Work, prepare
 from workloads.data.prepared.shards import Shard, ShardReport
 from workloads.data.sources.collect import collect
@@ -94,7 +94,10 @@ def speed() -> dict[str, float]:
             def run_in_pool(work: Work, shards: Sequence[Shard]) -> Iterable[ShardReport]:
                 return pool.map(work, shards)
 
-            runs: dict[str, RunShards] = {"ray_data": partial(run_on_ray, most=NUM_CORES), "process_pool": run_in_pool}
+            runs: dict[str, RunShards] = {
+                "ray_data": partial(run_on_ray, cpus=cpus_of_a_core()),
+                "process_pool": run_in_pool,
+            }
             for name, run in runs.items():
                 prepare(warm, Folder(folder / f"warm-{name}"), wanted, run)
             for repeat in range(REPEATS):

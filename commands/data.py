@@ -202,13 +202,11 @@ def _prepare(
 
     Started again after an interruption, it makes only the shards that are missing.
     """
-    from joblib import cpu_count
-
     from orchestrator.doctor import Needs, watching_hosts
     from orchestrator.fleet import check_placeable
     from orchestrator.inventory import resources_at
     from orchestrator.prepare import run_on_ray
-    from orchestrator.session import ray_session
+    from orchestrator.session import cpus_of_a_core, ray_session
     from orchestrator.workers import Wanted, Workers
     from workloads.data.prepared import preparation
     from workloads.shared_places import runs_place
@@ -220,9 +218,8 @@ def _prepare(
         max_rejects=max_rejects,
     )
     console, table, target = stderr_console(), SpecimenTable.at(specimens), Folder(to)
-    # A local cluster counts each core twice; this work never waits, and two tasks on a core are in each other's way.
-    most = workers if workers or address else cpu_count()
-    count, work = len(table), partial(run_on_ray, most=most)
+    cpus = 1 if workers or address else cpus_of_a_core()
+    count, work = len(table), partial(run_on_ray, most=workers, cpus=cpus)
     resources, _ = resources_at(address, Wanted(workers=Workers(1, 1), cpu_only=True))  # a task, that is
     check_placeable(resources)
     needs = Needs(places=[runs_place(to, "--to")])

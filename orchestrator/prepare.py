@@ -33,13 +33,14 @@ _NUM_SPECIMENS, _SEED = 3000, 8
 _SYNTHETIC, _SYNTHETIC_INSECT = "synthetic-insects", "synthetic-insect"
 
 
-def run_on_ray(work: Work, shards: Sequence[Shard], most: int | None = None) -> Iterator[ShardReport]:
+def run_on_ray(work: Work, shards: Sequence[Shard], most: int | None = None, cpus: int = 1) -> Iterator[ShardReport]:
     """The work on every shard as tasks of Ray Data; reports come as the shards are made.
 
     Args:
         work: on a shard.
         shards: to make.
-        most: at a time; None: one a CPU.
+        most: at a time; None: as many as the cluster's CPUs allow.
+        cpus: that each of them takes.
 
     Raises:
         ClibdError: what a task met, as it met it. Ray Data keeps only the text of an error's cause, so ours travel as
@@ -59,9 +60,12 @@ def run_on_ray(work: Work, shards: Sequence[Shard], most: int | None = None) -> 
         return {"made": pickle.dumps(made)}
 
     tasks = ray.data.TaskPoolStrategy(size=most)
-    made = ray.data.range(len(shards), override_num_blocks=len(shards)).map(make, num_cpus=1, compute=tasks)
+    made = ray.data.range(len(shards), override_num_blocks=len(shards)).map(make, num_cpus=cpus, compute=tasks)
     # A task is a whole shard, and a shard of large photographs takes many minutes: that is no starved pipeline.
     made.context.execution_no_progress_timeout_s = -1
+    # Reports are small, so that tasks may wait at their nodes for a CPU. Ray Data would send the next one only when it
+    # has heard that one has ended, and the CPU would wait for it a fifth of a second each time.
+    made.context.op_resource_reservation_enabled = most is not None
     for item in made.iter_rows():
         shard = pickle.loads(item["made"])
         if isinstance(shard, Exception):

@@ -55,6 +55,11 @@ def logical_cpus() -> int:
     return max(4, 2 * cores)
 
 
+def cpus_of_a_core() -> int:
+    """How many CPUs of a local cluster a task takes that never waits, and has a core to itself."""
+    return logical_cpus() // cpu_count()
+
+
 @contextmanager
 def ray_session(address: str | None, *, dashboard: bool = True) -> Iterator[None]:
     """A Ray cluster for the time of a command; only what this started is stopped.

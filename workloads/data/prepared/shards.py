@@ -33,7 +33,7 @@ _JPEG_BYTES_PER_PIXEL = 0.12
 """BIOSCAN-1M's crops of 256 pixels have 7.3 kB."""
 _OTHER_BYTES = 1000
 
-NO_KEY_LEFT = "a query whose species has no key left, as all of its keys were refused"
+NO_KEY_LEFT = "a query without a key, as all keys of its species were refused"
 
 _COMPRESSION = {
     "image": "none",  # JPEG does not become smaller

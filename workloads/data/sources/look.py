@@ -72,10 +72,14 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _column_lines(columns: list[dict[str, Any]]) -> Iterator[str]:
+    """A line each, those that are taken first; those that are neither taken nor filled share one."""
     taken = [column for column in columns if column["taken_for"]]
-    for column in (*taken, *(column for column in columns if not column["taken_for"])):
+    others = [column for column in columns if not column["taken_for"]]
+    for column in (*taken, *(column for column in others if column["examples"])):
         name = column["name"] or "(no name)"
         yield f"  {name[:_WIDEST]:<{_WIDEST}} {column['taken_for'] or 'not read':<16} {', '.join(column['examples'])}"
+    if empty := [column["name"] or "(no name)" for column in others if not column["examples"]]:
+        yield f"  not read, and empty in the first rows: {', '.join(empty)}"
 
 
 def _specimen_lines(facts: Mapping[str, Any]) -> Iterator[str]:
