@@ -57,7 +57,8 @@ def logical_cpus() -> int:
 
 def cpus_of_a_core() -> int:
     """How many CPUs of a local cluster a task takes that never waits, and has a core to itself."""
-    return logical_cpus() // cpu_count()
+    cores: int = cpu_count()
+    return logical_cpus() // cores
 
 
 @contextmanager
