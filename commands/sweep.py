@@ -154,12 +154,12 @@ class SweepOptions:
     ] = None
     offline: Annotated[bool, typer.Option("--offline", help="Take published weights from this machine only.")] = False
     busy: Annotated[
-        Busy,
+        Busy | None,
         typer.Option(
             help="What to do about runs that another command makes now: refuse, wait for it to end, or follow: make "
-            "the others, and what it leaves."
+            "the others, and what it leaves. Default: follow."
         ),
-    ] = "follow"
+    ] = None
     wandb: Annotated[WandbMode, typer.Option(help="Log to Weights & Biases.")] = "off"
     search: Annotated[
         Literal["asha", "optuna"] | None,
@@ -185,8 +185,8 @@ class SweepOptions:
             )
         if self.space and not self.search:
             raise UsageError("--space is for a search; add --search asha or --search optuna")
-        if self.search and (self.plan or self.only):
-            raise UsageError("--search makes its own points: leave out --plan and --filter")
+        if self.search and (self.plan or self.only or self.busy):
+            raise UsageError("--search makes its own points: leave out --plan, --filter and --busy")
         if not self.plan and (self.form != "md" or self.price is not None or self.rate is not None):
             raise UsageError("--format, --price and --rate say what a plan shows; add --plan to see one")
         return self
@@ -254,7 +254,7 @@ def run(ctx: typer.Context, **given: Any) -> None:
             if isinstance(data, OwnDataset):
                 data.prepare(console)
         try:
-            run_sweep(points, resources, SweepDisplay(console), look, options.busy)
+            run_sweep(points, resources, SweepDisplay(console), look, options.busy or "follow")
         except FailedRunsError as error:  # the others are of use
             failed = error
     _say_what_came_out(request, options.full)

@@ -57,8 +57,10 @@ def too_few(protocol: str, found: Outlook) -> list[str]:
         said.append(f"{found.training:,} specimens train, of {FEWEST_TRAINING} that learning takes at least.")
     for split in PROTOCOLS[protocol].asking():
         if (num := found.queries[split]) < FEWEST_QUERIES and part_of(split) == "val":
-            known = (
-                f"an accuracy is known to {98 / num**0.5:.0f} points on either side" if num else "nothing is measured"
+            points = (
+                f"an accuracy is known to {98 / num**0.5:.0f} points on either side; {FEWEST_QUERIES} make it 18"
+                if num
+                else "nothing is measured"
             )
-            said.append(f"{split} has {num:,} queries: {known}; {FEWEST_QUERIES} make it 18.")
+            said.append(f"{split} has {num:,} queries: {points}.")
     return said
