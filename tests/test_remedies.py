@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 PLACES = [
     *(ROOT / "workloads" / "data").rglob("*.py"),
     ROOT / "workloads" / "errors.py",
-    *(ROOT / "commands" / name for name in ("data.py", "look.py", "statistics.py")),
+    *(ROOT / "commands" / name for name in ("data.py", "look.py", "partition.py", "statistics.py")),
 ]
 PROGRAMS = {"clibd": commands.clibd.app, "clibd-sweep": commands.sweep.app, "clibd-results": commands.results.app}
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")

@@ -162,6 +162,8 @@ def _process_group(cpu_only: bool) -> Iterator[Placement]:
     try:
         yield Placement.here(device, loaders)
     except BaseException as end:  # the others may stand in a collective that this one will not come to
+        if isinstance(end, RuntimeError) and _another_ended():  # whose end has been said, and broke a collective here
+            leave(1)
         _store().set(_ENDED, str(dist.get_rank()))
         code = tell_end(end)
         sys.stdout.flush()
