@@ -62,7 +62,7 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
     if markers := facts["markers"]:
         yield f"Markers: {', '.join(f'{name} {count:,}' for name, count in markers.items())}"
     if names := facts["names"]:
-        yield "Names, by what was done with them:"
+        yield "Names, by what was done with them (--names as-given keeps them as they are written):"
         yield from (f"  {kind:<30} {own['count']:>9,}{_such_as(own['examples'])}" for kind, own in names.items())
     yield from _image_lines(facts["images"])
     if facts["findings"] or facts["notes"]:
