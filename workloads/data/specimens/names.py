@@ -6,7 +6,7 @@ Published data sets keep their own names, interim ones too, because their splits
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -52,7 +52,7 @@ _NOBODY = re.compile(
 )
 
 
-def named(raw: Mapping[str, str | None]) -> tuple[Lineage, list[str]]:
+def named(raw: Mapping[str, str | None]) -> tuple[Mapping[str, str | None], list[str]]:
     """The names of a specimen at the four ranks after the rule, and the kinds of what the rule did.
 
     Args:
@@ -61,7 +61,7 @@ def named(raw: Mapping[str, str | None]) -> tuple[Lineage, list[str]]:
     given = raw.get("order"), raw.get("family"), raw.get("genus"), raw.get("species")
     is_short = sum(map(len, filter(None, given))) < _LONGEST_CACHED
     lineage, kinds = _named(*given) if is_short else _named.__wrapped__(*given)
-    return dict(zip(RANKS, lineage, strict=True)), list(kinds)
+    return lineage, list(kinds)
 
 
 def as_given(raw: Mapping[str, str | None]) -> tuple[Lineage, list[str]]:
@@ -70,7 +70,7 @@ def as_given(raw: Mapping[str, str | None]) -> tuple[Lineage, list[str]]:
     return {rank: _readable(raw.get(rank), kinds) for rank in RANKS}, kinds
 
 
-NAME_RULES: Mapping[NameRule, Callable[[Mapping[str, str | None]], tuple[Lineage, list[str]]]] = {
+NAME_RULES: Mapping[NameRule, Callable[[Mapping[str, str | None]], tuple[Mapping[str, str | None], list[str]]]] = {
     "rule": named,
     "as-given": as_given,
 }
@@ -87,7 +87,7 @@ def _readable(value: str | None, kinds: list[str]) -> str | None:
 @lru_cache(maxsize=1 << 16)
 def _named(
     order: str | None, family: str | None, genus: str | None, species: str | None
-) -> tuple[tuple[str | None, ...], tuple[str, ...]]:
+) -> tuple[Mapping[str, str | None], Sequence[str]]:
     """Cached, because a name stands in many records and the parser takes a third of a millisecond for one."""
     read, kinds = as_given({"order": order, "family": family, "genus": genus, "species": species})
     order, family, genus, species = (read[rank] for rank in RANKS)
@@ -108,7 +108,7 @@ def _named(
         kinds += own if found["species"] else [kind for kind in own if kind in NULLED]
         if _fill(found, first) and found["species"]:
             kinds.append(FILLED)
-    return tuple(found[rank] for rank in RANKS), tuple(dict.fromkeys(kinds))
+    return {rank: found[rank] for rank in RANKS}, tuple(dict.fromkeys(kinds))
 
 
 def _fill(found: Lineage, name: str | None) -> bool:
