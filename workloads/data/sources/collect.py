@@ -82,7 +82,7 @@ def collect(
             write(batch)
         if not survey.num_specimens:
             first = f"the first: {rejects[0][1]}" if rejects else "it is empty"
-            reason = f"no record can be used ({first}). {source.remedy}"
+            reason = ". ".join([f"no record can be used ({first})", *source.notes, source.remedy])
             raise SourceError(source.name, "", reason)
     return ImportReport(
         survey.num_specimens, offered(survey.filled), tuple(rejects), tuple(source.notes), source.findings, survey

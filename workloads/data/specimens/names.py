@@ -8,6 +8,7 @@ Published data sets keep their own names, interim ones too, because their splits
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
 import nameparser
@@ -46,8 +47,9 @@ _LONGEST_CACHED = 400  # letters, so that the cache of 65,536 lineages stays bel
 _PLAIN = re.compile(r"([A-Z][a-z]+) ([a-z]{2,}(?:-[a-z]{2,})?)")
 _BIN = re.compile(r"\bBOLD[:-]?\s?[A-Z]{3}\d{4}\d?\b", re.IGNORECASE)
 _NOBODY = re.compile(
-    r"\b(unidentifi|undetermin|undescrib|unclassifi|uncultured|unknown|unspecified|not identified|incertae|insertae"
-    r"|environmental sample|metagenom|no match|new species|ambiguous)",
+    r"\b(unidentifi|undetermin|undescrib|unclassifi|uncultured|unknown|unspecified|incertae|insertae"
+    r"|environmental sample|metagenom|no match|new species|ambiguous|no id\b|tbd\b|true$|false$|to be [a-z]+(ed|n)\b"
+    r"|not (yet )?(identif|determin|known|named|assigned|described)|[mz]?otus?\b|asvs?\b)",
     re.IGNORECASE,
 )
 
@@ -236,7 +238,17 @@ def _no_species(text: str, words: list[str]) -> str | None:
         return NOBODY
     if says_open(words) or "?" in text or "/" in text:
         return OPEN
+    if _names_two(words):
+        return OPEN
     return INTERIM if any(is_code(word) for word in words[:3] if not is_year(word)) else None
+
+
+def _names_two(words: list[str]) -> bool:
+    """Whether a name goes on to another one, as `Aedes vexans, Aedes cinereus` and `Aedes vexans and cinereus` do."""
+    bare = [word.strip(",;+&") for word in words]
+    again = bare[0] in bare[2:] and not {"x", "×"} & {*words}
+    after = [word for joint, word in pairwise(words) if joint in ("and", "&", "+", "et", "und")]
+    return again or any(word.islower() and len(word) > 3 and is_latin(word) for word in after)
 
 
 def _parsed(text: str) -> nameparser.ParsedName | nameparser.Informal | None:
