@@ -139,7 +139,11 @@ def test_a_view_that_cannot_be_read_costs_itself_and_the_next_one_comes_first(tm
     assert len(lost) == 1
     assert lost[0].startswith("b0\tb0_dorsal.png: ")
     assert (tmp_path / "data" / "rejects.tsv").read_text().count("b0") == 0
-    # When the picture has been mended, nothing of the first preparation is left.
+    # What has been mended is read when it is prepared again.
+    for view in ("dorsal", "lateral"):
+        Image.new("RGB", (40, 40), (200,) * 3).save(tmp_path / f"b1_{view}.png")
+    facts = prepare(table, Folder(tmp_path / "data"), WANTED, map)
+    assert (facts.num_rejects, facts.num_lost_views) == (0, 1)
     Image.new("RGB", (40, 40), (200,) * 3).save(tmp_path / "b0_dorsal.png")
     assert prepare(table, Folder(tmp_path / "data"), WANTED, map).num_lost_views == 0
     assert not (tmp_path / "data" / LOST_VIEWS).exists()
