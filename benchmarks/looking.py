@@ -1,4 +1,4 @@
-"""`clibd data look` on 100,000 rows and 20,000 images from their headers: seconds of a core, and memory at the most.
+"""`clibd data look` on 100,000 rows and 20,000 images, from headers and decoded: seconds of a core, memory at the most.
 
     python -m benchmarks.looking
 
@@ -33,6 +33,8 @@ def main() -> None:
         read = time.process_time()
         look_at_images(source.root, report.survey.images)
         looked = time.process_time()
+        look_at_images(source.root, report.survey.images, decode_all=True)
+        decoded = time.process_time()
     publish(
         "looking",
         {
@@ -41,6 +43,7 @@ def main() -> None:
             "images": len(report.survey.images),
             "rows_seconds": read - began,
             "images_seconds": looked - read,
+            "decoded_images_seconds": decoded - looked,
             "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         },
     )

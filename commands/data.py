@@ -234,4 +234,7 @@ def _prepare(
         console.print(f"{facts.num_rejects:,} refused, with reasons, in {target}/rejects.tsv")
         for reason, count in facts.reject_reasons.items():
             console.print(f"  {count:,}: {reason}")
+    if facts.num_lost_views:
+        remark = "images cannot be read beside another one of their specimen, which goes without them"
+        console.print(f"{facts.num_lost_views:,} {remark}; all in {target}/{preparation.LOST_VIEWS}")
     console.print(f"Next: clibd data stats {to} --out DIR, or clibd-sweep batch-size --data {to} --plan")

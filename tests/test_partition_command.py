@@ -80,10 +80,14 @@ def test_a_column_of_train_val_and_test_is_kept(case: Case) -> None:
 
 def test_a_column_that_holds_something_else_is_not_used_and_said(case: Case) -> None:
     rows = [f"{row},{number % 5}" for number, row in enumerate(bees([12] * 5))]
-    case.imported(rows, "id,order,species,barcode,set")
+    case.imported(rows, "id,order,species,barcode,split")
     code, said = case.run("partition", case.table)
     assert (code, "has no train, val and test" in said) == (0, True)
     assert "train_seen" in case.splits().values()
+    case.table = str(case.folder / "traps.parquet")
+    case.imported(rows, "id,order,species,barcode,set")
+    code, said = case.run("partition", case.table)
+    assert (code, "column of splits" in said) == (0, False)  # a set of traps is not read at all
 
 
 @pytest.mark.parametrize("header", ["occurrenceID,split", "Sample ID,set", "voucher,split", "process-id,partition"])

@@ -1,7 +1,9 @@
 """What becomes of barcodes of unknown origin: strands, genes, mitochondria, gaps, lengths, stop codons."""
 
 import random
-from collections.abc import Callable, Sequence
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -12,9 +14,9 @@ from hypothesis import strategies as st
 from workloads.data.sources.collect import collect
 from workloads.data.sources.source import Source
 from workloads.data.specimens import barcode_rule as found
-from workloads.data.specimens.barcode_rule import BarcodeRule, parse_lengths, usable
+from workloads.data.specimens.barcode_rule import BarcodeRule, all_usable, parse_lengths, usable
 from workloads.data.specimens.coi_consensus import CONSENSUS, FIRST_CODON, REGION_BASES
-from workloads.data.specimens.coi_region import num_stop_codons, place_of, reverse_complement
+from workloads.data.specimens.coi_region import num_stop_codons, place_of, places_of, reverse_complement
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import UsageError
 
@@ -33,6 +35,27 @@ def stop_codons_in_a_loop(bases: str, start: int) -> int:
         for at in range(max(0, -start), len(bases) - 2)
         if (at + start) % 3 == FIRST_CODON and at + start + 3 <= REGION_BASES
     )
+
+
+def words_of_the_region() -> dict[str, int]:
+    """Position of each word of eight bases that stands in one place of the consensus alone."""
+    places: dict[str, set[int]] = {}
+    for bases in CONSENSUS.values():
+        for at in range(len(bases) - 7):
+            places.setdefault(bases[at : at + 8], set()).add(at)
+    return {word: min(own) for word, own in places.items() if len(own) == 1}
+
+
+def place_in_a_loop(bases: str, words: Mapping[str, int]) -> tuple[int, bool] | None:
+    """The place that most words agree on, of equal ones the first, on the strand that is given or else on the other."""
+    for is_turned, own in ((False, bases), (True, reverse_complement(bases))):
+        letters = re.sub("[^CGT]", "A", own.replace("U", "T"))
+        found = (words.get(letters[at : at + 8], None) for at in range(len(letters) - 7))
+        counts = Counter(place - at for at, place in enumerate(found) if place is not None)
+        start, count = min(counts.items(), key=lambda item: (-item[1], item[0]), default=(0, 0))
+        if len(bases) >= 14 and count >= max(6, 0.03 * min(len(bases), REGION_BASES)):
+            return start, is_turned
+    return None
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +122,24 @@ def test_stop_codons_are_those_of_invertebrate_mitochondria(codon: str) -> None:
 @settings(max_examples=40, deadline=None)
 @given(st.text("ACGTN", max_size=60), st.integers(-70, 60))
 def test_stop_codons_are_those_of_a_loop(bases: str, start: int) -> None:
-    assert num_stop_codons(bases, start) == stop_codons_in_a_loop(bases, start)
+    assert num_stop_codons([bases, FLY], [start, 0]).tolist() == [stop_codons_in_a_loop(bases, start), 0]
+
+
+def test_places_are_those_of_a_loop_however_many_are_looked_at_together(canadian: list[str]) -> None:
+    words, chance, mixed = words_of_the_region(), random.Random(3), ["", "A", "ACGTACG", drawn(60, 7), "N" * 700, FLY]
+    for barcode in chance.sample(canadian, 250):
+        start, pad = chance.randrange(len(barcode)), drawn(chance.randrange(4000), 8)
+        part = barcode[start : start + chance.randrange(700)]
+        mixed += [part, reverse_complement(part), pad + barcode + pad, part.replace("AT", "NR"), part.replace("T", "U")]
+    for start in range(0, 560, 28):  # one word too few; the next piece would give it, were it not another sequence
+        mixed += [FLY[start] + "R" + FLY[start + 2 : start + 14], FLY[start + 14 : start + 28]]
+    places = places_of(mixed)
+    assert [place and (place.start, place.is_turned) for place in places] == [
+        place_in_a_loop(bases, words) for bases in mixed
+    ]
+    assert len({None if place is None else place.is_turned for place in places}) == 3
+    assert places == [place_of(bases) for bases in mixed]
+    assert list(all_usable(mixed)) == [usable(bases) for bases in mixed]
 
 
 @pytest.mark.parametrize(

@@ -125,6 +125,18 @@ def test_progress_counts_records(tmp_path: Path) -> None:
     assert len(told) == 2
 
 
+def test_what_was_refused_before_a_source_breaks_off_is_told(tmp_path: Path) -> None:
+    def records() -> Iterator[RawRecord | Refused]:
+        yield {"specimen_id": "a", **GOOD}
+        yield Refused("line 3", "bad")
+        raise SourceError("here", "after line 3", "it breaks off")
+
+    told: list[str] = []
+    with pytest.raises(SourceError, match="it breaks off"):
+        collect(Source(name="here", records=records()), None, on_reject=lambda name, reason: told.append(name))
+    assert told == ["line 3"]
+
+
 def test_all_rejects_are_told_and_only_the_first_are_held(tmp_path: Path) -> None:
     told: list[tuple[str, str]] = []
     records = [Refused(f"line {number}", "bad") for number in range(3000)]

@@ -109,6 +109,18 @@ NO_SPECIES = [  # (genus, species as written, rank and name that it leaves, the 
     ("Bombus", "A. mellifera", ("genus", "Bombus"), names.ABBREVIATED),
     (None, "Apis\x07 mellifera", None, names.UNREADABLE),
     (None, "Apis mellifera" * 20, None, names.UNREADABLE),
+    (None, "Apis mellifera, Apis cerana", ("genus", "Apis"), names.OPEN),
+    (None, "Apis mellifera; Apis cerana", ("genus", "Apis"), names.OPEN),
+    (None, "Apis mellifera and cerana", ("genus", "Apis"), names.OPEN),
+    (None, "Apis mellifera & cerana", ("genus", "Apis"), names.OPEN),
+    (None, "Apis hybrid", ("genus", "Apis"), names.OPEN),
+    (None, "Apis morphosp. A", ("genus", "Apis"), names.OPEN),
+    (None, "not determined", None, names.NOBODY),
+    (None, "to be identified", None, names.NOBODY),
+    (None, "TBD", None, names.NOBODY),
+    (None, "OTU_17", None, names.NOBODY),
+    (None, "TRUE", None, names.NOBODY),
+    (None, "Insecta sp.", None, names.OPEN),
 ]
 
 

@@ -67,7 +67,7 @@ def test_given_words_become_a_partition_that_can_be_believed(rows: list[tuple[st
         *(("Train", "train"), ("TRAINING", "train"), ("training set", "train"), ("trainset", "train"), ("tr", "train")),
         *(("valid", "val"), ("Validation", "val"), ("dev", "val"), ("val_set", "val"), ("eval", "val")),
         *(("test", "test"), ("Test-Set", "test"), ("hold-out", "test"), ("held out", "test")),
-        *(("train_seen", None), ("0", None), ("", None), ("set", None), ("contest", None)),
+        *(("train_seen", None), ("0", None), ("", None), ("set", None), ("contest", None), ("TR1", None)),
     ],
 )
 def test_the_usual_words_are_understood(word: str, part: str | None) -> None:

@@ -1,6 +1,7 @@
 """Several images of a specimen: kept as views, one drawn in training, the first in evaluation."""
 
 import io
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 from workloads.data.inputs.batches import Specimens
 from workloads.data.inputs.tower_inputs import View
 from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
-from workloads.data.prepared.preparation import DatasetOptions, prepare
+from workloads.data.prepared.preparation import LOST_VIEWS, DatasetOptions, prepare
 from workloads.data.sources.collect import collect
 from workloads.data.sources.repeats import MORE_IMAGES
 from workloads.data.sources.source import Refused, Source
@@ -132,11 +133,25 @@ def test_a_view_that_cannot_be_read_costs_itself_and_the_next_one_comes_first(tm
         ("b0", 100, 0),
         ("b2", 200, 1),
     ]
-    assert facts.num_rejects == 1
+    assert (facts.num_rejects, facts.num_lost_views) == (1, 1)
+    assert PreparedDataset(Folder(tmp_path / "data")).facts == facts
+    lost = (tmp_path / "data" / LOST_VIEWS).read_text().splitlines()[1:]
+    assert len(lost) == 1
+    assert lost[0].startswith("b0\tb0_dorsal.png: ")
+    assert (tmp_path / "data" / "rejects.tsv").read_text().count("b0") == 0
+    # What has been mended is read when it is prepared again.
+    for view in ("dorsal", "lateral"):
+        Image.new("RGB", (40, 40), (200,) * 3).save(tmp_path / f"b1_{view}.png")
+    facts = prepare(table, Folder(tmp_path / "data"), WANTED, map)
+    assert (facts.num_rejects, facts.num_lost_views) == (0, 1)
+    Image.new("RGB", (40, 40), (200,) * 3).save(tmp_path / "b0_dorsal.png")
+    assert prepare(table, Folder(tmp_path / "data"), WANTED, map).num_lost_views == 0
+    assert not (tmp_path / "data" / LOST_VIEWS).exists()
 
 
 def test_a_data_set_of_one_image_each_has_the_shards_that_it_always_had(tmp_path: Path) -> None:
     dataset, facts = prepared(tmp_path, ["dorsal"])
     assert not facts.views
+    assert "num_lost_views" not in json.loads((tmp_path / "data" / "dataset.json").read_text())
     with (dataset.folder / "split=train_seen").open_parquet("part-00000.parquet") as file:
         assert file.schema_arrow.names == PREPARED_SCHEMA.names

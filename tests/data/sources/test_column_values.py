@@ -34,6 +34,23 @@ def test_a_barcode_may_stand_in_a_column_of_any_name_that_holds_bases(name: str)
     assert chosen({"id": "a", name: BASES, "order": "Diptera"})["barcode"] == name
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "is_taken"),
+    [
+        ("set", ["12", "13", "14"], False),
+        ("set", ["TR1", "TR2", "TE1"], False),
+        ("partition", ["test", "meadow", "wood"], False),
+        ("set", ["train", "Test set", "", "dev"], True),
+        ("subset", ["val_seen", "train_seen", "no_split"], True),
+        ("split", ["12", "13", "14"], True),
+        ("set", [], True),
+    ],
+)
+def test_a_set_of_traps_is_no_split(name: str, values: list[str], is_taken: bool) -> None:
+    rows = [{"id": f"s{number}", name: value, "barcode": BASES} for number, value in enumerate(values)]
+    assert ("split" in choose_columns(["id", name, "barcode"], {}, rows)) == is_taken
+
+
 def test_a_column_of_lengths_or_accessions_is_no_barcode() -> None:
     row = {"id": "a", "COI": "658", "nuc_basecount": "658", "nuc": BASES, "seq": "MN123456"}
     assert chosen(row)["barcode"] == "nuc"
@@ -45,7 +62,7 @@ def test_of_two_unknown_columns_of_bases_that_of_coi_is_taken_and_the_other_said
     columns = chosen(row)
     assert columns["barcode"] == "COI (Folmer)"
     assert list(passed_over(list(row), columns, {}, [row])) == [
-        "column '16S (Folmer)' holds sequences and is not read; --map barcode=16S (Folmer) takes it"
+        "column '16S (Folmer)' holds sequences and is not read; --map 'barcode=16S (Folmer)' takes it"
     ]
     neither = {"id": "a", "x": BASES, "y": BASES}
     assert "barcode" not in chosen(neither)

@@ -308,6 +308,34 @@ def test_a_table_without_a_usable_header_is_an_error(content: bytes, reason: str
         read(tmp_path / "t.tsv", content)
 
 
+@pytest.mark.parametrize("quote", ["", '"'])
+@pytest.mark.parametrize("delimiter", ["\t", ","])
+def test_the_row_names_that_r_writes_without_a_header_are_an_unnamed_column(
+    tmp_path: Path, quote: str, delimiter: str
+) -> None:
+    lines = [["id", "species"], ["1", "A", "Zoro bus"], ["2", "B", ""], ["3", "C", "Zoro cus"]]
+    text = "".join(delimiter.join(f"{quote}{field}{quote}" for field in line) + "\n" for line in lines)
+    (tmp_path / "t.tsv").write_text(text)
+    header, rows, _ = read_delimited(tmp_path / "t.tsv", "\t,")
+    assert header == ["", "id", "species"]
+    assert [row[1]["id"] for row in rows if not isinstance(row, Refused)] == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize("rows", ["1\tA\n", "A\tb\t\nB\tc\t\n", "A\tb\n1\tB\tc\n"])
+def test_a_delimiter_too_many_is_no_row_name(tmp_path: Path, rows: str) -> None:
+    (tmp_path / "t.tsv").write_text("id\tspecies\n" + rows)
+    assert read_delimited(tmp_path / "t.tsv", "\t").header == ["id", "species"]
+
+
+@pytest.mark.parametrize("text", ['"id" "species"\n"1" "A" "Zoro bus"\n', "id species nuc\nA Zoro ACGT\n"])
+def test_fields_between_blanks_are_refused_with_what_to_write(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.txt").write_text(text)
+    with pytest.raises(SourceError, match=r'line 1: fields between blanks.*sep="\\t"'):
+        read_delimited(tmp_path / "t.txt", "\t,;|")
+    (tmp_path / "t.txt").write_text("image file\na.jpg\n")
+    assert read_delimited(tmp_path / "t.txt", "\t,;|").header == ["image file"]
+
+
 def test_the_unnamed_row_numbers_of_pandas_are_allowed(tmp_path: Path) -> None:
     assert read(tmp_path / "t", b",id\n0,a\n", ",")[:2] == (["", "id"], [["0", "a"]])
 

@@ -56,6 +56,18 @@ def test_files_that_match_nothing_are_counted_with_the_naming_that_would(tmp_pat
     (tmp_path / "t.tsv").write_text("processid\tspecies\nPROC1\tZoro bus\n")
     touch(tmp_path, "IMG-PROC1.jpg")
     assert "holds the id 'PROC1'" in records(tmp_path)[2][-1]
+    (tmp_path / "t.tsv").write_text("processid\tsampleid\tspecies\nPROC1\tBIOUG7\tZoro bus\n")
+    (tmp_path / "IMG-PROC1.jpg").rename(tmp_path / "IMG-BIOUG7.jpg")
+    assert "holds the id 'BIOUG7'" in records(tmp_path)[2][-1]
+
+
+def test_a_column_with_blanks_is_named_as_a_shell_wants_it_and_species_are_no_ids(tmp_path: Path) -> None:
+    rows = "".join(f"P{number}\tZoro bus\tJ{number}\n" for number in range(3))
+    (tmp_path / "t.tsv").write_text(f"processid\tspecies\tmy jar\n{rows}")
+    touch(tmp_path, "J1.jpg")
+    assert "--map 'specimen_id=my jar'" in records(tmp_path)[2][-1]
+    (tmp_path / "J1.jpg").rename(tmp_path / "Zoro bus.jpg")
+    assert "--map" not in records(tmp_path)[2][-1]
 
 
 def test_addresses_are_matched_by_their_last_part_and_never_fetched(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Folders that hold a table, and the FASTA files and images that lie beside it."""
 
 import gzip
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from workloads.data.sources.collect import ImportReport
+from workloads.data.sources.columns import parse_map
 from workloads.data.sources.source import Source
 from workloads.data.sources.tables import table_source
 from workloads.errors import MissingPathError, SourceError
@@ -82,10 +84,29 @@ def test_a_table_without_barcodes_gets_those_of_the_fasta_file(tmp_path: Path, i
     assert report.rejects[0][1] == "coi.fas, line 5: a second barcode with this id"
     assert report.rejects[2][1].startswith("line 5: neither an image nor a barcode")
     assert "the barcode holds '*'" in report.rejects[2][1]
-    assert report.notes == ("2 barcodes of coi.fas belong to no specimen of the table",)
+    assert report.notes == ("2 barcodes of coi.fas belong to no specimen of the table (such as 's9')",)
     kind = "values of 'header' in coi.fas are not UTF-8, and read as cp1252"
     assert report.findings.counts[kind] == 1
     assert report.findings.examples[kind][0].startswith("line 9")
+
+
+def test_a_fasta_file_may_go_by_another_id_of_the_table_or_says_which_column_has_its_ids(
+    tmp_path: Path, imported: Import
+) -> None:
+    (tmp_path / "labels.tsv").write_text(
+        "processid\tsampleid\tmy jar\torder\nP1\tS1\tJ1\tDiptera\nP2\tS2\tJ2\tDiptera\n"
+    )
+    fasta = tmp_path / "coi.fas"
+    fasta.write_text(">S1\nACGT\n>P2\nCCGT\n")
+    rows, report, _ = imported(tmp_path)
+    assert [(row["specimen_id"], row["barcode"]) for row in rows] == [("P1", "ACGT"), ("P2", "CCGT")]
+    assert report.notes == ("1 barcodes of coi.fas are those of 'sampleid'",)
+    fasta.write_text(">J1\nACGT\n>J2\nCCGT\n")
+    with pytest.raises(SourceError, match=r"2 barcodes of coi\.fas belong to no specimen of the table") as caught:
+        imported(tmp_path)
+    option = shlex.split(str(caught.value).partition("has such ids: ")[2])[1]
+    rows, _, _ = imported(tmp_path, parse_map([option.removesuffix(".")]))
+    assert [(row["specimen_id"], row["barcode"]) for row in rows] == [("J1", "ACGT"), ("J2", "CCGT")]
 
 
 def test_specimens_without_a_barcode_in_the_fasta_file_are_counted(tmp_path: Path, imported: Import) -> None:

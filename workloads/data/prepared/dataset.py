@@ -99,6 +99,8 @@ class DatasetFacts:
     """The commonest reasons; rejects.tsv has each one."""
     views: bool = False
     """Whether some specimens have several images, one of which is drawn for each epoch."""
+    num_lost_views: int = 0
+    """Images that cannot be read beside another one of their specimen; lost_views.tsv has each."""
 
     @property
     def splits(self) -> SplitProtocol:

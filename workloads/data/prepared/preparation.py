@@ -36,6 +36,7 @@ from workloads.errors import SourceError, TooManyRejectsError, UsageError
 from workloads.spec import RANKS
 from workloads.storage import Folder
 
+LOST_VIEWS = "lost_views.tsv"
 _FRAME_SAMPLE = 20_000
 """Specimens whose barcodes give the common frame, at most."""
 
@@ -228,6 +229,18 @@ def _write_rejects(target: Folder, reports: Iterable[ShardReport]) -> list[tuple
     return rejects
 
 
+def _write_lost_views(target: Folder, reports: Iterable[ShardReport]) -> int:
+    """List the images that their specimens do without; a list of an earlier preparation goes where there are none."""
+    lost = sorted(view for report in reports for view in report.lost_views)
+    if not lost:
+        target.remove(LOST_VIEWS)
+        return 0
+    with reject_list(target, LOST_VIEWS) as write:
+        for view in lost:
+            write(*view)
+    return len(lost)
+
+
 def _kind(reason: str) -> str:
     """A reason without the names and numbers of its record."""
     return re.sub(r"'[^']*'|\"[^\"]*\"|\d[\d,.]*", "…", reason)
@@ -254,11 +267,15 @@ def _finish(target: Folder, facts: DatasetFacts, reports: Sequence[ShardReport])
         content=digest.hexdigest()[:16],
         num_specimens={split: counts[split] for split in facts.num_specimens},
         num_labelled={split: dict(labelled[split]) for split in facts.num_specimens},
+        num_lost_views=_write_lost_views(target, reports),
         num_rejects=len(rejects),
         reject_reasons=dict(Counter(_kind(reason) for _, reason in rejects).most_common(20)),
     )
     for name in target.walk():
         if name.endswith(".tmp"):  # left by a process that was killed while it wrote
             target.remove(name)
-    target.write_json("dataset.json", asdict(facts))
+    written = asdict(facts)
+    if not facts.views:
+        del written["num_lost_views"]  # so that a data set of one image each has the bytes that it always had
+    target.write_json("dataset.json", written)
     return facts

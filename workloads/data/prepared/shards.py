@@ -69,6 +69,8 @@ class ShardReport:
     content: str
     """SHA-256 over the rows' ids and images: what their specimen table does not tell."""
     rejects: tuple[tuple[str, str], ...]
+    lost_views: tuple[tuple[str, str], ...] = ()
+    """(specimen, reason) of images that cannot be read beside another one of their specimen."""
 
 
 def plan_shards(facts: DatasetFacts) -> list[Shard]:
@@ -103,11 +105,12 @@ def make_shard(target: str, facts: DatasetFacts, shard: Shard, withheld: Collect
     table = SpecimenTable(folder, SPECIMEN_TABLE)
     if not withheld and folder.has(shard.path) and folder.has(report_name):
         stored = folder.read_json(report_name)
-        if not stored.pop("rejects"):  # one with rejects is made again, since they may have been mended
+        if not stored.pop("rejects") and not stored.pop("lost_views", ()):  # else made again: some may be mended
             return ShardReport(**stored, rejects=())
     digest = hashlib.sha256()
     num_rows, num_labelled = 0, dict.fromkeys(map(str, RANKS), 0)
     refused: list[tuple[str, str]] = []
+    lost: list[tuple[str, str]] = []
     with (
         ImageSource(table.facts.root, table.facts.follow_links) as images,
         folder.parquet_writer(
@@ -115,7 +118,7 @@ def make_shard(target: str, facts: DatasetFacts, shard: Shard, withheld: Collect
         ) as writer,
     ):
         for batch in table.slices(shard.start, shard.stop, ROWS_AT_ONCE):
-            prepared, rejects = _prepared_rows(pa.Table.from_batches([batch]), facts, images, withheld)
+            prepared, rejects = _prepared_rows(pa.Table.from_batches([batch]), facts, images, withheld, lost)
             if len(prepared):
                 writer.write_table(prepared, ROWS_AT_ONCE)
             views = prepared[VIEWS.name].combine_chunks().flatten() if facts.views else ()
@@ -126,15 +129,19 @@ def make_shard(target: str, facts: DatasetFacts, shard: Shard, withheld: Collect
             for rank in RANKS:
                 num_labelled[rank] += len(prepared) - prepared[rank].null_count
             refused += rejects
-    report = ShardReport(shard.split, num_rows, num_labelled, digest.hexdigest(), tuple(refused))
+    report = ShardReport(shard.split, num_rows, num_labelled, digest.hexdigest(), tuple(refused), tuple(lost))
     folder.write_json(report_name, asdict(report))
     return report
 
 
 def _prepared_rows(
-    rows: pa.Table, facts: DatasetFacts, images: ImageSource, withheld: Collection[str]
+    rows: pa.Table,
+    facts: DatasetFacts,
+    images: ImageSource,
+    withheld: Collection[str],
+    lost: list[tuple[str, str]],
 ) -> tuple[pa.Table, list[tuple[str, str]]]:
-    """Specimens as the towers take them, and those that cannot be taken with the reason."""
+    """Specimens as the towers take them, and those that cannot be taken with the reason; views are added to `lost`."""
     rejects, kept, pictures = [], [], []
     inspected = rows.select(_TEXTS)
     for name in FEATURES:
@@ -144,7 +151,9 @@ def _prepared_rows(
             _check(row, facts)
             if row["specimen_id"] in withheld:
                 raise RecordError(NO_KEY_LEFT)
-            pictures.append(_pictures(row["image"], facts, images))
+            own, faults = _pictures(row["image"], facts, images)
+            pictures.append(own)
+            lost += [(row["specimen_id"], f"{reference}: {fault}") for reference, fault in faults.items()]
             kept.append(number)
         except RecordError as error:
             rejects.append((row["specimen_id"], str(error)))
@@ -197,25 +206,29 @@ def _check(row: Mapping[str, Any], facts: DatasetFacts) -> None:
         raise RecordError(f"no {' and no '.join(lacking)}, which the other specimens have")
 
 
-def _pictures(references: str | None, facts: DatasetFacts, images: ImageSource) -> list[bytes]:
-    """The images of a specimen that can be read, in their order; none where the data set has features instead.
+def _pictures(
+    references: str | None, facts: DatasetFacts, images: ImageSource
+) -> tuple[list[bytes], dict[str, RecordError]]:
+    """The images of a specimen that can be read, in their order, and what is wrong with the others, by reference.
+
+    There are none where the data set has features instead.
 
     Raises:
         RecordError: the first of them cannot be read or does not decode, and no other one does.
     """
     if facts.image_feature_size is not None or references is None or "image" not in facts.modalities:
-        return []
+        return [], {}
     read: list[bytes] = []
-    trouble: RecordError | None = None
+    faults: dict[str, RecordError] = {}
     for reference in references.split("\n"):
         try:
             content = draw(TreePlace.parse(reference)) if reference.startswith(SCHEME) else images.read(reference)
             read.append(shrink(content, facts.image_size))
         except RecordError as error:
-            trouble = trouble or error
-    if trouble and not read:
-        raise trouble
-    return read
+            faults[reference] = error
+    if faults and not read:
+        raise next(iter(faults.values()))
+    return read, faults
 
 
 def _fixed(ids: KmerIds) -> pa.Array:

@@ -1,6 +1,7 @@
 """What may lie beside a table of specimens: precomputed features, and their barcodes; images are in `pictures`."""
 
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from workloads.data.sources.naming import ROW, Naming, as_ids
 from workloads.data.sources.source import RawRecord, Records, Refused, Source
 from workloads.data.specimens.schema import FEATURES
 from workloads.errors import SourceError
@@ -84,8 +86,8 @@ def _joined(
         raise SourceError(file, "", f"{misfit} {num_records} rows of {table}")
 
 
-def with_barcodes(records: Records, barcodes: Records, fasta: str, notes: list[str]) -> Iterator[RawRecord | Refused]:
-    """Records with the barcode of their id, and what is refused among the barcodes.
+def with_barcodes(source: Source, barcodes: Records, fasta: str) -> Iterator[RawRecord | Refused]:
+    """Records with the barcode of their id, or of another of their ids, and what is refused among the barcodes.
 
     The barcodes are held in memory, some 0.8 GB a million.
     """
@@ -98,18 +100,28 @@ def with_barcodes(records: Records, barcodes: Records, fasta: str, notes: list[s
         else:
             by_id[barcode["specimen_id"]] = barcode["barcode"]
     used: set[str] = set()
-    num_without = 0
-    for record in records:
+    naming, counts = Naming(), Counter[str]()
+    for record in source.records:
         if isinstance(record, Refused):
             yield record
             continue
-        identifier = str(record.get("specimen_id") or "").strip()
-        if identifier in by_id:
-            used.add(identifier)
-        else:
-            num_without += 1
-        yield {**record, "barcode": by_id.get(identifier)}
-    if num_without:
-        notes.append(f"{num_without:,} specimens have no barcode in {fasta}")
-    if len(used) < len(by_id):
-        notes.append(f"{len(by_id) - len(used):,} barcodes of {fasta} belong to no specimen of the table")
+        naming.see(record)
+        others, values = record.get(ROW, ((), {}))
+        names = {"": record.get("specimen_id"), **{other: values[other] for other in others}}
+        stripped = ((column, str(name or "").strip()) for column, name in names.items())
+        column, found = next(((column, name) for column, name in stripped if name in by_id), ("no id", ""))
+        counts[column] += 1
+        used.add(found)
+        yield {**record, "barcode": by_id.get(found)}
+    notes = source.notes
+    notes += [
+        f"{counts[name]:,} barcodes of {fasta} are those of '{name}'" for name in counts if name not in ("", "no id")
+    ]
+    if counts["no id"]:
+        notes.append(f"{counts['no id']:,} specimens have no barcode in {fasta}")
+    if left := [name for name in by_id if name not in used]:
+        column = naming.column_of(left[:500])
+        hint = f"; '{column}' has such ids: {as_ids(column)}" if column else ""
+        notes.append(
+            f"{len(left):,} barcodes of {fasta} belong to no specimen of the table (such as {left[0]!r}){hint}"
+        )

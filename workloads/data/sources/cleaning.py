@@ -4,7 +4,7 @@ A record is refused only where nothing is left of it, where it has no id, or whe
 """
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +14,8 @@ from workloads.arrays import Floats
 from workloads.data.sources.markers import fitness
 from workloads.data.sources.source import RawRecord, Refused, Source
 from workloads.data.specimens.barcode import clean_barcode
-from workloads.data.specimens.barcode_rule import AS_IT_COMES, BarcodeRule, usable
-from workloads.data.specimens.names import NULLED, Lineage, as_given, named
+from workloads.data.specimens.barcode_rule import AS_IT_COMES, BarcodeRule, all_usable
+from workloads.data.specimens.names import NULLED, as_given, named
 from workloads.data.specimens.schema import FEATURES, PROTOCOLS, clean_name, stands_for_nothing
 from workloads.errors import RecordError
 from workloads.spec import RANKS
@@ -61,12 +61,29 @@ class Cleaning:
         self._seen = seen
         self._markers: set[str] = set()
 
-    def row(self, raw: RawRecord, number: int) -> dict[str, Any] | Refused:
-        """One row of the specimen table, with the key `marker` for how well its barcode's marker fits; or why none.
+    def rows(self, raws: Sequence[RawRecord | Refused], first: int) -> Iterator[dict[str, Any] | Refused]:
+        """A row of the specimen table for each record, or why there is none.
+
+        Args:
+            raws: some hundred records, whose barcodes are looked at together.
+            first: number of the first of them.
+        """
+        given = [None if isinstance(raw, Refused) else self._given_barcode(raw) for raw in raws]
+        barcodes = all_usable([text for text in given if text is not None], self._barcodes)
+        for number, (raw, text) in enumerate(zip(raws, given, strict=True), start=first):
+            barcode = (None, []) if text is None else next(barcodes)
+            yield raw if isinstance(raw, Refused) else self._row(raw, number, text, barcode)
+
+    def _row(
+        self, raw: RawRecord, number: int, given: str | None, barcode: tuple[str | None, list[str]]
+    ) -> dict[str, Any] | Refused:
+        """One row, with the key `marker` for how well its barcode's marker fits; or why none.
 
         Args:
             raw: the record.
             number: its number, which names it where it has neither id nor place.
+            given: the text of its barcode, None where there is none, or of another gene.
+            barcode: what becomes of it, and what is to be said.
         """
         identifier = (_said(str(raw.get("specimen_id") or "")) or "").strip()
         troubles: list[str] = []
@@ -77,9 +94,9 @@ class Cleaning:
             if self._splits and raw.get("split") not in self._splits:
                 raise RecordError(f"the split {raw.get('split')!r} does not exist")
             row: dict[str, Any] = {"specimen_id": identifier, "image": _said(raw.get("image")), "split": None}
-            row |= self._barcode(raw, identifier, troubles)
+            row |= self._barcode(raw, given, barcode, identifier, troubles)
             row |= {name: self._features(name, raw.get(name), identifier, troubles) for name in FEATURES}
-            if all(row[name] is None for name in ("image", "barcode", *FEATURES)):
+            if row["image"] is row["barcode"] is row["image_features"] is row["dna_features"] is None:
                 because = f" ({'; '.join(troubles)})" if troubles else ""
                 raise RecordError(f"neither an image nor a barcode, nor features of one{because}")
             row |= self._lineage(raw, identifier)
@@ -96,23 +113,30 @@ class Cleaning:
         else:
             self._findings.add(kind, "")
 
-    def _barcode(self, raw: RawRecord, identifier: str, troubles: list[str]) -> dict[str, Any]:
-        given, marker = _said(raw.get("barcode")), raw.get("marker")
-        fit, barcode = fitness(marker), None
-        if given and marker:
+    def _given_barcode(self, raw: RawRecord) -> str | None:
+        given = _said(raw.get("barcode"))
+        return given if given and fitness(raw.get("marker")) else None
+
+    def _barcode(
+        self,
+        raw: RawRecord,
+        given: str | None,
+        made: tuple[str | None, list[str]],
+        identifier: str,
+        troubles: list[str],
+    ) -> dict[str, Any]:
+        marker, (barcode, kinds) = raw.get("marker"), made
+        if marker and (given or _said(raw.get("barcode"))):
             self._count_marker(marker)
-        if given and not fit:
-            self._note(OTHER_MARKER, identifier, marker)
-            troubles.append(f"its sequence is of {str(marker)[:40]!r}, not of COI's barcode")
-            given = None
-        if given:
-            barcode, kinds = usable(given, self._barcodes)
-            reason = "" if barcode else _why_none(given, kinds)
-            troubles += [reason] if reason else []
-            for kind in kinds:
-                self._findings.add(kind, f"{identifier}: {reason}" if reason else identifier)
+            if given is None:
+                self._note(OTHER_MARKER, identifier, marker)
+                troubles.append(f"its sequence is of {str(marker)[:40]!r}, not of COI's barcode")
+        reason = _why_none(given, kinds) if given and not barcode else ""
+        troubles += [reason] if reason else []
+        for kind in kinds:
+            self._findings.add(kind, f"{identifier}: {reason}" if reason else identifier)
         changed = given if barcode and barcode != given else None
-        return {"barcode": barcode, "barcode_as_given": changed, "marker": fit if barcode else 0}
+        return {"barcode": barcode, "barcode_as_given": changed, "marker": fitness(marker) if barcode else 0}
 
     def _count_marker(self, marker: str) -> None:
         marker = " ".join(marker.split())[:_LONGEST_MARKER]
@@ -136,7 +160,7 @@ class Cleaning:
         troubles.append(trouble)
         return None
 
-    def _lineage(self, raw: RawRecord, identifier: str) -> Lineage:
+    def _lineage(self, raw: RawRecord, identifier: str) -> Mapping[str, str | None]:
         lineage, kinds = self._names(raw)
         for kind in kinds:
             examples = self._findings.examples.get(NAMES + kind, ())
@@ -179,10 +203,10 @@ def _why_none(given: str, kinds: list[str]) -> str:
     return f"it is one of the {kinds[-1]}"
 
 
-def _changed(raw: RawRecord, lineage: Lineage, kind: str) -> str:
+def _changed(raw: RawRecord, lineage: Mapping[str, str | None], kind: str) -> str:
     """What a name was and what it became, such as `'Apis sp.' -> Apis`."""
     rank = next((rank for rank in reversed(RANKS) if raw.get(rank) and raw[rank] != lineage[rank]), RANKS[-1])
-    became = lineage[rank] or next((name for name in reversed(lineage.values()) if name), "nothing")
+    became = lineage[rank] or next((name for name in reversed([*lineage.values()]) if name), "nothing")
     return f"{str(raw.get(rank))[:60]!r} -> {became}" if kind in NULLED or lineage[rank] else str(raw.get(rank))[:60]
 
 

@@ -12,14 +12,16 @@ import pyarrow as pa
 from workloads.data.sources.cleaning import AS_USUAL, Cleaning, Rules
 from workloads.data.sources.findings import Findings
 from workloads.data.sources.repeats import Repeats
-from workloads.data.sources.source import Refused, Source
+from workloads.data.sources.source import RawRecord, Records, Refused, Source
 from workloads.data.sources.survey import Survey
 from workloads.data.specimens.schema import SPECIMEN_SCHEMA, offered
 from workloads.data.specimens.specimen_table import SpecimenTable, TableFacts
-from workloads.errors import SourceError
+from workloads.errors import ClibdError, SourceError
 from workloads.spec import Modality
 
 _BATCH = 4096
+_TOGETHER = 512
+"""Records whose barcodes are looked at together; a share of a batch."""
 _IN_MEMORY = 64 << 20
 _KEPT_REJECTS = 1000
 """Rejects that a report holds; a source of millions may have millions."""
@@ -80,7 +82,7 @@ def collect(
             write(batch)
         if not survey.num_specimens:
             first = f"the first: {rejects[0][1]}" if rejects else "it is empty"
-            reason = f"no record can be used ({first}). {source.remedy}"
+            reason = ". ".join([f"no record can be used ({first})", *source.notes, source.remedy])
             raise SourceError(source.name, "", reason)
     return ImportReport(
         survey.num_specimens, offered(survey.filled), tuple(rejects), tuple(source.notes), source.findings, survey
@@ -106,21 +108,38 @@ def cleaned(
 
     def first_rows() -> Iterator[dict[str, Any]]:
         held: dict[str, Any] | None = None  # until no later record of its id can follow at once
-        for number, record in enumerate(source.records, start=1):
-            row = record if isinstance(record, Refused) else cleaning.row(record, number)
-            if isinstance(row, Refused):
-                on_reject(row)
-            elif repeats.is_first(row):
-                if held is not None:
-                    yield held
-                held = row
-            if number % _BATCH == 0:
-                on_record(number)
+        done = 0
+        for some in _together(source.records):
+            for row in cleaning.rows(some, done + 1):
+                if isinstance(row, Refused):
+                    on_reject(row)
+                elif repeats.is_first(row):
+                    if held is not None:
+                        yield held
+                    held = row
+            done += len(some)
+            if done % _BATCH == 0:
+                on_record(done)
         if held is not None:
             yield held
 
     batches = _batches(first_rows())
     yield from batches if source.published else repeats.completed(_spooled(batches))
+
+
+def _together(records: Records) -> Iterator[list[RawRecord | Refused]]:
+    """Some hundred records at a time; where the source breaks off, those before it come first."""
+    some: list[RawRecord | Refused] = []
+    try:
+        for record in records:
+            some.append(record)
+            if len(some) == _TOGETHER:
+                yield some
+                some = []
+    except ClibdError:
+        yield some
+        raise
+    yield some
 
 
 def _batches(rows: Iterator[dict[str, Any]]) -> Iterator[pa.RecordBatch]:

@@ -6,12 +6,14 @@ first rows decide: a BIN looks like `BOLD:AAA0000`, and a barcode like bases.
 """
 
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from workloads.data.sources.source import RawRecord
 from workloads.data.specimens.name_words import is_open
-from workloads.data.specimens.schema import stands_for_nothing
+from workloads.data.specimens.own_splits import part_of_word
+from workloads.data.specimens.schema import PROTOCOLS, stands_for_nothing
 from workloads.errors import UsageError, some_of
 from workloads.spec import RANKS
 
@@ -42,17 +44,21 @@ Sample = Sequence[Mapping[str, object]]
 # Columns that are no field themselves, but of which one can be made when its own column is absent.
 _DARWIN_CORE = {name: (name.replace("_", ""),) for name in ("scientific_name", "specific_epithet", "taxon_rank")}
 _MARKERS = ("markercode", "marker", "markername", "targetgene", "gene")
-_DOUBTFUL = frozenset({"coi", "coi5p", "co1", "cox1", "seq", "dna", "uri"})
-"""Names that may be of something else, such as lengths or addresses: taken only if some value fits."""
+_DOUBTFUL = frozenset({"coi", "coi5p", "co1", "cox1", "seq", "dna", "uri", "partition", "subset", "set"})
+"""Names that may be of something else, such as lengths, addresses or traps: taken only if values fit."""
 _BIN = re.compile(r"BOLD:[A-Z]{3}\d{4}", re.IGNORECASE)
 _BASES = re.compile(r"[ACGTURYSWKMBDHVN?.\s-]{4,}", re.IGNORECASE)
 _SEQUENCE = re.compile(r"[A-Za-z.\s-]+")
 _LONG_SEQUENCE = re.compile(r"[ACGTN-]{100,}", re.IGNORECASE)
 _PICTURE = re.compile(r"(?!https?:)[^\s]+\.(jpe?g|png|tiff?|webp|bmp)", re.IGNORECASE)
+_SPLITS = frozenset(split for protocol in PROTOCOLS.values() for split in protocol.splits)
 _FITS: Mapping[str, Callable[[str], bool]] = {
     "bin": lambda value: _BIN.search(value) is not None,
     "barcode": lambda value: _BASES.fullmatch(value) is not None,
+    "split": lambda value: part_of_word(value) is not None or value in _SPLITS,
 }
+_MOSTLY = frozenset({"split"})
+"""Fields of which more than half of the values have to fit, and not one alone: a trap may be called `test`."""
 _SPECIES_AND_BELOW = {"species", "subspecies", "variety", "form", "varietas", "forma"}
 
 
@@ -125,7 +131,8 @@ def passed_over(
         for field, (what, form) in forms.items():
             known = field in given or (field == "image" and field in columns)
             if not known and _most(name, sample, form):
-                yield f"column '{name}' {what} and is not read; --map {field}={name} takes it"
+                takes = f"--map {shlex.quote(f'{field}={name}')} takes it"
+                yield f"column '{name}' {what} and is not read; {takes}"
 
 
 def _guessed(wanted: Mapping[str, tuple[str, ...]], header: Sequence[str], sample: Sample) -> dict[str, str]:
@@ -148,7 +155,8 @@ def _fitting(field: str, known: Sequence[str], sample: Sample) -> str | None:
     if not sample or not fits:
         return known[0] if known else None
     values = {name: _values(name, sample) for name in known}
-    fitting = [name for name in known if any(map(fits, values[name]))]
+    least = 0.5 if field in _MOSTLY else 0
+    fitting = [name for name in known if sum(map(fits, values[name])) > least * len(values[name])]
     clear = [name for name in known if not values[name] or plain_name(name) not in _DOUBTFUL]
     return next(iter([*fitting, *clear]), None)
 

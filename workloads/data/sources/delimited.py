@@ -1,8 +1,9 @@
 """Tables of delimited text, read line by line in bounded memory, as BOLD and GBIF, pandas, R and Excel write them.
 
 Repaired: a byte order mark is dropped, UTF-16 is rewritten, lines may end in LF, CRLF or CR, blank lines are skipped,
-Excel's first line `sep=;` is obeyed, and the unnamed first column that pandas and R write for row numbers keeps an
-empty name. What is no UTF-8 is read by a guess, field by field, and said (`workloads.data.sources.lines`).
+Excel's first line `sep=;` is obeyed, and the first column that pandas and R write for row numbers, with an empty name
+or with none at all, has an empty one. What is no UTF-8 is read by a guess, field by field, and said
+(`workloads.data.sources.lines`).
 
 Quotation marks. BOLD and GBIF write TSV without any quoting, so that between tabs a mark is a letter, but for a field
 that stands wholly in them. Between commas it is quoting, as RFC 4180 has it. In both, the reading counts that gives as
@@ -27,6 +28,12 @@ from workloads.errors import RecordError, SourceError
 _MOST_LINES = 200  # that one quoted field may go on for; notes have a few
 _QUOTED = re.compile(r'"([^"]*(?:""[^"]*)*)"')
 _SEPARATOR = re.compile(rb'"?sep=([^\w\s"]|\t)"?', re.IGNORECASE)
+_WORDS = re.compile(rb'"[^"]*"|[^\s"]+')
+_LOOKED_AT = 5  # rows
+_BLANKS = (
+    "fields between blanks are not told apart, since names hold blanks too; write tabs or commas between them (in R: "
+    'write.table(..., sep="\\t"))'
+)
 _MARK = "quotation marks that do not pair, read as letters"
 
 TableRow = tuple[str, dict[str, str]]
@@ -62,12 +69,15 @@ def read_delimited(path: TextFile, delimiters: str, findings: Findings | None = 
     if first == b"":
         raise SourceError(path, "", "it is empty")
     delimiter = max(delimiters, key=lambda mark: _outside_quotes(first or b"", mark))  # the first of equals
+    if _between_blanks(first or b"", lines.peek(0) or b"", delimiter):
+        raise SourceError(path, f"line {number}", _BLANKS)
     reading = _Reading(delimiter, Encodings(path.name, findings), Findings() if findings is None else findings)
     try:
         header = [name.strip() for name in reading.header(first)]
     except RecordError as error:
         raise SourceError(path, f"line {number}", f"no header of a table: {error}") from error
     check_header(path, f"line {number}", header)
+    header = ["", *header] if _has_row_names(lines, delimiter, header) else header
     return Delimited(header, reading.rows(lines, header), delimiter)
 
 
@@ -100,6 +110,19 @@ def read_described(
 
 def _outside_quotes(line: bytes, mark: str) -> int:
     return re.sub(rb'"[^"]*"', b"", line).count(mark.encode())
+
+
+def _between_blanks(first: bytes, second: bytes, delimiter: str) -> bool:
+    """Whether nothing but blanks stands between the fields of the first two lines, as R writes them by default."""
+    words = len(_WORDS.findall(first))
+    return not _outside_quotes(first, delimiter) and 1 < words <= len(_WORDS.findall(second))
+
+
+def _has_row_names(lines: Ahead, delimiter: str, header: list[str]) -> bool:
+    """Whether the first rows have a field more than the header, where R has written the names of rows without one."""
+    rows = [row for row in map(lines.peek, range(_LOOKED_AT)) if row]
+    ends_open = all(row.endswith(delimiter.encode()) for row in rows)  # a delimiter too many
+    return len(rows) > 1 and not ends_open and all(_outside_quotes(row, delimiter) == len(header) for row in rows)
 
 
 def check_header(path: TextFile, where: str, header: list[str]) -> None:

@@ -9,10 +9,12 @@ Animalia,Arthropoda,…,None,Aedes,Aedes vexans,…   BOLD v5
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 
 from workloads.data.specimens.name_words import rank_of
 
 _LONGEST = 4096  # letters that are looked at
+_LONGEST_CACHED = 400  # letters, so that the cache stays below 30 MB
 _LETTERS = {"o": "order", "f": "family", "g": "genus", "s": "species"}
 _OURS = tuple(_LETTERS.values())
 _FROM_KINGDOM = ("kingdom", "phylum", "class", "order", "family", "genus", "species")
@@ -25,13 +27,18 @@ _NUMBERED = re.compile(r"(?:(superkingdom|kingdom|phylum|class|order|family|genu
 _WORD = re.compile(r"[A-Z][a-z]+(?:-[A-Za-z]+)?")
 
 
-def lineage_of(text: str) -> dict[str, str] | None:
+def lineage_of(text: str) -> Mapping[str, str] | None:
     """Order, family, genus and species of a lineage in one of the forms above, as far as it names them.
 
     Returns:
         Names by rank, blanks for underscores; None where the text is no lineage.
     """
-    text = text[:_LONGEST]
+    return _lineage_of(text) if len(text) < _LONGEST_CACHED else _lineage_of.__wrapped__(text[:_LONGEST])
+
+
+@lru_cache(maxsize=1 << 14)
+def _lineage_of(text: str) -> Mapping[str, str] | None:
+    """Cached, because the records of a species repeat it."""
     if _PREFIXED.search(text):
         return _ranked((found[1], found[2]) for part in re.split("[;,|]", text) if (found := _PREFIX.search(part)))
     if "tax=" in text:

@@ -10,6 +10,7 @@ Several files of one specimen give as many records of its id, one with each imag
 
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -180,7 +181,7 @@ class _Attached:
         remedy = ""
         if not self._named:
             where = self._outside or "DIR"
-            remedy = f"; name the folder in which they lie with --images {where}"
+            remedy = f"; name the folder in which they lie with --images {shlex.quote(where)}"
         self._source.notes.append(
             f"{count:,} of {total:,} specimens name an image that is not in {self._files.root} (such as "
             f"{self._absent[:200]!r}); they can be partitioned, but `clibd data prepare` will refuse them{remedy}"

@@ -104,7 +104,10 @@ def assign_lists(ids: Iterable[str] | pa.ChunkedArray, lists: Mapping[str, str])
     splits = [lists.get(name) for name in names]
     unlisted = [name for name, split in zip(names, splits, strict=True) if split is None]
     if unlisted and len(unlisted) == len(names):
-        raise PartitionError("the lists name none of the specimens; they may go by another id", unlisted[:5])
+        raise PartitionError(
+            "the lists name none of the specimens; they may go by another id: import with --map specimen_id=COLUMN",
+            unlisted[:5],
+        )
     if unlisted:
         raise PartitionError(f"{len(unlisted):,} of {len(names):,} specimens are in no list", unlisted)
     elsewhere = len(lists) - len(set(names))

@@ -149,7 +149,8 @@ def _with_fastas(
     columns = open_table(table, given, Findings()).columns
     if not {"barcode", "linked_sequences"} & {*columns, *given}:
         fasta = _only(folder, fastas)
-        source.records = with_barcodes(source.records, read_sequences(fasta, source.findings), fasta.name, source.notes)
+        alone = replace(source)
+        source.records = with_barcodes(alone, read_sequences(fasta, source.findings), fasta.name)
     elif named is None and {_stem(fasta) for fasta in fastas} != {_stem(table)}:
         _only(folder, [*tables, *fastas])
     else:

@@ -16,7 +16,6 @@ from workloads.errors import SourceError
 _SMALL, _MAX_RATIO = 4 * 2**20, 60
 _MOST_STRINGS = 200 * 2**20
 """Bytes of XML of the texts of a workbook, which openpyxl holds all at once."""
-_MOST_COLUMNS = 16_384
 
 
 class Workbook:
@@ -36,7 +35,7 @@ class Workbook:
         number, first = next(self._rows, (1, []))
         if not first:
             raise SourceError(path, "", "it is empty")
-        self.header = [name.strip() for name in first]
+        self.header = [_text(cell).strip() for cell in first]
         check_header(path, f"row {number}", self.header)
 
     def rows(self) -> Iterator[TableRow | Refused]:
@@ -46,10 +45,14 @@ class Workbook:
             if len(row) > width:
                 yield Refused(f"row {number}", f"{len(row)} columns, and the header has {width}")
             else:
-                yield f"row {number}", dict(zip(self.header, [*row, *[""] * (width - len(row))], strict=True))
+                texts = [*map(_text, row), *[""] * (width - len(row))]
+                yield f"row {number}", dict(zip(self.header, texts, strict=True))
 
-    def _numbered(self, findings: Findings) -> Iterator[tuple[int, list[str]]]:
-        """Number and texts of each row that holds any, without empty cells at its end."""
+    def _numbered(self, findings: Findings) -> Iterator[tuple[int, list[Any]]]:
+        """Number and cells of each row that holds any, without empty ones at its end.
+
+        Asked for a number of columns, openpyxl would fill up every row to it, also the million before a stray last one.
+        """
         import openpyxl
 
         done = 0
@@ -60,9 +63,9 @@ class Workbook:
             sheets = list(book.worksheets)
             for place, sheet in enumerate(sheets):
                 sheet.reset_dimensions()  # what a file says of them may be wrong
-                for number, cells in enumerate(sheet.iter_rows(values_only=True, max_col=_MOST_COLUMNS), start=1):
-                    row = [_text(cell) for cell in cells]
-                    while row and not row[-1]:
+                for number, cells in enumerate(sheet.iter_rows(values_only=True), start=1):
+                    row = list(cells)
+                    while row and row[-1] in (None, ""):
                         row.pop()
                     if row:
                         done = number

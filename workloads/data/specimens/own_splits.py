@@ -34,8 +34,11 @@ SMALL = Shares(min_records=2, seen=Fraction(9, 10), parts=(Fraction(8, 10), Frac
 
 
 def part_of_word(word: str) -> Part | None:
-    """Which part a word means, None where it is none of the usual ones; capitals, blanks and marks do not matter."""
-    plain = re.sub(r"[^a-z]", "", word.lower())
+    """Which part a word means, None where it is none of the usual ones; capitals, blanks and marks do not matter.
+
+    Digits do: `TR1` is somebody's trap.
+    """
+    plain = re.sub(r"[^a-z0-9]", "", word.lower())
     return next(
         (part for part, words in PART_WORDS.items() if plain in words or plain.removesuffix("set") in words), None
     )
