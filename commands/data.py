@@ -192,6 +192,9 @@ def _prepare(
     text_tokenizer: Annotated[
         str | None, typer.Option(help="Hugging Face tokeniser, by name or folder. Default: learned from the labels.")
     ] = None,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Leave out specimens without one of the modalities that others have.")
+    ] = False,
     max_rejects: Annotated[
         float, typer.Option(min=0, max=1, help="Share of records that may be refused before it stops.")
     ] = 0.001,
@@ -217,6 +220,7 @@ def _prepare(
         name=name or to.rstrip("/").rsplit("/", 1)[-1],
         image_size=image_size,
         text_tokenizer=text_tokenizer,
+        complete=complete,
         max_rejects=max_rejects,
     )
     console, table, target = stderr_console(), SpecimenTable.at(specimens), Folder(to)
@@ -233,6 +237,10 @@ def _prepare(
     ):
         facts = preparation.prepare(table, target, options, work, told)
     console.print(f"{sum(facts.num_specimens.values()):,} specimens ({', '.join(facts.modalities)}) in {target}")
+    if facts.having:
+        total = sum(facts.num_specimens.values())
+        lacking = (f"{total - facts.num_having(name):,} have no {name}" for name in facts.modalities)
+        console.print(f"Kept, though {', '.join(lacking)}; each trains in the pairs that it has (--complete: left out)")
     if facts.num_rejects:
         console.print(f"{facts.num_rejects:,} refused, with reasons, in {target}/rejects.tsv")
         for reason, count in facts.reject_reasons.items():
