@@ -225,7 +225,7 @@ def train_run(
     first = placement.rank == 0
     if first:
         write_inputs(run, experiment)
-        of_training(spec, dataset, experiment.began_with).write(run)
+        of_training(spec, dataset, experiment.began_with, specimens.trained).write(run)
     score = None
     if spec.selection != "last":
         score = partial(validation_score, experiment, dataset, placement)
