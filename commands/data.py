@@ -27,6 +27,7 @@ from commands.options import AddressOption
 from commands.partition import partition
 from commands.statistics import stats
 from workloads.command_line import counting, stderr_console
+from workloads.data.prepared.dataset import DatasetFacts
 from workloads.data.sources.cleaning import Rules
 from workloads.data.sources.collect import ImportReport, collect
 from workloads.data.sources.source import Source
@@ -183,6 +184,17 @@ def _say_contradictions(console: Console, table: SpecimenTable) -> None:
     console.print(f"Contradictions among the names: {len(lines):,}, none of them changed; all in {table.folder}/{name}")
 
 
+def lacking_words(facts: DatasetFacts) -> str:
+    """How many specimens were kept without a modality that others have, and what becomes of them."""
+    total = sum(facts.num_specimens.values())
+    lacking = ", ".join(
+        f"{count:,} have no {name}" for name in facts.modalities if (count := total - facts.num_having(name))
+    )
+    return (
+        f"Of these {lacking}: each trains in the pairs that it has, and asks and answers in what it has (or --complete)"
+    )
+
+
 @app.command("prepare")
 def _prepare(
     specimens: _SpecimenTable,
@@ -238,9 +250,7 @@ def _prepare(
         facts = preparation.prepare(table, target, options, work, told)
     console.print(f"{sum(facts.num_specimens.values()):,} specimens ({', '.join(facts.modalities)}) in {target}")
     if facts.having:
-        total = sum(facts.num_specimens.values())
-        lacking = (f"{total - facts.num_having(name):,} have no {name}" for name in facts.modalities)
-        console.print(f"Kept, though {', '.join(lacking)}; each trains in the pairs that it has (--complete: left out)")
+        console.print(lacking_words(facts))
     if facts.num_rejects:
         console.print(f"{facts.num_rejects:,} refused, with reasons, in {target}/rejects.tsv")
         for reason, count in facts.reject_reasons.items():

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from commands.data import lacking_words
 from tests.conftest import IMAGE_SIZE, plain_run
 from workloads.data.inputs.batches import THERE, EpochBatches, Specimens, num_trained
 from workloads.data.inputs.tower_inputs import Rows
@@ -78,6 +79,14 @@ def test_it_is_counted_by_split_and_by_what_it_has(
         of_training = [row for row in kept(incomplete_table) if row["split"] in PROTOCOL.training]
         assert facts.num_having(name, PROTOCOL.training) == sum(name in has(row) for row in of_training)
         assert facts.num_having(name) == sum(name in has(row) for row in kept(incomplete_table))
+
+
+def test_it_is_said_how_many_lack_what(incomplete_table: SpecimenTable, incomplete_dataset: PreparedDataset) -> None:
+    rows = list(kept(incomplete_table))
+    counts = {name: sum(name not in has(row) for row in rows) for name in MODALITIES}
+    said = lacking_words(incomplete_dataset.facts)
+    assert all(f"{count} have no {name}" in said for name, count in counts.items())
+    assert "no text" not in lacking_words(replace(incomplete_dataset.facts, modalities=("image", "dna")))
 
 
 def test_where_all_have_everything_nothing_is_counted(tiny_dataset: PreparedDataset) -> None:

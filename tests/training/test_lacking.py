@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from workloads.execution import Execution
 from workloads.models.clibd import Clibd
 from workloads.models.loaded import open_untrained
 from workloads.spec import MODALITIES, DnaTower, ExperimentSpec, spec_to_dict
+from workloads.training.loss import loss_of_alike
+from workloads.training.report import collapse_words
 
 CHUNKED = Execution(micro_batch=3, most_workers=3, checkpoint_seconds=1e9)
 
@@ -33,6 +36,15 @@ def spec(tiny_spec: ExperimentSpec) -> ExperimentSpec:
     """Three towers without dropout; a chunk of two or three specimens is often without one of the modalities."""
     dna = replace(tiny_spec.dna, dropout=0.0, token_dropout=0.0)
     return replace(tiny_spec, dna=dna, text=replace(tiny_spec.text, dropout=0.0), epochs=2)
+
+
+COLUMNS = (("image", "image"), ("dna", "barcode"), ("text", "text"))
+
+
+def trained_rows(dataset: PreparedDataset) -> list[dict[str, Any]]:
+    """Those with two modalities at least."""
+    rows = dataset.load(dataset.facts.splits.training).to_pylist()
+    return [row for row in rows if sum(row[column] is not None for _, column in COLUMNS) >= 2]
 
 
 def first_batch(spec: ExperimentSpec, dataset: PreparedDataset) -> tuple[Clibd, Batch]:
@@ -133,6 +145,12 @@ def test_a_run_on_them_ends_with_numbers_of_those_who_have_what_is_asked(
     losses = [event["loss"] for event in run.events() if event["event"] == "epoch"]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
+    have = [{name for name, column in COLUMNS if row[column]} for row in trained_rows(incomplete_dataset)]
+    shares = [np.mean([{a, b} <= own for own in have]) for a, b in combinations(MODALITIES, 2)]
+    assert run.status()["loss_of_alike"] == pytest.approx(loss_of_alike(spec.batch_size, shares))
+    assert collapse_words(run) == []
+    run.folder.write_json("status.json", {**run.status(), "loss_of_alike": losses[-1]})
+    assert "all alike" in collapse_words(run)[0]
     wanted = {
         (part, name): sum(row[column] is not None for row in incomplete_dataset.load(splits).to_pylist())
         for part, named in incomplete_dataset.facts.splits.queries.items()

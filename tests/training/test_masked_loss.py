@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tests.training.test_loss import IN_PROGRAM, NAMES, assert_same, embeddings, of_scale, value_and_gradients
-from workloads.training.loss import contrastive_loss
+from workloads.training.loss import contrastive_loss, loss_of_alike
 
 BATCH = 7
 MASKS: dict[str, dict[str, list[int]]] = {
@@ -78,6 +78,18 @@ def test_what_stands_in_for_a_missing_embedding_is_in_no_loss_and_has_no_gradien
     gradients = dict(zip(rows, torch.autograd.grad(plain, list(rows.values())), strict=True))
     for name, mask in MASKED[case].items():
         assert not gradients[name][~mask].any()
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6, 0.2])
+def test_the_loss_of_equal_embeddings_is_known_from_how_many_a_pair_compares(share: float) -> None:
+    random = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(1500):
+        there = {"dna": torch.rand(40, generator=random) < share}
+        same = dict.fromkeys(("image", "dna"), torch.ones(40, 1))
+        found.append(contrastive_loss(same, torch.tensor(2.0), there=there).item())
+    assert loss_of_alike(40, [share]) == pytest.approx(sum(found) / len(found), rel=0.02)
+    assert loss_of_alike(40, [share, 0.0]) == loss_of_alike(40, [share]) / 2
 
 
 def test_with_all_there_the_bits_are_those_of_a_loss_without_masks() -> None:

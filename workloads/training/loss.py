@@ -78,6 +78,18 @@ def contrastive_loss(
     return torch.stack(losses).mean()
 
 
+def loss_of_alike(batch_size: int, shares: Sequence[float]) -> float:
+    """What `contrastive_loss` comes to where all embeddings are alike: of n specimens that a pair compares, log n.
+
+    Args:
+        batch_size: specimens.
+        shares: of them that have both modalities of a pair, on average, for each pair.
+    """
+    # The mean of log n lies below the log of the mean, by half of the variance over its square.
+    counts = [(batch_size * share, share) for share in shares]
+    return sum(max(0.0, math.log(n) - (1 - share) / (2 * n)) if n else 0.0 for n, share in counts) / len(counts)
+
+
 class _Rows(NamedTuple):
     """Those specimens of a batch that have both modalities of a pair."""
 
