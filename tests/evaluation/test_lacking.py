@@ -34,7 +34,7 @@ from workloads.evaluation.selection import selection_score
 from workloads.measuring.chunks import Embedder, EmbeddingJob
 from workloads.models.loaded import LoadedModel, open_untrained
 from workloads.placement import Placement
-from workloads.predictions import Place, Predictions
+from workloads.predictions import KeyChoice, Place, Predictions
 from workloads.record import EVALUATION, RunFolder
 from workloads.spec import MODALITIES, ExperimentSpec
 from workloads.storage import Folder
@@ -140,6 +140,19 @@ def test_a_part_of_which_nobody_has_a_modality_is_not_asked_in_it(lost: str, par
     assert ("image", "image") in {(place.query, place.key) for place in found.places}
     where = "key" if lost == "keys" else "query"
     assert not {"dna", "averaged", "concatenated"} & {getattr(place, where) for place in found.places}
+
+
+@pytest.mark.parametrize("choice", ["own", "unseen"])
+def test_without_a_key_of_a_kind_that_has_a_modality_it_is_not_asked_there(
+    choice: KeyChoice, parts: dict[str, Embedded]
+) -> None:
+    own = parts[KEYS]
+    keys = replace(own, lacking={**own.lacking, "dna": own.lacking["dna"] | (own.subset == "unseen")})
+    found = evaluate_embedded(keys, {"val": parts["val"]}, Questions(keys=("all", choice))).predictions
+    pairs = {(place.keys, place.key) for place in found.places}
+    assert ("all", "dna") in pairs
+    assert (choice, "image") in pairs
+    assert (choice, "dna") not in pairs
 
 
 def test_the_floors_are_of_those_who_have_what_they_compare(incomplete_dataset: PreparedDataset) -> None:

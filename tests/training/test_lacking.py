@@ -2,7 +2,9 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,8 @@ from workloads.execution import Execution
 from workloads.models.clibd import Clibd
 from workloads.models.loaded import open_untrained
 from workloads.spec import MODALITIES, DnaTower, ExperimentSpec, spec_to_dict
-from workloads.training.loss import loss_of_alike
+from workloads.training.gradient_cache import Chunks, accumulate_gradients, embed_at_once
+from workloads.training.loss import contrastive_loss, loss_of_alike
 from workloads.training.report import collapse_words
 
 CHUNKED = Execution(micro_batch=3, most_workers=3, checkpoint_seconds=1e9)
@@ -120,6 +123,25 @@ def test_chunks_and_workers_take_the_same_steps(
     (tmp_path / "asked.json").write_text(json.dumps(asked))
     run_together(PROGRAM, [(rank, tmp_path) for rank in range(3)])
     assert json.loads((tmp_path / "losses.json").read_text())["lacking"] == pytest.approx(whole[:END], rel=2e-5)
+
+
+def test_embedded_twice_the_towers_see_the_same(spec: ExperimentSpec, incomplete_dataset: PreparedDataset) -> None:
+    """By the statistics of batch normalisation, which tell whether something else was shown."""
+    spec = replace(spec, dna=DnaTower(kind="cnn"))
+    found = []
+    for embed_twice in (False, True):
+        model, batch = first_batch(spec, incomplete_dataset)
+        there = {name: batch[name + THERE] for name in MODALITIES}
+        loss, chunks = partial(contrastive_loss, there=there), Chunks([8, 8], torch.manual_seed)
+        if embed_twice:
+            value = accumulate_gradients(model, batch, loss, chunks, nullcontext)
+        else:
+            value = loss(*embed_at_once(model, batch, chunks, nullcontext))
+            value.backward()
+        gradients = [p.grad.flatten() for p in model.parameters() if p.grad is not None]
+        found.append((value.detach(), torch.cat(gradients), torch.cat([own.flatten() for own in model.buffers()])))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
 def test_other_processes_make_the_same_batches(

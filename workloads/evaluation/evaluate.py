@@ -79,7 +79,7 @@ def find_answers(
         for part, asking in queries.items()
         for choice in questions.keys
         for query, key in questions.pairs
-        if has_feature(asking, query) and has_feature(keys, key)
+        if has_feature(asking, query) and has_feature(keys, key) and _answered(asking, keys, key, choice)
     ]
     tables = []
     for place in places:
@@ -139,6 +139,14 @@ def _search(place: Place, queries: Embedded, keys: Embedded) -> tuple[Names, Flo
         places = np.ix_(rows, np.arange(indices.shape[1]))
         ids[places], cosines[places] = keys.ids[specimen[members[indices]]], near
     return ids, cosines
+
+
+def _answered(queries: Embedded, keys: Embedded, key: str, choice: KeyChoice) -> bool:
+    """Whether the keys of each kind that is searched have a feature, as far as there are keys of it."""
+    if choice == "all" or not keys.lacking:
+        return True
+    asked = {*queries.subset} if choice == "own" else {choice}
+    return asked & {*keys.subset} <= {*keys.subset[key_specimens(keys, key)]}
 
 
 def _groups(asking: Names, answering: Names, choice: KeyChoice) -> Iterator[tuple[Indices, Indices]]:
