@@ -78,8 +78,11 @@ class EvaluatedFolder:
         if not set(labels) <= set(table.column_names):
             raise DamagedError(f"{folder}/{name}", "it has no names beside its embeddings")
         rows = {modality: _rows(table[modality]) for modality in MODALITIES if modality in table.column_names}
+        counts = self.facts.get("num_lacking", {}).get(partition, {})
+        lost = [name for name in rows if table[name].null_count != counts.get(name, 0)]
         there = {name: np.asarray(table[name].is_valid()) for name in rows}
-        if not all(len(own) == len(table) and np.isfinite(own[there[name]]).all() for name, own in rows.items()):
+        finite = (len(own) == len(table) and np.isfinite(own[there[name]]).all() for name, own in rows.items())
+        if lost or not all(finite):
             raise DamagedError(f"{folder}/{name}", "a specimen has no finite embedding")
         return table.select(labels), {str(modality): own for modality, own in rows.items()}
 

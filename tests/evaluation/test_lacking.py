@@ -21,6 +21,7 @@ from workloads.evaluation.embedded import (
     EmbeddingFacts,
     has_feature,
     key_specimens,
+    lacking_of,
     query_specimens,
     read_parts,
     write_embedded,
@@ -193,7 +194,8 @@ def test_figures_and_zero_shot_learning_take_what_is_there_or_say_what_to_do(
 ) -> None:
     folder = Folder(tmp_path)
     write_embedded(folder, FACTS, parts)
-    _, vectors = EvaluatedFolder(folder, "run", {}).embeddings("val")
+    facts = {"num_lacking": lacking_of(parts)}
+    _, vectors = EvaluatedFolder(folder, "run", facts).embeddings("val")
     assert np.isnan(vectors["image"]).all(axis=1).tolist() == parts["val"].lacking["image"].tolist()
     about = {
         "dataset": "d",
@@ -228,6 +230,12 @@ def test_an_epoch_is_selected_by_those_who_can_ask(parts: dict[str, Embedded]) -
     expected = selection_score("image_to_dna", answering, asking)
     assert selection_score("image_to_dna", keys, queries) == expected
     assert 0 <= selection_score("mean_of_336", keys, queries) <= 1
+    nobody = {**queries.lacking, "image": queries.lacking["image"] | (queries.subset == "unseen")}
+    without = replace(queries, rows={name: queries.rows[name] for name in ("dna", "text")})
+    halved = selection_score("mean_of_336", keys, replace(queries, lacking=nobody))  # no unseen species by image
+    assert halved == selection_score("mean_of_336", keys, without)
+    with pytest.raises(SpecError, match="no validation queries of unseen"):
+        selection_score("image_to_dna", keys, replace(queries, lacking=nobody))
 
 
 def test_a_classifier_predicts_for_those_who_have_its_modality(

@@ -23,6 +23,7 @@ from workloads.data.inputs import loading
 from workloads.data.inputs.batches import THERE, Batch, EpochBatches
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import SpecError
+from workloads.evaluation.trained_on import of_training
 from workloads.execution import Execution
 from workloads.models.clibd import Clibd
 from workloads.models.loaded import open_untrained
@@ -189,6 +190,17 @@ def test_a_run_on_them_ends_with_numbers_of_those_who_have_what_is_asked(
     assert len({*counts.values()}) > 1
     methods = {row.method for row in run.measurements()}
     assert methods == {"clibd", "random_key", "majority", "kmer_nearest_neighbour", "linear_cca"}
+
+
+def test_what_a_run_has_seen_are_those_who_train_in_it(
+    spec: ExperimentSpec, incomplete_dataset: PreparedDataset
+) -> None:
+    pair = replace(spec, modalities=("image", "dna"))
+    _, specimens, _ = begun(pair, incomplete_dataset)
+    seen = of_training(pair, incomplete_dataset, (), specimens.trained)
+    both = [row for row in trained_rows(incomplete_dataset) if row["image"] and row["barcode"]]
+    assert len(seen.specimens) == len(both) < incomplete_dataset.facts.num_training
+    assert seen.species == {row["species"] for row in both} - {None}
 
 
 def test_a_modality_that_nobody_has_who_trains_is_refused(
