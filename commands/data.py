@@ -27,6 +27,7 @@ from commands.options import AddressOption
 from commands.partition import partition
 from commands.statistics import stats
 from workloads.command_line import counting, stderr_console
+from workloads.data.prepared.dataset import DatasetFacts
 from workloads.data.sources.cleaning import Rules
 from workloads.data.sources.collect import ImportReport, collect
 from workloads.data.sources.source import Source
@@ -183,6 +184,17 @@ def _say_contradictions(console: Console, table: SpecimenTable) -> None:
     console.print(f"Contradictions among the names: {len(lines):,}, none of them changed; all in {table.folder}/{name}")
 
 
+def lacking_words(facts: DatasetFacts) -> str:
+    """How many specimens were kept without a modality that others have, and what becomes of them."""
+    total = sum(facts.num_specimens.values())
+    lacking = ", ".join(
+        f"{count:,} have no {name}" for name in facts.modalities if (count := total - facts.num_having(name))
+    )
+    return (
+        f"Of these {lacking}: each trains in the pairs that it has, and asks and answers in what it has (or --complete)"
+    )
+
+
 @app.command("prepare")
 def _prepare(
     specimens: _SpecimenTable,
@@ -192,6 +204,9 @@ def _prepare(
     text_tokenizer: Annotated[
         str | None, typer.Option(help="Hugging Face tokeniser, by name or folder. Default: learned from the labels.")
     ] = None,
+    complete: Annotated[
+        bool, typer.Option("--complete", help="Leave out specimens without one of the modalities that others have.")
+    ] = False,
     max_rejects: Annotated[
         float, typer.Option(min=0, max=1, help="Share of records that may be refused before it stops.")
     ] = 0.001,
@@ -215,6 +230,7 @@ def _prepare(
         name=name or to.rstrip("/").rsplit("/", 1)[-1],
         image_size=image_size,
         text_tokenizer=text_tokenizer,
+        complete=complete,
         max_rejects=max_rejects,
     )
     console, table, target = stderr_console(), SpecimenTable.at(specimens), Folder(to)
@@ -230,6 +246,8 @@ def _prepare(
     ):
         facts = preparation.prepare(table, target, options, work, told)
     console.print(f"{sum(facts.num_specimens.values()):,} specimens ({', '.join(facts.modalities)}) in {target}")
+    if facts.having:
+        console.print(lacking_words(facts))
     if facts.num_rejects:
         console.print(f"{facts.num_rejects:,} refused, with reasons, in {target}/rejects.tsv")
         for reason, count in facts.reject_reasons.items():

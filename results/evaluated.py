@@ -60,6 +60,8 @@ class EvaluatedFolder:
     def embeddings(self, partition: str) -> tuple[pa.Table, dict[str, Floats]]:
         """Ids and names of the queries of a partition, and their embeddings by modality, (queries, size) each.
 
+        A query that lacks a modality has NaN there.
+
         Raises:
             MissingPathError: they are not there.
             DamagedError: they are not what an evaluation writes.
@@ -76,7 +78,11 @@ class EvaluatedFolder:
         if not set(labels) <= set(table.column_names):
             raise DamagedError(f"{folder}/{name}", "it has no names beside its embeddings")
         rows = {modality: _rows(table[modality]) for modality in MODALITIES if modality in table.column_names}
-        if not all(len(own) == len(table) and np.isfinite(own).all() for own in rows.values()):
+        counts = self.facts.get("num_lacking", {}).get(partition, {})
+        lost = [name for name in rows if table[name].null_count != counts.get(name, 0)]
+        there = {name: np.asarray(table[name].is_valid()) for name in rows}
+        finite = (len(own) == len(table) and np.isfinite(own[there[name]]).all() for name, own in rows.items())
+        if lost or not all(finite):
             raise DamagedError(f"{folder}/{name}", "a specimen has no finite embedding")
         return table.select(labels), {str(modality): own for modality, own in rows.items()}
 
@@ -104,10 +110,15 @@ def _what_there_is(places: Sequence[Place]) -> str:
 
 
 def _rows(column: pa.ChunkedArray) -> Floats:
-    """A column of lists of one length as a matrix."""
+    """A column of lists of one length as a matrix, NaN for null."""
     lists = column.combine_chunks()
     flat = lists.flatten().to_numpy(zero_copy_only=False)
-    return np.asarray(flat, dtype=np.float32).reshape(len(lists) - lists.null_count, -1)
+    own = np.asarray(flat, dtype=np.float32).reshape(len(lists) - lists.null_count, -1)
+    if not lists.null_count:
+        return own
+    rows = np.full((len(lists), own.shape[1]), np.nan, dtype=np.float32)
+    rows[np.asarray(lists.is_valid())] = own
+    return rows
 
 
 # --- The same queries, answered by two runs -------------------------------------------------------------------------

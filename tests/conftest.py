@@ -4,6 +4,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from tests.buckets import served_bucket
@@ -15,7 +18,7 @@ from workloads.data.sources.opening import synthetic_source
 from workloads.data.specimens.partition import partition
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.recipes import with_fine_tuning
-from workloads.spec import DnaTower, ExperimentSpec, ImageTower, TextTower
+from workloads.spec import RANKS, DnaTower, ExperimentSpec, ImageTower, TextTower
 from workloads.storage import Folder
 
 IMAGE_SIZE = 64
@@ -104,6 +107,35 @@ def tiny_dataset(
     table = synthetic_table(folder / "specimens.parquet", NUM_SPECIMENS, SEED)
     target = Folder(folder / "tiny")
     prepare(table, target, DatasetOptions(name="tiny", image_size=IMAGE_SIZE), plain_run)
+    return PreparedDataset(target)
+
+
+@pytest.fixture(scope="session")
+def incomplete_table(tmp_path_factory: pytest.TempPathFactory) -> SpecimenTable:
+    """270 synthetic insects, each third of which lacks its image, its barcode or its names; some lack all."""
+    folder = tmp_path_factory.mktemp("incomplete")
+    whole, table = SpecimenTable.at(folder / "whole.parquet"), SpecimenTable.at(folder / "specimens.parquet")
+    collect(synthetic_source(270, SEED), whole)
+    rows = pa.Table.from_batches(whole.batches())
+    number = np.random.default_rng(SEED).permutation(len(rows))
+    for which, columns in enumerate((["image"], ["barcode", "barcode_as_given"], [*RANKS])):
+        lacks = pa.array(number // 3**which % 3 == 0)
+        for name in columns:
+            lacking = pc.if_else(lacks, pa.scalar(None, pa.string()), rows[name])
+            rows = rows.set_column(rows.schema.get_field_index(name), name, lacking)
+    with table.writer(whole.facts) as write:
+        for batch in rows.to_batches():
+            write(batch)
+    table.with_splits(partition(table.column("species")), "paper, seed 42", table)
+    return table
+
+
+@pytest.fixture(scope="session")
+def incomplete_dataset(tmp_path_factory: pytest.TempPathFactory, incomplete_table: SpecimenTable) -> PreparedDataset:
+    """These, prepared without Ray; some with one modality or none are left out."""
+    target = Folder(tmp_path_factory.mktemp("prepared") / "incomplete")
+    options = DatasetOptions(name="incomplete", image_size=IMAGE_SIZE)
+    prepare(incomplete_table, target, options, plain_run)
     return PreparedDataset(target)
 
 

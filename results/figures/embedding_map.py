@@ -81,6 +81,7 @@ def _embedding_map(
         )
     rows = {name: chosen[chosen["first_of_text"] | (name != "text")] for name in vectors}
     order = pd.Series(place.to_numpy(), chosen.index)
+    rows = {name: own[np.isfinite(vectors[name][order[own.index], 0])] for name, own in rows.items()}
     places = _lay_out(np.concatenate([vectors[name][order[own.index]] for name, own in rows.items()]), seed)
     points = pd.concat([own.assign(modality=name) for name, own in rows.items()], ignore_index=True)
     return points.assign(panel=panel, x=places[:, 0].astype(float), y=places[:, 1].astype(float))

@@ -151,20 +151,31 @@ def test_a_bad_image_becomes_a_reject_and_the_others_go_on(tmp_path: Path, encod
     names = ("good.jpg", "cut.jpg", "none.jpg", "../good.jpg", None)
     rows = specimens(*({"specimen_id": str(name), "image": name} for name in names))
     report = made(rows, Folder(tmp_path / "out"), str(tmp_path), 64)
-    assert report.num_rows == 1
+    assert (report.num_rows, report.having) == (2, {"image+dna+text": 1, "dna+text": 1})
     reasons = dict(report.rejects)
-    assert list(reasons) == ["cut.jpg", "none.jpg", "../good.jpg", "None"]
+    assert list(reasons) == ["cut.jpg", "none.jpg", "../good.jpg"]
     assert "does not decode" in reasons["cut.jpg"]
     assert "cannot be read" in reasons["none.jpg"]
     assert "leads out" in reasons["../good.jpg"]
-    assert "no image, which the other specimens have" in reasons["None"]
 
 
-def test_a_specimen_lacking_a_modality_is_rejected_only_where_it_is_asked_for(tmp_path: Path) -> None:
+def test_a_specimen_with_too_little_is_left_out_and_is_no_reject(tmp_path: Path) -> None:
     rows = specimens({"specimen_id": "a", "barcode": None}, {"specimen_id": "b"})
     both = made(rows, Folder(tmp_path / "both"), modalities=("dna", "text"))
-    assert both.rejects == (("a", "no dna, which the other specimens have"),)
+    assert (both.rejects, both.left_out) == ((), (("a", "no dna, and one that trains needs two"),))
+    assert made(rows, Folder(tmp_path / "both"), modalities=("dna", "text")) == both, "as it was made"
     assert made(rows, Folder(tmp_path / "text"), modalities=("text",)).num_rows == 2
+
+
+@pytest.mark.parametrize("split", ["seen_keys", "val_seen", "single_species"])
+def test_a_query_or_key_needs_one_modality_alone(split: str, tmp_path: Path) -> None:
+    rows = specimens(
+        {"specimen_id": "a", "barcode": None, "split": split},
+        {"specimen_id": "b", "barcode": None, "order": None, "split": split},
+    )
+    report = made(rows, Folder(tmp_path))
+    assert report.having == {"text": 1}
+    assert report.left_out == (("b", "no image and no dna and no text, and nothing else is left of it"),)
 
 
 def test_features_stand_for_the_image(tmp_path: Path) -> None:
@@ -174,14 +185,11 @@ def test_features_stand_for_the_image(tmp_path: Path) -> None:
         {"specimen_id": "c", "image": "c.jpg"},
     )
     report = made(rows, Folder(tmp_path), image_feature_size=2)
-    assert report.rejects == (
-        ("b", "1 image features, and the other specimens have 2"),
-        ("c", "no image features, and the other specimens have 2"),
-    )
+    assert report.rejects == (("b", "1 image features, and the other specimens have 2"),)
     table = (Folder(tmp_path) / "split=train_seen").read_table("part-00000.parquet")
-    assert report.num_rows == 1
-    assert table["image_features"].to_pylist() == [[0.5, 2.0]]
-    assert table["image"].to_pylist() == [None]
+    assert report.having == {"image+dna+text": 1, "dna+text": 1}
+    assert table["image_features"].to_pylist() == [[0.5, 2.0], None]
+    assert table["image"].to_pylist() == [None, None]
 
 
 def test_features_of_dna_stand_beside_the_barcode_or_for_it(tmp_path: Path) -> None:
@@ -196,19 +204,27 @@ def test_features_of_dna_stand_beside_the_barcode_or_for_it(tmp_path: Path) -> N
         ("c", "no DNA features, and the other specimens have 2"),
     ]
     both = made(rows, Folder(tmp_path / "both"), modalities=("dna", "text"), dna_feature_size=2)
-    assert list(both.rejects) == [*misfits, ("d", "no dna, which the other specimens have")]
+    assert list(both.rejects) == misfits
+    assert both.left_out == (("d", "no dna, and one that trains needs two"),)
     table = (Folder(tmp_path / "both") / "split=train_seen").read_table("part-00000.parquet")
     assert table["dna_features"].to_pylist() == [[0.5, 2.0]]
     assert table["dna_ids"].to_pylist() == token_ids(["ACGTA"]).tolist()
     alone = made(rows, Folder(tmp_path / "alone"), modalities=("dna", "text"), dna_feature_size=2, barcodes=False)
-    assert list(alone.rejects) == misfits
+    assert list(alone.rejects) == misfits[:1]
+    assert alone.left_out == (("c", "no dna, and one that trains needs two"),)
     table = (Folder(tmp_path / "alone") / "split=train_seen").read_table("part-00000.parquet")
     assert table["dna_features"].to_pylist() == [[0.5, 2.0], [1.0, 1.0]]
     assert table["dna_ids"].to_pylist() == [None, None]
 
 
+def test_half_of_what_stands_for_a_barcode_is_refused(tmp_path: Path) -> None:
+    half = {"image_features": [1.0], "dna_features": [1.0, 1.0], "barcode": None}
+    report = made(specimens({"specimen_id": "a", **half}), Folder(tmp_path), image_feature_size=1, dna_feature_size=2)
+    assert report.rejects == (("a", "no dna, which the other specimens have"),)
+
+
 def test_a_shard_of_rejects_alone_is_an_empty_shard(tmp_path: Path) -> None:
-    report = made(specimens({"specimen_id": "a"}), Folder(tmp_path))
+    report = made(specimens({"specimen_id": "a", "barcode": None}), Folder(tmp_path))
     assert report.num_rows == 0
     table = (Folder(tmp_path) / "split=train_seen").read_table("part-00000.parquet")
     assert (len(table), table.schema.equals(PREPARED_SCHEMA)) == (0, True)

@@ -25,6 +25,11 @@ from workloads.training.micro_batch import largest_micro_batch
 BATCH, WIDTH, SIZE, STEPS = 14, 5, 6, 4
 LABELS = torch.arange(BATCH) % SIZE
 MODALITIES = ("image", "dna", "text")
+THERE = {
+    "image": torch.tensor([1, 1, 0, 1, 0, 1, 0, 1, 1, 1, 0, 1, 1, 1]).bool(),
+    "dna": torch.tensor([0, 0, 1, 0, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1]).bool(),
+}
+"""Who has these of the batch; all have text. Of two workers one has nobody with an image and a barcode."""
 
 
 class LinearTowers(nn.Module):
@@ -94,6 +99,19 @@ def _tiled(_: slice, sizes: Sequence[int] | None) -> LossFunction:
     return partial(contrastive_loss, tile=3, sizes=sizes)
 
 
+def _lacking(part: slice, sizes: Sequence[int] | None) -> LossFunction:
+    return partial(contrastive_loss, sizes=sizes, there={name: mask[part] for name, mask in THERE.items()})
+
+
+def _tiled_lacking(part: slice, sizes: Sequence[int] | None) -> LossFunction:
+    return partial(_lacking(part, sizes), tile=2)
+
+
+def _none_of_a_pair(part: slice, sizes: Sequence[int] | None) -> LossFunction:
+    there = {"image": THERE["image"][part], "dna": ~THERE["image"][part]}
+    return partial(contrastive_loss, sizes=sizes, there=there)
+
+
 def _two_views(_: slice, sizes: Sequence[int] | None) -> LossFunction:
     return partial(two_view_loss, sizes=sizes)
 
@@ -109,6 +127,11 @@ CASES = {
     "two modalities, fixed temperature": Case(inputs=("dna", "text"), trained_temperature=False),
     "two views": Case(inputs=("image", "image/other"), loss=_two_views),
     "two views, uneven tiles": Case(inputs=("dna", "dna/other"), loss=_tiled_views),
+    "some lack modalities": Case(loss=_lacking),
+    "some lack modalities, uneven tiles": Case(loss=_tiled_lacking),
+    "nobody has both of a pair": Case(loss=_none_of_a_pair),
+    "cached, some lack modalities": Case(loss=_lacking, cached=True, num_chunks=11, dropout=0.3),
+    "cached, some lack modalities, uneven tiles": Case(loss=_tiled_lacking, cached=True, num_chunks=5),
     "classes": Case(inputs=("image",), loss=_labelled),
     "dropout": Case(dropout=0.3, num_chunks=7),
     "dropout, a specimen a chunk": Case(dropout=0.3, num_chunks=BATCH),

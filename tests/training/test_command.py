@@ -74,6 +74,27 @@ def test_a_run_is_finished_once(
     assert not (trained.folder / "checkpoints").folders()
 
 
+def test_specimens_that_lack_modalities_train_and_the_run_ends_with_numbers(
+    incomplete_dataset: PreparedDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--data", str(incomplete_dataset.folder), "--runs", str(tmp_path), "--scale", "small", "--cpu")
+    app(["align", *options, "--epochs", "2", "--batch-size", "16"], standalone_mode=False)
+    said = capsys.readouterr().err
+    trains = sum(
+        count
+        for split in incomplete_dataset.facts.splits.training
+        for what, count in incomplete_dataset.facts.having.get(split, {}).items()
+        if len({*what.split("+")} & {"image", "dna", "text"}) >= 2
+    )
+    assert f"{trains:,} specimens train" in said
+    assert "image to dna, species, macro, validation: seen" in said
+    assert "linear CCA" in said
+    run = only_run(tmp_path)
+    assert run.state() == "finished"
+    evaluation = run.folder.read_json("evaluation.json")
+    assert evaluation["num_lacking"]["val"]["image"] > 0
+
+
 def test_published_towers_from_scratch_train_without_any_weights(
     tiny_dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

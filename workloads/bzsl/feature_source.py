@@ -165,6 +165,12 @@ def _rows(parts: Sequence[Embedded], modality: str, run: Folder) -> Floats | Non
     """Embeddings of all parts; None where one of them lacks the modality."""
     if not all(modality in part.rows for part in parts):
         return None
+    if any(modality in part.lacking for part in parts):
+        raise EmbeddingsError(
+            f"some specimens have no {modality}, which Bayesian zero-shot learning needs of all; "
+            "`clibd data prepare --complete` leaves them out",
+            f"{run}/embeddings",
+        )
     rows = [part.rows[modality] for part in parts]
     if len(sizes := {own.shape[1] for own in rows}) > 1:
         raise EmbeddingsError(f"'{modality}' has the sizes {sorted(sizes)} in its parts", f"{run}/embeddings")

@@ -111,13 +111,33 @@ def embed_parts(experiment: LoadedModel, dataset: PreparedDataset, placement: Pl
 def embed_all(experiment: LoadedModel, specimens: Specimens, placement: Placement) -> Embedded:
     """Specimens in all modalities that they were opened in, at the precision of the experiment's evaluation."""
     precision = evaluation_precision(experiment.spec)
-    rows = {name: embed(experiment.model, specimens, name, placement, precision) for name in specimens.modalities}
+    rows = {
+        name: embed(experiment.model, specimens, name, placement, precision)
+        if len(specimens.groups(name)[0])
+        else np.zeros((len(specimens), experiment.spec.embedding_size), dtype=np.float32)
+        for name in specimens.modalities
+    }
     return embedded_specimens(specimens, rows)
 
 
 def embedded_specimens(specimens: Specimens, rows: Mapping[Modality, Floats]) -> Embedded:
     """Specimens with their embeddings, (specimens, size) by modality."""
-    return Embedded(specimens.ids, specimens.split, specimens.labels, {str(name): own for name, own in rows.items()})
+    masks = {str(name): there for name in rows if (there := specimens.there(name)) is not None}
+    lacking = {name: ~there for name, there in masks.items() if not there.all()}
+    named = {str(name): own for name, own in rows.items()}
+    return Embedded(specimens.ids, specimens.split, specimens.labels, named, lacking)
+
+
+def spread(rows: Floats, which: Indices) -> Floats:
+    """A row for each specimen from one for every distinct input, (specimens, size); zeros for who has none.
+
+    Args:
+        rows: (inputs, size).
+        which: of them each specimen has, -1 for none (`Specimens.groups`), (specimens,).
+    """
+    whole = np.zeros((len(which), rows.shape[1]), dtype=rows.dtype)
+    whole[which >= 0] = rows[which[which >= 0]]
+    return whole
 
 
 def all_splits(parts: Parts) -> list[str]:
@@ -144,7 +164,7 @@ def embed(
     Identical barcodes and labels are embedded once.
 
     Returns:
-        (specimens, embedding), fp32 whatever the precision of the tower.
+        (specimens, embedding), fp32 whatever the precision of the tower; zeros for who lacks the modality.
     """
     first, which = specimens.groups(modality)
 
@@ -152,7 +172,7 @@ def embed(
         rows = (first[some] for some in batches)
         return embed_batches(model, specimens, modality, rows, placement, precision, of)
 
-    return rows_of_all_workers(run, len(first), placement, batch_size or batch_size_on(placement.device))[which]
+    return spread(rows_of_all_workers(run, len(first), placement, batch_size or batch_size_on(placement.device)), which)
 
 
 def batch_size_on(device: torch.device) -> int:

@@ -10,7 +10,7 @@ They are kept with what they are of, so that they are computed once:
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -36,11 +36,13 @@ class Embedded:
     """Names by rank, None where missing, (specimens,) each."""
     rows: Mapping[str, Floats]
     """Embeddings by modality (`image`, `dna`, `text`), (specimens, size) each."""
+    lacking: Mapping[str, Mask] = field(default_factory=dict)
+    """By modality who lacks it, (specimens,), whose rows there are zeros; a modality that is not named all have."""
 
     def __post_init__(self) -> None:
         if not len(self.ids):
             raise EmbeddingsError("there is not one specimen in them")
-        for what, column in {"split": self.split, **self.labels, **self.rows}.items():
+        for what, column in {"split": self.split, **self.labels, **self.rows, **self.lacking}.items():
             if len(column) != len(self.ids):
                 rows = f"{len(column):,} rows of '{what}'"
                 raise EmbeddingsError(f"{len(self.ids):,} specimens have {rows}, so labels are out of step")
@@ -69,13 +71,20 @@ class Embedded:
             self.split[chosen],
             {rank: names[chosen] for rank, names in self.labels.items()},
             {name: rows[chosen] for name, rows in self.rows.items()},
+            {name: own for name, mask in self.lacking.items() if (own := mask[chosen]).any()},
         )
 
+    def having(self, modalities: Sequence[str]) -> Indices:
+        """Which specimens have all of these modalities, (having,)."""
+        lacks = [self.lacking[name] for name in modalities if name in self.lacking]
+        return np.flatnonzero(~np.any(lacks, axis=0)) if lacks else np.arange(len(self))
 
-def embedded_of(table: pa.Table, rows: Mapping[str, Floats]) -> Embedded:
+
+def embedded_of(table: pa.Table, rows: Mapping[str, Floats], lacking: Mapping[str, Mask] | None = None) -> Embedded:
     """The specimens of a table with their ids, splits and names, in their embeddings by modality."""
     names = {name: np.array(table[name].to_pylist(), dtype=object) for name in ("specimen_id", "split", *RANKS)}
-    return Embedded(names["specimen_id"], names["split"], {rank: names[rank] for rank in RANKS}, rows)
+    labels = {str(rank): names[rank] for rank in RANKS}
+    return Embedded(names["specimen_id"], names["split"], labels, rows, lacking or {})
 
 
 def specimens_of(parts: Sequence[Embedded]) -> pa.Table:
@@ -114,14 +123,27 @@ SPECIES_TEXT_PAIRS = (("image", "species_text"), ("dna", "species_text"), ("aver
 
 
 def has_feature(embedded: Embedded, name: str) -> bool:
-    """Whether the modalities that a feature is made of are there, and for `species_text` a species."""
-    if name == "species_text" and all(species is None for species in embedded.labels["species"]):
-        return False
-    return set(_MADE_OF.get(name, (name,))) <= embedded.rows.keys()
+    """Whether some specimen has the modalities that a feature is made of, and for `species_text` a species."""
+    return _made_of(name) <= embedded.rows.keys() and len(key_specimens(embedded, name)) > 0
+
+
+def _made_of(name: str) -> set[str]:
+    return set(_MADE_OF.get(name, (name,)))
+
+
+def with_feature(embedded: Embedded, name: str) -> Embedded:
+    """Those specimens that a feature of queries can be made of."""
+    own = query_specimens(embedded, name)
+    return embedded.take(own) if len(own) < len(embedded) else embedded
+
+
+def query_specimens(embedded: Embedded, name: str) -> Indices:
+    """Which specimens ask with a feature: those that have all modalities that it is made of, (queries,)."""
+    return embedded.having(sorted(_made_of(name)))
 
 
 def query_features(embedded: Embedded, name: str) -> Floats:
-    """The rows that a query feature asks with, in unit length.
+    """The rows that a query feature asks with, in unit length, one for each of `query_specimens`.
 
     `averaged` is the mean of image and DNA, `concatenated` DNA behind image (authors' code; docs/fidelity.md).
 
@@ -129,7 +151,8 @@ def query_features(embedded: Embedded, name: str) -> Floats:
         EmbeddingsError: a modality for it is missing.
     """
     _check_feature(embedded, name)
-    rows = embedded.rows
+    own = query_specimens(embedded, name)
+    rows = {part: _of(embedded.rows[part], own) for part in _made_of(name)}
     if name == "averaged":
         return unit((rows["image"] + rows["dna"]) / np.float32(2))
     if name == "concatenated":
@@ -141,7 +164,8 @@ def key_features(embedded: Embedded, name: str) -> tuple[Floats, Indices]:
     """The keys of one kind, unit rows, (keys, size), and the specimen that each stands for (`key_specimens`), (keys,).
 
     Beside the features of queries there are `all`, image, DNA and text keys one below the other, so that each specimen
-    is there three times; and `species_text`, one text key a species, that of its first specimen.
+    is there three times, or as often as it has one; and `species_text`, one text key a species, that of its first
+    specimen.
 
     Raises:
         EmbeddingsError: a modality for it is missing.
@@ -149,7 +173,8 @@ def key_features(embedded: Embedded, name: str) -> tuple[Floats, Indices]:
     _check_feature(embedded, name)
     specimen = key_specimens(embedded, name)
     if name == "all":
-        return np.concatenate([unit(embedded.rows[modality]) for modality in _MADE_OF["all"]]), specimen
+        parts = ((embedded.rows[modality], embedded.having([modality])) for modality in _MADE_OF["all"])
+        return np.concatenate([unit(_of(rows, own)) for rows, own in parts]), specimen
     if name == "species_text":
         return unit(embedded.rows["text"][specimen]), specimen
     return query_features(embedded, name), specimen
@@ -159,10 +184,17 @@ def key_specimens(embedded: Embedded, name: str) -> Indices:
     """Which specimen each key of one kind stands for, (keys,)."""
     if name == "species_text":
         species = embedded.labels["species"]
-        known = np.flatnonzero([name is not None for name in species])
+        known = np.array([row for row in embedded.having(["text"]) if species[row] is not None], dtype=np.int64)
         first = np.unique(species[known].astype(str), return_index=True)[1]
         return np.sort(known[first]).astype(np.int64)
-    return np.tile(np.arange(len(embedded)), 3 if name == "all" else 1)
+    if name == "all":
+        return np.concatenate([embedded.having([modality]) for modality in _MADE_OF["all"]])
+    return query_specimens(embedded, name)
+
+
+def _of(rows: Floats, own: Indices) -> Floats:
+    """Some rows; all of them are not copied."""
+    return rows if len(own) == len(rows) else rows[own]
 
 
 def _check_feature(embedded: Embedded, name: str) -> None:
@@ -230,9 +262,20 @@ def write_embedded(folder: Folder, facts: EmbeddingFacts, parts: Mapping[str, Em
         table = specimen_table(embedded.ids, embedded.split, embedded.labels)
         for modality, rows in embedded.rows.items():
             flat = pa.array(np.ascontiguousarray(rows).ravel())
-            table = table.append_column(modality, pa.FixedSizeListArray.from_arrays(flat, rows.shape[1]))
+            mask = pa.array(embedded.lacking[modality]) if modality in embedded.lacking else None
+            table = table.append_column(modality, pa.FixedSizeListArray.from_arrays(flat, rows.shape[1], mask=mask))
         inside.write_table(f"{name}.parquet", table)
-    inside.write_json(_FACTS, {**asdict(facts), "rows": {name: len(embedded) for name, embedded in parts.items()}})
+    counted = {"rows": {name: len(embedded) for name, embedded in parts.items()}, "lacking": lacking_of(parts)}
+    inside.write_json(_FACTS, {**asdict(facts), **{name: counts for name, counts in counted.items() if counts}})
+
+
+def lacking_of(parts: Mapping[str, Embedded]) -> dict[str, dict[str, int]]:
+    """How many specimens of each part lack a modality; only parts in which some do."""
+    counts = {
+        part: {name: int(np.count_nonzero(mask)) for name, mask in embedded.lacking.items()}
+        for part, embedded in parts.items()
+    }
+    return {part: own for part, own in counts.items() if own}
 
 
 def stored_facts(folder: Folder) -> EmbeddingFacts | None:
@@ -241,12 +284,13 @@ def stored_facts(folder: Folder) -> EmbeddingFacts | None:
     return _content(inside)[0] if inside.has(_FACTS) else None
 
 
-def _content(inside: Folder) -> tuple[EmbeddingFacts, dict[str, int]]:
-    """What the embeddings are of, and how many specimens each part has."""
+def _content(inside: Folder) -> tuple[EmbeddingFacts, dict[str, int], dict[str, dict[str, int]]]:
+    """What the embeddings are of, how many specimens each part has, and how many of them lack a modality."""
     content = inside.read_json(_FACTS)
     try:
         rows = {str(part): int(count) for part, count in content.pop("rows").items()}
-        return EmbeddingFacts(**{**content, "modalities": tuple(content["modalities"])}), rows
+        lacking = {str(part): dict(counts) for part, counts in content.pop("lacking", {}).items()}
+        return EmbeddingFacts(**{**content, "modalities": tuple(content["modalities"])}), rows, lacking
     except (AttributeError, TypeError, KeyError) as error:
         raise DamagedError(f"{inside}/{_FACTS}", f"not the fields of this version ({error})") from error
 
@@ -277,29 +321,34 @@ def read_embedded(folder: Folder, part: str) -> Embedded:
     if not inside.has(_FACTS) or not inside.has(f"{part}.parquet"):
         raise EmbeddingsError("there are none, or not whole ones", where)
     table = inside.read_table(f"{part}.parquet")
-    facts, rows = _content(inside)
+    facts, rows, lacking = _content(inside)
     if len(table) != rows.get(part, 0):
         raise EmbeddingsError(f"{len(table):,} specimens instead of {rows.get(part, 0):,}", where)
     columns = ("specimen_id", "split", *RANKS, *facts.modalities)
     if missing := [name for name in columns if name not in table.column_names]:
         raise DamagedError(where, f"there is no column {', '.join(missing)}")
     try:
-        return embedded_of(table, {name: _rows(table[name]) for name in MODALITIES if name in table.column_names})
+        embedded = {str(name): table[name] for name in MODALITIES if name in table.column_names}
+        counts = lacking.get(part, {})
+        own = {name: _rows(column, counts.get(name, 0)) for name, column in embedded.items()}
+        return embedded_of(table, own, {name: ~np.asarray(embedded[name].is_valid()) for name in counts})
     except EmbeddingsError as error:
         raise EmbeddingsError(error.args[0], where) from error
 
 
-def _rows(column: pa.ChunkedArray) -> Floats:
-    """One column, (specimens, size); chunk by chunk, so that no second copy is held."""
-    if column.null_count:
+def _rows(column: pa.ChunkedArray, num_lacking: int) -> Floats:
+    """One column, (specimens, size), zeros for who lacks it; chunk by chunk, so that no second copy is held."""
+    if column.null_count != num_lacking:
         raise EmbeddingsError(f"{column.null_count:,} specimens have none")
-    size = column.type.list_size if pa.types.is_fixed_size_list(column.type) else len(column[0])
-    rows = np.empty((len(column), size), dtype=np.float32)
+    lengths = pc.list_value_length(column).drop_null()
+    size = column.type.list_size if pa.types.is_fixed_size_list(column.type) else lengths[0].as_py()
+    if (lengths.to_numpy() != size).any():
+        raise EmbeddingsError("its specimens have embeddings of different sizes")
+    rows = np.zeros((len(column), size), dtype=np.float32)
     start = 0
     for chunk in column.chunks:
-        values = chunk.flatten().to_numpy(zero_copy_only=False)  # an empty number among them becomes NaN
-        if len(values) != len(chunk) * size or (pc.list_value_length(chunk).to_numpy() != size).any():
-            raise EmbeddingsError("its specimens have embeddings of different sizes")
-        rows[start : start + len(chunk)] = values.reshape(len(chunk), size)
+        own = chunk.drop_null()
+        values = own.flatten().to_numpy(zero_copy_only=False)  # an empty number among them becomes NaN
+        rows[start : start + len(chunk)][np.asarray(chunk.is_valid())] = values.reshape(len(own), size)
         start += len(chunk)
     return rows

@@ -22,7 +22,9 @@ from workloads.evaluation.embedded import (
     key_features,
     key_specimens,
     query_features,
+    query_specimens,
     specimens_of,
+    with_feature,
 )
 from workloads.evaluation.floors import BASELINES, baseline_measurements, baseline_scores, baselines_of
 from workloads.evaluation.retrieval import NUM_NEIGHBOURS, nearest_keys
@@ -77,11 +79,11 @@ def find_answers(
         for part, asking in queries.items()
         for choice in questions.keys
         for query, key in questions.pairs
-        if has_feature(asking, query) and has_feature(keys, key)
+        if has_feature(asking, query) and has_feature(keys, key) and _answered(asking, keys, key, choice)
     ]
     tables = []
     for place in places:
-        asking = queries[place.partition]
+        asking = with_feature(queries[place.partition], place.query)
         tables.append(prediction_table(place, asking.ids, asking.subset, *_search(place, asking, keys)))
         tell(len(tables), len(places))
     if not tables:
@@ -104,9 +106,11 @@ def measure_predictions(
     answers = [predictions.answers(place) for place in predictions.places]
     answers += beside.floor_answers(answers, predictions.specimens)
     rows = _measured(answers, keys, queries, missing)
-    fresh = {part: ~np.isin(asking.ids, list(beside.trained)) for part, asking in queries.items()}
+    trained = list(beside.trained)
+    fresh = {part: ~np.isin(asking.ids, trained) for part, asking in queries.items()}
     fresh = {part: mask for part, mask in fresh.items() if mask.any() and not mask.all()}
-    kept = [one.take(fresh[one.place.partition]) for one in answers if one.place.partition in fresh]
+    kept = [one.take(~np.isin(one.ids, trained)) for one in answers if one.place.partition in fresh]
+    kept = [one for one in kept if len(one)]
     untrained = {part: queries[part].take(mask) for part, mask in fresh.items()}
     return [*rows, *(replace(row, queries="untrained") for row in _measured(kept, keys, untrained, missing))]
 
@@ -120,7 +124,13 @@ def _measured(
 
 
 def _search(place: Place, queries: Embedded, keys: Embedded) -> tuple[Names, Floats]:
-    """Ids and cosines of the nearest keys, (queries, neighbours); None and NaN where there are fewer."""
+    """Ids and cosines of the nearest keys, (queries, neighbours); None and NaN where there are fewer.
+
+    Args:
+        place: which retrieval.
+        queries: those that have its feature.
+        keys: all of them.
+    """
     asked, (offered, specimen) = query_features(queries, place.query), key_features(keys, place.key)
     ids = np.full((len(asked), NUM_NEIGHBOURS), None, dtype=object)
     cosines = np.full((len(asked), NUM_NEIGHBOURS), np.nan, dtype=np.float32)
@@ -129,6 +139,14 @@ def _search(place: Place, queries: Embedded, keys: Embedded) -> tuple[Names, Flo
         places = np.ix_(rows, np.arange(indices.shape[1]))
         ids[places], cosines[places] = keys.ids[specimen[members[indices]]], near
     return ids, cosines
+
+
+def _answered(queries: Embedded, keys: Embedded, key: str, choice: KeyChoice) -> bool:
+    """Whether the keys of each kind that is searched have a feature, as far as there are keys of it."""
+    if choice == "all" or not keys.lacking:
+        return True
+    asked = {*queries.subset} if choice == "own" else {choice}
+    return asked & {*keys.subset} <= {*keys.subset[key_specimens(keys, key)]}
 
 
 def _groups(asking: Names, answering: Names, choice: KeyChoice) -> Iterator[tuple[Indices, Indices]]:
@@ -146,14 +164,16 @@ def _groups(asking: Names, answering: Names, choice: KeyChoice) -> Iterator[tupl
 def _baselines(
     answers: Sequence[Answers], keys: Embedded, queries: Mapping[str, Embedded], missing: MissingRank
 ) -> list[Measurement]:
-    """Chance and majority of every retrieval; those that offer the same specimens as keys have the same."""
-    known: dict[tuple[str, KeyChoice, bytes], list[Measurement]] = {}
+    """Chance and majority of every retrieval; the same where the same specimens ask, and the same are keys."""
+    known: dict[tuple[str, KeyChoice, bytes, bytes], list[Measurement]] = {}
     rows: list[Measurement] = []
     for one in answers:
         place, offered = one.place, key_specimens(keys, one.place.key)
-        same = (place.partition, place.keys, offered.tobytes())
+        asked = query_specimens(queries[place.partition], place.query)
+        same = (place.partition, place.keys, offered.tobytes(), asked.tobytes())
         if same not in known:
-            scores = _baseline_scores(queries[place.partition], keys, offered, place.keys, missing)
+            asking = with_feature(queries[place.partition], place.query)
+            scores = _baseline_scores(asking, keys, offered, place.keys, missing)
             measured = baseline_measurements(one, scores, missing)
             known[same] = with_intervals_of(measured, one, baselines_of(place), scores, missing)
         rows += [replace(row, query=place.query, key=place.key) for row in known[same]]

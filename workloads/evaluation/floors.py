@@ -15,6 +15,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 import pyarrow as pa
@@ -192,20 +193,27 @@ def _answered(dataset: PreparedDataset) -> pa.Table:
     pictures = _image_columns(dataset)
     try:
         parts, training = parts_of(dataset), dataset.facts.splits.training
-        keys = dataset.load(parts[KEYS], ["specimen_id", "barcode"])
-        fitted = dataset.sample(training, ["barcode", *pictures], _MOST_FITTED)
+        keys = _having(dataset.load(parts[KEYS], ["specimen_id", "barcode"]), "barcode")
+        fitted = _having(dataset.sample(training, ["barcode", *pictures], _MOST_FITTED), "barcode", *pictures)
     except MissingPathError:
         return _NOTHING
-    cca = linear_cca(_image_features(fitted), _counts(fitted))[1:] if pictures else None
+    if not len(keys):
+        return _NOTHING
+    cca = linear_cca(_image_features(fitted), _counts(fitted))[1:] if pictures and len(fitted) > 1 else None
     del fitted
     asking = {
         part: dataset.load(parts[part], ["specimen_id", "barcode", *pictures])
         for part in dataset.facts.splits.queries
         if part in parts
     }
-    asked = {(part, "dna", _KMERS): unit(_counts(table)) for part, table in asking.items()}
+    who = {(part, "dna", _KMERS): _having(table, "barcode") for part, table in asking.items()}
     if cca is not None:
-        asked |= {(p, "image", _CCA): unit(cca[0](_image_features(t))) for p, t in asking.items()}
+        who |= {(part, "image", _CCA): _having(table, *pictures) for part, table in asking.items()}
+    who = {search: table for search, table in who.items() if len(table)}
+    asked = {
+        search: unit(_counts(table) if search[-1] == _KMERS or cca is None else cca[0](_image_features(table)))
+        for search, table in who.items()
+    }
     nearest: dict[tuple[str, str, str], tuple[Indices, Floats]] = {}
     for start in range(0, len(keys), _KEYS_AT_ONCE):
         counts = _counts(keys.slice(start, _KEYS_AT_ONCE))
@@ -217,11 +225,18 @@ def _answered(dataset: PreparedDataset) -> pa.Table:
     key_ids = np.array(keys["specimen_id"].to_pylist(), dtype=object)
     tables = []
     for (part, query, method), (indices, cosines) in nearest.items():
-        ids = np.array(asking[part]["specimen_id"].to_pylist(), dtype=object)
-        subset = subsets_of(asking[part]["split"].to_pylist())
+        own = who[part, query, method]
+        ids = np.array(own["specimen_id"].to_pylist(), dtype=object)
+        subset = subsets_of(own["split"].to_pylist())
         table = prediction_table(Place(part, query, "dna"), ids, subset, key_ids[indices], cosines)
         tables.append(table.append_column("method", pa.array([method] * len(ids))))
-    return pa.concat_tables(tables)
+    return pa.concat_tables(tables) if tables else _NOTHING
+
+
+def _having(table: pa.Table, *columns: str) -> pa.Table:
+    """The specimens that have all of these."""
+    there = reduce(pc.and_, [table[name].is_valid() for name in columns])
+    return table if pc.all(there).as_py() else table.filter(there)
 
 
 def _image_columns(dataset: PreparedDataset) -> list[str]:

@@ -21,7 +21,7 @@ from workloads.data.specimens.schema import subset_of
 from workloads.errors import MissingPathError, SpecError
 from workloads.evaluation.accuracy import KS, accuracies_of, coded_answers, label_codes, lineages_of
 from workloads.evaluation.embed import embed, embed_parts
-from workloads.evaluation.embedded import KEYS, Embedded, EmbeddingFacts, queries_of, write_embedded
+from workloads.evaluation.embedded import KEYS, Embedded, EmbeddingFacts, lacking_of, queries_of, write_embedded
 from workloads.evaluation.evaluate import Questions, find_answers, measure_predictions
 from workloads.evaluation.trained_on import Beside, beside_run
 from workloads.intervals import with_intervals
@@ -101,17 +101,20 @@ def measure_classifier(
         raise MissingPathError(str(dataset.folder), "queries of seen species", "Prepare more specimens of each.")
     queries = experiment.specimens(dataset, list(asking))
     best, probability = _predict(experiment, queries, placement)
-    partition, subset = np.array([asking[split] for split in queries.split], dtype=object).T
+    there = queries.there(queries.modalities[0])
+    asked = np.arange(len(queries)) if there is None else np.flatnonzero(there)  # those that the tower can be shown
+    best, probability, ids = best[asked], probability[asked], queries.ids[asked]
+    partition, subset = np.array([asking[split] for split in queries.split[asked]], dtype=object).reshape(-1, 2).T
     lineages = lineages_of(labels_of(dataset.load(facts.splits.training, RANKS)), experiment.classes)
     measurements: list[Measurement] = []
     for part in seen_in:
         rows = np.flatnonzero((partition == part) & (subset == "seen"))
-        labels = {rank: names[rows] for rank, names in queries.labels.items()}
+        labels = {rank: names[asked[rows]] for rank, names in queries.labels.items()}
         where = Place(part, queries.modalities[0], "classes")
         measurements += class_accuracies(labels, lineages, best[rows], where, missing)
     predicted = np.array(experiment.classes, dtype=object)[best]
     columns = {
-        "specimen_id": pa.array(queries.ids, pa.string()),
+        "specimen_id": pa.array(ids, pa.string()),
         "partition": pa.array(partition, pa.string()),
         "subset": pa.array(subset, pa.string()),
         "predicted": pa.array(predicted.tolist(), pa.list_(pa.string())),
@@ -185,6 +188,7 @@ def measure_embedded(
         "ks": list(KS),
         "num_specimens": {part: len(embedded) for part, embedded in parts.items()},
         "num_without_name": without_name,
+        "num_lacking": lacking_of(parts),
     }
     write_evaluation(folder, {**model, **beside.about, **asked}, measurements)
     return measurements

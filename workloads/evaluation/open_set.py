@@ -30,7 +30,14 @@ from workloads.arrays import Doubles, Indices, Names
 from workloads.errors import DamagedError, MissingPathError, UsageError
 from workloads.evaluation.accuracy import accuracies_of, lineages_of
 from workloads.evaluation.detection import Threshold, best_threshold, detection_measurements
-from workloads.evaluation.embedded import Embedded, has_feature, key_features, query_features, specimens_of
+from workloads.evaluation.embedded import (
+    Embedded,
+    has_feature,
+    key_features,
+    query_features,
+    specimens_of,
+    with_feature,
+)
 from workloads.evaluation.retrieval import NUM_NEIGHBOURS, nearest_keys, nearest_of
 from workloads.intervals import with_intervals
 from workloads.predictions import (
@@ -126,8 +133,9 @@ def open_set(
         MissingPathError: the classifier has not seen some queries.
         DamagedError: the classifier's table is not what was written.
     """
+    queries = {part: with_feature(asking, "image") for part, asking in queries.items() if has_feature(asking, "image")}
     if _CHOOSES not in queries:
-        raise UsageError("there are no validation queries to choose a threshold with")
+        raise UsageError("there are no validation queries with images to choose a threshold with")
     offers = {
         part: {
             "image": _search(asking, keys, "image", "seen"),
@@ -183,21 +191,21 @@ def _search(queries: Embedded, keys: Embedded, modality: Modality, kind: Literal
         kind: of the species whose keys are searched.
 
     Raises:
-        UsageError: images or the keys' modality are not among the embeddings, or there is not one such key.
+        UsageError: the keys' modality is not among the embeddings, or there is not one such key.
     """
-    if not (has_feature(queries, "image") and has_feature(keys, modality)):
+    if not has_feature(keys, modality):
         raise UsageError(
             "open-set recognition needs images of queries, and images and barcodes of keys; embedded are "
             f"{', '.join(queries.rows) or 'none'} of queries and {', '.join(keys.rows) or 'none'} of keys"
         )
-    members = np.flatnonzero(keys.subset == kind)
+    offered, specimen = key_features(keys, modality)
+    members = np.flatnonzero(keys.subset[specimen] == kind)
     if not len(members):
         raise UsageError(f"there are no keys of {kind} species, so a query that is called {kind} has no answer")
-    offered, _ = key_features(keys, modality)
     indices, cosines = nearest_keys(query_features(queries, "image"), offered[members])
     short = ((0, 0), (0, NUM_NEIGHBOURS - indices.shape[1]))
     return _Offer(
-        np.pad(members[indices], short, constant_values=_NOTHING),
+        np.pad(specimen[members[indices]], short, constant_values=_NOTHING),
         np.pad(cosines.astype(np.float64), short, constant_values=np.nan),
     )
 

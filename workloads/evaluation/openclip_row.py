@@ -19,7 +19,7 @@ from torch import Tensor
 from workloads.arrays import Floats, Indices, Labels, Names
 from workloads.command_line import Tell
 from workloads.data.files.images import open_image
-from workloads.data.inputs.tower_inputs import equal_rows, filled
+from workloads.data.inputs.tower_inputs import equal_rows
 from workloads.data.prepared.dataset import PreparedDataset, labels_of
 from workloads.data.specimens.schema import lineage_text
 from workloads.errors import SpecError
@@ -108,7 +108,12 @@ def embed_openclip(
         raise SpecError(f"{dataset.facts.name} has no pictures, which an OpenCLIP model needs")
     parts = parts_of(dataset)
     splits = all_splits(parts)
-    table, pictures = dataset.load(splits, ["specimen_id", *RANKS]), filled(dataset.open(splits), "image", "images")
+    table, pictures = dataset.load(splits, ["specimen_id", *RANKS]), dataset.open(splits)["image"]
+    if pictures.null_count:
+        raise SpecError(
+            f"{pictures.null_count:,} of {len(pictures):,} specimens have no image, which an OpenCLIP model needs; "
+            "`clibd data prepare --complete` leaves them out"
+        )
     labels, of_label = np.unique(label_texts(labels_of(table), WORDING[recipe]).astype(str), return_inverse=True)
     digests = b"".join(hashlib.blake2b(content.as_buffer(), digest_size=_DIGEST_SIZE).digest() for content in pictures)
     first, of_picture = equal_rows(np.frombuffer(digests, dtype=np.uint8).reshape(-1, _DIGEST_SIZE))

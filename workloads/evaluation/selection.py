@@ -16,7 +16,15 @@ from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
 from workloads.errors import SpecError
 from workloads.evaluation.accuracy import accuracies_of, coded_answers, label_codes
 from workloads.evaluation.embed import embed_all, rows_of_all_workers
-from workloads.evaluation.embedded import PAIRS, Embedded, has_feature, key_features, query_features
+from workloads.evaluation.embedded import (
+    PAIRS,
+    Embedded,
+    has_feature,
+    key_features,
+    query_features,
+    query_specimens,
+    with_feature,
+)
 from workloads.evaluation.retrieval import nearest_keys
 from workloads.models.loaded import LoadedModel
 from workloads.placement import Placement
@@ -93,6 +101,8 @@ def selection_score(rule: Rule, keys: Embedded, queries: Embedded, placement: Pl
     _check_subsets(queries.subset.tolist())
     if rule == "mean_of_336":
         return float(all_accuracies(keys, queries, placement or Placement()).mean())
+    queries, keys = with_feature(queries, "image"), with_feature(keys, "dna")
+    _check_subsets(queries.subset.tolist())
     nearest, _ = nearest_keys(queries.rows["image"], keys.rows["dna"], 1)
     codes = label_codes(queries.labels, keys.labels)
     answers = coded_answers(codes, nearest, queries.subset, Place(PARTITION, "image", "dna"))
@@ -105,14 +115,20 @@ def selection_score(rule: Rule, keys: Embedded, queries: Embedded, placement: Pl
 def all_accuracies(keys: Embedded, queries: Embedded, placement: Placement) -> Doubles:
     """The numbers that `mean_of_336` is the mean of, (pairs, 16); arguments as for `selection_score`."""
     codes, subset = label_codes(queries.labels, keys.labels), queries.subset
-    pairs = [(query, key) for query, key in PAIRS if has_feature(queries, query) and has_feature(keys, key)]
+    asked = {query: query_specimens(queries, query) for query, _ in PAIRS if has_feature(queries, query)}
+    whole = {query for query, own in asked.items() if {*subset[own]} >= {*SAMPLES}}
+    pairs = [(query, key) for query, key in PAIRS if query in whole and has_feature(keys, key)]
+    if not pairs:
+        _check_subsets(())
 
     def run(some: Indices) -> Tensor:
         rows = []
         for query, key in (pairs[number] for number in some):
             offered, specimen = key_features(keys, key)
             nearest, _ = nearest_keys(query_features(queries, query), offered, 1)
-            answers = coded_answers(codes, specimen[nearest], subset, Place(PARTITION, query, key))
+            own = asked[query]
+            of_own = {rank: (truth[own], answering) for rank, (truth, answering) in codes.items()}
+            answers = coded_answers(of_own, specimen[nearest], subset[own], Place(PARTITION, query, key))
             value = {
                 (row.level, row.species, row.average): row.value for row in accuracies_of(answers, "a_class", (1,))
             }

@@ -121,11 +121,26 @@ def _of_beginning(spec: ExperimentSpec, began_with: Iterable[RunFolder]) -> Trai
     return reduce(TrainedOn.__or__, map(read_trained_on, began_with), published)
 
 
-def of_training(spec: ExperimentSpec, dataset: PreparedDataset, began_with: Iterable[RunFolder] = ()) -> TrainedOn:
-    """What a run of a spec sees on a data set, and what the runs have seen that it begins with."""
+def of_training(
+    spec: ExperimentSpec,
+    dataset: PreparedDataset,
+    began_with: Iterable[RunFolder] = (),
+    rows: Indices | None = None,
+) -> TrainedOn:
+    """What a run of a spec sees on a data set, and what the runs have seen that it begins with.
+
+    Args:
+        spec: the experiment.
+        dataset: it trains on.
+        began_with: other runs.
+        rows: those of the training splits that train (`Specimens.trained`); None: all, for a classifier all with a
+            species.
+    """
     splits = dataset.facts.splits.training
     named = dataset.load(splits, ["specimen_id", "species"])
     trains = named["species"].is_valid() if spec.objective == "classify" else pa.array(np.full(len(named), True))
+    if rows is not None:
+        trains = pa.array(np.isin(np.arange(len(named)), rows))
     barcodes = pa.chunked_array([], pa.string())
     if "dna" in spec.modalities:
         barcodes = dataset.open(splits)["barcode"].filter(trains)

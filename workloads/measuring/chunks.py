@@ -24,6 +24,7 @@ from workloads.evaluation.embed import (
     embed_batches,
     embedded_specimens,
     parts_of,
+    spread,
 )
 from workloads.evaluation.embedded import Embedded
 from workloads.models.loaded import LoadedModel, open_run, open_untrained
@@ -104,16 +105,16 @@ class Embedder:
         self, embedded: Iterable[tuple[Chunk, Floats]], num_chunks: int, tell: Tell
     ) -> dict[str, Embedded]:
         """The parts from all chunks, in whatever order they come."""
-        _, parts, specimens = self._opened
+        experiment, parts, specimens = self._opened
         rows = dict[Modality, Floats]()
         for done, ((modality, start, stop), own) in enumerate(embedded, start=1):
             if modality not in rows:
                 rows[modality] = np.empty((len(specimens.groups(modality)[0]), own.shape[1]), dtype=np.float32)
             rows[modality][start:stop] = own
             tell(done, num_chunks)
-        # A row for each specimen from one for every distinct input.
-        spread = {name: rows[name][specimens.groups(name)[1]] for name in specimens.modalities}
-        return as_parts(embedded_specimens(specimens, spread), parts)
+        nothing = np.empty((0, experiment.spec.embedding_size), dtype=np.float32)
+        whole = {name: spread(rows.get(name, nothing), specimens.groups(name)[1]) for name in specimens.modalities}
+        return as_parts(embedded_specimens(specimens, whole), parts)
 
 
 def embed_here(job: EmbeddingJob, tell: Tell, cpu_only: bool = False) -> dict[str, Embedded]:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from workloads.data.inputs.batches import THERE
 from workloads.data.specimens import barcode
 from workloads.errors import SpecError
 from workloads.models.bert import bert_tower
@@ -97,18 +98,35 @@ class Clibd(nn.Module):
         Args:
             inputs: by modality, for another view of it by `<modality>/other`. Images are uint8 pixels
                 (batch, 3, side, side) or features (batch, feature); barcodes are token ids (batch, tokens), base codes
-                (batch, 660) or features; labels are token ids (batch, tokens).
+                (batch, 660) or features; labels are token ids (batch, tokens). Which specimens have a modality that
+                some lack is in `<modality>/there`, bool (batch,): the tower sees these alone.
 
         Returns:
-            Unit embeddings in fp32, (batch, embedding) by name of the input, and the scale, which is the inverse
-            temperature.
+            Unit embeddings in fp32, (batch, embedding) by name of the input, zeros for those who lack it; and the
+            scale, which is the inverse temperature.
         """
         embedded = {name: F.normalize(rows.float(), dim=-1) for name, rows in self._raw(inputs).items()}
         return embedded, self.log_scale.exp()
 
     def _raw(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What the towers give; `image/other` is another view for the image tower."""
-        return {name: self._given(self.towers[name.split("/")[0]], values) for name, values in inputs.items()}
+        rows: dict[str, Tensor] = {}
+        for name, values in inputs.items():
+            if not name.endswith(THERE):
+                tower, there = self.towers[name.split("/")[0]], inputs.get(name + THERE)
+                rows[name] = self._given(tower, values) if there is None else self._given_some(tower, values, there)
+        return rows
+
+    def _given_some(self, tower: nn.Module, values: Tensor, there: Tensor) -> Tensor:
+        """What a tower gives for those that are there, and zeros for the others.
+
+        One alone is seen twice, as batch normalisation needs two; and where there is none the tower sees the first row
+        in vain, so that its gradients, of 0, are there to be reduced.
+        """
+        own = there.nonzero()[:, 0]
+        seen = own if len(own) > 1 else own.repeat(2) if len(own) else own.new_zeros(2)
+        rows = self._given(tower, values.index_select(0, seen))[: len(own)]
+        return rows.new_zeros(len(there), rows.shape[1]).index_copy(0, own, rows)
 
     def _given(self, tower: nn.Module, values: Tensor) -> Tensor:
         count, missing = len(values), self._filled_to.get(self.training, 0) - len(values)

@@ -12,13 +12,15 @@ Workers meet in two places alone: in the loss, which gathers embeddings, and in 
 DistributedDataParallel reduces gradients. What they do between, where memory runs out, each does `apart`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from workloads.data.inputs.batches import THERE
 
 LossFunction = Callable[[Mapping[str, Tensor], Tensor], Tensor]
 """Global mean loss of this worker's embeddings by input name, and the scale."""
@@ -185,10 +187,12 @@ class _Cached:
         """Embeddings alone, one input at a time to see which towers draw random numbers."""
         self.chunks.seed(number)
         embedded: dict[str, Tensor] = {}
-        for name, values in self.inputs[number].items():
+        for name in self.inputs[number]:
+            if name.endswith(THERE):
+                continue
             before = _random_state(self.device)
             with self.kernels():
-                embedded |= self.model({name: values})[0]
+                embedded |= self.model(self._some(number, {name}))[0]
             if not all(map(torch.equal, before, _random_state(self.device))):
                 self.drawing.add(name)
         return embedded
@@ -202,8 +206,12 @@ class _Cached:
         wanted = trained | self.drawing
         with self.kernels():
             embedded: dict[str, Tensor]
-            embedded, _ = self.model({n: values for n, values in self.inputs[number].items() if n in wanted})
+            embedded, _ = self.model(self._some(number, wanted))
         return embedded
+
+    def _some(self, number: int, names: Collection[str]) -> dict[str, Tensor]:
+        """Some of a chunk's inputs, each with which specimens have it."""
+        return {name: values for name, values in self.inputs[number].items() if name.removesuffix(THERE) in names}
 
 
 def _gradients(

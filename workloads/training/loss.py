@@ -7,10 +7,10 @@ whole batch.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -34,6 +34,7 @@ def contrastive_loss(
     *,
     tile: int | None = None,
     sizes: Sequence[int] | None = None,
+    there: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
     """Mean over pairs of modalities of the symmetric contrastive loss, each specimen against the whole global batch.
 
@@ -43,6 +44,10 @@ def contrastive_loss(
     sum over pairs (section 3); the mean is the authors' code's, and differs by a constant factor. Computed in fp32, or
     fp64 if the embeddings are.
 
+    Where specimens lack modalities, the batch of a pair is those that have both: they alone are its rows, they alone
+    its columns, and its loss is the mean over them. Every pair weighs the same, however few they are; one without any
+    gives 0. What stands in for a missing embedding is in no sum and gets a gradient of 0.
+
     Args:
         embedded: unit embeddings by modality, this worker's share of the batch, (share, size); row i is the same
             specimen in all.
@@ -51,15 +56,70 @@ def contrastive_loss(
         tile: side of the tiles in which similarities are computed; None: all at once up to `LARGEST_WHOLE`, and then
             what suits the device.
         sizes: of the workers' shares; None: all are equal.
+        there: by modality which specimens have it, bool (share,); one that is not named all have. The same modalities
+            are named on every worker.
     """
     shares, scale = _in_one_precision(embedded, scale)
     whole = {name: gathered(share, sizes) for name, share in shares.items()}  # (batch, size) each
     pairs = [pair for pair in combinations(shares, 2) if bind_to is None or bind_to in pair]
-    if tile or len(whole[pairs[0][0]]) ** 2 > LARGEST_WHOLE:
-        losses = [_tiled_pair_loss(shares[a], shares[b], whole[b], scale, tile, sizes) for a, b in pairs]
-    else:
-        losses = [_pair_loss(whole[a], whole[b], scale) for a, b in pairs]
+    of_both, losses = _rows_of_pairs(there or {}, pairs, sizes), list[Tensor]()
+    for a, b in pairs:
+        rows = of_both.get((a, b))
+        own_a, own_b, all_a, all_b = shares[a], shares[b], whole[a], whole[b]
+        if rows:
+            own_a, own_b = own_a.index_select(0, rows.own), own_b.index_select(0, rows.own)
+            all_a, all_b = all_a.index_select(0, rows.whole), all_b.index_select(0, rows.whole)
+        if not len(all_a):  # no part of the graph is left out, so that workers reduce the gradients of all towers
+            losses.append(all_a.sum() + all_b.sum() + 0 * scale)
+        elif tile or len(all_a) ** 2 > LARGEST_WHOLE:
+            losses.append(_tiled_pair_loss(own_a, own_b, all_b, scale, tile, rows.sizes if rows else sizes))
+        else:
+            losses.append(_pair_loss(all_a, all_b, scale))
     return torch.stack(losses).mean()
+
+
+def loss_of_alike(batch_size: int, shares: Sequence[float]) -> float:
+    """What `contrastive_loss` comes to where all embeddings are alike: of n specimens that a pair compares, log n.
+
+    Args:
+        batch_size: specimens.
+        shares: of them that have both modalities of a pair, on average, for each pair.
+    """
+    # The mean of log n lies below the log of the mean, by half of the variance over its square.
+    counts = [(batch_size * share, share) for share in shares]
+    return sum(max(0.0, math.log(n) - (1 - share) / (2 * n)) if n else 0.0 for n, share in counts) / len(counts)
+
+
+class _Rows(NamedTuple):
+    """Those specimens of a batch that have both modalities of a pair."""
+
+    own: Tensor
+    """Their places in this worker's share, (own,)."""
+    whole: Tensor
+    """Their places in the batch, (rows,)."""
+    sizes: list[int]
+    """How many each worker has."""
+
+
+def _rows_of_pairs(
+    there: Mapping[str, Tensor], pairs: Iterable[tuple[str, str]], sizes: Sequence[int] | None
+) -> dict[tuple[str, str], _Rows]:
+    """The rows of the pairs that some specimens lack. On a GPU it is waited for once."""
+    if not there:
+        return {}
+    masks = torch.stack(list(there.values()), dim=1)  # (share, modalities)
+    device, share = masks.device, len(masks)
+    here = Placement.here(device)
+    sizes = list(sizes or [share] * here.num_workers)
+    known = dict(zip(there, gathered(masks.byte(), sizes).bool().cpu().unbind(1), strict=True))
+    everyone = torch.ones(sum(sizes), dtype=torch.bool)
+    found, first = {}, sum(sizes[: here.rank])
+    for pair in pairs:
+        both = known.get(pair[0], everyone) & known.get(pair[1], everyone)
+        if not both.all():
+            own, whole = (mask.nonzero()[:, 0].to(device) for mask in (both[first : first + share], both))
+            found[pair] = _Rows(own, whole, [int(part.sum()) for part in both.split(sizes)])
+    return found
 
 
 def _pair_loss(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:

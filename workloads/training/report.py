@@ -241,15 +241,20 @@ _NOTHING_LEARNT = 0.97
 def collapse_words(run: RunFolder) -> list[str]:
     """That all embeddings are alike, or nearly, if the last epoch's loss says so.
 
-    Of equal embeddings it is the logarithm of the number of specimens to choose from.
+    Of equal embeddings it is the logarithm of the number of specimens to choose from, or what the run says itself,
+    where some of them lacked modalities.
     """
     spec = run.spec()
     losses = [event["loss"] for event in run.events() if event["event"] == "epoch"]
     choices = {"align": spec.batch_size, "simclr": 2 * spec.batch_size - 1}.get(spec.objective)
-    if not losses or choices is None or losses[-1] < _NOTHING_LEARNT * math.log(choices):
+    if not losses or choices is None:
+        return []
+    status = run.status() if run.state() == "finished" else {}
+    alike = status.get("loss_of_alike", math.log(choices))
+    if losses[-1] < _NOTHING_LEARNT * alike:
         return []
     return [
-        f"its loss, {losses[-1]:.2f}, is that of embeddings that are all alike ({math.log(choices):.2f}): it has "
+        f"its loss, {losses[-1]:.2f}, is that of embeddings that are all alike ({alike:.2f}): it has "
         f"collapsed, or learnt next to nothing. Try --set max_learning_rate={spec.max_learning_rate / 10:.2g}, or "
         f"--epochs {2 * spec.epochs}"
     ]

@@ -8,14 +8,16 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from itertools import combinations
 from time import perf_counter
 from typing import Any
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
 from workloads.command_line import tell_end
-from workloads.data.inputs.batches import num_trained
+from workloads.data.inputs.batches import Specimens, num_trained
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, DriftError, UsageError, WeightsError
 from workloads.evaluation.measure import measure
@@ -35,6 +37,7 @@ from workloads.stopping import Stop, leave, never, stop_by_signals
 from workloads.storage import Folder
 from workloads.training.checkpoint import CheckpointStore
 from workloads.training.loop import fit
+from workloads.training.loss import loss_of_alike
 from workloads.training.optimization import max_learning_rate
 from workloads.training.report import LeaseTeller, Listener, ProgressBar, WandbMode, event_log, wandb_log
 from workloads.training.step import Training
@@ -227,7 +230,7 @@ def train_run(
     first = placement.rank == 0
     if first:
         write_inputs(run, experiment)
-        of_training(spec, dataset, experiment.began_with).write(run)
+        of_training(spec, dataset, experiment.began_with, specimens.trained).write(run)
     score = None
     if spec.selection != "last":
         score = partial(validation_score, experiment, dataset, placement)
@@ -251,7 +254,19 @@ def train_run(
         "max_learning_rate": max_learning_rate(spec),
         "selected_epoch": training.best[1] if training.best else spec.epochs - 1,
         "selected_score": training.best[0] if training.best else None,
+        **_alike(spec, specimens),
     }
+
+
+def _alike(spec: ExperimentSpec, specimens: Specimens) -> dict[str, float]:
+    """The loss of embeddings that are all alike, where some lack modalities; else it is the logarithm of the batch."""
+    if spec.objective != "align" or not specimens.lacked:
+        return {}
+    everyone = np.ones(len(specimens), dtype=bool)
+    have = {name: everyone if (own := specimens.there(name)) is None else own for name in spec.modalities}
+    pairs = [pair for pair in combinations(spec.modalities, 2) if spec.bind_to is None or spec.bind_to in pair]
+    shares = [float((have[a] & have[b])[specimens.trained].mean()) for a, b in pairs]
+    return {"loss_of_alike": loss_of_alike(spec.batch_size, shares)}
 
 
 def take_the_selected(training: Training, store: CheckpointStore) -> None:

@@ -8,7 +8,7 @@ has chunks, up to the rounding of sums and the running statistics of batch norma
 import math
 import socket
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from workloads.data.inputs.batches import EpochBatches, Specimens, View, check_batch
+from workloads.data.inputs.batches import THERE, EpochBatches, Specimens, View, check_batch
 from workloads.errors import NonFiniteLossError, UsageError
 from workloads.evaluation.embed import BATCH_SIZE
 from workloads.execution import Execution
@@ -110,6 +110,7 @@ class Training:
     def _room(self, specimens: Specimens, share: int) -> int:
         """How many specimens of a share fit into memory at a time."""
         some = EpochBatches(specimens, self.spec, 0, slice(0, min(_TRIED, self.spec.batch_size)))[0]
+        some = {name: values for name, values in some.items() if not name.endswith(THERE)}  # as if all had everything
         if "dna" in some and self.spec.dna.kind == "dnabert2":
             wide = self._widest(specimens)
             some |= {n: F.pad(v, (0, wide - v.shape[1]), value=PAD_ID) for n, v in some.items() if n.startswith("dna")}
@@ -150,8 +151,9 @@ class Training:
             inputs = {name: values.to(device, non_blocking=True) for name, values in batch.items()}
             put_back = kept_buffers(self.model)
         labels = inputs.pop("label", None)
+        there = {name.removesuffix(THERE): mask for name, mask in inputs.items() if name.endswith(THERE)}
         while True:
-            loss_function = _loss_of(self.spec, labels, self.shares.sizes)
+            loss_function = _loss_of(self.spec, labels, self.shares.sizes, there)
             how = (self._chunks(), partial(kernels, device, self.spec.precision), all_fit if several else nullcontext)
             self.optimizer.zero_grad(set_to_none=True)
             # Blocks that are computed again in the backward pass have to meet the attention of the forward pass there.
@@ -264,14 +266,26 @@ class Training:
             raise UsageError(f"{store.folder} is not the same for all workers; keep runs where all can reach them")
 
 
-def _loss_of(spec: ExperimentSpec, labels: Tensor | None, sizes: Sequence[int] | None = None) -> LossFunction:
-    """The loss of a spec's objective for one batch, of which the workers have shares of these sizes."""
+def _loss_of(
+    spec: ExperimentSpec,
+    labels: Tensor | None,
+    sizes: Sequence[int] | None = None,
+    there: Mapping[str, Tensor] | None = None,
+) -> LossFunction:
+    """The loss of a spec's objective for one batch.
+
+    Args:
+        spec: the experiment.
+        labels: for a classifier.
+        sizes: of the workers' shares.
+        there: by modality which specimens have it, where some lack it.
+    """
     if spec.objective == "simclr":
         return partial(two_view_loss, sizes=sizes)
     if spec.objective == "classify":
         assert labels is not None
         return partial(classification_loss, labels=labels, sizes=sizes)
-    return partial(contrastive_loss, bind_to=spec.bind_to, sizes=sizes)
+    return partial(contrastive_loss, bind_to=spec.bind_to, sizes=sizes, there=there)
 
 
 def _seed(seed: int, step: int, chunk: int) -> None:

@@ -4,7 +4,7 @@ Which specimens form a batch is a pure function of (seed, epoch, global batch si
 specimen of (seed, epoch, specimen, view): the number of workers changes nothing.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from workloads.arrays import Indices, Names
+from workloads.arrays import Indices, Mask, Names
 from workloads.data.inputs.tower_inputs import (
     AS_THEY_ARE,
     Groups,
@@ -24,12 +24,13 @@ from workloads.data.inputs.tower_inputs import (
     image_input,
     text_input,
 )
-from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset, labels_of
+from workloads.data.prepared.dataset import SPECIES, DatasetFacts, PreparedDataset, labels_of
 from workloads.data.prepared.taxon_text import LabelTokenizer
 from workloads.errors import SpecError, TooFewSpecimensError, UsageError
 from workloads.spec import RANKS, ExperimentSpec, Modality
 
 __all__ = [
+    "THERE",
     "Asked",
     "EpochBatches",
     "Specimens",
@@ -41,8 +42,10 @@ __all__ = [
 ]
 
 _OTHER = "/other"
+THERE = "/there"
 Batch = dict[str, Tensor]
-"""Inputs by modality, of a second view as `MODALITY/other`; for a classifier `label` too, (specimens, ...) each."""
+"""Inputs by modality, of a second view as `MODALITY/other`; for a classifier `label` too, (specimens, ...) each. In
+`MODALITY/there`, bool (specimens,), it says who has a modality that some specimens that train lack."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +58,8 @@ class Asked:
     two_views: bool = False
     labels: Indices | None = None
     """Class of each row, for a classifier."""
+    lacked: tuple[Modality, ...] = ()
+    """Modalities of which it is said who has them."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -101,6 +106,7 @@ class Specimens:
         self._opened_with = dataset, tuple(splits), spec, tokenizer, modalities, dna_tokenizer, frame
         self.modalities = tuple(modalities or spec.modalities)
         self._dataset, self._splits, self._spec = dataset, tuple(splits), spec
+        _check_offered(self.modalities, spec, dataset.facts)
         self._columns = dataset.open(splits)
         self._inputs: dict[str, InputColumn] = {}
         if "image" in self.modalities:
@@ -144,19 +150,53 @@ class Specimens:
         places = pc.index_in(self._about["species"], value_set=classes, skip_nulls=True)
         return np.asarray(places.fill_null(-1).to_numpy(), dtype=np.int64)
 
+    def there(self, modality: str) -> Mask | None:
+        """Which specimens have a modality, (specimens,); None where all have it."""
+        return self._inputs[modality].there
+
     @cached_property
     def trained(self) -> Indices:
-        """Rows that train: all of them, or for a classifier those with a species."""
-        if self._spec.objective == "classify":
-            return np.flatnonzero(self.class_of >= 0)
-        return np.arange(len(self))
+        """Rows that train: those with two of the modalities that are aligned, or with the one that is trained alone.
+
+        For a classifier also those with a species alone.
+        """
+        everyone = np.ones(len(self), dtype=bool)
+        have: dict[str, Mask] = {
+            name: everyone if (own := self.there(name)) is None else own for name in self.modalities
+        }
+        trains = _train(self._spec, have)
+        return np.flatnonzero(trains & (self.class_of >= 0) if self._spec.objective == "classify" else trains)
+
+    @cached_property
+    def lacked(self) -> tuple[Modality, ...]:
+        """Modalities that some of those lack that train.
+
+        Raises:
+            SpecError: all of them lack one.
+        """
+        found: list[Modality] = []
+        for name in self.modalities:
+            if (there := self.there(name)) is None or there[self.trained].all():
+                continue
+            if not there[self.trained].any():
+                raise SpecError(f"no specimen that trains has {name}; choose an experiment without it")
+            found.append(name)
+        return tuple(found)
 
     def groups(self, modality: str) -> Groups:
-        """First row of each distinct input of a modality, and for each row which of these it equals.
+        """First row of each distinct input of a modality, and for each row which of these it equals, -1 without it.
 
         Identical barcodes and labels are thereby embedded once, and to identical numbers.
         """
-        return self._inputs[modality].groups()
+        there = self.there(modality)
+        if there is None:
+            return self._inputs[modality].groups()
+        if not there.any():
+            return np.empty(0, dtype=np.int64), np.full(len(self), -1, dtype=np.int64)
+        _, which = self._inputs[modality].groups()
+        own, rows = np.full(len(which), -1, dtype=np.int64), np.flatnonzero(there)
+        _, kept, own[rows] = np.unique(which[rows], return_index=True, return_inverse=True)
+        return rows[kept], own
 
     def inputs(self, modality: str, rows: Indices, view: View) -> Tensor:
         """The input of one tower for some rows."""
@@ -174,9 +214,32 @@ class Specimens:
             batch[name] = self.inputs(name, asked.rows, asked.view)
             if asked.two_views:
                 batch[name + _OTHER] = self.inputs(name, asked.rows, replace(asked.view, number=1))
+        for name in asked.lacked:
+            there = self.there(name)
+            assert there is not None, "it is said to be lacked"
+            batch[name + THERE] = torch.from_numpy(there[asked.rows])
         if asked.labels is not None:
             batch["label"] = torch.from_numpy(asked.labels)
         return batch
+
+
+def _check_offered(modalities: Sequence[Modality], spec: ExperimentSpec, facts: DatasetFacts) -> None:
+    """Refuse a data set of which no specimen has what a tower takes.
+
+    Raises:
+        SpecError: as it says.
+    """
+    image, dna = facts.image_feature_size is not None, facts.dna_feature_size is not None
+    needs: dict[Modality, tuple[bool, str]] = {
+        "image": (image, "image features")
+        if spec.image.kind == "features"
+        else ("image" in facts.modalities and not image, "images"),
+        "dna": (dna, "DNA features") if spec.dna.kind == "features" else (facts.barcodes, "barcodes"),
+        "text": (True, ""),
+    }
+    for offered, what in (needs[name] for name in modalities):
+        if not offered:
+            raise SpecError(f"{facts.name} has no {what}, which the tower takes")
 
 
 def global_batches(num_specimens: int, batch_size: int, seed: int, epoch: int) -> Iterator[Indices]:
@@ -200,10 +263,31 @@ def training_classes(dataset: PreparedDataset) -> tuple[str, ...]:
 
 
 def num_trained(spec: ExperimentSpec, facts: DatasetFacts) -> int:
-    """Specimens that train: those of the training splits, for a classifier only those with a species."""
+    """Specimens that train: those of the training splits with two modalities that are aligned, or the one of the spec.
+
+    For a classifier only those with a species.
+    """
+    if facts.having:
+        whose = [item for split in facts.splits.training for item in facts.having.get(split, {}).items()]
+        of_spec = [set(what.split("+")) for what, _ in whose]
+        have: dict[str, Mask] = {
+            str(name): np.array([name in own for own in of_spec], dtype=bool) for name in spec.modalities
+        }
+        trains = _train(spec, have)
+        if spec.objective == "classify":
+            trains = trains & np.array([SPECIES in own for own in of_spec], dtype=bool)
+        return sum(count for (_, count), counts in zip(whose, trains, strict=True) if counts)
     if spec.objective == "classify":
         return sum(facts.num_labelled.get(split, {}).get("species", 0) for split in facts.splits.training)
     return facts.num_training
+
+
+def _train(spec: ExperimentSpec, have: Mapping[str, Mask]) -> Mask:
+    """Which specimens train, by the modalities that they have, (specimens,)."""
+    if spec.objective != "align":
+        return have[spec.modalities[0]]
+    enough: Mask = np.sum([have[name] for name in spec.modalities], axis=0) >= 2
+    return enough & have[spec.bind_to] if spec.bind_to else enough
 
 
 def check_batch(spec: ExperimentSpec, num_specimens: int, num_workers: int) -> None:
@@ -263,4 +347,5 @@ class EpochBatches(torch.utils.data.Dataset[Batch]):
     def _asked(self, rows: Indices) -> Asked:
         labels = None if self._label is None else self._label[rows]
         names = self._specimens.modalities
-        return Asked(rows=rows, modalities=names, view=self._view, two_views=self._two_views, labels=labels)
+        view, lacked = self._view, self._specimens.lacked
+        return Asked(rows=rows, modalities=names, view=view, two_views=self._two_views, labels=labels, lacked=lacked)

@@ -83,20 +83,34 @@ class InputColumn:
     """The inputs of some specimens, (rows, ...)."""
     groups: Callable[[], Groups]
     """Which specimens have the same one."""
+    there: Mask | None = None
+    """Which specimens have it, (specimens,), as what is taken of the others means nothing; None: all have."""
     padding: int | None = None
     """Fills rows up to the longest of those that are taken together; None where all have one length."""
 
 
 class Rows:
-    """A column of lists of one length, of which any rows can be had without reading the others."""
+    """A column of lists of one length, of which any rows can be had without reading the others; of null, zeros."""
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        chunks = [chunk for chunk in column.chunks if len(chunk)]
+        chunks = [chunk.drop_null() for chunk in column.chunks if chunk.null_count < len(chunk)]
         self._parts = [chunk.flatten().to_numpy(zero_copy_only=True).reshape(len(chunk), -1) for chunk in chunks]
         self._stops = np.cumsum([len(part) for part in self._parts])
+        self._there = there_in(column)
+        self._places = None if self._there is None else np.cumsum(self._there) - 1
+        """Of rows among those that are not null."""
 
     def take(self, rows: Indices) -> Numbers:
         """Some rows as a matrix of the column's own type, (rows, length)."""
+        if self._there is None or self._places is None:
+            return self._taken(rows)
+        own = self._there[rows]
+        found = self._taken(self._places[rows[own]])
+        taken = np.zeros((len(rows), found.shape[1]), dtype=found.dtype)
+        taken[own] = found
+        return taken
+
+    def _taken(self, rows: Indices) -> Numbers:
         which = np.searchsorted(self._stops, rows, side="right")
         offsets = rows - np.concatenate([[0], self._stops])[which]
         taken = np.empty((len(rows), self._parts[0].shape[1]), dtype=self._parts[0].dtype)
@@ -106,19 +120,20 @@ class Rows:
         return taken
 
 
-def image_input(inputs: pa.Table, spec: ExperimentSpec) -> InputColumn:
-    """What the spec's image tower takes: squares of pixels, or features of another model.
+def there_in(column: pa.ChunkedArray) -> Mask | None:
+    """Which rows of a column are not null, (rows,); None where all are."""
+    return np.asarray(column.is_valid()) if column.null_count else None
 
-    Raises:
-        SpecError: the data set has none of it.
-    """
+
+def image_input(inputs: pa.Table, spec: ExperimentSpec) -> InputColumn:
+    """What the spec's image tower takes: squares of pixels, or features of another model."""
     if spec.image.kind == "features":
-        return _number_input(Rows(filled(inputs, "image_features", "image features")).take, len(inputs))
-    column = filled(inputs, "image", "images")
+        return _number_input(inputs["image_features"])
+    column = inputs["image"]
     augmented = _AUGMENTED.get(spec.augmentation)
     others = inputs[VIEWS.name] if VIEWS.name in inputs.column_names else None
     take = partial(_pictures, column, others, spec.image.image_size, augmented)
-    return InputColumn(take, partial(_each_apart, len(column)))
+    return InputColumn(take, partial(_each_apart, len(column)), there_in(column))
 
 
 _Augmentation = Callable[[bytes, int, np.random.Generator], Pixels]
@@ -133,10 +148,16 @@ def _pictures(
     rows: Indices,
     view: View,
 ) -> Tensor:
-    """Bytes of pixels, uint8 (rows, 3, side, side); of several images one is drawn, and as they are it is the first."""
+    """Bytes of pixels, uint8 (rows, 3, side, side); of several images one is drawn, and as they are it is the first.
+
+    Without an image it is black.
+    """
     pictures = np.empty((len(rows), side, side, 3), dtype=np.uint8)
     for place, row in enumerate(rows.tolist()):
-        content: bytes = column[row].as_py()
+        content: bytes | None = column[row].as_py()
+        if content is None:
+            pictures[place] = 0
+            continue
         if others is not None and view.epoch is not None and (further := others[row].as_py()):
             content = [content, *further][view.which(row, 1 + len(further))]
         if view.epoch is None or augmented is None:
@@ -153,18 +174,21 @@ def _each_apart(count: int) -> Groups:
 
 
 def _number_input(
-    take: Callable[[Indices], Numbers], count: int, masked: Callable[..., Numbers] | None = None
+    column: pa.ChunkedArray,
+    take: Callable[[Indices], Numbers] | None = None,
+    masked: Callable[..., Numbers] | None = None,
 ) -> InputColumn:
     """Features of another model, ids of 5-mers, or codes of bases.
 
     Two views of what is not masked are equal; it is the dropout of the tower that tells them apart.
 
     Args:
-        take: gives some rows, (rows, length).
-        count: how many there are.
+        column: of which they are made.
+        take: gives some rows, (rows, length); None: as they lie in the column.
         masked: gives a view of one row that is masked at random; None: they are shown as they are.
     """
-    return InputColumn(partial(_numbers, take, masked), partial(_groups_of_numbers, take, count))
+    take, there = take or Rows(column).take, there_in(column)
+    return InputColumn(partial(_numbers, take, masked), partial(_groups_of_numbers, take, len(column)), there)
 
 
 def _numbers(
@@ -201,25 +225,13 @@ def text_input(
     texts = inputs["text"] if ranks is None else _authors_texts(ranks)
     first, which = _groups_of_texts(texts)
     whole = spec.kind == "bert" and spec.pooling == "mean"  # the mean runs over all positions, padding too
-    ids = tokenizer.ids(texts.take(pa.array(first)).to_pylist(), spec.max_tokens, whole)
-    return InputColumn(partial(_labels, ids, which), partial(_groups_of_texts, texts))
+    ids = tokenizer.ids([text or "" for text in texts.take(pa.array(first)).to_pylist()], spec.max_tokens, whole)
+    return InputColumn(partial(_labels, ids, which), partial(_groups_of_texts, texts), there_in(inputs["text"]))
 
 
 def _labels(ids: Indices, which: Indices, rows: Indices, view: View) -> Tensor:
     """Ids, int64 (rows, tokens)."""
     return torch.from_numpy(ids[which[rows]])
-
-
-def filled(inputs: pa.Table, column: str, what: str) -> pa.ChunkedArray:
-    """A column that every specimen has.
-
-    Raises:
-        SpecError: some lack it.
-    """
-    values = inputs[column]
-    if values.null_count:
-        raise SpecError(f"{values.null_count:,} of {len(values):,} specimens have no {what}, which the tower takes")
-    return values
 
 
 def _authors_texts(ranks: pa.Table) -> pa.ChunkedArray:
@@ -263,28 +275,29 @@ def dna_input(
         frame: what our own 5-mers are laid into where it is not the frame of the stored ones; None: as they are stored.
 
     Raises:
-        SpecError: the data set has none of it, or there is no tokeniser for byte pairs.
+        SpecError: there is no tokeniser for byte pairs.
     """
     tower, kind, simclr = spec.dna, spec.dna.kind, spec.objective == "simclr"
+    take: Callable[[Indices], Numbers] | None = None
     if kind == "features":
-        take: Callable[[Indices], Numbers] = Rows(filled(inputs, "dna_features", "DNA features")).take
+        column = inputs["dna_features"]
     elif kind == "barcodebert" and (tower.tokens == "authors" or frame is None):
-        take = Rows(filled(inputs, _IDS[tower.tokens], "barcodes")).take
+        column = inputs[_IDS[tower.tokens]]
     else:
-        barcodes = filled(inputs, "barcode", "barcodes")
+        column = barcodes = inputs["barcode"]
         if kind == "dnabert2":
             if tokenizer is None:
                 raise SpecError("DNABERT-2 needs the tokeniser of its byte pairs")
             read = partial(_byte_pairs, barcodes, tokenizer, simclr)
-            return InputColumn(read, partial(_groups_of_texts, barcodes), tokenizer.pad_id)
+            return InputColumn(read, partial(_groups_of_texts, barcodes), there_in(barcodes), tokenizer.pad_id)
         take = partial(_encoded, barcodes, base_codes if kind == "cnn" else partial(_ids_in_frame, frame or ""))
     masked: dict[str, Callable[..., Numbers]] = {"barcodebert": view_of_token_ids, "cnn": view_of_base_codes}
-    return _number_input(take, len(inputs), masked.get(kind) if simclr else None)
+    return _number_input(column, take, masked.get(kind) if simclr else None)
 
 
 def _encoded(barcodes: pa.ChunkedArray, encode: Callable[[list[str]], Numbers], rows: Indices) -> Numbers:
     """Numbers that are made of barcodes when they are asked for, (rows, length)."""
-    return encode([barcodes[row].as_py() for row in rows.tolist()])
+    return encode([barcodes[row].as_py() or "" for row in rows.tolist()])
 
 
 def _ids_in_frame(frame: str, barcodes: Sequence[str]) -> Numbers:
@@ -296,7 +309,7 @@ def _byte_pairs(
     barcodes: pa.ChunkedArray, tokenizer: LabelTokenizer, masked: bool, rows: Indices, view: View
 ) -> Tensor:
     """Byte-pair ids, int64 (rows, the longest of them)."""
-    texts: list[str] = [barcodes[row].as_py() for row in rows.tolist()]
+    texts: list[str] = [barcodes[row].as_py() or "" for row in rows.tolist()]
     if masked and view.epoch is not None:
         texts = [view_of_text(text, view.random(row)) for text, row in zip(texts, rows.tolist(), strict=True)]
     return torch.from_numpy(tokenizer.ids(texts, MAX_BYTE_PAIRS, whole_length=False))

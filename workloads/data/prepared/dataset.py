@@ -10,7 +10,7 @@ DATA/
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
 
@@ -28,6 +28,8 @@ from workloads.storage import Folder
 
 SCHEMA_VERSION = 3
 SPECIMEN_TABLE = "specimens.parquet"
+SPECIES = "species"
+"""What a specimen with a name at that rank has beside its modalities, in `DatasetFacts.having`."""
 
 OfficialSplit = Literal["bioscan_1m", "insect"]
 
@@ -101,6 +103,11 @@ class DatasetFacts:
     """Whether some specimens have several images, one of which is drawn for each epoch."""
     num_lost_views: int = 0
     """Images that cannot be read beside another one of their specimen; lost_views.tsv has each."""
+    complete: bool = False
+    """Whether specimens without one of the modalities were left out."""
+    having: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Where some specimens lack a modality: by split how many have what, such as `image+dna`, or `image+text+species`
+    for one with an image and a name at that rank; empty where all have all."""
 
     @property
     def splits(self) -> SplitProtocol:
@@ -118,6 +125,14 @@ class DatasetFacts:
             image_features=self.image_feature_size is not None,
             dna_features=self.dna_feature_size is not None and not self.barcodes,
         )
+
+    def num_having(self, modality: Modality, splits: Collection[str] | None = None) -> int:
+        """Specimens of some splits, or of all, that have a modality."""
+        chosen = self.num_specimens if splits is None else splits
+        if not self.having:
+            return sum(self.num_specimens.get(split, 0) for split in chosen) if modality in self.modalities else 0
+        counts = (item for split in chosen for item in self.having.get(split, {}).items())
+        return sum(count for what, count in counts if modality in what.split("+"))
 
     @property
     def num_training(self) -> int:

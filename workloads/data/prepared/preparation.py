@@ -55,8 +55,10 @@ class DatasetOptions:
     """Shorter side that larger images are reduced to, pixels."""
     text_tokenizer: str | None = None
     """A Hugging Face tokeniser by name or folder; None learns word pieces from the labels."""
+    complete: bool = False
+    """Whether specimens that lack one of the data set's modalities are refused."""
     max_rejects: float = 0.001
-    """Share of records that may be refused; above it the preparation stops."""
+    """Share of records that may be refused; above it the preparation stops. What has too little is not among them."""
 
 
 def prepare(
@@ -120,7 +122,7 @@ def _with_keys_left(
     shards: Sequence[Shard],
 ) -> list[ShardReport]:
     """The reports after queries whose species has lost all of its keys are taken out, as nothing could answer them."""
-    refused = {identifier for report in reports for identifier, _ in report.rejects}
+    refused = {identifier for report in reports for identifier, _ in (*report.rejects, *report.left_out)}
     if not refused:
         return list(reports)
     columns = pa.Table.from_batches(specimens.batches(["specimen_id", "species", "split"]))
@@ -154,7 +156,7 @@ def first_facts(table: SpecimenTable, wanted: DatasetOptions) -> DatasetFacts:
     return DatasetFacts(
         schema_version=SCHEMA_VERSION,
         name=wanted.name,
-        fingerprint=f"{fingerprint}-{wanted.image_size}{tokenizer}",
+        fingerprint=f"{fingerprint}-{wanted.image_size}{tokenizer}{'-complete' if wanted.complete else ''}",
         content="",
         synthetic=table.facts.synthetic_seed is not None,
         source=table.facts.source,
@@ -174,6 +176,7 @@ def first_facts(table: SpecimenTable, wanted: DatasetOptions) -> DatasetFacts:
         num_rejects=0,
         reject_reasons={},
         views=VIEWS.name in filled and commonest.get("image_features") is None,
+        complete=wanted.complete,
     )
 
 
@@ -222,7 +225,7 @@ def _training_labels(table: SpecimenTable) -> set[str]:
 
 
 def _write_rejects(target: Folder, reports: Iterable[ShardReport]) -> list[tuple[str, str]]:
-    rejects = sorted(reject for report in reports for reject in report.rejects)
+    rejects = sorted(reject for report in reports for reject in (*report.rejects, *report.left_out))
     with reject_list(target) as write:
         for reject in rejects:
             write(*reject)
@@ -254,12 +257,14 @@ def _finish(target: Folder, facts: DatasetFacts, reports: Sequence[ShardReport])
     """
     counts: Counter[str] = Counter()
     labelled: dict[str, Counter[str]] = {split: Counter() for split in facts.num_specimens}
+    having: dict[str, Counter[str]] = {split: Counter() for split in facts.num_specimens}
     rejects = _write_rejects(target, reports)
     digest = hashlib.sha256()
     for report in sorted(reports, key=lambda report: (report.split, report.content)):
         digest.update(report.content.encode())
         counts[report.split] += report.num_rows
         labelled[report.split].update(report.num_labelled)
+        having[report.split].update(report.having)
     if not counts.total():
         raise SourceError(facts.source, "", f"no specimen can be used ({rejects[0][1]})")
     facts = replace(
@@ -268,6 +273,9 @@ def _finish(target: Folder, facts: DatasetFacts, reports: Sequence[ShardReport])
         num_specimens={split: counts[split] for split in facts.num_specimens},
         num_labelled={split: dict(labelled[split]) for split in facts.num_specimens},
         num_lost_views=_write_lost_views(target, reports),
+        having={split: dict(sorted(counts.items())) for split, counts in having.items()}
+        if any(not {*facts.modalities} <= {*what.split("+")} for counts in having.values() for what in counts)
+        else {},
         num_rejects=len(rejects),
         reject_reasons=dict(Counter(_kind(reason) for _, reason in rejects).most_common(20)),
     )

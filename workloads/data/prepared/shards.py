@@ -5,17 +5,19 @@ Which rows form which shard depends on the table alone, so any number of workers
 
 import hashlib
 import math
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from workloads.arrays import KmerIds
+from workloads.arrays import Indices, KmerIds
 from workloads.data.files.image_source import ImageSource
 from workloads.data.files.images import shrink
-from workloads.data.prepared.dataset import SPECIMEN_TABLE, DatasetFacts
+from workloads.data.prepared.dataset import SPECIES, SPECIMEN_TABLE, DatasetFacts
 from workloads.data.specimens.barcode import authors_token_ids, placed, token_ids
 from workloads.data.specimens.schema import DNA_IDS, FEATURES, PREPARED_SCHEMA, SPECIMEN_SCHEMA, VIEWS, lineage_text
 from workloads.data.specimens.specimen_table import SpecimenTable
@@ -69,6 +71,10 @@ class ShardReport:
     content: str
     """SHA-256 over the rows' ids and images: what their specimen table does not tell."""
     rejects: tuple[tuple[str, str], ...]
+    left_out: tuple[tuple[str, str], ...]
+    """Specimens that are good as they are, but have too little of what the others have, with the reason."""
+    having: Mapping[str, int]
+    """How many have what, as in `DatasetFacts.having`."""
     lost_views: tuple[tuple[str, str], ...] = ()
     """(specimen, reason) of images that cannot be read beside another one of their specimen."""
 
@@ -105,11 +111,14 @@ def make_shard(target: str, facts: DatasetFacts, shard: Shard, withheld: Collect
     table = SpecimenTable(folder, SPECIMEN_TABLE)
     if not withheld and folder.has(shard.path) and folder.has(report_name):
         stored = folder.read_json(report_name)
-        if not stored.pop("rejects") and not stored.pop("lost_views", ()):  # else made again: some may be mended
-            return ShardReport(**stored, rejects=())
+        # Else it is made again: what was refused may have been mended since.
+        if not stored.pop("rejects") and not stored.pop("lost_views", ()) and "having" in stored:
+            too_little = tuple((identifier, reason) for identifier, reason in stored.pop("left_out"))
+            return ShardReport(**stored, rejects=(), left_out=too_little)
     digest = hashlib.sha256()
-    num_rows, num_labelled = 0, dict.fromkeys(map(str, RANKS), 0)
+    num_rows, num_labelled, having = 0, dict.fromkeys(map(str, RANKS), 0), Counter[str]()
     refused: list[tuple[str, str]] = []
+    left_out: list[tuple[str, str]] = []
     lost: list[tuple[str, str]] = []
     with (
         ImageSource(table.facts.root, table.facts.follow_links) as images,
@@ -118,7 +127,9 @@ def make_shard(target: str, facts: DatasetFacts, shard: Shard, withheld: Collect
         ) as writer,
     ):
         for batch in table.slices(shard.start, shard.stop, ROWS_AT_ONCE):
-            prepared, rejects = _prepared_rows(pa.Table.from_batches([batch]), facts, images, withheld, lost)
+            rows = pa.Table.from_batches([batch])
+            enough, lacking = _with_enough(rows, facts)
+            prepared, rejects = _prepared_rows(rows.take(pa.array(enough, pa.int64())), facts, images, withheld, lost)
             if len(prepared):
                 writer.write_table(prepared, ROWS_AT_ONCE)
             views = prepared[VIEWS.name].combine_chunks().flatten() if facts.views else ()
@@ -126,10 +137,21 @@ def make_shard(target: str, facts: DatasetFacts, shard: Shard, withheld: Collect
                 content = value.as_py()
                 digest.update(b"-" if content is None else b"%d " % len(content) + content)
             num_rows += len(prepared)
+            having.update(_whats(prepared, facts))
             for rank in RANKS:
                 num_labelled[rank] += len(prepared) - prepared[rank].null_count
             refused += rejects
-    report = ShardReport(shard.split, num_rows, num_labelled, digest.hexdigest(), tuple(refused), tuple(lost))
+            left_out += lacking
+    report = ShardReport(
+        split=shard.split,
+        num_rows=num_rows,
+        num_labelled=num_labelled,
+        content=digest.hexdigest(),
+        rejects=tuple(refused),
+        left_out=tuple(left_out),
+        having=dict(having),
+        lost_views=tuple(lost),
+    )
     folder.write_json(report_name, asdict(report))
     return report
 
@@ -148,7 +170,7 @@ def _prepared_rows(
         inspected = inspected.append_column(name, pc.list_value_length(rows[name]))
     for number, row in enumerate(inspected.to_pylist()):
         try:
-            _check(row, facts)
+            _check_features(row, facts)
             if row["specimen_id"] in withheld:
                 raise RecordError(NO_KEY_LEFT)
             own, faults = _pictures(row["image"], facts, images)
@@ -161,12 +183,16 @@ def _prepared_rows(
     columns = {name: table[name] for name in ("specimen_id", *FEATURES, "barcode", *RANKS, "bin")}
     columns["image"] = pa.array([own[0] if own else None for own in pictures], pa.binary())
     columns[VIEWS.name] = pa.array([own[1:] for own in pictures], VIEWS.type)
-    columns["text"] = pa.array([lineage_text(row) for row in table.select(RANKS).to_pylist()], pa.string())
+    unnamed = None if "text" in facts.modalities else ""  # where nobody has a name the column is no modality
+    texts = [lineage_text(row) or unnamed for row in table.select(RANKS).to_pylist()]
+    columns["text"] = pa.array(texts, pa.string())
     columns["dna_ids"] = columns["authors_dna_ids"] = pa.nulls(len(table), DNA_IDS)
     if facts.barcodes:
-        columns["dna_ids"] = _fixed(token_ids(placed(table["barcode"].to_pylist(), facts.frame)))
-        as_given = pc.coalesce(table["barcode_as_given"], table["barcode"]).to_pylist()
-        columns["authors_dna_ids"] = _fixed(authors_token_ids(as_given))
+        there = table["barcode"].is_valid()
+        own = table.filter(there)
+        as_given = pc.coalesce(own["barcode_as_given"], own["barcode"]).to_pylist()
+        columns["dna_ids"] = _fixed(token_ids(placed(own["barcode"].to_pylist(), facts.frame)), there)
+        columns["authors_dna_ids"] = _fixed(authors_token_ids(as_given), there)
     schema = _schema(facts)
     return pa.table({name: columns[name] for name in schema.names}, schema=schema), rejects
 
@@ -183,27 +209,60 @@ def _compression(facts: DatasetFacts) -> dict[str, str]:
 _TEXTS = [name for name in SPECIMEN_SCHEMA.names if name not in FEATURES]
 
 
-def _check(row: Mapping[str, Any], facts: DatasetFacts) -> None:
-    """Refuse a specimen that lacks what the others have.
+def _check_features(row: Mapping[str, Any], facts: DatasetFacts) -> None:
+    """Refuse features that are not as long as those of the others, and half of what stands for a barcode.
 
     Args:
-        row: its texts, and the lengths of its features.
+        row: texts of a specimen, and the lengths of its features.
         facts: what the others have.
 
     Raises:
-        RecordError: it does.
+        RecordError: they are not.
     """
     for name, size in (("image_features", facts.image_feature_size), ("dna_features", facts.dna_feature_size)):
-        if size is not None and row[name] != size:
+        half = name == "dna_features" and facts.barcodes and row["barcode"] is not None
+        if size is not None and row[name] != size and (half or row[name] is not None):
             had = "no" if row[name] is None else f"{row[name]}"
             raise RecordError(f"{had} {FEATURES[name]}, and the other specimens have {size}")
-    has = {
-        "image": facts.image_feature_size is not None or row["image"] is not None,
-        "dna": not facts.barcodes or row["barcode"] is not None,
-        "text": any(row[rank] for rank in RANKS),
+    if facts.barcodes and facts.dna_feature_size is not None and row["barcode"] is None and row["dna_features"]:
+        raise RecordError("no dna, which the other specimens have")
+
+
+def _columns(facts: DatasetFacts) -> dict[str, str]:
+    """The columns of the specimen table that say who has which modality; names at any rank are text."""
+    return {
+        "image": "image" if facts.image_feature_size is None else "image_features",
+        "dna": "barcode" if facts.barcodes else "dna_features",
     }
-    if lacking := [name for name in facts.modalities if not has[name]]:
-        raise RecordError(f"no {' and no '.join(lacking)}, which the other specimens have")
+
+
+def _with_enough(rows: pa.Table, facts: DatasetFacts) -> tuple[Indices, list[tuple[str, str]]]:
+    """Which specimens have enough of what the others have, and the others with the reason.
+
+    A specimen trains in the pairs of modalities that it has, and is a query or a key in each modality. So one that
+    only trains needs two, where the data set has as many, and any other needs one; unless all are asked of each.
+    """
+    has = {name: np.asarray(rows[column].is_valid()) for name, column in _columns(facts).items()}
+    has["text"] = np.any([rows[rank].is_valid() for rank in RANKS], axis=0)
+    splits, there = facts.splits, np.stack([has[name] for name in facts.modalities], axis=1)
+    trains = np.isin(rows["split"].to_pylist(), [*{*splits.training} - {*splits.keys, *splits.asking()}])
+    needed = np.where(trains, min(2, len(facts.modalities)), 1)
+    enough = there.all(axis=1) if facts.complete else there.sum(axis=1) >= needed
+    left_out = []
+    for row in np.flatnonzero(~enough).tolist():
+        lacking = " and no ".join(name for name, own in zip(facts.modalities, there[row], strict=True) if not own)
+        why = "and one that trains needs two" if trains[row] else "and nothing else is left of it"
+        reason = f"no {lacking}, {'which the other specimens have' if facts.complete else why}"
+        left_out.append((rows["specimen_id"][row].as_py(), reason))
+    return np.flatnonzero(enough), left_out
+
+
+def _whats(rows: pa.Table, facts: DatasetFacts) -> Iterator[str]:
+    """What each of some prepared specimens has, as in `DatasetFacts.having`."""
+    columns: dict[str, str] = {"text": "text", SPECIES: SPECIES, **_columns(facts)}
+    names = [*facts.modalities, SPECIES]
+    has = [rows[columns[name]].is_valid().to_pylist() for name in names]
+    return ("+".join(name for name, own in zip(names, row, strict=True) if own) for row in zip(*has, strict=True))
 
 
 def _pictures(
@@ -231,6 +290,10 @@ def _pictures(
     return read, faults
 
 
-def _fixed(ids: KmerIds) -> pa.Array:
-    """A matrix as a column of lists of one length."""
-    return pa.FixedSizeListArray.from_arrays(pa.array(ids.ravel()), ids.shape[1])
+def _fixed(ids: KmerIds, there: pa.ChunkedArray) -> pa.Array:
+    """A matrix as a column of lists of one length, null where there is no row of it."""
+    column = pa.FixedSizeListArray.from_arrays(pa.array(ids.ravel()), ids.shape[1])
+    if len(column) == len(there):
+        return column
+    places = np.where(there, np.cumsum(there) - 1, 0)
+    return column.take(pa.array(places, mask=~np.asarray(there)))
