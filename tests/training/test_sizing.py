@@ -11,7 +11,7 @@ from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
 from workloads.training.report import collapse_words
-from workloads.training.sizing import FEWEST_BATCHES, FEWEST_STEPS, fitted, sizing_words
+from workloads.training.sizing import FEWEST_BATCHES, FEWEST_STEPS, LINEAR_SPACE, fitted, sizing_words
 
 DATA = Data(name="d", fingerprint="0", synthetic=False, modalities=("image", "dna", "text"))
 SMALL = experiment_spec("align", "small", DATA)
@@ -40,6 +40,29 @@ def test_what_was_chosen_stays() -> None:
     own = fitted(replace(PAPER, epochs=3), 192, {"epochs"})
     assert (own.batch_size, own.epochs) == (24, 3)
     assert fitted(PAPER, 1) == PAPER  # which is refused with its reason when the batches are cut
+
+
+FEATURES = experiment_spec("align", "small", replace(DATA, image_features=True))
+
+
+def test_few_features_are_met_by_one_layer_and_weights_that_are_drawn_learn_in_fp32() -> None:
+    own = fitted(FEATURES, 1490)
+    assert (own.image.depth, own.embedding_size, own.precision) == (1, LINEAR_SPACE, "fp32")
+    assert fitted(SMALL, 1490).precision == "fp32"
+    assert fitted(SMALL, 1490).image == SMALL.image
+    assert fitted(FEATURES, 10_000) == FEATURES
+
+
+def test_what_a_small_set_needs_gives_way_to_what_was_chosen() -> None:
+    assert fitted(FEATURES, 1490, {"precision"}).precision == "bf16"
+    for name in ("image.depth", "image.width", "embedding_size"):
+        own = fitted(FEATURES, 1490, {name})
+        assert (own.image, own.embedding_size) == (FEATURES.image, FEATURES.embedding_size)
+    begun = replace(FEATURES, image=replace(FEATURES.image, weights="run:other"))
+    assert fitted(begun, 1490).image == begun.image
+    assert fitted(begun, 1490).precision == "bf16"
+    published = replace(FEATURES, recipe="paper")
+    assert (fitted(published, 1490).image, fitted(published, 1490).precision) == (FEATURES.image, "bf16")
 
 
 def test_the_choice_is_said_with_the_options_that_change_it() -> None:

@@ -151,7 +151,7 @@ def train(
     if finished:
         print(f"{run.folder} is finished already", file=sys.stderr)
     print(run.folder, flush=True)
-    if first and (finished or not on_ray):  # on Ray it has been said
+    if first:
         print(result_words(run, data), file=sys.stderr)
 
 
