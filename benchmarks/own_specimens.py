@@ -4,8 +4,8 @@
 
 Three draws of 2,000 of them, each through import, partition, preparation and `clibd train --scale small` on the CPU.
 Told are accuracies of the seen validation queries, top-1, micro, at the species, beside what needs no training, with
-McNemar's test on the same queries, and the goals. Its draws have other seeds than those that the defaults were chosen on
-(docs/log.md).
+McNemar's test on the same queries, and the goals. Its draws have other seeds than those that the defaults were chosen
+on (docs/log.md).
 """
 
 import os
