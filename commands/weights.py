@@ -28,7 +28,7 @@ def _list(
     form: Annotated[Literal["text", "json"], typer.Option("--format", help="For people or for programs.")] = "text",
 ) -> None:
     """List the published weights that sweeps start from, and where each is: here, in the store, or nowhere yet."""
-    from orchestrator.weights_at_hand import remedy_for
+    from workloads.models.published import remedy_for
     from workloads.weight_files import place_of
 
     wanted, named = _wanted(sweep), Folder(store) if store else None

@@ -174,7 +174,7 @@ def _gpus(facts: HostFacts) -> Iterator[Problem]:
 
 def _weights(facts: HostFacts, weights: Mapping[str, Files]) -> Iterator[Problem]:
     if facts.lacking:
-        from orchestrator.weights_at_hand import remedy_for  # with torch, which a look at hosts can do without
+        from workloads.models.published import remedy_for  # with torch, which a look at hosts can do without
     for name in facts.lacking:
         reason = f"it lacks the weights {name}, {'which the hub gives' if facts.hub else 'and the hub does not answer'}"
         yield Problem(check="weights", reason=reason, remedy=remedy_for(name, weights[name]), grave=not facts.hub)

@@ -29,7 +29,7 @@ from workloads.shared_places import data_place, runs_place
 from workloads.spec import ExperimentSpec, spec_from_dict
 from workloads.stopping import Stop, stop_by_signals
 from workloads.storage import Folder
-from workloads.training.report import WandbMode, result_words
+from workloads.training.report import WandbMode
 
 _MAX_FAILURES = 3
 """Groups in a row that may fail or be lost without a newer checkpoint, before the run does."""
@@ -100,7 +100,6 @@ def _train_on_ray(
         stop_by_signals(has_ended, GRACE + 5) as stop,
     ):
         run_to_its_end(task, wandb, tell=tell, stop=stop)
-    console.print(result_words(run))
 
 
 def make_point(config: Mapping[str, Any]) -> None:

@@ -10,7 +10,9 @@ import pytest
 import commands.clibd
 from workloads.command_line import run_command
 from workloads.errors import WeightsError
+from workloads.models.published import beginning_words
 from workloads.shared_places import held_up, look, runs_place, sees_mark
+from workloads.spec import DnaTower, ExperimentSpec, ImageTower
 from workloads.storage import Folder
 from workloads.weight_files import local_file, place_of, published_file
 from workloads.weight_store import MANIFEST, fetch_weights, kept_at, kept_folder, push_weights, stored_files
@@ -54,6 +56,14 @@ def test_what_a_tower_asks_for_comes_from_the_store_and_stays(store: Folder) -> 
     shutil.rmtree(store.path)
     assert published_file("image", NAME, "config.json").read_bytes() == b"{}"
     assert kept_folder(NAME) == kept_at(NAME)
+
+
+def test_a_run_says_which_published_weights_it_begins_with_and_where_they_are(store: Folder) -> None:
+    drawn = DnaTower(weights=None)
+    spec = ExperimentSpec(
+        dataset="d", data_fingerprint="0", modalities=("image", "dna"), image=ImageTower(weights=NAME), dna=drawn
+    )
+    assert beginning_words(spec) == [f"image begins with the published weights {NAME} (store: {store})"]
 
 
 def _fetch(address: str, names: "multiprocessing.Queue[list[str]]") -> None:

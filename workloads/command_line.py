@@ -19,6 +19,13 @@ from workloads.stopping import REASONS, exit_code, go_on, leave
 _STOPPED = tuple(map(exit_code, REASONS.values()))
 Tell = Callable[[int, int | None], None]
 """Is told how much of how much, if that is known, is done."""
+Counting = Callable[[str, str], Tell]
+"""Begins to show a piece of work, by its name and the unit that it is counted in."""
+
+
+def unseen(what: str, unit: str) -> Tell:
+    """Shows nothing."""
+    return lambda done, total: None
 
 
 def run_command(app: Callable[[], None]) -> NoReturn:

@@ -87,16 +87,16 @@ class ImageTower:
 class DnaTower:
     """Embeds barcodes, or DNA features that someone else computed."""
 
-    kind: Literal["barcodebert", "dnabert2", "cnn", "features"] = "barcodebert"
+    kind: Literal["barcodebert", "dnabert2", "cnn", "features", "kmers"] = "barcodebert"
     """A BERT over non-overlapping 5-mers (CLIBD, section 3); DNABERT-2; the CNN of the Bayesian zero-shot paper; an MLP
-    over precomputed features."""
+    over precomputed features, or over how often each 5-mer occurs at any offset."""
     weights: str | None = None
     """None: from scratch. `barcodebert-5mer` as `clibd convert` keeps it, a Hugging Face id, `run:ID` or
     `sha256:DIGEST`."""
     width: int = 768
-    """Width of the states; for features the hidden width."""
+    """Width of the states; for features and counts the hidden width."""
     depth: int = 12
-    """Number of blocks; for features the number of linear layers."""
+    """Number of blocks; for features and counts the number of linear layers."""
     num_heads: int = 12
     hidden_width: int = 3072
     """Width of the feed-forward layers."""

@@ -199,7 +199,9 @@ class Fails(Squares):
 @pytest.mark.parametrize(("dies", "said"), [(False, "its page is broken"), (True, "exited unexpectedly")])
 def test_what_a_process_meets_is_met_here(dies: bool, said: str) -> None:
     batches = loaded(Fails(dies), asked_for(10, 3), HERE, processes=1)
-    with pytest.raises((pa.ArrowInvalid, RuntimeError), match=said):  # at the second batch, or at the first: it is ahead
+    with pytest.raises(
+        (pa.ArrowInvalid, RuntimeError), match=said
+    ):  # at the second batch, or at the first: it is ahead
         for _ in batches:
             pass
 

@@ -1,8 +1,9 @@
 """What each kind of tower takes of a specimen, against the columns of the shards."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import Literal
 
 import numpy as np
@@ -66,6 +67,19 @@ def test_the_cnn_gets_bases_in_their_places(tiny_dataset: PreparedDataset, open_
         wanted = ["ACGT".find(letter) for letter in barcodes[row]][:660]
         assert [4 if place < 0 else place for place in wanted] == code[: len(wanted)]
         assert set(code[len(wanted) :]) <= {5}
+
+
+def test_a_tower_over_counts_gets_each_5_mer_at_any_offset(tiny_dataset: PreparedDataset, open_keys: Open) -> None:
+    barcodes, rows = tiny_dataset.load(PROTOCOL.keys, ["barcode"])["barcode"].to_pylist(), np.array([1, 4])
+    specimens = open_keys(DnaTower(kind="kmers"))
+    counts = specimens.inputs("dna", rows, View())
+    assert (counts.dtype, counts.shape) == (torch.float32, (2, 1024))
+    kmers = ["".join(letters) for letters in product("ACGT", repeat=5)]
+    for row, found in zip(rows, counts.tolist(), strict=True):
+        windows = Counter(barcodes[row][start : start + 5] for start in range(len(barcodes[row]) - 4))
+        assert found == [windows[kmer] for kmer in kmers]
+    first, which = specimens.groups("dna")
+    assert [barcodes[first[group]] for group in which] == barcodes
 
 
 def test_byte_pairs_are_padded_to_the_longest_of_the_batch_and_spell_the_barcode(

@@ -103,6 +103,7 @@ def test_frozen_trunks_cost_no_backward_pass(tiny_spec: ExperimentSpec) -> None:
     ("dna", "image"),
     [
         (DnaTower(kind="cnn"), ImageTower(architecture="resnet18", image_size=32)),
+        (DnaTower(kind="kmers", width=8, depth=2), ImageTower(kind="features", width=8, depth=2)),
         (DnaTower(kind="features", width=8, depth=2), ImageTower(kind="features", width=8, depth=2)),
         (DnaTower(kind="dnabert2", width=24, depth=1, num_heads=3, hidden_width=48), None),
         (None, ImageTower(kind="openclip", architecture="ViT-B-32", image_size=64, width=64, depth=1)),

@@ -25,6 +25,7 @@ FEATURES = replace(TINY, kind="features", depth=3, dropout=0.5)
         (replace(TINY, kind="dnabert2"), MosaicBert),
         (replace(TINY, kind="cnn"), nn.Sequential),
         (FEATURES, nn.Sequential),
+        (replace(TINY, kind="kmers"), nn.Sequential),
     ],
     ids=lambda value: value.kind if isinstance(value, DnaTower) else "",
 )
@@ -41,6 +42,13 @@ def test_gradients_reach_every_parameter_of_a_tower_over_features() -> None:
     embedded = tower(torch.randn(8, 7, generator=torch.Generator().manual_seed(0)))
     embedded.square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in tower.parameters())
+
+
+def test_counts_of_5_mers_are_standardised_one_by_one() -> None:
+    tower = build_tower(replace(TINY, kind="kmers", depth=1), INPUTS, 5)
+    counts = torch.randint(0, 9, (40, 1024), generator=torch.Generator().manual_seed(0)).float()
+    standardised = (counts - counts.mean(0)) / (counts.var(0, correction=0) + 1e-5).sqrt()
+    torch.testing.assert_close(tower(counts), tower.head(standardised), atol=1e-4, rtol=0)
 
 
 def test_a_tower_over_features_refuses_barcodes_and_published_weights() -> None:

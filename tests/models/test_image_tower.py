@@ -253,6 +253,17 @@ def test_the_depth_of_a_feature_tower_counts_its_linear_layers(depth: int) -> No
     assert sum(isinstance(module, nn.Linear) for module in tower.modules()) == depth
 
 
+@pytest.mark.parametrize("size", [FEATURES, FEATURES + 3])
+def test_a_linear_feature_tower_begins_with_the_angles_of_the_features(size: int) -> None:
+    torch.manual_seed(0)
+    features = 3 + torch.randn(8, FEATURES)
+    embedded = built(ImageTower(kind="features", depth=1), FEATURES, size)(features)
+    centred = features - features.mean(1, keepdim=True)
+    wanted = torch.nn.functional.cosine_similarity(centred[:, None], centred[None], dim=-1)
+    found = torch.nn.functional.cosine_similarity(embedded[:, None], embedded[None], dim=-1)
+    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+
+
 def test_a_feature_tower_is_as_wide_and_deep_as_the_authors_unless_told() -> None:
     tower = built(ImageTower(kind="features"), FEATURES, 6)
     shapes = [tuple(module.weight.shape) for module in tower.modules() if isinstance(module, nn.Linear)]

@@ -69,7 +69,9 @@ def test_a_run_is_finished_once(
     before = trained.folder.read("status.json")
     runs = Path(trained.folder.path).parents[1]
     again = train_small(tiny_dataset, runs)
-    assert "finished already" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "finished already" in said
+    assert said.splitlines()[-1].startswith(f"next: clibd evaluate {trained.folder} --data {tiny_dataset.folder}")
     assert again.folder.read("status.json") == before
     assert not (trained.folder / "checkpoints").folders()
 
@@ -109,6 +111,40 @@ def test_published_towers_from_scratch_train_without_any_weights(
     assert {run.spec().tower(name).weights for name in run.spec().modalities} == {None}
     with pytest.raises(UsageError, match="--from-scratch draws all weights and --from takes"):
         app([*words, "--from", run.folder.path], standalone_mode=False)
+
+
+def test_the_evaluation_shows_how_far_it_is(
+    tiny_dataset: PreparedDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_small(tiny_dataset, tmp_path, epochs=1)
+    said = capsys.readouterr().err.splitlines()
+    images = sum(tiny_dataset.facts.num_specimens[split] for split in tiny_dataset.facts.num_specimens)
+    (embedded,) = (line for line in said if line.startswith("embedding image: "))
+    done, of = embedded.split()[2], embedded.split()[4]
+    assert done == of
+    assert 0 < int(of.replace(",", "")) <= images
+    assert any(line.startswith("embedding dna: ") for line in said)
+    (searched,) = (line for line in said if line.startswith("searching: "))
+    assert searched.split()[1] == searched.split()[3]
+
+
+def test_weights_that_are_nowhere_are_all_named_before_training_with_what_brings_them(
+    tiny_dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIBD_CACHE", str(tmp_path / "cache"))  # holds no weights
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UsageError) as refused:
+        app(["--data", str(tiny_dataset.folder), "--runs", str(tmp_path), "--cpu"], standalone_mode=False)
+    said = str(refused.value)
+    assert "barcodebert-5mer: run `clibd convert barcodebert-5mer`" in said
+    assert (
+        f"put config.json and model.safetensors or pytorch_model.bin and tokenizer.json or vocab.txt into {tmp_path}"
+        in said
+    )
+    assert "vit_base_patch16_224" in said
+    assert "--scale small" in said
+    assert not find_runs(Folder(tmp_path), "train")
 
 
 def test_two_processes_under_torchrun_train_as_one_does(

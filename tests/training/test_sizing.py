@@ -11,7 +11,7 @@ from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
 from workloads.training.report import collapse_words
-from workloads.training.sizing import FEWEST_BATCHES, FEWEST_STEPS, fitted, sizing_words
+from workloads.training.sizing import FEWEST_BATCHES, FEWEST_STEPS, LINEAR_DECAY, LINEAR_SPACE, fitted, sizing_words
 
 DATA = Data(name="d", fingerprint="0", synthetic=False, modalities=("image", "dna", "text"))
 SMALL = experiment_spec("align", "small", DATA)
@@ -40,6 +40,33 @@ def test_what_was_chosen_stays() -> None:
     own = fitted(replace(PAPER, epochs=3), 192, {"epochs"})
     assert (own.batch_size, own.epochs) == (24, 3)
     assert fitted(PAPER, 1) == PAPER  # which is refused with its reason when the batches are cut
+
+
+FEATURES = experiment_spec("align", "small", replace(DATA, image_features=True))
+
+
+def test_few_features_and_barcodes_are_met_by_linear_towers_and_drawn_weights_learn_in_fp32() -> None:
+    own = fitted(FEATURES, 1490)
+    assert (own.image.depth, own.dna.kind, own.dna.depth, own.bind_to) == (1, "kmers", 1, "dna")
+    assert (own.embedding_size, own.weight_decay, own.precision) == (LINEAR_SPACE, LINEAR_DECAY, "fp32")
+    assert (own.batch_size, own.epochs) == (1490 // 4, 150)
+    pixels = fitted(SMALL, 1490)
+    assert replace(pixels, batch_size=SMALL.batch_size, epochs=SMALL.epochs, precision="bf16") == SMALL
+    assert fitted(FEATURES, 10_000) == FEATURES
+
+
+def test_what_a_small_set_needs_gives_way_to_what_was_chosen() -> None:
+    assert fitted(FEATURES, 1490, {"precision"}).precision == "bf16"
+    for name in ("embedding_size", "weight_decay", "bind_to"):
+        assert getattr(fitted(FEATURES, 1490, {name}), name) == getattr(FEATURES, name)
+    for name in ("image.depth", "dna.kind"):
+        own = fitted(FEATURES, 1490, {name})
+        assert (own.image, own.dna, own.batch_size) == (FEATURES.image, FEATURES.dna, 1490 // 8)
+    begun = replace(FEATURES, image=replace(FEATURES.image, weights="run:other"))
+    published = replace(FEATURES, recipe="paper")
+    for spec in (begun, published):
+        own = fitted(spec, 1490)
+        assert (own.image, own.dna, own.precision) == (spec.image, spec.dna, "bf16")
 
 
 def test_the_choice_is_said_with_the_options_that_change_it() -> None:

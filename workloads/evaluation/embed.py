@@ -12,6 +12,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from workloads.arrays import Floats, Indices
+from workloads.command_line import Counting, Tell, unseen
 from workloads.data.inputs.batches import Asked, Batch, Specimens
 from workloads.data.inputs.loading import loaded
 from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
@@ -90,7 +91,9 @@ def _other_kind(takes: int | None, has: int | None, otherwise: str) -> str | Non
     return f"the run's tower takes {wanted}, and the data set has {there}"
 
 
-def embed_parts(experiment: LoadedModel, dataset: PreparedDataset, placement: Placement) -> dict[str, Embedded]:
+def embed_parts(
+    experiment: LoadedModel, dataset: PreparedDataset, placement: Placement, counting: Counting = unseen
+) -> dict[str, Embedded]:
     """Keys and queries in every modality of the spec; called on every worker of a group alike, and the same on each.
 
     Identical barcodes and labels are embedded once, whether they are keys or queries.
@@ -99,20 +102,25 @@ def embed_parts(experiment: LoadedModel, dataset: PreparedDataset, placement: Pl
         experiment: with the model, on `placement.device`.
         dataset: with key and query splits.
         placement: this worker's.
+        counting: shows how far it is.
 
     Raises:
         MissingPathError: the data set has no keys, or no queries in either partition.
     """
     parts = parts_of(dataset)
     specimens = experiment.specimens(dataset, all_splits(parts))
-    return as_parts(embed_all(experiment, specimens, placement), parts)
+    return as_parts(embed_all(experiment, specimens, placement, counting), parts)
 
 
-def embed_all(experiment: LoadedModel, specimens: Specimens, placement: Placement) -> Embedded:
+def embed_all(
+    experiment: LoadedModel, specimens: Specimens, placement: Placement, counting: Counting = unseen
+) -> Embedded:
     """Specimens in all modalities that they were opened in, at the precision of the experiment's evaluation."""
     precision = evaluation_precision(experiment.spec)
     rows = {
-        name: embed(experiment.model, specimens, name, placement, precision)
+        name: embed(
+            experiment.model, specimens, name, placement, precision, tell=counting(f"embedding {name}", "inputs")
+        )
         if len(specimens.groups(name)[0])
         else np.zeros((len(specimens), experiment.spec.embedding_size), dtype=np.float32)
         for name in specimens.modalities
@@ -158,6 +166,7 @@ def embed(
     precision: Precision = "fp32",
     batch_size: int | None = None,
     of: Outputs = "embeddings",
+    tell: Tell | None = None,
 ) -> Floats:
     """Unit embeddings, or a classifier's logits, of every specimen in one modality; every worker gets all of them.
 
@@ -172,7 +181,8 @@ def embed(
         rows = (first[some] for some in batches)
         return embed_batches(model, specimens, modality, rows, placement, precision, of)
 
-    return spread(rows_of_all_workers(run, len(first), placement, batch_size or batch_size_on(placement.device)), which)
+    size = batch_size or batch_size_on(placement.device)
+    return spread(rows_of_all_workers(run, len(first), placement, size, tell), which)
 
 
 def batch_size_on(device: torch.device) -> int:
@@ -213,6 +223,7 @@ def rows_of_all_workers(
     total: int,
     placement: Placement,
     at_once: int,
+    tell: Tell | None = None,
 ) -> npt.NDArray[Any]:
     """The rows that `run` makes, of which each worker makes a share, some at a time, in order.
 
@@ -221,11 +232,15 @@ def rows_of_all_workers(
         total: how many there are.
         placement: this worker's.
         at_once: rows of a batch.
+        tell: told how many of this worker's rows are made.
     """
     share = math.ceil(total / placement.num_workers)
     mine = np.arange(total)[placement.rank * share : (placement.rank + 1) * share]
-    # On the device, which is not waited for.
-    made = list(run(mine[start : start + at_once] for start in range(0, len(mine), at_once)))
+    made: list[Tensor] = []  # on the device, which is not waited for
+    for rows in run(mine[start : start + at_once] for start in range(0, len(mine), at_once)):
+        made.append(rows)
+        if tell:
+            tell(min(len(made) * at_once, len(mine)), len(mine))
     shares = [torch.cat(made).cpu().numpy() if made else None]
     if placement.num_workers > 1:
         own, shares = shares[0], [None] * placement.num_workers

@@ -14,7 +14,7 @@ import pyarrow as pa
 from scipy.special import softmax
 
 from workloads.arrays import Doubles, Indices, Labels
-from workloads.command_line import Tell
+from workloads.command_line import Counting, Tell, unseen
 from workloads.data.inputs.batches import Specimens
 from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset, labels_of
 from workloads.data.specimens.schema import subset_of
@@ -38,7 +38,13 @@ from workloads.weight_files import MODEL
 _NUM_PREDICTED = 5
 
 
-def measure(experiment: LoadedModel, dataset: PreparedDataset, placement: Placement, run: RunFolder) -> None:
+def measure(
+    experiment: LoadedModel,
+    dataset: PreparedDataset,
+    placement: Placement,
+    run: RunFolder,
+    counting: Counting = unseen,
+) -> None:
     """Measure a run on its own data set; the first worker writes, with the weights already in the folder.
 
     Args:
@@ -46,6 +52,7 @@ def measure(experiment: LoadedModel, dataset: PreparedDataset, placement: Placem
         dataset: with query splits.
         placement: this worker's.
         run: where embeddings, predictions and measurements go.
+        counting: shows how far it is.
 
     Raises:
         MissingPathError: the data set has no queries to measure with.
@@ -56,7 +63,7 @@ def measure(experiment: LoadedModel, dataset: PreparedDataset, placement: Placem
         # Of a data set for zero-shot learning (INSECT), features are what an encoder is fine-tuned for.
         if not any(subset_of(split) == "unseen" for split in dataset.facts.splits.unused):
             return
-    parts = embed_parts(experiment, dataset, placement)
+    parts = embed_parts(experiment, dataset, placement, counting)
     if placement.rank != 0:
         return
     facts = embedding_facts(run, experiment, dataset.facts, spec.modalities)
@@ -65,7 +72,8 @@ def measure(experiment: LoadedModel, dataset: PreparedDataset, placement: Placem
     if of_classifier:
         write_evaluation(run.folder, {**said, **beside.about, "recipe": spec.recipe}, of_classifier)
     else:
-        measure_embedded(run.folder, parts, Questions(recipe=spec.recipe), said, beside)
+        tell = counting("searching", "searches")
+        measure_embedded(run.folder, parts, Questions(recipe=spec.recipe), said, beside, tell)
 
 
 def measure_classifier(

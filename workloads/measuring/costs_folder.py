@@ -113,6 +113,8 @@ def drawn_inputs(
         ids = inputs.pad_id + 1, inputs.vocabulary_size
     elif spec.dna.kind == "features":
         return torch.randn(count, inputs.dna_feature_size or 0, device=device)
+    elif spec.dna.kind == "kmers":
+        return torch.randint(0, 8, (count, barcode.NUM_KMERS), device=device).float()
     elif spec.dna.kind == "cnn":
         length, ids = barcode.MAX_BASES, (0, barcode.UNCERTAIN_BASE)
     else:

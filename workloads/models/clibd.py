@@ -255,6 +255,8 @@ def build_tower(
     if spec.kind == "features":
         feature_size = inputs.image_feature_size if isinstance(spec, ImageTower) else inputs.dna_feature_size
         return feature_tower(spec, feature_size, embedding_size, weights)
+    if spec.kind == "kmers":
+        return feature_tower(spec, barcode.NUM_KMERS, embedding_size, weights)
     if spec.kind == "openclip":
         return openclip_tower(spec, embedding_size, weights)
     if isinstance(spec, ImageTower):

@@ -97,7 +97,7 @@ def apply_fine_tuning(tower: nn.Module, spec: ImageTower | DnaTower | TextTower)
         SpecError: the trunk has nothing to adapt, or not those blocks.
     """
     # An MLP over features has no attention to adapt; it is small and is trained whole.
-    if spec.fine_tuning == "full" or (spec.fine_tuning != "frozen" and spec.kind == "features"):
+    if spec.fine_tuning == "full" or (spec.fine_tuning != "frozen" and spec.kind in ("features", "kmers")):
         return
     constant = [parameter for parameter in tower.parameters() if not parameter.requires_grad]
     tower.requires_grad_(False)

@@ -120,6 +120,7 @@ def train(
     from workloads.data.inputs.batches import num_trained
     from workloads.data.prepared.dataset import PreparedDataset
     from workloads.fields import fields_of
+    from workloads.models.published import beginning_words
     from workloads.training.report import result_words
     from workloads.training.run import asked_spec, is_finished, train_here
     from workloads.training.sizing import fitted, sizing_words
@@ -142,6 +143,9 @@ def train(
     finished = is_finished(run, spec, places)
     if not finished:
         on_ray = _on_ray(context.obj, machines, offline=offline, execution=execution)
+        beginning = [] if on_ray else beginning_words(spec)  # Ray's machines look for themselves
+        if first and beginning:
+            print(*beginning, sep="\n", file=sys.stderr)
         with _writing(run, busy) as lease:
             finished = is_finished(run, spec, places)  # another process may have done it while this one waited
             if on_ray and not finished:
@@ -151,7 +155,7 @@ def train(
     if finished:
         print(f"{run.folder} is finished already", file=sys.stderr)
     print(run.folder, flush=True)
-    if first and (finished or not on_ray):  # on Ray it has been said
+    if first:
         print(result_words(run, data), file=sys.stderr)
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from workloads.command_line import Bars, stderr_console
+from workloads.command_line import Bars, Tell, stderr_console
 from workloads.lease import Lease
 from workloads.predictions import PAPERS_PAIRS
 from workloads.record import Measurement, RunFolder
@@ -134,13 +134,13 @@ class ProgressBar(Bars):
             stderr_console(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.completed}/{task.total} steps  {task.fields[state]}"),
+            TextColumn("{task.completed}/{task.total} {task.fields[unit]}  {task.fields[state]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             line_every=30.0,
         )
         self._num_steps, self._pace = num_steps, _Pace(num_steps)
-        self._training = self.add_task("training", total=num_steps, state="starting")
+        self._training = self.add_task("training", total=num_steps, unit="steps", state="starting")
 
     def __call__(self, report: Report) -> None:
         """Move on; at the end of an epoch say what was selected by, where something is."""
@@ -153,6 +153,13 @@ class ProgressBar(Bars):
             self.show(self._training, line, due=done == self._num_steps, completed=done, state=state)
         elif report.score is not None:
             self.console.print(f"epoch {report.epoch + 1}: validation score {report.score:.4f}")
+
+    def counting(self, what: str, unit: str) -> Tell:
+        """A further bar, for work after the last step; gives what is told how much of how much is done."""
+        task = self.add_task(what, total=None, unit=unit, state="")
+        return lambda done, total: self.show(
+            task, f"{what}: {done:,} of {total or 0:,} {unit}", due=done == total, completed=done, total=total
+        )
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from workloads.command_line import tell_end
+from workloads.command_line import Counting, tell_end, unseen
 from workloads.data.inputs.batches import Specimens, num_trained
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, DriftError, UsageError, WeightsError
@@ -139,7 +139,8 @@ def train_here(
             listeners = [*listeners, LeaseTeller(lease, spec.epochs, num_steps)] if lease else listeners
             stopping = stop_by_signals(_another_ended)
             watch = Watch(f"worker {placement.rank} on {socket.gethostname()}") if placement.num_workers > 1 else None
-            details |= train_run(spec, run, dataset, placement, execution, listeners, places, stopping, watch)
+            counting = bar.counting if bar else unseen
+            details |= train_run(spec, run, dataset, placement, execution, listeners, places, stopping, watch, counting)
             if lease:
                 lease.check()  # else how it ends is not for this process to say
 
@@ -200,6 +201,7 @@ def train_run(
     places: Addresses = NOWHERE,
     stopping: AbstractContextManager[Stop] | None = None,
     watch: Watch | None = None,
+    counting: Counting = unseen,
 ) -> dict[str, Any]:
     """Train a run from its newest good checkpoint on, measure it, and write everything but its status.
 
@@ -213,6 +215,7 @@ def train_run(
         places: where weights lie that the spec names, beside the folders of runs.
         stopping: lasts while there is a step to stop after, and gives what says on the first worker whether to stop.
         watch: notices when a step of this worker stands still.
+        counting: shows how far the evaluation is.
 
     Returns:
         What the status says about a finished run.
@@ -241,7 +244,7 @@ def train_run(
     started = perf_counter()
     if first:
         save_weights(run.folder, experiment.model)
-    measure(experiment, dataset, placement, run)
+    measure(experiment, dataset, placement, run, counting)
     parameters = list(training.model.parameters())
     return {
         "num_parameters": sum(p.numel() for p in parameters),

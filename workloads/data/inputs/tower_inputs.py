@@ -33,6 +33,7 @@ from workloads.data.specimens.barcode import (
     UNCERTAIN_BASE,
     UNKNOWN_ID,
     base_codes,
+    kmer_counts,
     placed,
     token_ids,
 )
@@ -290,6 +291,9 @@ def dna_input(
                 raise SpecError("DNABERT-2 needs the tokeniser of its byte pairs")
             read = partial(_byte_pairs, barcodes, tokenizer, simclr)
             return InputColumn(read, partial(_groups_of_texts, barcodes), there_in(barcodes), tokenizer.pad_id)
+        if kind == "kmers":
+            counts = partial(_encoded, barcodes, kmer_counts)
+            return InputColumn(partial(_numbers, counts, None), partial(_groups_of_texts, barcodes), there_in(barcodes))
         take = partial(_encoded, barcodes, base_codes if kind == "cnn" else partial(_ids_in_frame, frame or ""))
     masked: dict[str, Callable[..., Numbers]] = {"barcodebert": view_of_token_ids, "cnn": view_of_base_codes}
     return _number_input(column, take, masked.get(kind) if simclr else None)

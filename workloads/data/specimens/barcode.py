@@ -31,7 +31,8 @@ LONGEST_BARCODE = 100_000
 NUM_TOKENS = 1 + MAX_BASES // KMER
 PAD_ID, START_ID, UNKNOWN_ID, FIRST_KMER_ID = 0, 1, 2, 3
 _AUTHORS_START_ID = 0
-VOCABULARY_SIZE = FIRST_KMER_ID + 4**KMER
+NUM_KMERS = 4**KMER
+VOCABULARY_SIZE = FIRST_KMER_ID + NUM_KMERS
 
 UNCERTAIN_BASE, NO_BASE = 4, 5
 """Codes of a letter that is no known base, and of what lies past the end of a barcode; A, C, G, T are 0 to 3."""
@@ -141,14 +142,14 @@ def _lengths(barcodes: Sequence[str]) -> Indices:
 
 def kmer_counts(barcodes: Sequence[str]) -> Floats:
     """How often each of the 1,024 5-mers occurs at any offset, (len(barcodes), 1024)."""
-    counts = np.zeros((len(barcodes), 4**KMER), dtype=np.float32)
+    counts = np.zeros((len(barcodes), NUM_KMERS), dtype=np.float32)
     for row, barcode in enumerate(barcodes):
         codes = np.frombuffer(barcode.encode("ascii").translate(_CODES), dtype=np.uint8)
         if len(codes) < KMER:
             continue
         windows = np.lib.stride_tricks.sliding_window_view(codes, KMER)
         certain = windows[(windows < 4).all(axis=1)] @ _POWERS
-        counts[row] = np.bincount(certain, minlength=4**KMER)
+        counts[row] = np.bincount(certain, minlength=NUM_KMERS)
     return counts
 
 
