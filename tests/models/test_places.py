@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
+from workloads.data.inputs.batches import num_trained
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import UsageError, WeightsDriftError, WeightsError
 from workloads.experiments import starting_from
@@ -24,6 +25,7 @@ from workloads.spec import ExperimentSpec, ImageTower, spec_from_dict, spec_to_d
 from workloads.storage import Folder, cache_folder
 from workloads.training.__main__ import app
 from workloads.training.run import asked_spec
+from workloads.training.sizing import fitted
 
 BODY = "towers.image.trunk.blocks.0.mlp.fc1.weight"
 
@@ -39,7 +41,8 @@ ASKED: dict[str, Any] = {
 
 
 def spec_of(dataset: PreparedDataset, **changes: Any) -> tuple[ExperimentSpec, Addresses]:
-    return asked_spec(dataset.facts.data, **{**ASKED, **changes})
+    spec, places = asked_spec(dataset.facts.data, **{**ASKED, **changes})
+    return fitted(spec, num_trained(spec, dataset.facts), chosen=("batch_size", "epochs")), places
 
 
 def train(dataset: PreparedDataset, runs: Path | str, **changes: Any) -> RunFolder:

@@ -70,10 +70,11 @@ def test_what_a_small_set_needs_gives_way_to_what_was_chosen() -> None:
 
 
 def test_the_choice_is_said_with_the_options_that_change_it() -> None:
-    said = sizing_words(fitted(SMALL, 192), 192)
-    assert (
-        said == "192 specimens train: 8 batches of 24 (--batch-size) an epoch, 75 epochs (--epochs), 600 steps in all"
-    )
+    said = sizing_words(fitted(SMALL, 192), 192, SMALL)
+    counts = "192 specimens train: 8 batches of 24 (--batch-size) an epoch, 75 epochs (--epochs), 600 steps in all"
+    assert said == f"{counts}; as they are few, fp32 (--set precision=bf16)"
+    said = sizing_words(fitted(FEATURES, 1490), 1490, FEATURES)
+    assert "one over counts of 5-mers (--set dna.kind=barcodebert) and fp32 (--set precision=bf16)" in said
 
 
 @pytest.mark.parametrize(("share", "collapsed"), [(1.0, True), (0.98, True), (0.9, False), (0.1, False)])

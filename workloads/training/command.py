@@ -133,9 +133,10 @@ def train(
     spec, places = asked_spec(dataset.facts.data, *asked)
     first = os.environ.get("RANK", "0") == "0"
     num_specimens = num_trained(spec, dataset.facts)
-    spec = fitted(spec, num_specimens, chosen={*_named(batch_size, epochs), *fields_of(settings or ())})
+    fits = fitted(spec, num_specimens, chosen={*_named(batch_size, epochs), *fields_of(settings or ())})
     if first:
-        print(sizing_words(spec, num_specimens), file=sys.stderr)
+        print(sizing_words(fits, num_specimens, spec), file=sys.stderr)
+    spec = fits
     run = RunFolder(Folder(runs) / "train" / spec.id)
     point = {"sweep": "train", "row": {}, "label": experiment, "scale": scale}
     execution = Execution(micro_batch=micro_batch, checkpoint_blocks=checkpoint_blocks, compile=compile_towers)

@@ -69,10 +69,22 @@ def _has_linear_towers(spec: ExperimentSpec, chosen: Collection[str]) -> bool:
     return spec.objective == "align" and spec.recipe == "corrected" and draws and kinds and not decided
 
 
-def sizing_words(spec: ExperimentSpec, num_specimens: int) -> str:
-    """What was chosen, in a sentence that names the options."""
+def sizing_words(spec: ExperimentSpec, num_specimens: int, asked: ExperimentSpec) -> str:
+    """What was chosen, in a sentence that names the options.
+
+    Args:
+        spec: with what was chosen.
+        num_specimens: those that train.
+        asked: the spec before, as the scale and options have it.
+    """
     steps = num_specimens // spec.batch_size
-    return (
+    said = (
         f"{num_specimens:,} specimens train: {steps:,} batches of {spec.batch_size:,} (--batch-size) an epoch, "
         f"{spec.epochs:,} epochs (--epochs), {steps * spec.epochs:,} steps in all"
     )
+    chosen = []
+    if spec.dna.kind != asked.dna.kind:
+        chosen.append("one layer over image features and one over counts of 5-mers (--set dna.kind=barcodebert)")
+    if spec.precision != asked.precision:
+        chosen.append(f"{spec.precision} (--set precision={asked.precision})")
+    return f"{said}; as they are few, {' and '.join(chosen)}" if chosen else said
