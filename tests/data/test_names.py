@@ -1,7 +1,7 @@
 """The one rule for names: what is no species is null at that rank, and what it says of higher ranks is kept."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from workloads.data.specimens import names
@@ -226,6 +226,8 @@ _WORDS = st.one_of(
 )
 
 
+@example({"order": "_", "family": "__", "genus": "_", "species": "_"})
+@example({"order": "", "family": "", "genus": "", "species": "7-punctata Apis"})
 @given(st.fixed_dictionaries({rank: st.lists(_WORDS, max_size=5).map(" ".join) for rank in RANKS}))
 def test_any_text_gives_names_that_stay_what_they_are(raw: dict[str, str]) -> None:
     lineage, kinds = named(raw)

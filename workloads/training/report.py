@@ -268,4 +268,6 @@ def collapse_words(run: RunFolder) -> list[str]:
 
 
 def _interval(row: Measurement) -> str:
-    return "" if row.low is None or row.high is None else f" ({100 * row.low:.1f} to {100 * row.high:.1f})"
+    """Behind a value: its interval, and of how many species it is the mean."""
+    span = "" if row.low is None or row.high is None else f"{100 * row.low:.1f} to {100 * row.high:.1f}; "
+    return f" ({span}{row.count:,} species)"

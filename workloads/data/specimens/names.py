@@ -133,6 +133,9 @@ def _higher(value: str | None, kinds: list[str]) -> str | None:
         kinds.append(NOBODY)
         return None
     words = value.replace("_", " ").split()
+    if not words:
+        kinds.append(NO_NAME)
+        return None
     if len(words) == 1:
         return _capitalised(words[0], kinds)
     if any(map(is_open, words[1:])):
@@ -186,6 +189,10 @@ def _species(value: str, higher: Lineage, kinds: list[str]) -> tuple[str | None,
         kinds.append(reason)
         return None, None if reason == NOBODY else first
     if (name := _binomial(text, kinds)) is None:
+        return None, first
+    # Of odd texts the parser makes names that it, or the rule, reads otherwise the next time.
+    if _no_species(name, name.split()) or (not _PLAIN.fullmatch(name) and _binomial(name, []) != name):
+        kinds.append(NO_NAME)
         return None, first
     return name, name.split()[0]
 
@@ -269,7 +276,7 @@ def _binomial(text: str, kinds: list[str]) -> str | None:
         kinds.append(INTERIM)
         return None
     genus, epithet = parsed.genus, parsed.specific_epithet
-    if not genus or not epithet:
+    if not genus or not epithet or not genus[0].isalpha():  # `7-punctata Apis` is an epithet and a genus
         kinds.append(HIGHER if parsed.uninomial or parsed.infrageneric_epithet else NO_NAME)
         return None
     if (
