@@ -21,6 +21,7 @@ from commands.look import (
     TaxonomyOption,
     found_in,
     look,
+    open_as_told,
     rules_of,
 )
 from commands.options import AddressOption
@@ -99,23 +100,13 @@ def _import(
 
     SOURCE, with its images, is on a local or shared disk; the specimen table may also be s3:// or gs://.
     """
-    from workloads.data.sources.columns import parse_map
-    from workloads.data.sources.opening import SourceOptions, open_source
-
-    options = SourceOptions(
-        columns=parse_map(columns or []),
-        images=images,
-        taxonomy=taxonomy,
-        one_fifth=one_fifth,
-        num_synthetic=specimens,
-        seed=seed,
-    )
     rules = rules_of(names, barcode_length, only_coi)
     console, table = stderr_console(), SpecimenTable.at(to)
     table.check_can_be_written()
     if not again:
         table.check_not_partitioned()
-    report = _collect(open_source(source, kind, options), table, console, rules)
+    opened = open_as_told(source, kind, columns, images, taxonomy, one_fifth, specimens, seed)
+    report = _collect(opened, table, console, rules)
     _say_contradictions(console, table)
     modalities = ", ".join(report.modalities)
     console.print(f"{report.num_specimens:,} specimens ({modalities}) in {table}. Next: clibd data partition {to}")

@@ -1,9 +1,8 @@
 """`clibd data look`: what would be read of a source, before anything is made of it."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -13,6 +12,7 @@ from workloads.command_line import counting, stderr_console
 if TYPE_CHECKING:
     from workloads.data.sources.cleaning import Rules
     from workloads.data.sources.collect import ImportReport
+    from workloads.data.sources.opening import SourceKind
     from workloads.data.sources.source import Source
 
 SourceArgument = Annotated[str, typer.Argument(help="A table, a FASTA file, a folder, an HDF5 file, or `synthetic`.")]
@@ -39,7 +39,6 @@ BarcodeLengthOption = Annotated[
     typer.Option(help="Fewest and most bases, such as 100-2000; other barcodes are left out. Default: counted."),
 ]
 OnlyCoiOption = Annotated[bool, typer.Option("--only-coi", help="Leave out barcodes unlike COI's barcode region.")]
-OnReject: TypeAlias = Callable[[str, str], None]
 
 
 def look(
@@ -64,19 +63,10 @@ def look(
     Columns and what they are taken for, modalities, names, markers, barcodes, images, and what would be left out.
     """
     from workloads.data.sources.collect import collect
-    from workloads.data.sources.columns import parse_map
     from workloads.data.sources.look import look_lines
-    from workloads.data.sources.opening import SourceOptions, open_source
 
-    options = SourceOptions(
-        columns=parse_map(columns or []),
-        images=images,
-        taxonomy=taxonomy,
-        one_fifth=one_fifth,
-        num_synthetic=specimens,
-        seed=seed,
-    )
-    console, opened, num_rejects = stderr_console(), open_source(source, kind, options), 0
+    opened = open_as_told(source, kind, columns, images, taxonomy, one_fifth, specimens, seed)
+    console, num_rejects = stderr_console(), 0
 
     def reject(identifier: str, reason: str) -> None:
         nonlocal num_rejects
@@ -87,6 +77,31 @@ def look(
         report = collect(opened, None, lambda done: told(done, opened.total), reject, rules, all_images=decode)
     facts = found_in(console, opened, report, num_rejects, decode)
     print(json.dumps(facts, indent=1) if form == "json" else "\n".join(look_lines(facts)))
+
+
+def open_as_told(
+    source: str,
+    kind: "SourceKind",
+    columns: list[str] | None,
+    images: Path | None,
+    taxonomy: Path | None,
+    one_fifth: bool,
+    specimens: int | None,
+    seed: int | None,
+) -> "Source":
+    """The source that the options of `look` and `import` name, as `open_source` says."""
+    from workloads.data.sources.columns import parse_map
+    from workloads.data.sources.opening import SourceOptions, open_source
+
+    options = SourceOptions(
+        columns=parse_map(columns or []),
+        images=images,
+        taxonomy=taxonomy,
+        one_fifth=one_fifth,
+        num_synthetic=specimens,
+        seed=seed,
+    )
+    return open_source(source, kind, options)
 
 
 def rules_of(names: str, barcode_length: str | None, only_coi: bool) -> "Rules":

@@ -17,7 +17,7 @@ from orchestrator.fleet import Resources
 from orchestrator.plan import Effort
 from orchestrator.request import SweepPoints
 from sweeps.point import Point, PointKind
-from workloads.data.inputs.batches import num_trained
+from workloads.data.inputs.who_trains import num_trained
 from workloads.data.prepared.dataset import DatasetFacts
 from workloads.errors import ClibdError
 from workloads.evaluation.selection import PARTITION

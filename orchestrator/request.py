@@ -14,7 +14,7 @@ from orchestrator.fleet import Resources, check_placeable
 from orchestrator.plan import Plan, matching, plan
 from orchestrator.weights_at_hand import missing_weights
 from sweeps.point import Base, Impossible, Point, Sweep
-from workloads.data.inputs.batches import check_batch, num_trained
+from workloads.data.inputs.who_trains import check_batch, num_trained
 from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
 from workloads.errors import ModalitiesError, SpecError, TooFewSpecimensError, UsageError
 from workloads.evaluation.selection import check_selection

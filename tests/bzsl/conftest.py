@@ -14,7 +14,8 @@ from scipy.stats import multivariate_t
 from workloads.bzsl.settings import Setting
 from workloads.bzsl.species import principal_axes
 from workloads.bzsl.task import Partition, ZeroShotTask
-from workloads.evaluation.embedded import Embedded, EmbeddingFacts, write_embedded
+from workloads.evaluation.embedded import Embedded
+from workloads.evaluation.stored import EmbeddingFacts, write_embedded
 from workloads.spec import RANKS
 from workloads.storage import Folder
 

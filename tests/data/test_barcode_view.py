@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workloads.data.inputs.tower_inputs import view_of_base_codes, view_of_text, view_of_token_ids
+from workloads.data.inputs.barcode_inputs import view_of_base_codes, view_of_text, view_of_token_ids
 from workloads.data.specimens.barcode import (
     NO_BASE,
     PAD_ID,

@@ -9,16 +9,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workloads.data.inputs.batches import (
-    EpochBatches,
-    Specimens,
-    View,
-    check_batch,
-    global_batches,
-    num_trained,
-    training_classes,
-)
+from workloads.data.inputs.batches import EpochBatches, Specimens, View, global_batches
 from workloads.data.inputs.tower_inputs import Rows
+from workloads.data.inputs.who_trains import check_batch, num_trained, training_classes
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.data.specimens.schema import PROTOCOLS

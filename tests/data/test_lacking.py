@@ -13,8 +13,9 @@ import torch
 
 from commands.data import lacking_words
 from tests.conftest import IMAGE_SIZE, plain_run
-from workloads.data.inputs.batches import THERE, EpochBatches, Specimens, num_trained
+from workloads.data.inputs.batches import THERE, EpochBatches, Specimens
 from workloads.data.inputs.tower_inputs import Rows
+from workloads.data.inputs.who_trains import num_trained
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.preparation import DatasetOptions, prepare
 from workloads.data.prepared.taxon_text import TextTokenizer

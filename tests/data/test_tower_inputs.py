@@ -13,9 +13,9 @@ from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
+from workloads.data.inputs.barcode_inputs import MAX_BYTE_PAIRS
 from workloads.data.inputs.batches import EpochBatches, Specimens, View
 from workloads.data.inputs.image_views import evaluation_view
-from workloads.data.inputs.tower_inputs import MAX_BYTE_PAIRS
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.data.specimens.schema import PROTOCOLS

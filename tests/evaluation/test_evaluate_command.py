@@ -17,9 +17,9 @@ from workloads.data.sources.tables import table_source
 from workloads.data.specimens.partition import partition
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import EmbeddingsError, UsageError
-from workloads.evaluation.embedded import read_embedded, stored_facts, stored_parts
 from workloads.evaluation.evaluate import Questions
 from workloads.evaluation.measure import measure, measure_embedded
+from workloads.evaluation.stored import read_embedded, stored_facts, stored_parts
 from workloads.evaluation.trained_on import Beside
 from workloads.models.loaded import open_untrained, write_inputs
 from workloads.models.weights import save_weights

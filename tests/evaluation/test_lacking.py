@@ -15,23 +15,14 @@ from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.specimens.barcode import kmer_counts
 from workloads.errors import EmbeddingsError, SpecError
 from workloads.evaluation.embed import embed_parts, parts_of
-from workloads.evaluation.embedded import (
-    KEYS,
-    Embedded,
-    EmbeddingFacts,
-    has_feature,
-    key_specimens,
-    lacking_of,
-    query_specimens,
-    read_parts,
-    write_embedded,
-)
+from workloads.evaluation.embedded import KEYS, Embedded, has_feature, key_specimens, query_specimens
 from workloads.evaluation.evaluate import ALL_PAIRS, Questions
 from workloads.evaluation.floors import stored_floors
 from workloads.evaluation.measure import measure_classifier
 from workloads.evaluation.open_set import open_set
 from workloads.evaluation.openclip_row import embed_openclip
 from workloads.evaluation.selection import selection_score
+from workloads.evaluation.stored import EmbeddingFacts, lacking_of, read_parts, write_embedded
 from workloads.measuring.chunks import Embedder, EmbeddingJob
 from workloads.models.loaded import LoadedModel, open_untrained
 from workloads.placement import Placement

@@ -9,8 +9,8 @@ import pytest
 from commands.open_set import open_set as open_set_command
 from tests.evaluation.open_set_cases import Case, classified, specimens
 from workloads.errors import MissingPathError
-from workloads.evaluation.embedded import EmbeddingFacts, write_embedded
 from workloads.evaluation.open_set import open_set, open_set_measurements
+from workloads.evaluation.stored import EmbeddingFacts, write_embedded
 from workloads.measuring.open_set_folder import measure_open_set
 from workloads.record import Measurement, RunFolder, measurements_to_table, read_evaluation
 from workloads.storage import Folder

@@ -12,15 +12,8 @@ import pyarrow as pa
 import pytest
 
 from workloads.errors import ClibdError, DamagedError, EmbeddingsError
-from workloads.evaluation.embedded import (
-    Embedded,
-    EmbeddingFacts,
-    queries_of,
-    read_embedded,
-    stored_facts,
-    stored_parts,
-    write_embedded,
-)
+from workloads.evaluation.embedded import Embedded, queries_of
+from workloads.evaluation.stored import EmbeddingFacts, read_embedded, stored_facts, stored_parts, write_embedded
 from workloads.spec import RANKS
 from workloads.storage import Folder
 

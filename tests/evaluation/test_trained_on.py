@@ -10,8 +10,8 @@ import pytest
 
 from results.measured import evaluation_sheet
 from tests.conftest import plain_run
+from workloads.data.inputs.barcode_inputs import dna_input
 from workloads.data.inputs.batches import View
-from workloads.data.inputs.tower_inputs import dna_input
 from workloads.data.prepared.dataset import BIOSCAN_1M_SPLITS, SPECIMEN_TABLE, DatasetFacts, PreparedDataset
 from workloads.data.prepared.preparation import DatasetOptions, prepare
 from workloads.data.sources.collect import collect
@@ -20,8 +20,8 @@ from workloads.data.specimens.barcode import token_ids
 from workloads.data.specimens.partition import partition
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.evaluation.embed import usable_modalities
-from workloads.evaluation.embedded import read_embedded
 from workloads.evaluation.evaluate import measure_predictions
+from workloads.evaluation.stored import read_embedded
 from workloads.evaluation.trained_on import TRAINED_ON, Beside, TrainedOn, digests, read_trained_on
 from workloads.execution import Execution
 from workloads.experiments import experiment_spec

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
-from workloads.data.inputs.batches import num_trained
+from workloads.data.inputs.who_trains import num_trained
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import UsageError, WeightsDriftError, WeightsError
 from workloads.experiments import starting_from

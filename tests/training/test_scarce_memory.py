@@ -15,8 +15,9 @@ from torch import Tensor
 from tests.processes import run_together
 from tests.training.scarce_memory import CASES, WORDS, scarce
 from tests.training.training import AT_EVERY_STEP, Watcher, begun, train
-from workloads.data.inputs.batches import Specimens, global_batches, training_classes
-from workloads.data.inputs.tower_inputs import MAX_BYTE_PAIRS
+from workloads.data.inputs.barcode_inputs import MAX_BYTE_PAIRS
+from workloads.data.inputs.batches import Specimens, global_batches
+from workloads.data.inputs.who_trains import training_classes
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.execution import Execution

@@ -26,7 +26,8 @@ from workloads.data.sources.source import RawRecord, Refused
 from workloads.data.specimens.partition import drawn_splits
 from workloads.data.specimens.schema import clean_name
 from workloads.errors import EmbeddingsError, MissingPathError, RecordError, SourceError, ZeroShotError
-from workloads.evaluation.embedded import Embedded, read_parts, stored_parts
+from workloads.evaluation.embedded import Embedded
+from workloads.evaluation.stored import read_parts, stored_parts
 from workloads.record import read_evaluation
 from workloads.spec import RANKS
 from workloads.storage import Folder

@@ -21,8 +21,9 @@ from workloads.data.specimens.schema import subset_of
 from workloads.errors import MissingPathError, SpecError
 from workloads.evaluation.accuracy import KS, accuracies_of, coded_answers, label_codes, lineages_of
 from workloads.evaluation.embed import embed, embed_parts
-from workloads.evaluation.embedded import KEYS, Embedded, EmbeddingFacts, lacking_of, queries_of, write_embedded
+from workloads.evaluation.embedded import KEYS, Embedded, queries_of
 from workloads.evaluation.evaluate import Questions, find_answers, measure_predictions
+from workloads.evaluation.stored import EmbeddingFacts, lacking_of, write_embedded
 from workloads.evaluation.trained_on import Beside, beside_run
 from workloads.intervals import with_intervals
 from workloads.models.clibd import Classifier

@@ -13,18 +13,11 @@ from workloads.command_line import Tell, counting, stderr_console
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import EmbeddingsError, MissingPathError, ModalitiesError, UsageError
 from workloads.evaluation.embed import usable_modalities
-from workloads.evaluation.embedded import (
-    REST,
-    Embedded,
-    EmbeddingFacts,
-    read_parts,
-    stored_facts,
-    stored_parts,
-    write_embedded,
-)
+from workloads.evaluation.embedded import REST, Embedded
 from workloads.evaluation.evaluate import Questions
 from workloads.evaluation.measure import about, about_data, embedding_facts, measure_classifier, measure_embedded
 from workloads.evaluation.openclip_row import Prompts, embed_openclip, openclip_row
+from workloads.evaluation.stored import EmbeddingFacts, read_parts, stored_facts, stored_parts, write_embedded
 from workloads.evaluation.trained_on import Beside, TrainedOn, beside_of, beside_run, declared, read_beside
 from workloads.measuring.chunks import EmbeddingJob, embed_here
 from workloads.models.clibd import Classifier

@@ -7,9 +7,10 @@ from typing import Any
 from workloads.command_line import stderr_console
 from workloads.errors import MissingPathError
 from workloads.evaluation.detection import Threshold
-from workloads.evaluation.embedded import KEYS, queries_of, read_parts
+from workloads.evaluation.embedded import KEYS, queries_of
 from workloads.evaluation.measure import write_evaluation
 from workloads.evaluation.open_set import NUM_POINTS, open_set, open_set_measurements
+from workloads.evaluation.stored import read_parts
 from workloads.predictions import MISSING_RANK
 from workloads.record import measurements_to_table, read_evaluation, seal_run
 from workloads.spec import Recipe

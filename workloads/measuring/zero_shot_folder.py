@@ -25,8 +25,8 @@ from workloads.bzsl.task import ZeroShotTask, zero_shot_task
 from workloads.bzsl.tuning import Tuned, tune_freely, tune_on_grid
 from workloads.command_line import counting, stderr_console
 from workloads.errors import UsageError
-from workloads.evaluation.embedded import stored_parts
 from workloads.evaluation.measure import write_evaluation
+from workloads.evaluation.stored import stored_parts
 from workloads.predictions import MISSING_RANK
 from workloads.record import provenance, seal_run
 from workloads.spec import Recipe

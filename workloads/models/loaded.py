@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from workloads.data.inputs.batches import Specimens, training_classes
+from workloads.data.inputs.batches import Specimens
+from workloads.data.inputs.who_trains import training_classes
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import LabelTokenizer, TextTokenizer
 from workloads.models.clibd import Clibd, TowerInputs, build_model

@@ -117,7 +117,7 @@ def train(
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported, which comes next
-    from workloads.data.inputs.batches import num_trained
+    from workloads.data.inputs.who_trains import num_trained
     from workloads.data.prepared.dataset import PreparedDataset
     from workloads.fields import fields_of
     from workloads.models.published import beginning_words

@@ -17,7 +17,8 @@ import torch
 import torch.distributed as dist
 
 from workloads.command_line import Counting, tell_end, unseen
-from workloads.data.inputs.batches import Specimens, num_trained
+from workloads.data.inputs.batches import Specimens
+from workloads.data.inputs.who_trains import num_trained
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, DriftError, UsageError, WeightsError
 from workloads.evaluation.measure import measure

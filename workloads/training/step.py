@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from workloads.data.inputs.batches import THERE, EpochBatches, Specimens, View, check_batch
+from workloads.data.inputs.batches import THERE, EpochBatches, Specimens, View
+from workloads.data.inputs.who_trains import check_batch
 from workloads.errors import NonFiniteLossError, UsageError
 from workloads.evaluation.embed import BATCH_SIZE
 from workloads.execution import Execution

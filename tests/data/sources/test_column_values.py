@@ -77,6 +77,17 @@ def test_a_column_that_names_images_is_said_unless_others_are_read() -> None:
     assert not list(passed_over(list(row), chosen(row), {"image": ""}, [row]))
 
 
+def test_a_column_of_species_under_another_name_is_spoken_of_while_no_rank_is_read() -> None:
+    row = {"id": "a", "Taxon name": "Osmia rufa (Linnaeus, 1758)", "photo": "1.jpg"}
+    [sentence] = passed_over(list(row), chosen(row), {}, [row])
+    assert (
+        sentence == "column 'Taxon name' holds names of two words and is not read; --map 'species=Taxon name' takes it"
+    )
+    for known in ("species", "genus", "scientificName"):
+        named = {**row, known: "Osmia rufa"}
+        assert not list(passed_over(list(named), chosen(named), {}, [named]))
+
+
 def test_a_table_says_what_each_of_its_columns_was_taken_for(tmp_path: Path) -> None:
     (tmp_path / "t.tsv").write_text(f"processid\tnotes\tnuc\na\tNA\t{BASES}\nb\tred\t{BASES}\nc\tred\tAC\n")
     reading = table_source(tmp_path / "t.tsv", {}).reading

@@ -4,7 +4,7 @@ Which specimens form a batch is a pure function of (seed, epoch, global batch si
 specimen of (seed, epoch, specimen, view): the number of workers changes nothing.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -15,18 +15,12 @@ import torch
 from torch import Tensor
 
 from workloads.arrays import Indices, Mask, Names
-from workloads.data.inputs.tower_inputs import (
-    AS_THEY_ARE,
-    Groups,
-    InputColumn,
-    View,
-    dna_input,
-    image_input,
-    text_input,
-)
-from workloads.data.prepared.dataset import SPECIES, DatasetFacts, PreparedDataset, labels_of
+from workloads.data.inputs.barcode_inputs import dna_input
+from workloads.data.inputs.tower_inputs import AS_THEY_ARE, Groups, InputColumn, View, image_input, text_input
+from workloads.data.inputs.who_trains import check_offered, training_classes, trains
+from workloads.data.prepared.dataset import PreparedDataset, labels_of
 from workloads.data.prepared.taxon_text import LabelTokenizer
-from workloads.errors import SpecError, TooFewSpecimensError, UsageError
+from workloads.errors import SpecError
 from workloads.spec import RANKS, ExperimentSpec, Modality
 
 __all__ = [
@@ -35,10 +29,7 @@ __all__ = [
     "EpochBatches",
     "Specimens",
     "View",
-    "check_batch",
     "global_batches",
-    "num_trained",
-    "training_classes",
 ]
 
 _OTHER = "/other"
@@ -106,7 +97,7 @@ class Specimens:
         self._opened_with = dataset, tuple(splits), spec, tokenizer, modalities, dna_tokenizer, frame
         self.modalities = tuple(modalities or spec.modalities)
         self._dataset, self._splits, self._spec = dataset, tuple(splits), spec
-        _check_offered(self.modalities, spec, dataset.facts)
+        check_offered(self.modalities, spec, dataset.facts)
         self._columns = dataset.open(splits)
         self._inputs: dict[str, InputColumn] = {}
         if "image" in self.modalities:
@@ -164,8 +155,8 @@ class Specimens:
         have: dict[str, Mask] = {
             name: everyone if (own := self.there(name)) is None else own for name in self.modalities
         }
-        trains = _train(self._spec, have)
-        return np.flatnonzero(trains & (self.class_of >= 0) if self._spec.objective == "classify" else trains)
+        who = trains(self._spec, have)
+        return np.flatnonzero(who & (self.class_of >= 0) if self._spec.objective == "classify" else who)
 
     @cached_property
     def lacked(self) -> tuple[Modality, ...]:
@@ -223,92 +214,11 @@ class Specimens:
         return batch
 
 
-def _check_offered(modalities: Sequence[Modality], spec: ExperimentSpec, facts: DatasetFacts) -> None:
-    """Refuse a data set of which no specimen has what a tower takes.
-
-    Raises:
-        SpecError: as it says.
-    """
-    image, dna = facts.image_feature_size is not None, facts.dna_feature_size is not None
-    needs: dict[Modality, tuple[bool, str]] = {
-        "image": (image, "image features")
-        if spec.image.kind == "features"
-        else ("image" in facts.modalities and not image, "images"),
-        "dna": (dna, "DNA features") if spec.dna.kind == "features" else (facts.barcodes, "barcodes"),
-        "text": (True, ""),
-    }
-    for offered, what in (needs[name] for name in modalities):
-        if not offered:
-            raise SpecError(f"{facts.name} has no {what}, which the tower takes")
-
-
 def global_batches(num_specimens: int, batch_size: int, seed: int, epoch: int) -> Iterator[Indices]:
     """The global batches of an epoch: a fresh permutation each, the last incomplete batch dropped."""
     order = np.random.default_rng([seed, epoch]).permutation(num_specimens)
     for start in range(0, num_specimens - batch_size + 1, batch_size):
         yield order[start : start + batch_size]
-
-
-def training_classes(dataset: PreparedDataset) -> tuple[str, ...]:
-    """The species that a classifier tells apart: those of the training splits, in alphabetical order.
-
-    Raises:
-        SpecError: no training specimen has one.
-    """
-    species = dataset.load(dataset.facts.splits.training, ["species"])["species"]
-    classes = tuple(sorted(pc.unique(species).drop_null().to_pylist()))
-    if not classes:
-        raise SpecError(f"{dataset.facts.name}: no training specimen has a species, so there is nothing to classify")
-    return classes
-
-
-def num_trained(spec: ExperimentSpec, facts: DatasetFacts) -> int:
-    """Specimens that train: those of the training splits with two modalities that are aligned, or the one of the spec.
-
-    For a classifier only those with a species.
-    """
-    if facts.having:
-        whose = [item for split in facts.splits.training for item in facts.having.get(split, {}).items()]
-        of_spec = [set(what.split("+")) for what, _ in whose]
-        have: dict[str, Mask] = {
-            str(name): np.array([name in own for own in of_spec], dtype=bool) for name in spec.modalities
-        }
-        trains = _train(spec, have)
-        if spec.objective == "classify":
-            trains = trains & np.array([SPECIES in own for own in of_spec], dtype=bool)
-        return sum(count for (_, count), counts in zip(whose, trains, strict=True) if counts)
-    if spec.objective == "classify":
-        return sum(facts.num_labelled.get(split, {}).get("species", 0) for split in facts.splits.training)
-    return facts.num_training
-
-
-def _train(spec: ExperimentSpec, have: Mapping[str, Mask]) -> Mask:
-    """Which specimens train, by the modalities that they have, (specimens,)."""
-    if spec.objective != "align":
-        return have[spec.modalities[0]]
-    enough: Mask = np.sum([have[name] for name in spec.modalities], axis=0) >= 2
-    return enough & have[spec.bind_to] if spec.bind_to else enough
-
-
-def check_batch(spec: ExperimentSpec, num_specimens: int, num_workers: int) -> None:
-    """Refuse what cannot be trained.
-
-    Args:
-        spec: the experiment.
-        num_specimens: those that train, from `num_trained` or `Specimens.trained`.
-        num_workers: among whom each batch is shared.
-
-    Raises:
-        TooFewSpecimensError: no whole batch.
-        UsageError: more workers than specimens in a batch.
-    """
-    if num_specimens < spec.batch_size:
-        raise TooFewSpecimensError(spec.dataset, num_specimens, spec.batch_size)
-    if spec.batch_size < num_workers:
-        raise UsageError(
-            f"a batch of {spec.batch_size} cannot be shared among {num_workers} workers, a specimen each at least. "
-            f"Start {spec.batch_size} or fewer (--workers {spec.batch_size}), or take a larger batch."
-        )
 
 
 class EpochBatches(torch.utils.data.Dataset[Batch]):

@@ -1,16 +1,10 @@
 """What towers take of some specimens: read from the mapped columns, augmented, and turned into tensors.
 
-One function a modality. What is random is a pure function of the seed, the epoch, the specimen and the number of its
-view.
-
-Trained on its own (`simclr`), a DNA tower sees views of barcodes that are masked at random; otherwise barcodes as they
-are. These views are the counterpart of SimCLR's crops and colours. They are ours: CLIBD trains no DNA encoder this way,
-and its reviewers missed the comparison. As a crop shows part of an image, a view shows a window of at least half of the
-5-mers; as colours are changed, 15 % of the 5-mers shown are hidden as well. What is hidden is written as unknown, so
-that every base keeps its place.
+One function a modality; barcodes are in `barcode_inputs`. What is random is a pure function of the seed, the epoch,
+the specimen and the number of its view.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,31 +16,14 @@ import pyarrow.compute as pc
 import torch
 from torch import Tensor
 
-from workloads.arrays import Bytes, Indices, KmerIds, Mask
+from workloads.arrays import Indices, Mask
 from workloads.data.files.images import Pixels
 from workloads.data.inputs.image_views import evaluation_view, simclr_view, training_view
 from workloads.data.prepared.taxon_text import LabelTokenizer
-from workloads.data.specimens.barcode import (
-    FIRST_KMER_ID,
-    KMER,
-    NUM_TOKENS,
-    UNCERTAIN_BASE,
-    UNKNOWN_ID,
-    base_codes,
-    kmer_counts,
-    placed,
-    token_ids,
-)
 from workloads.data.specimens.schema import VIEWS
 from workloads.errors import SpecError
 from workloads.spec import RANKS, ExperimentSpec, TextTower
 
-MAX_BYTE_PAIRS = 512
-"""Longer barcodes are cut, as the published tokeniser of DNABERT-2 says."""
-_LEAST_SHOWN = 0.5
-"""Share of the 5-mers that the window holds at least."""
-_HIDDEN = 0.15
-"""Share of the window's 5-mers that are hidden, each by itself."""
 Numbers = npt.NDArray[Any]
 Groups = tuple[Indices, Indices]
 """First row of each distinct input, and for each row which of these it equals."""
@@ -129,7 +106,7 @@ def there_in(column: pa.ChunkedArray) -> Mask | None:
 def image_input(inputs: pa.Table, spec: ExperimentSpec) -> InputColumn:
     """What the spec's image tower takes: squares of pixels, or features of another model."""
     if spec.image.kind == "features":
-        return _number_input(inputs["image_features"])
+        return number_input(inputs["image_features"])
     column = inputs["image"]
     augmented = _AUGMENTED.get(spec.augmentation)
     others = inputs[VIEWS.name] if VIEWS.name in inputs.column_names else None
@@ -174,7 +151,7 @@ def _each_apart(count: int) -> Groups:
     return everything, everything
 
 
-def _number_input(
+def number_input(
     column: pa.ChunkedArray,
     take: Callable[[Indices], Numbers] | None = None,
     masked: Callable[..., Numbers] | None = None,
@@ -189,10 +166,10 @@ def _number_input(
         masked: gives a view of one row that is masked at random; None: they are shown as they are.
     """
     take, there = take or Rows(column).take, there_in(column)
-    return InputColumn(partial(_numbers, take, masked), partial(_groups_of_numbers, take, len(column)), there)
+    return InputColumn(partial(numbers, take, masked), partial(_groups_of_numbers, take, len(column)), there)
 
 
-def _numbers(
+def numbers(
     take: Callable[[Indices], Numbers], masked: Callable[..., Numbers] | None, rows: Indices, view: View
 ) -> Tensor:
     """Features, float32 (rows, features), or codes, int64 (rows, 133) of 5-mers, (rows, 660) of bases."""
@@ -224,10 +201,10 @@ def text_input(
     if tokenizer is None:
         raise SpecError("aligning text needs a tokeniser")
     texts = inputs["text"] if ranks is None else _authors_texts(ranks)
-    first, which = _groups_of_texts(texts)
+    first, which = groups_of_texts(texts)
     whole = spec.kind == "bert" and spec.pooling == "mean"  # the mean runs over all positions, padding too
     ids = tokenizer.ids([text or "" for text in texts.take(pa.array(first)).to_pylist()], spec.max_tokens, whole)
-    return InputColumn(partial(_labels, ids, which), partial(_groups_of_texts, texts), there_in(inputs["text"]))
+    return InputColumn(partial(_labels, ids, which), partial(groups_of_texts, texts), there_in(inputs["text"]))
 
 
 def _labels(ids: Indices, which: Indices, rows: Indices, view: View) -> Tensor:
@@ -252,112 +229,8 @@ def equal_rows(matrix: Numbers) -> Groups:
     return first, which.ravel()
 
 
-def _groups_of_texts(texts: pa.ChunkedArray) -> Groups:
+def groups_of_texts(texts: pa.ChunkedArray) -> Groups:
     """Rows of a column of text that are equal."""
     which = pc.index_in(texts, value_set=pc.unique(texts)).to_numpy().astype(np.int64)
     _, first = np.unique(which, return_index=True)
     return first, which
-
-
-# --- Barcodes -----------------------------------------------------------------------------------------------------
-
-_IDS = {"own": "dna_ids", "authors": "authors_dna_ids"}
-
-
-def dna_input(
-    inputs: pa.Table, spec: ExperimentSpec, tokenizer: LabelTokenizer | None, frame: str | None = None
-) -> InputColumn:
-    """What the spec's DNA tower takes.
-
-    Args:
-        inputs: the specimens.
-        spec: which tower.
-        tokenizer: of byte pairs.
-        frame: what our own 5-mers are laid into where it is not the frame of the stored ones; None: as they are stored.
-
-    Raises:
-        SpecError: there is no tokeniser for byte pairs.
-    """
-    tower, kind, simclr = spec.dna, spec.dna.kind, spec.objective == "simclr"
-    take: Callable[[Indices], Numbers] | None = None
-    if kind == "features":
-        column = inputs["dna_features"]
-    elif kind == "barcodebert" and (tower.tokens == "authors" or frame is None):
-        column = inputs[_IDS[tower.tokens]]
-    else:
-        column = barcodes = inputs["barcode"]
-        if kind == "dnabert2":
-            if tokenizer is None:
-                raise SpecError("DNABERT-2 needs the tokeniser of its byte pairs")
-            read = partial(_byte_pairs, barcodes, tokenizer, simclr)
-            return InputColumn(read, partial(_groups_of_texts, barcodes), there_in(barcodes), tokenizer.pad_id)
-        if kind == "kmers":
-            counts = partial(_encoded, barcodes, kmer_counts)
-            return InputColumn(partial(_numbers, counts, None), partial(_groups_of_texts, barcodes), there_in(barcodes))
-        take = partial(_encoded, barcodes, base_codes if kind == "cnn" else partial(_ids_in_frame, frame or ""))
-    masked: dict[str, Callable[..., Numbers]] = {"barcodebert": view_of_token_ids, "cnn": view_of_base_codes}
-    return _number_input(column, take, masked.get(kind) if simclr else None)
-
-
-def _encoded(barcodes: pa.ChunkedArray, encode: Callable[[list[str]], Numbers], rows: Indices) -> Numbers:
-    """Numbers that are made of barcodes when they are asked for, (rows, length)."""
-    return encode([barcodes[row].as_py() or "" for row in rows.tolist()])
-
-
-def _ids_in_frame(frame: str, barcodes: Sequence[str]) -> Numbers:
-    """5-mer ids in a frame that is not the data set's; 20,000 take about a second."""
-    return token_ids(placed(barcodes, frame))
-
-
-def _byte_pairs(
-    barcodes: pa.ChunkedArray, tokenizer: LabelTokenizer, masked: bool, rows: Indices, view: View
-) -> Tensor:
-    """Byte-pair ids, int64 (rows, the longest of them)."""
-    texts: list[str] = [barcodes[row].as_py() or "" for row in rows.tolist()]
-    if masked and view.epoch is not None:
-        texts = [view_of_text(text, view.random(row)) for text, row in zip(texts, rows.tolist(), strict=True)]
-    return torch.from_numpy(tokenizer.ids(texts, MAX_BYTE_PAIRS, whole_length=False))
-
-
-def _shown_kmers(num_kmers: int, random: np.random.Generator) -> Mask:
-    """Which 5-mers of a barcode a view shows, (num_kmers,).
-
-    The window's length is drawn evenly from half of the 5-mers up to all of them, then its place.
-    """
-    length = int(random.integers(int(np.ceil(_LEAST_SHOWN * num_kmers)), num_kmers, endpoint=True))
-    start = int(random.integers(0, num_kmers - length, endpoint=True))
-    shown = np.zeros(num_kmers, dtype=np.bool_)
-    shown[start : start + length] = random.random(length) >= _HIDDEN
-    return shown
-
-
-def view_of_token_ids(ids: KmerIds, random: np.random.Generator) -> KmerIds:
-    """5-mer ids of which some are unknown, (133,); the first id and padding stay.
-
-    The barcode ends with its last known 5-mer, since the authors' ids do not tell unknown ones from padding.
-    """
-    known = ids[1:] >= FIRST_KMER_ID
-    view = ids.copy()
-    view[1:][known & ~_shown(known, random)] = UNKNOWN_ID
-    return view
-
-
-def view_of_base_codes(codes: Bytes, random: np.random.Generator) -> Bytes:
-    """Base codes of which some 5-mers are uncertain, (660,); past the end nothing changes."""
-    known: Mask = np.less(codes, UNCERTAIN_BASE)
-    shown = _shown(np.any(known.reshape(-1, KMER), axis=1), random)
-    return np.where(known & ~np.repeat(shown, KMER), np.uint8(UNCERTAIN_BASE), codes)
-
-
-def view_of_text(barcode: str, random: np.random.Generator) -> str:
-    """The window as text, its hidden 5-mers written as N, for tokenisers that read letters."""
-    shown = np.repeat(_shown_kmers(-(-len(barcode) // KMER), random), KMER)[: len(barcode)]
-    return "".join(letter if seen else "N" for letter, seen in zip(barcode, shown.tolist(), strict=True)).strip("N")
-
-
-def _shown(known: Mask, random: np.random.Generator) -> Mask:
-    """Which of 132 5-mers a view shows, of a barcode that ends with its last known one, (132,)."""
-    num_kmers = int(known.nonzero()[0].max(initial=-1)) + 1
-    shown = np.zeros(NUM_TOKENS - 1, dtype=np.bool_)
-    shown[:num_kmers] = _shown_kmers(num_kmers, random)
-    return shown

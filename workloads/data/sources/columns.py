@@ -52,6 +52,7 @@ _SEQUENCE = re.compile(r"[A-Za-z.\s-]+")
 _LONG_SEQUENCE = re.compile(r"[ACGTN-]{100,}", re.IGNORECASE)
 _PICTURE = re.compile(r"(?!https?:)[^\s]+\.(jpe?g|png|tiff?|webp|bmp)", re.IGNORECASE)
 _SPLITS = frozenset(split for protocol in PROTOCOLS.values() for split in protocol.splits)
+_BINOMIAL = re.compile(r"[A-Z][a-z]+ [a-z-]{2,}\.?( .*)?")
 _FITS: Mapping[str, Callable[[str], bool]] = {
     "bin": lambda value: _BIN.search(value) is not None,
     "barcode": lambda value: _BASES.fullmatch(value) is not None,
@@ -118,18 +119,23 @@ def choose_columns(header: Sequence[str], given: Mapping[str, str], sample: Samp
 def passed_over(
     header: Sequence[str], columns: Mapping[str, str], given: Mapping[str, str], sample: Sample
 ) -> Iterator[str]:
-    """A sentence for each column that is not read although its values look like barcodes or images.
+    """A sentence for each column that is not read although its values look like barcodes, images or species.
 
     Args:
         header: the names of the columns.
         columns: the column of each field, as they were chosen.
-        given: what the user said; of these fields nothing more is said, nor of other images where some are read.
+        given: what the user said; of these fields nothing more is said, nor of images or names where some are read.
         sample: the first rows.
     """
-    forms = {"barcode": ("holds sequences", _LONG_SEQUENCE), "image": ("names images", _PICTURE)}
+    forms = {
+        "barcode": ("holds sequences", _LONG_SEQUENCE),
+        "image": ("names images", _PICTURE),
+        "species": ("holds names of two words", _BINOMIAL),
+    }
+    others = {"image": {"image"}, "species": {*RANKS, "scientific_name", "lineage"}}
     for name in (name for name in header if name not in columns.values()):
         for field, (what, form) in forms.items():
-            known = field in given or (field == "image" and field in columns)
+            known = field in given or others.get(field, set()) & {*columns, *given}
             if not known and _most(name, sample, form):
                 takes = f"--map {shlex.quote(f'{field}={name}')} takes it"
                 yield f"column '{name}' {what} and is not read; {takes}"

@@ -65,11 +65,6 @@ class TableFile:
     holds_pictures: bool = False
     """Whether the pictures themselves are in it."""
 
-    @property
-    def has_barcodes(self) -> bool:
-        """Whether a column may hold them."""
-        return bool({"barcode", "linked_sequences"} & set(self.columns))
-
 
 def ending_of(name: str, endings: Sequence[str]) -> str | None:
     """Which of some endings a file's name has."""

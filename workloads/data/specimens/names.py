@@ -6,10 +6,9 @@ Published data sets keep their own names, interim ones too, because their splits
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from itertools import pairwise
-from typing import Literal
 
 import nameparser
 
@@ -27,7 +26,6 @@ from workloads.data.specimens.schema import clean_name
 from workloads.errors import RecordError
 from workloads.spec import RANKS
 
-NameRule = Literal["rule", "as-given"]
 Lineage = dict[str, str | None]
 """Name at each of the four ranks, or None."""
 
@@ -70,12 +68,6 @@ def as_given(raw: Mapping[str, str | None]) -> tuple[Lineage, list[str]]:
     """The names as a published data set has them; only what is unreadable is left out."""
     kinds: list[str] = []
     return {rank: _readable(raw.get(rank), kinds) for rank in RANKS}, kinds
-
-
-NAME_RULES: Mapping[NameRule, Callable[[Mapping[str, str | None]], tuple[Mapping[str, str | None], list[str]]]] = {
-    "rule": named,
-    "as-given": as_given,
-}
 
 
 def _readable(value: str | None, kinds: list[str]) -> str | None:
