@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -109,7 +110,9 @@ def _import(
     report = _collect(opened, table, console, rules)
     _say_contradictions(console, table)
     modalities = ", ".join(report.modalities)
-    console.print(f"{report.num_specimens:,} specimens ({modalities}) in {table}. Next: clibd data partition {to}")
+    console.print(
+        f"{report.num_specimens:,} specimens ({modalities}) in {table}. Next: clibd data partition {quote(to)}"
+    )
 
 
 def _collect(source: Source, table: SpecimenTable, console: Console, rules: Rules) -> ImportReport:
@@ -246,4 +249,4 @@ def _prepare(
     if facts.num_lost_views:
         remark = "images cannot be read beside another one of their specimen, which goes without them"
         console.print(f"{facts.num_lost_views:,} {remark}; all in {target}/{preparation.LOST_VIEWS}")
-    console.print(f"Next: clibd data stats {to} --out DIR, or clibd-sweep batch-size --data {to} --plan")
+    console.print(f"Next: clibd data stats {quote(to)} --out DIR, or clibd-sweep batch-size --data {quote(to)} --plan")

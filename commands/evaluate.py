@@ -3,6 +3,7 @@
 import os
 from enum import StrEnum
 from functools import partial
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -103,7 +104,7 @@ def evaluate(
     print_sheets([sheet], form)
     console = stderr_console()
     console.print(f"Predictions and measurements: {made.folder}")
-    console.print(f"Next: clibd-results table 1 --run {made.folder}, beside the published numbers")
+    console.print(f"Next: clibd-results table 1 --run {quote(str(made.folder))}, beside the published numbers")
 
 
 def _embedding(workers: str | None, address: str | None, cpu: bool, gpu_kind: str | None, wait: str | None) -> "Embed":

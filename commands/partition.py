@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Literal, TypeAlias
 
 import typer
@@ -74,7 +75,7 @@ def partition(
     else:
         drawn = _drawn(console, table, recipe or "paper", seed, options)
     _write(console, table, target, drawn)
-    console.print(f"Next: clibd data prepare {to} --to DIR")
+    console.print(f"Next: clibd data prepare {quote(to)} --to DIR")
 
 
 def _write(console: Console, table: SpecimenTable, target: SpecimenTable, drawn: _Drawn) -> None:
@@ -98,7 +99,7 @@ def _write(console: Console, table: SpecimenTable, target: SpecimenTable, drawn:
     for sentence in (*too_few(protocol, found), *shared_barcodes(target)):
         console.print(sentence)
     if too_few(protocol, found) and not by.startswith("small"):
-        console.print(f"To leave more to training: clibd data partition {target} --recipe small")
+        console.print(f"To leave more to training: clibd data partition {quote(str(target))} --recipe small")
 
 
 def _listed(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
+from shlex import quote
 from typing import Any, Literal
 
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -237,7 +238,8 @@ def result_words(run: RunFolder, data: str = "DIR") -> str:
     ]
     lines = [f"{what}: {', '.join(own)}"] if rows else []
     lines += [f"beside it: {'; '.join(others)}"] if others else []
-    see = f"clibd evaluate {run.folder} --data {data}, or clibd-results table 1 --run {run.folder}"
+    place = quote(str(run.folder))
+    see = f"clibd evaluate {place} --data {quote(data)}, or clibd-results table 1 --run {place}"
     return "\n".join([*lines, *collapse_words(run), f"next: {see}"])
 
 

@@ -49,7 +49,7 @@ class Package:
             table = PACKAGES[self.beside]
             steps.append(f"It is read in place, from the folder that holds {table.file_name} too.")
             if not (folder / table.file_name).is_file():
-                steps.append(f"Next: clibd data download {table.name} --to {place}")
+                steps.append(f"Next: clibd data download {table.name} --to {shlex.quote(str(place))}")
         elif companions := [other.name for other in PACKAGES.values() if other.beside == self.name]:
             steps.append(f"Put into the same folder first, if wanted: {', '.join(companions)}.")
         word = "Then" if steps and steps[-1].startswith("Next") else "Next"
