@@ -7,12 +7,12 @@
 A process that made whole batches would hold several of them, and the first one would be long in coming.
 """
 
+import errno
 import os
 import sys
 from collections import defaultdict
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from functools import partial
 from itertools import chain, tee
 
@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from workloads.data.inputs.batches import Asked, Batch, Specimens
 from workloads.sockets import sockets_fit
 from workloads.stopping import serve_until_the_end
+from workloads.storage import named
 
 PIECE = 128
 """Specimens that a process makes at a time, at most: 19 MB with pictures of 224 pixels, in a quarter of a second."""
@@ -54,6 +55,9 @@ def loaded(
 
     Yields:
         A batch, which is emptied when the next one is asked for, as its room is needed.
+
+    Raises:
+        OSError: a process is gone, or the disk cannot be read.
     """
     if not processes:
         for asked in batches:
@@ -62,19 +66,30 @@ def loaded(
     on_gpu = device.type == "cuda"
     # Threads begin at the first GPU, which may be another worker's.
     stand = partial(torch.cuda.set_device, torch.cuda.current_device()) if on_gpu else None
-    pieces = _Pieces(specimens, batches, processes, pinned=on_gpu)
-    with ThreadPoolExecutor(1, "batches", stand) as thread, closing(pieces):
-        coming = thread.submit(pieces.put_together)
-        while made := coming.result():
-            beside = on_gpu or sum(values.nbytes for values in made.values()) <= _BESIDE
-            batch = _moved(made, device)
-            if beside:
-                copied = torch.cuda.current_stream().record_event() if on_gpu else None
-                coming = thread.submit(pieces.put_together, copied)
-            yield batch
-            batch.clear()
-            if not beside:
-                coming = thread.submit(pieces.put_together)
+    with ThreadPoolExecutor(1, "batches", stand) as thread:
+        # Begun in the main thread, torch would raise in that one, wherever it is, when a process dies.
+        pieces = thread.submit(_Pieces, specimens, batches, processes, pinned=on_gpu).result()
+        try:
+            yield from _ahead(pieces, thread, device)
+        finally:
+            pieces.give_up()
+            thread.submit(pieces.end)
+
+
+def _ahead(pieces: "_Pieces", thread: ThreadPoolExecutor, device: torch.device) -> Generator[Batch]:
+    """Each batch, while the thread puts the next one together."""
+    on_gpu = device.type == "cuda"
+    coming = thread.submit(pieces.put_together)
+    while made := coming.result():
+        beside = on_gpu or sum(values.nbytes for values in made.values()) <= _BESIDE
+        batch = _moved(made, device)
+        if beside:
+            copied = torch.cuda.current_stream().record_event() if on_gpu else None
+            coming = thread.submit(pieces.put_together, copied)
+        yield batch
+        batch.clear()
+        if not beside:
+            coming = thread.submit(pieces.put_together)
 
 
 def _moved(made: Batch, device: torch.device) -> Batch:
@@ -88,7 +103,7 @@ class _Pieces:
     """Pieces that other processes make, which start at once, and the batches that they are of."""
 
     def __init__(self, specimens: Specimens, batches: Iterable[Asked], processes: int, pinned: bool) -> None:
-        self._specimens, self._pinned, self._closed = specimens, pinned, False
+        self._specimens, self._pinned, self._given_up = specimens, pinned, False
         sent, self._due = tee(asked.pieces(PIECE) for asked in batches)
         sockets_fit()
         loader = DataLoader(
@@ -99,11 +114,15 @@ class _Pieces:
             worker_init_fn=serve_until_the_end,
             generator=torch.Generator(),  # else it draws from the one of the towers
         )
-        self._made: Iterator[Batch] = iter(loader)
+        self._made = iter(loader)
 
-    def close(self) -> None:
+    def give_up(self) -> None:
         """Give up a batch that is being put together."""
-        self._closed = True
+        self._given_up = True
+
+    def end(self) -> None:
+        """End the processes: an error that one of them has met would hold them for as long as itself is held."""
+        self._made._shutdown_workers()  # type: ignore[attr-defined]  # there is no public one
 
     def put_together(self, copied: torch.cuda.Event | None = None) -> Batch:
         """The next batch; an empty one after the last, or where it is given up.
@@ -115,12 +134,12 @@ class _Pieces:
             copied.synchronize()
         parts = next(self._due, [])
         if len(parts) == 1 and not self._pinned:
-            return next(self._made)
+            return self._piece()
         whole, uneven, start, piece = dict[str, Tensor](), defaultdict[str, list[Tensor]](list), 0, Batch()
         for part in parts:
-            if self._closed:
+            if self._given_up:
                 return {}
-            piece = next(self._made)
+            piece = self._piece()
             for name, values in piece.items():
                 if self._specimens.padding(name) is not None:
                     uneven[name].append(values.clone())
@@ -133,6 +152,16 @@ class _Pieces:
             filled = _filled(several, self._specimens.padding(name))
             whole[name] = filled.pin_memory() if self._pinned else filled
         return {name: whole[name] for name in piece}
+
+    def _piece(self) -> Batch:
+        """The next one; that a process is gone shows in several ways, by what it was about."""
+        try:
+            return next(self._made)
+        except (RuntimeError, ConnectionError, EOFError) as error:
+            if isinstance(error, RuntimeError) and "exited unexpectedly" not in str(error):
+                raise
+            reason = "a process that prepares batches exited unexpectedly; most often it was killed for want of memory"
+            raise named(ChildProcessError(errno.ECHILD, reason), "batches") from error
 
 
 def _room(piece: Tensor, rows: int, pinned: bool) -> Tensor:
