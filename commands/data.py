@@ -221,7 +221,7 @@ def _prepare(
     from workloads.shared_places import runs_place
 
     options = preparation.DatasetOptions(
-        name=name or to.rstrip("/").rsplit("/", 1)[-1],
+        name=name or Folder(to).name,
         image_size=image_size,
         text_tokenizer=text_tokenizer,
         complete=complete,

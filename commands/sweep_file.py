@@ -16,7 +16,7 @@ from workloads.errors import ClibdError, MissingPathError, UsageError
 _Result = TypeVar("_Result")
 TAKEN = (*SWEEPS, "paper", "list", "new", "status", "logs")
 """Names that mean something on the command line already."""
-_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
 def read_sweep(address: str) -> Sweep:
@@ -34,7 +34,7 @@ def read_sweep(address: str) -> Sweep:
         what = "it has none" if sweep is None else f"it is of type {type(sweep).__name__}"
         raise UsageError(f"{path}: a file of a sweep says SWEEP = Sweep(name=…, question=…, points=…); {what}")
     if sweep.name in TAKEN or not _NAME.fullmatch(str(sweep.name)):
-        why = "is taken" if sweep.name in TAKEN else "is no name of a folder: small letters, digits, - and _"
+        why = "is taken" if sweep.name in TAKEN else "is no name of a folder: at most 64 small letters, digits, - and _"
         raise UsageError(f"{path}: the sweep's name '{sweep.name}' {why}. Change name=… in its SWEEP")
     return replace(sweep, points=lambda base: _points(path, sweep, base))
 
@@ -77,8 +77,10 @@ def write_template(name: str) -> Path:
         UsageError: the name cannot be one, or is taken, or there is such a file.
     """
     name = name.removesuffix(".py").replace("_", "-")
-    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
-        raise UsageError(f"'{name}' cannot name a sweep: use small letters, digits and hyphens, such as learning-rate")
+    if len(name) > 64 or not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise UsageError(
+            f"'{name}' cannot name a sweep: use at most 64 small letters, digits and hyphens, such as learning-rate"
+        )
     if name in TAKEN:
         raise UsageError(f"there is a sweep '{name}' already; choose another name")
     path = Path(f"{name.replace('-', '_')}.py")

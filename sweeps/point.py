@@ -11,6 +11,7 @@ from typing import Literal
 from sweeps.table import Table, Value
 from workloads.experiments import Data, Experiment, Scale, base_spec, experiment_spec, scaled_batch, starting_from
 from workloads.fields import with_fields
+from workloads.naming import slug
 from workloads.spec import MODALITIES, RUN_PREFIX, ExperimentSpec, Modality
 
 PointKind = Literal["train", "untrained", "openclip", "open_set", "bzsl", "attention", "costs"]
@@ -46,7 +47,7 @@ class Point:
         seed = {"recipe": self.spec.recipe, "data": self.spec.data_fingerprint, "seed": self.spec.seed}
         what = json.dumps([self.kind, self.model, dict(self.uses), seed], sort_keys=True)
         digits = hashlib.sha256(what.encode()).hexdigest()[:8]
-        return f"{self.spec.dataset}-{self.kind.replace('_', '-')}-s{self.spec.seed}-{digits}"
+        return f"{slug(self.spec.dataset)}-{self.kind.replace('_', '-')}-s{self.spec.seed}-{digits}"
 
     @property
     def needs(self) -> tuple[str, ...]:

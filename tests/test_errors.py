@@ -14,6 +14,7 @@ EXAMPLES: list[Exception] = [
     errors.UsageError("the command means nothing"),
     errors.SpecError("a run needs a batch of 2"),
     errors.MissingPathError("beetles", "table", "Name a file."),
+    errors.OutsideError("runs", "../elsewhere"),
     errors.TooFewSpecimensError("beetles", 3, 500),
     errors.ModalitiesError("beetles", ["image"]),
     errors.MissingRunsError("table 1", "modalities", "runs"),

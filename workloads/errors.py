@@ -4,6 +4,7 @@
     ├── UsageError                  exit code 2: the command cannot mean anything
     │   ├── SpecError               an experiment that contradicts itself
     │   ├── MissingPathError        a file or folder that is not there, or is empty
+    │   ├── OutsideError            a name that leads out of the folder it was to lie in
     │   ├── TooFewSpecimensError    fewer specimens than a batch
     │   ├── ModalitiesError         fewer than two modalities to align
     │   ├── MissingRunsError        a table for which no run is finished
@@ -86,6 +87,14 @@ class MissingPathError(UsageError):
 
     def __init__(self, path: object, wanted: str, remedy: str, /) -> None:
         super().__init__(str(path), wanted, remedy)
+
+
+class OutsideError(UsageError):
+    """A name that leads out of the folder it was to lie in, or that no file can have."""
+
+    sentence = "{0}: nothing inside can be called {1!r}. Give it a plain name: letters, digits and .-_"
+
+    def __init__(self, folder: str, name: str, /) -> None: ...
 
 
 class TooFewSpecimensError(UsageError):

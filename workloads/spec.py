@@ -12,6 +12,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass,
 from typing import Any, Literal, get_args
 
 from workloads.errors import SpecError
+from workloads.naming import slug
 
 Modality = Literal["image", "dna", "text"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
@@ -250,7 +251,7 @@ class ExperimentSpec:
         """Readable and unique, such as ``insects-image+dna+text-b500-e15-s42-9d814901``."""
         names = "+".join(self.modalities)
         names = names if self.objective == "align" else f"{self.objective}-{names}"
-        return f"{self.dataset}-{names}-b{self.batch_size}-e{self.epochs}-s{self.seed}-{_fingerprint(self)}"
+        return f"{slug(self.dataset)}-{names}-b{self.batch_size}-e{self.epochs}-s{self.seed}-{_fingerprint(self)}"
 
 
 def _non_default(value: Any) -> Iterator[tuple[str, Any]]:

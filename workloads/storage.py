@@ -23,11 +23,15 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from workloads.errors import DamagedError, SecretInAddressError
+from workloads.errors import DamagedError, OutsideError, SecretInAddressError
+from workloads.naming import in_address, is_inside
 
 
 class Folder:
-    """A folder given as a path or as an address such as ``s3://bucket/runs``."""
+    """A folder given as a path or as an address such as ``s3://bucket/runs``.
+
+    What is looked up in it or written by a name, of one part or several, lies in it; else that is an OutsideError.
+    """
 
     def __init__(self, address: str | Path) -> None:
         """Open it; the folder itself need not be there.
@@ -51,8 +55,15 @@ class Folder:
         return self.address
 
     def __truediv__(self, name: str) -> "Folder":
+        self._inside(name)
         address, settings = self._parts()
-        return Folder(f"{address}/{name}{settings}")
+        return Folder(f"{address}/{in_address(name) if '://' in address else name}{settings}")
+
+    def _inside(self, name: str) -> str:
+        """The path of something in it."""
+        if not is_inside(name):
+            raise OutsideError(self.address, name)
+        return f"{self.path}/{name}"
 
     @property
     def name(self) -> str:
@@ -81,7 +92,7 @@ class Folder:
 
     def has(self, name: str) -> bool:
         """Whether the folder holds a file of this name."""
-        return bool(self._fs.get_file_info(f"{self.path}/{name}").type == pafs.FileType.File)
+        return is_inside(name) and bool(self._fs.get_file_info(f"{self.path}/{name}").type == pafs.FileType.File)
 
     def folders(self) -> list[str]:
         """Names of the folders directly inside, sorted; empty when this folder does not exist."""
@@ -102,23 +113,23 @@ class Folder:
 
     def read(self, name: str) -> bytes:
         """Whole content of a file."""
-        with self._fs.open_input_stream(f"{self.path}/{name}") as stream:
+        with self._fs.open_input_stream(self._inside(name)) as stream:
             return bytes(stream.read())
 
     def digest(self, name: str) -> str:
         """SHA-256 of a file, which is never in memory whole."""
-        with self._fs.open_input_stream(f"{self.path}/{name}", compression=None) as stream:
+        with self._fs.open_input_stream(self._inside(name), compression=None) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
     def copy_to(self, name: str, path: Path) -> None:
         """Copy a file to a disk of this machine, piece by piece."""
         pafs.copy_files(
-            f"{self.path}/{name}", str(path), source_filesystem=self._fs, destination_filesystem=pafs.LocalFileSystem()
+            self._inside(name), str(path), source_filesystem=self._fs, destination_filesystem=pafs.LocalFileSystem()
         )
 
     def write(self, name: str, content: bytes | memoryview) -> None:
         """Write a file whole or not at all."""
-        target = f"{self.path}/{name}"
+        target = self._inside(name)
         if not self.is_local:
             with self._fs.open_output_stream(target) as stream:
                 stream.write(content)
@@ -129,12 +140,12 @@ class Folder:
     def remove(self, name: str) -> None:
         """Remove a file, if it is there."""
         if self.has(name):
-            self._fs.delete_file(f"{self.path}/{name}")
+            self._fs.delete_file(self._inside(name))
 
     def remove_folder(self, name: str) -> None:
         """Remove a folder and what is in it, if it is there."""
-        if self._fs.get_file_info(f"{self.path}/{name}").type == pafs.FileType.Directory:
-            self._fs.delete_dir(f"{self.path}/{name}")
+        if self._fs.get_file_info(self._inside(name)).type == pafs.FileType.Directory:
+            self._fs.delete_dir(self._inside(name))
 
     def read_json(self, name: str) -> Any:
         """A JSON file.
@@ -158,7 +169,7 @@ class Folder:
             DamagedError: the file is not Parquet, or carries extension types, which could make a reader run code.
         """
         with self._reading_parquet(name):
-            file = self._fs.open_input_file(f"{self.path}/{name}")
+            file = self._fs.open_input_file(self._inside(name))
             if has_extension_types(file):
                 raise DamagedError(f"{self}/{name}", EXTENSION_REFUSAL)
             return pq.ParquetFile(file)
@@ -201,7 +212,7 @@ class Folder:
     @contextmanager
     def aside(self, name: str) -> Iterator[str]:
         """A local path whose content becomes the file of this name when the block ends well, and not otherwise."""
-        target = f"{self.path}/{name}"
+        target = self._inside(name)
         here = Path(target) if self.is_local else Path(tempfile.gettempdir(), Path(name).name)
         here.parent.mkdir(parents=True, exist_ok=True)
         aside = f"{here}.{uuid.uuid4().hex[:8]}.tmp"

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from workloads.errors import DamagedError, WeightsError, first_line
+from workloads.naming import is_inside, slugs
 from workloads.storage import Folder, alone, cache_folder
 
 HUB_PREFIX = "hf-hub:"
@@ -21,7 +22,11 @@ _PUSH = "Push them again from a machine that has them: `clibd weights push {0}`.
 
 def kept_at(weights: str) -> Path:
     """Where this machine keeps published weights: $CLIBD_CACHE/weights/<weights>."""
-    return cache_folder() / "weights" / weights.removeprefix(HUB_PREFIX)
+    return cache_folder() / "weights" / _folder_of(weights)
+
+
+def _folder_of(weights: str) -> str:
+    return slugs(weights.removeprefix(HUB_PREFIX))
 
 
 def kept_folder(weights: str) -> Path | None:
@@ -49,9 +54,11 @@ def stored_files(weights: str, store: Folder) -> dict[str, str]:
     Raises:
         WeightsError: the store cannot be read.
     """
-    folder = store / weights.removeprefix(HUB_PREFIX)
+    folder = store / _folder_of(weights)
     try:
         files: dict[str, str] = folder.read_json(MANIFEST)["files"] if folder.has(MANIFEST) else {}
+        if outside := [name for name in files if not is_inside(name)]:
+            raise ValueError(f"it names {outside[0]!r}, which would lie elsewhere")
     except (OSError, ValueError, KeyError, TypeError, DamagedError) as error:
         remedy = f"Let this host read it, or take the name out of CLIBD_WEIGHTS. {_PUSH.format(store)}"
         raise WeightsError("", weights, f"{folder}/{MANIFEST} cannot be read ({first_line(error)})", remedy) from error
@@ -66,7 +73,7 @@ def push_weights(weights: str, files: Mapping[str, Path], store: Folder) -> None
         files: on this machine, by name.
         store: where to.
     """
-    folder, known = store / weights.removeprefix(HUB_PREFIX), stored_files(weights, store)
+    folder, known = store / _folder_of(weights), stored_files(weights, store)
     digests = {name: Folder(path.parent).digest(path.name) for name, path in files.items()}
     if all(known.get(name) == digest for name, digest in digests.items()):
         return
@@ -113,7 +120,7 @@ def _is_whole(kept: Path, files: Mapping[str, str]) -> bool:
 
 
 def _copy(weights: str, files: Mapping[str, str], store: Folder, kept: Path) -> None:
-    source, target = store / weights.removeprefix(HUB_PREFIX), Folder(kept)
+    source, target = store / _folder_of(weights), Folder(kept)
     for leftover in kept.glob("*.tmp"):  # of a process that was killed; nobody else is here now
         leftover.unlink()
     target.remove(MANIFEST)

@@ -12,6 +12,7 @@ from results.figures.picture import FigureChoice, Picture, drawn_files
 from results.figures.retrieval_examples import draw_retrieval_examples
 from results.figures.seed_spread import draw_seeds
 from workloads.errors import UsageError
+from workloads.naming import slug
 from workloads.storage import Folder
 
 _OVER_RUNS = "9"
@@ -68,9 +69,9 @@ def _stem(figure: str, choice: FigureChoice) -> str:
     chosen = {
         "3": (choice.query, choice.subset, "errors" if choice.only_errors else None),
         "4": (choice.rank,),
-        "10": (choice.rank, choice.within),
+        "10": (choice.rank, choice.within and slug(choice.within)),
         "confusion": (choice.query, choice.key, choice.rank or "family", choice.subset),
     }
-    words = ["".join(letter if letter.isalnum() else "_" for letter in word) for word in chosen.get(figure, ()) if word]
+    words = [word.replace("+", "_") for word in chosen.get(figure, ()) if word]
     named = f"figure{figure}" if figure.isdigit() else figure
-    return "-".join([named, choice.partition, *(word[:60] for word in words)])
+    return "-".join([named, choice.partition, *words])

@@ -34,6 +34,7 @@ from workloads.evaluation.accuracy import KS, averages, label_codes
 from workloads.evaluation.embed import parts_of
 from workloads.evaluation.embedded import KEYS, unit
 from workloads.evaluation.retrieval import nearest_keys, nearest_of
+from workloads.naming import slug
 from workloads.predictions import MISSING, Answers, MissingRank, Place, Predictions, prediction_table
 from workloads.record import Measurement
 from workloads.spec import RANKS, Rank
@@ -163,7 +164,7 @@ def stored_floors(dataset: PreparedDataset) -> pa.Table:
     """
     facts = dataset.facts
     of = {"fingerprint": facts.fingerprint, "content": facts.content}
-    cached, name = Folder(cache_folder() / "floors"), f"{facts.fingerprint}-{facts.content}.parquet"
+    cached, name = Folder(cache_folder() / "floors"), f"{slug(f'{facts.fingerprint}-{facts.content}')}.parquet"
     for folder, file in ((dataset.folder, FLOORS), (cached, name)):
         if (kept := _read(folder, file, of)) is not None:
             return kept

@@ -28,6 +28,7 @@ from workloads.evaluation.embed import embed_all
 from workloads.evaluation.evaluate import Questions, find_answers
 from workloads.evaluation.measure import about_data, write_evaluation
 from workloads.models.loaded import LoadedModel, open_run, open_untrained
+from workloads.naming import slug
 from workloads.placement import Placement, loaders_beside, this_device
 from workloads.predictions import PREDICTIONS, Answers, Place, Predictions
 from workloads.record import EVALUATION, RunFolder, read_evaluation, seal_run
@@ -123,7 +124,7 @@ def evaluated_folder(run: RunFolder, spec: ExperimentSpec, facts: DatasetFacts) 
     Raises:
         MissingPathError: it was not evaluated on this data set.
     """
-    evaluation = run.folder / f"evaluation-{facts.name}"
+    evaluation = run.folder / f"evaluation-{slug(facts.name)}"
     measured = evaluation.has(PREDICTIONS) and evaluation.has(EVALUATION)  # the latter last
     if measured and read_evaluation(evaluation)["data_fingerprint"] == facts.fingerprint:
         return evaluation

@@ -23,6 +23,7 @@ from workloads.measuring.chunks import EmbeddingJob, embed_here
 from workloads.models.clibd import Classifier
 from workloads.models.loaded import LoadedModel, open_run, open_untrained
 from workloads.models.openclip import CONFIG, OPENCLIP_TENSORS, find_openclip
+from workloads.naming import slug
 from workloads.placement import Placement, loaders_beside, this_device
 from workloads.predictions import MISSING_RANK, KeyChoice
 from workloads.record import EVALUATION, Measurement, RunFolder, seal_run
@@ -84,7 +85,7 @@ def measure_run(
     """
     _check_finished(run)
     dataset, experiment = PreparedDataset(data), open_run(run)
-    target = target or run.folder / f"{'untrained' if untrained else 'evaluation'}-{dataset.facts.name}"
+    target = target or run.folder / f"{'untrained' if untrained else 'evaluation'}-{slug(dataset.facts.name)}"
     if isinstance(experiment.model, Classifier):
         if untrained or keys or with_rest:
             raise UsageError(f"{run.id} is a classifier, which has no keys, and is measured as it was trained")
@@ -173,8 +174,7 @@ def measure_openclip(
 
 def openclip_folder(model: str, data: Folder) -> Folder:
     """Where an OpenCLIP model is measured unless another folder is named: in the working directory."""
-    name = find_openclip(model).name.replace("/", "-").replace(":", "-")
-    return Folder(f"evaluation-{PreparedDataset(data).facts.name}-{name}")
+    return Folder(f"evaluation-{slug(PreparedDataset(data).facts.name)}-{slug(find_openclip(model).name)}")
 
 
 def _check_finished(run: RunFolder) -> None:

@@ -174,9 +174,13 @@ class PreparedDataset:
         if version != SCHEMA_VERSION:
             raise DamagedError(f"{self.folder}/dataset.json", f"schema version {version}, not {SCHEMA_VERSION}")
         try:
-            return DatasetFacts(**{**content, "modalities": tuple(content["modalities"])})
+            facts = DatasetFacts(**{**content, "modalities": tuple(content["modalities"])})
+            unknown = sorted({*facts.num_specimens} - {*facts.splits.splits})  # they are names of folders
         except (TypeError, KeyError) as error:
             raise DamagedError(f"{self.folder}/dataset.json", f"not the fields of this version ({error})") from error
+        if unknown:
+            raise DamagedError(f"{self.folder}/dataset.json", f"no split of {facts.protocol} is called {unknown[0]!r}")
+        return facts
 
     def without(self, partitions: Sequence[str]) -> "PreparedDataset":
         """The same data set with no queries of some partitions, which thereby nobody looks at."""
