@@ -8,6 +8,7 @@ import typer
 
 from commands.options import BusyOption
 from workloads.errors import UsageError
+from workloads.printed_text import say
 
 if TYPE_CHECKING:
     from workloads.conversion.convert import Conversion
@@ -55,7 +56,7 @@ def convert(
         done = conversion.convert(checkpoint, Folder(target), tokenizer or conversion.TOKENIZER, dna_pooling)
     for line in _account(done, checkpoint.beside):
         console.print(line)
-    print(target)
+    say(target)
 
 
 def _default_target(source: str) -> str:

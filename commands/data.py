@@ -36,6 +36,7 @@ from workloads.data.sources.source import Source
 from workloads.data.specimens.caveats import contradictions
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import SourceError
+from workloads.printed_text import say
 from workloads.spec import RANKS
 from workloads.storage import Folder
 
@@ -65,7 +66,7 @@ def _download(
 
     if name is None:
         rows = [[p.name, p.about or "", p.licence, p.content] for p in PACKAGES.values()]
-        print(grid(["Package", "Size", "Licence", "What it is"], rows))
+        say(grid(["Package", "Size", "Licence", "What it is"], rows))
         return
     package, console = find_package(name), stderr_console()
     with counting(console, f"Fetching {package.file_name}", "bytes") as told:
@@ -74,7 +75,7 @@ def _download(
         console.print(f"No checksum of it is published; its {arrival.algorithm} is {arrival.checksum}")
     for step in package.next_steps(arrival.path.parent):
         console.print(step)
-    print(arrival.path)
+    say(arrival.path)
 
 
 @app.command("import")
@@ -147,7 +148,7 @@ def _collect(source: Source, table: SpecimenTable, console: Console, rules: Rule
         path, where, reason = failure.args
         raise SourceError(path, where, f"{reason}. {refused}, all in {table.folder}/{rejects}") from failure
     for line in look_lines(found_in(console, source, report, num_rejects)):
-        console.print(line, markup=False)
+        console.print(line)
     if report.rejects:
         console.print(f"{refused}, all in {table.folder}/{rejects}")
     else:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from workloads.printed_text import say
+
 if TYPE_CHECKING:
     from orchestrator.doctor import HostReport, Needs
 
@@ -38,7 +40,7 @@ def doctor(
     else:
         with ray_session(address):
             reports = examine_cluster(needs)
-    print(json.dumps(_plain(reports), indent=1) if form == "json" else "\n".join(_lines(reports)))
+    say(json.dumps(_plain(reports), indent=1) if form == "json" else "\n".join(_lines(reports)))
     if not all(report.is_fit for report in reports):
         raise typer.Exit(1)
 

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from workloads.command_line import counting, stderr_console
+from workloads.printed_text import say
 
 if TYPE_CHECKING:
     from workloads.data.sources.cleaning import Rules
@@ -76,7 +77,7 @@ def look(
     with counting(console, f"Reading {opened.name}", "specimens") as told:
         report = collect(opened, None, lambda done: told(done, opened.total), reject, rules, all_images=decode)
     facts = found_in(console, opened, report, num_rejects, decode)
-    print(json.dumps(facts, indent=1) if form == "json" else "\n".join(look_lines(facts)))
+    say(json.dumps(facts, indent=1) if form == "json" else "\n".join(look_lines(facts)))
 
 
 def open_as_told(

@@ -8,6 +8,7 @@ import typer
 from results.sheet import Format, Sheet
 from workloads.errors import MissingPathError
 from workloads.lease import Busy
+from workloads.printed_text import say
 from workloads.storage import Folder
 
 FormOption = Annotated[
@@ -43,7 +44,7 @@ def print_sheets(sheets: Iterable[Sheet], form: Format) -> None:
     """Print sheets one below the other, as one text."""
     from results.render import render_sheets
 
-    print(render_sheets(list(sheets), form))
+    say(render_sheets(list(sheets), form))
 
 
 def existing_runs(runs: str) -> Folder:
@@ -64,7 +65,7 @@ def _say_version(wanted: bool) -> None:
 
         made = provenance()
         packages = ", ".join(f"{name} {made['packages'][name] or 'missing'}" for name in ("torch", "ray"))
-        typer.echo(f"clibd-ray {made['clibd']}, Python {made['python']}, {packages}")
+        say(f"clibd-ray {made['clibd']}, Python {made['python']}, {packages}")
         raise typer.Exit
 
 

@@ -13,6 +13,7 @@ from commands.options import FormOption, RunsOption, existing_runs, print_sheets
 from results.runs import Run, Runs
 from results.sheet import Cell, records_text
 from workloads.command_line import run_program
+from workloads.printed_text import say
 from workloads.spec import RANKS, Rank
 from workloads.storage import Folder
 
@@ -70,11 +71,11 @@ def _check(runs: RunsOption = "runs") -> None:
     for cell, differing in verdicts:
         if differing:
             gap = number_text(cell, cell.difference, sign="+")
-            typer.echo(f"{_place(cell)}: published {published_text(cell)}, ours {ours_text(cell)}, {gap}")
+            say(f"{_place(cell)}: published {published_text(cell)}, ours {ours_text(cell)}, {gap}")
     compared = [differing for _, differing in verdicts if differing is not None]
-    typer.echo(f"{len(compared):,} of {len(verdicts):,} published numbers were compared; {sum(compared):,} differ.")
+    say(f"{len(compared):,} of {len(verdicts):,} published numbers were compared; {sum(compared):,} differ.")
     for reason, count in Counter(_why_not(cell) for cell, differing in verdicts if differing is None).most_common():
-        typer.echo(f"{count:>7,}  {reason}")
+        say(f"{count:>7,}  {reason}")
     raise typer.Exit(1 if any(compared) else 0)
 
 
@@ -112,11 +113,9 @@ def _list(
     ]
     rows.sort(key=lambda row: _naturally(row["sweep"]))
     if form == "md":
-        typer.echo(
-            grid(_HEADERS, [["–" if row[name] is None else str(row[name]) for name in _HEADERS] for row in rows])
-        )
+        say(grid(_HEADERS, [["–" if row[name] is None else str(row[name]) for name in _HEADERS] for row in rows]))
     else:
-        typer.echo(records_text(rows, form))
+        say(records_text(rows, form))
 
 
 def _naturally(name: str) -> list[tuple[int, str]]:
@@ -188,7 +187,7 @@ def _figure(
         tuple(runs), data, before, partition, rank, within, query, key, subset, only_errors=only_errors, seed=seed
     )
     for file in draw_figure(name, choice, out):
-        typer.echo(file)
+        say(file)
 
 
 @app.command("report")
@@ -199,7 +198,7 @@ def _report(
     """Write one HTML page with all tables, curves and the runs behind each number; it opens without a network."""
     from results.paper.report import write_report
 
-    typer.echo(write_report(existing_runs(runs), out))
+    say(write_report(existing_runs(runs), out))
 
 
 def main() -> None:

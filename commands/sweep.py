@@ -20,6 +20,7 @@ from workloads.command_line import run_program
 from workloads.errors import MissingRunsError, UsageError
 from workloads.experiments import FROM_SCRATCH, Scale
 from workloads.lease import Busy
+from workloads.printed_text import say
 from workloads.run_errors import FailedRunsError
 from workloads.spec import Recipe
 from workloads.training.report import WandbMode
@@ -83,7 +84,7 @@ def _list() -> None:
     width = max(map(len, SWEEPS))
     feeds = {name: _feeds(sweep).rstrip(".") or "-" for name, sweep in SWEEPS.items()}
     for name, sweep in SWEEPS.items():
-        typer.echo(f"{name:<{width}}  {feeds[name]:<{max(map(len, feeds.values()))}}  {sweep.question}")
+        say(f"{name:<{width}}  {feeds[name]:<{max(map(len, feeds.values()))}}  {sweep.question}")
 
 
 app.command("status")(status)
@@ -94,7 +95,7 @@ app.command("logs")(logs)
 def _new(name: Annotated[str, typer.Argument(help="Of the sweep; its file is NAME.py.")]) -> None:
     """Write a sweep of your own, to be changed: NAME.py, which `clibd-sweep NAME.py` runs."""
     file = write_template(name)
-    typer.echo(f"{file} is written. Change it, then: clibd-sweep {file} --demo --plan")
+    say(f"{file} is written. Change it, then: clibd-sweep {file} --demo --plan")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,7 +238,7 @@ def run(ctx: typer.Context, **given: Any) -> None:
         from orchestrator.free_search import run_search
 
         table = run_search(request, options.search, options.space or [], options.trials, resources, address, look)
-        print(table, flush=True)
+        say(table)
         return
     points = points_of(request)
     if options.plan:
@@ -288,7 +289,7 @@ def _say_what_came_out(request: "SweepRequest", full: bool) -> None:
     console = stderr_console()
     if len(request.sweeps) > 1:
         statistics_of(str(request.data.folder), f"{request.runs}/statistics", console)
-    print(closing_words(request.sweeps, request.runs, full), flush=True)
+    say(closing_words(request.sweeps, request.runs, full))
     console.print(f"Runs: {request.runs}")
     with suppress(MissingRunsError):  # a sweep that only its user knows has no report
         console.print(f"Report: {write_report(request.runs)}")

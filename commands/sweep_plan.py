@@ -12,6 +12,7 @@ from orchestrator.request import SweepPoints, plan_of
 from orchestrator.weights_at_hand import missing_weights
 from sweeps.point import Impossible, Point
 from workloads.command_line import clock
+from workloads.printed_text import say
 
 if TYPE_CHECKING:
     from commands.sweep import SweepOptions
@@ -54,7 +55,7 @@ def print_plan(points: SweepPoints, resources: Resources, at_once: int, options:
         "tables": _tables(points, options),
     }
     text = _as_text(shown, points, resources, rate, options.price)
-    print(json.dumps(shown, indent=1) if options.form == "json" else text)
+    say(json.dumps(shown, indent=1) if options.form == "json" else text)
 
 
 def _points(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from commands.options import RunsOption
-from workloads.command_line import clock
+from workloads.command_line import PlainConsole, clock
+from workloads.printed_text import in_a_line, say
 from workloads.storage import Folder
 
 if TYPE_CHECKING:
@@ -48,11 +49,9 @@ def status(
 
     Example: clibd-sweep status batch-size --runs s3://bucket/runs --format json
     """
-    from rich.console import Console
-
     from results.sweep_status import OVER, Statuses
 
-    statuses, before, console = Statuses(Folder(runs), name), list[object](), Console(highlight=False)
+    statuses, before, console = Statuses(Folder(runs), name), list[object](), PlainConsole()
     if not console.is_terminal:
         console.width = _WIDE
     while True:
@@ -63,7 +62,7 @@ def status(
             _show(found, runs, console)
         elif known != before and form == "json":
             said = {"points": [asdict(one) for one in found], "totals": _totals(found), "next": _next(found, runs)}
-            typer.echo(json.dumps(said, indent=None if watch else 1))
+            say(json.dumps(said, indent=None if watch else 1))
         elif known != before:
             _show(found, runs, console)
         if not watch or all(one.state in OVER for one in found):
@@ -81,14 +80,14 @@ def _show(found: "Sequence[Standing]", runs: str, console: "Console") -> None:
     for sweep in dict.fromkeys(one.sweep for one in found):
         rows = [_cells(one) for one in found if one.sweep == sweep]
         used = [number for number in range(len(_HEADERS)) if any(row[number] for row in rows)]
-        table = Table(box=MARKDOWN, title=sweep, title_justify="left", title_style="bold")
+        table = Table(box=MARKDOWN, title=in_a_line(sweep), title_justify="left", title_style="bold")
         for number in used:
             table.add_column(_HEADERS[number], no_wrap=_HEADERS[number] not in _LONG, overflow="fold")
         for row in rows:
-            table.add_row(*(Text(row[number]) for number in used))
+            table.add_row(*(Text(in_a_line(row[number])) for number in used))
         console.print(table)
     counted = ", ".join(f"{count} {state}" for state, count in _totals(found).most_common())
-    console.print(f"{len(found)} points: {counted}\nnext: {_next(found, runs)}", markup=False, soft_wrap=True)
+    console.print(f"{len(found)} points: {counted}\nnext: {_next(found, runs)}", soft_wrap=True)
 
 
 def _totals(found: "Sequence[Standing]") -> Counter[str]:
@@ -153,4 +152,4 @@ def logs(
     """
     from results.run_logs import found_run, log_text
 
-    typer.echo(log_text(found_run(Folder(runs), run), attempt, worker))
+    say(log_text(found_run(Folder(runs), run), attempt, worker))

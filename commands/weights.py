@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from workloads.errors import UsageError, WeightsError
+from workloads.printed_text import say
 from workloads.storage import Folder
 from workloads.weight_files import Files
 
@@ -37,13 +38,13 @@ def _list(
         found = [place_of(name, *names, store=named) for names in files]
         places[name] = "; ".join(dict.fromkeys(filter(None, found))) if all(found) else ""
     if form == "json":
-        print(json.dumps([{"weights": name, "where": place} for name, place in places.items()], indent=1))
+        say(json.dumps([{"weights": name, "where": place} for name, place in places.items()], indent=1))
         return
     width = max(map(len, places), default=0)
     for name, place in places.items():
-        print(f"{name:<{width}}  {place or 'missing'}")
+        say(f"{name:<{width}}  {place or 'missing'}")
     for name in (name for name, place in places.items() if not place):
-        print(f"\n{name}: {remedy_for(name, wanted[name])}")
+        say(f"\n{name}: {remedy_for(name, wanted[name])}")
 
 
 @app.command("fetch")
@@ -58,7 +59,7 @@ def _fetch(store: _Store = None, sweep: _Sweep = "paper") -> None:
     place, lost = _needed_store(store), []
     for name, files in _wanted(sweep).items():
         if kept := fetch_weights(name, place):
-            print(f"{name}: {kept}")
+            say(f"{name}: {kept}")
         elif not all(place_of(name, *names) for names in files):
             lost.append(name)
     _end(lost, f"not in {place}, nor on this machine")
@@ -82,7 +83,7 @@ def _push(store: _Store = None, sweep: _Sweep = "paper") -> None:
             lost.append(name)
             continue
         push_weights(name, found, place)
-        print(f"{name}: {', '.join(found)}")
+        say(f"{name}: {', '.join(found)}")
     _end(lost, f"not put into {place}")
     console.print(f"On hosts without a hub: export CLIBD_WEIGHTS={place}")
 

@@ -8,7 +8,6 @@ workers alone: it would cost the driver and the controller of every group second
 import os
 import signal
 import socket
-import sys
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
@@ -23,6 +22,7 @@ from orchestrator.messages import give_notice, note_claim, tell_places
 from orchestrator.readiness import Task, why_not_ready
 from workloads.attempts import Attempts
 from workloads.memory import let_segments_grow
+from workloads.printed_text import remark
 from workloads.run_errors import NotReadyError
 from workloads.storage import Folder
 
@@ -172,4 +172,4 @@ def _name_interface(address: str) -> None:
             for library in ("GLOO", "NCCL"):
                 os.environ.setdefault(f"{library}_SOCKET_IFNAME", name)
             return
-    print(f"no interface has the address {address}; the libraries choose one", file=sys.stderr)
+    remark(f"no interface has the address {address}; the libraries choose one")

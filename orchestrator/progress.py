@@ -6,13 +6,13 @@ from functools import partial
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, TaskID, TextColumn
+from rich.progress import BarColumn, TaskID
 from rich.progress import TimeElapsedColumn as Elapsed
 
 from orchestrator.plan import Effort, Pace
 from orchestrator.trials import tune_callback
 from sweeps.point import Point
-from workloads.command_line import Bars, clock, progress_words
+from workloads.command_line import Bars, Words, clock, progress_words
 from workloads.lease import read_lease
 from workloads.record import RunFolder
 
@@ -25,7 +25,7 @@ class SweepDisplay:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        label, state = (TextColumn(text) for text in ("{task.description:<24}", "{task.fields[state]}"))
+        label, state = (Words(text) for text in ("{task.description:<24}", "{task.fields[state]}"))
         self._bars = Bars(console, label, BarColumn(bar_width=24), state, Elapsed())
         self._all = TaskID(0)
         self._tasks: dict[str, TaskID] = {}

@@ -9,10 +9,21 @@ from contextlib import contextmanager
 from typing import Any, NoReturn
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+)
 from rich.progress import TimeRemainingColumn as Remaining
+from rich.text import Text
 
 from workloads.errors import ClibdError
+from workloads.printed_text import escaped, in_a_line, remark
 from workloads.run_errors import LeaseLostError, StoppedError
 from workloads.stopping import REASONS, exit_code, go_on, leave
 
@@ -61,26 +72,26 @@ def tell_end(end: BaseException) -> int | str | None:
         Its exit code: 2 for misuse, 130 after Ctrl-C and 143 after SIGTERM, 1 for other errors.
     """
     if isinstance(end, LeaseLostError):
-        print(f"error: {end}", file=sys.stderr)
+        remark(f"error: {end}")
         return 1
     if isinstance(end, StoppedError):
-        print(end, file=sys.stderr)
+        remark(end)
         return exit_code(end.args[0])
     if isinstance(end, ClibdError):
-        print(f"error: {end}", file=sys.stderr)
+        remark(f"error: {end}")
         return end.exit_code
     if isinstance(end, OSError):  # a disk or network that fails, which no record is to blame for
-        print(f"error: {end}. Start the same command again when this is mended.", file=sys.stderr)
+        remark(f"error: {end}. Start the same command again when this is mended.")
         return 1
     if not isinstance(end, KeyboardInterrupt | SystemExit):
-        traceback.print_exception(end)
+        remark("".join(traceback.format_exception(end)).rstrip())
         return 1
     code = end.code if isinstance(end, SystemExit) else exit_code("interrupted")  # of Ctrl-C typer says no word
     if code == signal.SIGTERM:  # as Ray's handler of it has it
         code = exit_code("terminated")
     for reason in REASONS.values():
         if code == exit_code(reason):
-            print(go_on(reason), file=sys.stderr)
+            remark(go_on(reason))
     return code
 
 
@@ -88,9 +99,31 @@ def _terminate(*_: object) -> NoReturn:
     sys.exit(exit_code("terminated"))
 
 
+class PlainConsole(Console):
+    """A console to which text is text: no markup, no emoji, and control characters as `escaped` shows them."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__(markup=False, emoji=False, highlight=False, **how)
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        """Print as rich does what is no text."""
+        super().print(*(escaped(each) if isinstance(each, str) else each for each in objects), **how)
+
+
 def stderr_console() -> Console:
     """The console of all progress; stdout stays for data."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return PlainConsole(stderr=True, soft_wrap=True)
+
+
+class Words(TextColumn):
+    """Words of a task beside its bar, by a format such as `{task.description}`; they are text too."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__(form, markup=False)
+
+    def render(self, task: Task) -> Text:
+        """What stands there now, on one line."""
+        return Text(in_a_line(self.text_format.format(task=task)))
 
 
 def clock(seconds: float) -> str:
@@ -136,7 +169,7 @@ class Bars(Progress):
 def counting(console: Console, what: str, unit: str) -> Iterator[Tell]:
     """A bar for work that counts; gives the function that is told how much of how much, if that is known, is done."""
     began = time.monotonic()
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    columns = (SpinnerColumn(), Words("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
     with Bars(console, *columns, transient=True) as bars:
         task = bars.add_task(what, total=None)
         if bars.disable:

@@ -9,7 +9,6 @@ import json
 import os
 import shlex
 import socket
-import sys
 import threading
 import time
 import uuid
@@ -25,6 +24,7 @@ import psutil
 
 from workloads.command_line import clock, progress_words
 from workloads.conditional import ConditionalFile
+from workloads.printed_text import remark
 from workloads.record import LEASE, command_line
 from workloads.run_errors import LeaseLostError, RunBusyError
 from workloads.storage import Folder
@@ -278,7 +278,7 @@ def _take(lease: Lease, folder: Folder, busy: Busy, owner: str, waiting: Callabl
 
 def _saying(busy: Busy) -> Callable[[LeaseReading], None]:
     """Says on stderr who is waited for, once, and of one that is followed also how far it is, when that changes."""
-    say = cache(lambda words: print(words, file=sys.stderr, flush=True))
+    say = cache(remark)
 
     def waiting(found: LeaseReading) -> None:
         say(f"waiting for {found.holder.who}" + (f": {progress_words(found.holder.facts)}" if busy == "follow" else ""))

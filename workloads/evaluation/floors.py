@@ -12,7 +12,6 @@ queries a run is.
 
 import io
 import json
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import reduce
@@ -36,6 +35,7 @@ from workloads.evaluation.embedded import KEYS, unit
 from workloads.evaluation.retrieval import nearest_keys, nearest_of
 from workloads.naming import slug
 from workloads.predictions import MISSING, Answers, MissingRank, Place, Predictions, prediction_table
+from workloads.printed_text import remark
 from workloads.record import Measurement
 from workloads.spec import RANKS, Rank
 from workloads.storage import Folder, cache_folder
@@ -172,7 +172,7 @@ def stored_floors(dataset: PreparedDataset) -> pa.Table:
     try:
         dataset.folder.write_table(FLOORS, table)
     except OSError as error:
-        print(f"The floors are kept in {cached}: {dataset.folder} cannot be written ({error})", file=sys.stderr)
+        remark(f"The floors are kept in {cached}: {dataset.folder} cannot be written ({error})")
         cached.write_table(name, table)
     return table
 

@@ -5,7 +5,6 @@ context's `obj`, what trains a run on Ray.
 """
 
 import os
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Annotated, Any
@@ -16,6 +15,7 @@ from workloads.errors import UsageError
 from workloads.execution import Execution
 from workloads.experiments import FROM_SCRATCH, Experiment, Scale
 from workloads.lease import Busy, Lease, held
+from workloads.printed_text import remark, say
 from workloads.record import RunFolder
 from workloads.spec import Recipe
 from workloads.storage import Folder
@@ -135,7 +135,7 @@ def train(
     num_specimens = num_trained(spec, dataset.facts)
     fits = fitted(spec, num_specimens, chosen={*_named(batch_size, epochs), *fields_of(settings or ())})
     if first:
-        print(sizing_words(fits, num_specimens, spec), file=sys.stderr)
+        remark(sizing_words(fits, num_specimens, spec))
     spec = fits
     run = RunFolder(Folder(runs) / "train" / spec.id)
     point = {"sweep": "train", "row": {}, "label": experiment, "scale": scale}
@@ -146,7 +146,7 @@ def train(
         on_ray = _on_ray(context.obj, machines, offline=offline, execution=execution)
         beginning = [] if on_ray else beginning_words(spec)  # Ray's machines look for themselves
         if first and beginning:
-            print(*beginning, sep="\n", file=sys.stderr)
+            remark("\n".join(beginning))
         with _writing(run, busy) as lease:
             finished = is_finished(run, spec, places)  # another process may have done it while this one waited
             if on_ray and not finished:
@@ -154,10 +154,10 @@ def train(
             elif not finished:
                 train_here(run, spec, point, dataset, execution, places, wandb, cpu)
     if finished:
-        print(f"{run.folder} is finished already", file=sys.stderr)
-    print(run.folder, flush=True)
+        remark(f"{run.folder} is finished already")
+    say(run.folder)
     if first:
-        print(result_words(run, data), file=sys.stderr)
+        remark(result_words(run, data))
 
 
 def _named(batch_size: int | None, epochs: int | None) -> list[str]:

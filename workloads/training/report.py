@@ -10,9 +10,9 @@ from functools import partial
 from shlex import quote
 from typing import Any, Literal
 
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from workloads.command_line import Bars, Tell, stderr_console
+from workloads.command_line import Bars, Tell, Words, stderr_console
 from workloads.lease import Lease
 from workloads.predictions import PAPERS_PAIRS
 from workloads.record import Measurement, RunFolder
@@ -133,9 +133,9 @@ class ProgressBar(Bars):
     def __init__(self, num_steps: int) -> None:
         super().__init__(
             stderr_console(),
-            TextColumn("{task.description}"),
+            Words("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.completed}/{task.total} {task.fields[unit]}  {task.fields[state]}"),
+            Words("{task.completed}/{task.total} {task.fields[unit]}  {task.fields[state]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             line_every=30.0,

@@ -7,7 +7,6 @@ has chunks, up to the rounding of sums and the running statistics of batch norma
 
 import math
 import socket
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field
@@ -28,6 +27,7 @@ from workloads.execution import Execution
 from workloads.models.clibd import Classifier, Clibd, checkpoint_blocks
 from workloads.models.dnabert2 import PAD_ID
 from workloads.placement import Placement, kernels, least_of_workers, matrix_products
+from workloads.printed_text import remark
 from workloads.run_errors import MemoryRanOutError
 from workloads.shares import Shares
 from workloads.spec import ExperimentSpec
@@ -233,10 +233,9 @@ class Training:
             torch.cuda.empty_cache()
         if self.placement.rank == 0:
             cut = f"The batch is cut anew, into {after.num_chunks} chunks, and dropout is drawn otherwise from here on."
-            print(
+            remark(
                 f"step {self.step}: memory ran out on worker {worker}; the step is taken again with {fewer} specimens "
-                f"at a time. {cut if before != after else 'Dropout is as it was.'}",
-                file=sys.stderr,
+                f"at a time. {cut if before != after else 'Dropout is as it was.'}"
             )
         return before.sizes == after.sizes
 

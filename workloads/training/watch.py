@@ -3,12 +3,12 @@
 Each worker watches itself in a thread, and only while it is in a step: opening, scoring and measuring take their time.
 """
 
-import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import Self
 
+from workloads.printed_text import remark
 from workloads.stopping import leave
 
 STANDS_STILL = 75
@@ -21,7 +21,7 @@ _WAITING, _COMPUTING = "waits for its batch", "computes, or waits for another wo
 
 def end_here(reason: str) -> None:
     """Say it, and end this process and its children at once; whoever started the workers starts them again."""
-    print(f"error: {reason}", file=sys.stderr, flush=True)
+    remark(f"error: {reason}")
     leave(STANDS_STILL)
 
 
