@@ -35,8 +35,9 @@ from workloads.data.sources.collect import ImportReport, collect
 from workloads.data.sources.source import Source
 from workloads.data.specimens.caveats import contradictions
 from workloads.data.specimens.specimen_table import SpecimenTable
+from workloads.delimited_out import reject_list
 from workloads.errors import SourceError
-from workloads.printed_text import say
+from workloads.printed_text import in_a_line, say
 from workloads.spec import RANKS
 from workloads.storage import Folder
 
@@ -122,7 +123,6 @@ def _collect(source: Source, table: SpecimenTable, console: Console, rules: Rule
     Raises:
         SourceError: not one record can be used, or the source breaks off.
     """
-    from workloads.data.prepared.dataset import reject_list
     from workloads.data.sources.look import look_lines
 
     rejects, num_rejects = _beside(table, "rejects.tsv"), 0
@@ -173,7 +173,7 @@ def _say_contradictions(console: Console, table: SpecimenTable) -> None:
     if not lines:
         table.folder.remove(name)
         return
-    table.folder.write(name, "".join(f"{line}\n" for line in lines).encode())
+    table.folder.write(name, "".join(f"{in_a_line(line)}\n" for line in lines).encode())
     for line in lines[:_SHOWN]:
         console.print(line)
     console.print(f"Contradictions among the names: {len(lines):,}, none of them changed; all in {table.folder}/{name}")

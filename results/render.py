@@ -14,6 +14,7 @@ import pandas as pd
 
 from results.sheet import PERCENT, Cell, Format, Sheet, record, records_text
 from sweeps.table import Value
+from workloads.printed_text import escaped
 
 _INTERVALS = "In brackets, for single runs: 95 % bootstrap intervals over queries (micro) or classes (macro)."
 _PUBLISHED = "Published: Gong et al., ICLR 2025 (arXiv:2405.17537), Table {}."
@@ -39,7 +40,7 @@ def render_sheets(sheets: Sequence[Sheet], form: Format) -> str:
     """
     if form in ("csv", "json"):
         return records_text([record(cell) for sheet in sheets for cell in sheet.cells], form)
-    return "\n\n".join(_SHOWN[form](sheet, number) for number, sheet in enumerate(sheets, 1))
+    return escaped("\n\n".join(_SHOWN[form](sheet, number) for number, sheet in enumerate(sheets, 1)))
 
 
 # --- Numbers ------------------------------------------------------------------------------------------------------

@@ -4,14 +4,14 @@ A sheet is what a reader sees: a title, lines of words, blocks of rows and colum
 what they are, so that the long form of CSV and JSON has the same fields and units for every table and every command.
 """
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sweeps.table import Value
+from workloads.delimited_out import delimited
+from workloads.printed_text import escaped
 
 Format = Literal["md", "csv", "json", "latex", "html"]
 Unit = Literal["share", "hours", "GB", "records", "taxa", "seconds", "bytes", "count", "points", "p"]
@@ -136,20 +136,16 @@ def _scaled(unit: Unit, value: float | None) -> float | None:
 def records_text(records: Sequence[Mapping[str, Any]], form: Literal["csv", "json"]) -> str:
     """Records of the same fields, as text that ends without a line break; CSV of none is empty."""
     if form == "json":
-        return json.dumps(records, indent=1, ensure_ascii=False)
-    sink = io.StringIO()
-    writer = csv.DictWriter(sink, fieldnames=list(records[0]) if records else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _csv_text(value) for name, value in record.items()} for record in records)
-    return sink.getvalue().rstrip("\n")
+        return escaped(json.dumps(records, indent=1, ensure_ascii=False))
+    header = [list(records[0])] if records else []
+    return delimited([*header, *([_words(value) for value in record.values()] for record in records)]).rstrip("\n")
 
 
-def _csv_text(value: Any) -> Any:
-    """Lists and objects as words; text that a spreadsheet would take for a formula is quoted, numbers are not."""
+def _words(value: Any) -> Any:
+    """Lists and objects as words."""
     if isinstance(value, Mapping):
-        value = "; ".join(f"{name}={_plain(field)}" for name, field in value.items())
-    value = " ".join(value) if isinstance(value, list) else value
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value
+        return "; ".join(f"{name}={_plain(field)}" for name, field in value.items())
+    return " ".join(value) if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> str:

@@ -6,6 +6,7 @@ whatever the user's is. Names are no formulas: `$` and markup in them are drawn 
 
 import io
 import textwrap
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -90,11 +91,13 @@ class Picture:
 def plain_style() -> Iterator[None]:
     """Matplotlib's default style without formulas, and SVG whose labels are text and whose ids are fixed.
 
-    Everything is created and saved in it, as texts ask for the style when they are made.
+    Everything is created and saved in it, as texts ask for the style when they are made. A letter that the font lacks
+    is a box in PNG, and is itself in SVG and CSV.
     """
     ours = {"text.parse_math": False, "svg.hashsalt": "clibd", "svg.fonttype": "none", "font.size": 9}
     ink = {"text.color": INK, "axes.labelcolor": INK, "axes.titlecolor": INK, "xtick.color": INK, "ytick.color": INK}
-    with context(["default", {**ours, **ink}]):
+    with warnings.catch_warnings(), context(["default", {**ours, **ink}]):
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
@@ -165,7 +168,7 @@ def entitle(figure: Figure, title: str, dataset: str) -> None:
     width, height = figure.get_size_inches()
     top = 1 - 0.3 / height
     figure.text(0.25 / width, top, title, ha="left", va="center", fontsize=12, weight="bold", color=INK)
-    name = dataset if len(dataset) <= _LONGEST_LABEL else f"…{dataset[1 - _LONGEST_LABEL :]}"
+    name = shown(dataset, _LONGEST_LABEL)
     figure.text(1 - 0.25 / width, top, name, ha="right", va="center", fontsize=9, color=INK, parse_math=False)
 
 

@@ -16,6 +16,7 @@ from results.paper.tables import declared, table_sheets
 from results.render import render_sheets
 from results.runs import Run, Runs
 from workloads.errors import MissingRunsError
+from workloads.printed_text import escaped
 from workloads.spec import spec_to_dict
 from workloads.storage import Folder
 
@@ -39,7 +40,13 @@ def write_report(runs: Folder, out: Path | None = None) -> str:
     labels = {asked.id: f"{asked.sweep}: {asked.label}, seed {asked.seed}" for asked in known.asked if asked.id}
     listed = [(labels[name], run) for name, run in known.read(list(labels)).items() if run.problem is None]
     template = resources.files("results.paper").joinpath("report.html.j2").read_text(encoding="utf-8")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: escaped(value) if type(value) is str else value,  # what is markup is ours
+    )
     page = environment.from_string(template).render(
         titles=[sheet.title for sheet in sheets],
         sheets=Markup(render_sheets(sheets, "html")),
@@ -74,7 +81,7 @@ def _curve(runs: Sequence[tuple[str, Run]], field: str, title: str) -> str:
     for label, run in runs:
         epochs = [event for event in run.epochs if field in event]
         x, y = [event["epoch"] + 1 for event in epochs], [event[field] for event in epochs]
-        figure.add_scatter(x=x, y=y, name=html.escape(label), mode="lines")
+        figure.add_scatter(x=x, y=y, name=html.escape(escaped(label)), mode="lines")
     margin = {"l": 50, "r": 10, "t": 40, "b": 40}
     figure.update_layout(title=title, xaxis_title="epoch", height=320, margin=margin, template="plotly_white")
     return str(pio.to_html(figure, include_plotlyjs=False, full_html=False))

@@ -84,6 +84,16 @@ def test_a_png_whose_checksum_differs_is_refused(encode: Encode, noise: Noise) -
         decode(content[:-1] + b"\0")
 
 
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+@pytest.mark.parametrize("behind", [b"\0", b"<?php evil() ?>", "the same"])
+def test_bytes_behind_the_end_are_refused(kind: str, behind: bytes | str, encode: Encode, noise: Noise) -> None:
+    content = encode(noise(21, 17), kind)
+    assert decode(content).shape == (17, 21, 3)
+    more = content if isinstance(behind, str) else behind
+    with pytest.raises(RecordError, match=f"has {len(more):,} bytes behind its end"):
+        decode(content + more)
+
+
 # Interlaced, 16 pixels across and down come in seven passes over 2, 2, 2, 4, 4, 8 and 8 rows.
 @pytest.mark.parametrize(("interlace", "size"), [(0, 784), (1, 28 + 26 + 52 + 100 + 200 + 392)])
 def test_a_png_without_all_its_pixels_is_refused(interlace: int, size: int, pillow_pixels: Pillow) -> None:

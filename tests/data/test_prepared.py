@@ -14,7 +14,6 @@ from workloads.data.prepared.dataset import (
     DatasetFacts,
     PreparedDataset,
     labels_of,
-    reject_list,
 )
 from workloads.data.specimens.schema import PREPARED_SCHEMA
 from workloads.errors import DamagedError, MissingPathError
@@ -58,14 +57,6 @@ def test_facts_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 def test_only_the_training_splits_count_as_training() -> None:
     assert FACTS.num_training == 7
-
-
-def test_the_reject_list_has_one_line_a_reject(tmp_path: Path) -> None:
-    with reject_list(Folder(tmp_path)) as write:
-        write("s1", "no label")
-        write("s\t2\nx", "the image\n does not decode")
-    lines = (tmp_path / "rejects.tsv").read_text().splitlines()
-    assert lines == ["specimen_id\treason", "s1\tno label", "s 2 x\tthe image does not decode"]
 
 
 def test_a_folder_without_facts_is_no_prepared_data_set(tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_a_record_is_the_cell_again() -> None:
 # --- Names from users' files
 
 
-@pytest.mark.parametrize("label", ["=1+1", "+cmd", "-2", "@x", "\tx"])
+@pytest.mark.parametrize("label", ["=1+1", "+cmd", "-2", "@x", " =x", "\uff1d1"])
 def test_csv_text_is_never_a_formula(label: str) -> None:
     harmful = cell(label=label, published=0.9, ours=0.5, comparable=True)
     [line] = csv.DictReader(io.StringIO(render_sheets([sheet_of(harmful)], "csv")))

@@ -157,6 +157,8 @@ def _open_with_pillow(content: bytes) -> Image.Image:
         _check_size(image.width, image.height)
         if image.format == "PNG":
             _check_png(content)
+        elif image.format == "WEBP":
+            _check_end(content, 8 + int.from_bytes(content[4:8], "little"))
         # ImageOps.exif_transpose rewrites the EXIF too, and fails where that is damaged.
         image.getexif()  # kept by Pillow, since reading the pixels may close the file
         picture = in_eight_bits(image, content).convert("RGB")
@@ -169,11 +171,21 @@ def _check_size(width: int, height: int) -> None:
         raise RecordError(f"the image claims {width} x {height} pixels; 25 megapixels are allowed")
 
 
+def _check_end(content: bytes, end: int) -> None:
+    """Refuse what stands behind the end that a file gives itself: it may be another file, or half of one.
+
+    Not so of JPEG, behind whose end cameras put previews and videos; nor of BMP and TIFF, which seldom say their end.
+    """
+    if (behind := len(content) - end) > 0:
+        raise RecordError(f"the image file has {behind:,} bytes behind its end")
+
+
 def _check_png(content: bytes) -> None:
     """Compare all checksums to the very end of a PNG, and the number of its pixels with its header.
 
     Raises:
-        RecordError: a checksum differs, the file ends before its last chunk does, or pixels are missing.
+        RecordError: a checksum differs, the file ends before its last chunk does or goes on behind it, or pixels are
+            missing.
     """
     expected, missing, pixels = b"", 0, zlib.decompressobj()
     try:
@@ -201,6 +213,7 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
             raise RecordError(f"the image does not decode: the checksum of the PNG's {name.decode('latin-1')} differs")
         yield name, memoryview(content)[position + 8 : end]
         position = end + 4
+    _check_end(content, position)
 
 
 def _num_bytes(width: int, height: int, depth: int, colour: int, interlaced: int) -> int:

@@ -8,8 +8,7 @@ DATA/
     split=train_seen/part-00000.parquet
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal
@@ -289,11 +288,3 @@ class PreparedDataset:
 def labels_of(table: pa.Table) -> dict[str, Names]:
     """The names at every rank, None where missing."""
     return {rank: np.array(table[rank].to_pylist(), dtype=object) for rank in RANKS}
-
-
-@contextmanager
-def reject_list(folder: Folder, name: str = "rejects.tsv") -> Iterator[Callable[[str, str], None]]:
-    """Writes a list of refused specimens, one a line with its reason; it appears, whole, when the block ends well."""
-    with folder.aside(name) as aside, open(aside, "w", encoding="utf-8", newline="\n") as file:
-        print("specimen_id\treason", file=file)
-        yield lambda *reject: print(*(" ".join(part.split()) for part in reject), sep="\t", file=file)

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workloads.data.files.images import JPEG_QUALITY
-from workloads.data.prepared.dataset import SCHEMA_VERSION, SPECIMEN_TABLE, DatasetFacts, reject_list
+from workloads.data.prepared.dataset import SCHEMA_VERSION, SPECIMEN_TABLE, DatasetFacts
 from workloads.data.prepared.shards import Shard, ShardReport, make_shard, plan_shards
 from workloads.data.prepared.taxon_text import TextTokenizer, learn_word_pieces
 from workloads.data.sources.insect_files import keep_published
@@ -32,6 +32,7 @@ from workloads.data.specimens.schema import (
 )
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.data.specimens.statistics import count_taxa
+from workloads.delimited_out import reject_list
 from workloads.errors import SourceError, TooManyRejectsError, UsageError
 from workloads.spec import RANKS
 from workloads.storage import Folder
