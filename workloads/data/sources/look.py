@@ -6,6 +6,7 @@ from typing import Any
 from workloads.data.sources.cleaning import MARKERS, NAMES
 from workloads.data.sources.collect import ImportReport
 from workloads.data.sources.source import Source
+from workloads.printed_text import in_a_line
 from workloads.spec import RANKS
 
 _MARKS = {"\t": "tabs", ",": "commas", ";": "semicolons", "|": "bars"}
@@ -46,9 +47,9 @@ def _of(found: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def look_lines(facts: Mapping[str, Any]) -> Iterator[str]:
-    """The same as a person reads it; marks that would steer a terminal are shown as question marks."""
+    """The same as a person reads it; a line of it is a line, whatever stands in the source."""
     for line in _lines(facts):
-        yield line if line.isprintable() else "".join(letter if letter.isprintable() else "?" for letter in line)
+        yield in_a_line(line)
 
 
 def _lines(facts: Mapping[str, Any]) -> Iterator[str]:
