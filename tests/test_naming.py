@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from sweeps.point import Point
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, OutsideError, WeightsError
+from workloads.models.places import weights_of
 from workloads.naming import is_inside, slug, slugs
 from workloads.record import RunFolder, find_run, find_runs
-from workloads.spec import ExperimentSpec
+from workloads.spec import DnaTower, ExperimentSpec
 from workloads.storage import Folder
 from workloads.training.__main__ import app
 from workloads.weight_store import MANIFEST, fetch_weights, kept_at, push_weights
@@ -138,6 +139,23 @@ def test_in_a_bucket_no_name_ends_its_address(bucket: str, name: str) -> None:
     assert Folder(f"{bucket}/runs").folders().count(name) == 1
     assert Folder(str(inner)).read("spec.json") == b"{}"
     inner.parent.remove_folder(name)
+
+
+def test_what_somebody_put_into_a_bucket_leads_nowhere(bucket: str) -> None:
+    import boto3  # type: ignore[import-untyped]  # it has no types
+
+    for key in ("foreign/../x/spec.json", "foreign/good/spec.json", "foreign/./z"):
+        boto3.client("s3").put_object(Bucket="insects", Key=key, Body=b"{}")
+    folder = Folder(f"{bucket}/foreign")
+    assert folder.folders() == ["good"]
+    assert folder.walk() == ["good/spec.json"]
+
+
+@pytest.mark.parametrize("name", ["run:..", "run:../../x", "run:a/b", "run:.hidden", "run:a\0b", "sha256:../../x"])
+def test_weights_are_called_by_names_and_not_by_paths(name: str, tmp_path: Path) -> None:
+    spec = replace(PLAIN, dna=DnaTower(weights=name))
+    with pytest.raises(WeightsError, match="after run: stands an id"):
+        weights_of(spec, near=Folder(tmp_path) / "train" / "x")
 
 
 def test_a_data_set_whose_name_is_a_path_trains_inside_runs_and_is_called_what_it_was_called(

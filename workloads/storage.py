@@ -104,7 +104,7 @@ class Folder:
 
     def _names(self, kind: pafs.FileType) -> list[str]:
         infos = self._fs.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
-        return sorted(info.base_name for info in infos if info.type == kind)
+        return sorted(info.base_name for info in infos if info.type == kind and is_inside(info.base_name))
 
     def walk(self, skipped: Collection[str] = ()) -> list[str]:
         """Names of all files below, relative to this folder; folders directly inside may be skipped."""

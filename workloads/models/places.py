@@ -93,7 +93,7 @@ def _is_place(weights: str) -> bool:
     return "://" in weights or weights.startswith(("/", "~", ".")) or Path(weights).exists()
 
 
-_NAME = re.compile(rf"{RUN_PREFIX}[^/]+|{DIGEST_PREFIX}[0-9a-f]{{64}}")
+_NAME = re.compile(rf"{RUN_PREFIX}[^/.\0][^/\0]*|{DIGEST_PREFIX}[0-9a-f]{{64}}")
 
 
 def weights_of(

@@ -11,6 +11,7 @@ All names are relative to one folder. What the bytes hold is `workloads.data.fil
 """
 
 import os
+import posixpath
 import re
 import stat
 from collections import OrderedDict
@@ -26,6 +27,7 @@ from workloads.data.files.hdf5_files import ABOUT_THE_FILE, MAX_ROWS, damage_nam
 from workloads.data.files.parquet_images import ParquetImages
 from workloads.data.files.zip_members import MAX_IMAGE_SIZE, Member, read_member
 from workloads.errors import MissingPathError, RecordError, SourceError
+from workloads.naming import is_inside
 from workloads.storage import Folder
 
 if TYPE_CHECKING:
@@ -217,10 +219,11 @@ class ImageSource:
             raise RecordError(f"the image {reference!r} cannot be read: {error.strerror}") from error
 
     def _read_remote(self, folder: Folder, reference: str) -> bytes:
-        if not reference.isprintable() or ".." in reference.split("/") or reference.startswith("/"):
+        name = posixpath.normpath(reference)
+        if not reference.isprintable() or ".." in reference.split("/") or not is_inside(name):
             raise RecordError(f"the image name {reference!r} leads out of its folder, or is no file name")
         try:
-            content = folder.read(reference)
+            content = folder.read(name)
         except OSError as error:
             _let_pass(error)
             raise RecordError(f"there is no image {reference!r}") from error
