@@ -37,6 +37,7 @@ from workloads.data.specimens.caveats import contradictions
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.delimited_out import reject_list
 from workloads.errors import SourceError
+from workloads.naming import slug
 from workloads.printed_text import in_a_line, say
 from workloads.spec import RANKS
 from workloads.storage import Folder
@@ -250,4 +251,6 @@ def _prepare(
     if facts.num_lost_views:
         remark = "images cannot be read beside another one of their specimen, which goes without them"
         console.print(f"{facts.num_lost_views:,} {remark}; all in {target}/{preparation.LOST_VIEWS}")
+    if (called := slug(facts.name)) != facts.name:
+        console.print(f"Runs on {facts.name} are called {called}-…, which can be a folder's name")
     console.print(f"Next: clibd data stats {quote(to)} --out DIR, or clibd-sweep batch-size --data {quote(to)} --plan")
