@@ -35,6 +35,13 @@ def test_formats_sizes_and_faults_come_from_headers(tmp_path: Path, encode: Enco
     assert decoded["formats"] == {"JPEG": 1, "PNG": 1}
 
 
+def test_a_png_that_goes_on_behind_its_end_is_found_by_decoding(tmp_path: Path, encode: Encode, noise: Noise) -> None:
+    (tmp_path / "a.png").write_bytes(encode(noise(40, 30), "PNG") + b"more")
+    decoded = look_at_images(str(tmp_path), ["a.png"], decode_all=True)
+    assert decoded["unreadable"]["count"] == 1
+    assert "4 bytes behind its end" in decoded["unreadable"]["examples"][0]
+
+
 def test_of_an_archive_some_two_thousand_are_looked_at(tmp_path: Path, encode: Encode, noise: Noise) -> None:
     content = encode(noise(8, 8), "PNG")
     with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
