@@ -22,7 +22,7 @@ from workloads.experiments import FROM_SCRATCH, Scale
 from workloads.lease import Busy
 from workloads.run_errors import FailedRunsError
 from workloads.spec import Recipe
-from workloads.training.report import WandbMode
+from workloads.training.wandb_log import WandbMode
 
 if TYPE_CHECKING:
     from orchestrator.request import SweepRequest
