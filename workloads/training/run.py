@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from workloads import circumstances
 from workloads.command_line import Counting, tell_end, unseen
 from workloads.data.inputs.batches import Specimens
 from workloads.data.inputs.who_trains import num_trained
@@ -236,6 +237,7 @@ def train_run(
     if first:
         write_inputs(run, experiment)
         of_training(spec, dataset, experiment.began_with, specimens.trained).write(run)
+        circumstances.keep(run, training.step, circumstances.of_training(placement, execution, spec.precision))
     score = None
     if spec.selection != "last":
         score = partial(validation_score, experiment, dataset, placement)
