@@ -1,5 +1,6 @@
 """How a command speaks: data on stdout; progress on stderr, and one sentence there when something is wrong."""
 
+import os
 import signal
 import sys
 import time
@@ -90,7 +91,17 @@ def _terminate(*_: object) -> NoReturn:
 
 def stderr_console() -> Console:
     """The console of all progress; stdout stays for data."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return _Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class _Console(Console):
+    """Goes on where rich would end the process: work is not lost because nobody reads of it any more."""
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
 
 
 def clock(seconds: float) -> str:
