@@ -23,7 +23,7 @@ from workloads.lease import Busy
 from workloads.printed_text import say
 from workloads.run_errors import FailedRunsError
 from workloads.spec import Recipe
-from workloads.training.report import WandbMode
+from workloads.training.wandb_log import WandbMode
 
 if TYPE_CHECKING:
     from orchestrator.request import SweepRequest

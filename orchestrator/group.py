@@ -21,7 +21,7 @@ from workloads.record import RunFolder
 from workloads.run_errors import StoppedError
 from workloads.stopping import Stop
 from workloads.storage import Folder
-from workloads.training.report import WandbMode
+from workloads.training.wandb_log import WandbMode
 
 _LOOKED_EVERY = 0.5
 """Seconds between two looks at what a group tells."""

@@ -29,7 +29,7 @@ from workloads.shared_places import data_place, runs_place
 from workloads.spec import ExperimentSpec, spec_from_dict
 from workloads.stopping import Stop, stop_by_signals
 from workloads.storage import Folder
-from workloads.training.report import WandbMode
+from workloads.training.wandb_log import WandbMode
 
 _MAX_FAILURES = 3
 """Groups in a row that may fail or be lost without a newer checkpoint, before the run does."""

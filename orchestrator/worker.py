@@ -14,7 +14,8 @@ from orchestrator.room import draining_nodes, room
 from workloads.attempts import MOST_PRINTED, Attempts
 from workloads.record import RunFolder
 from workloads.storage import Folder
-from workloads.training.report import Report, WandbMode, wandb_log
+from workloads.training.report import Report
+from workloads.training.wandb_log import WandbMode, wandb_log
 
 _ASKED_EVERY = 1.0
 """Seconds between two looks at whether to stop."""
@@ -56,8 +57,8 @@ def work(config: Mapping[str, Any]) -> None:
     asked = _Asked(config["group"], task, placement.num_workers)
     wandb: WandbMode = config["wandb"] if first else "off"
     try:
-        with wandb_log(run, wandb) as listeners:
-            told = [*([asked.hear] if first else []), *listeners]
+        with wandb_log(run, wandb):
+            told = [asked.hear] if first else []
             execution = replace(task.resources.execution, most_workers=task.resources.num_workers)
             steps = Watch(f"worker {placement.rank} on {socket.gethostname()}")
             details = train_run(

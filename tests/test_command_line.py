@@ -4,6 +4,8 @@ import errno
 import io
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 import typer
@@ -101,3 +103,19 @@ def test_sigterm_ends_a_command_as_ctrl_c_does_but_for_its_code(capsys: pytest.C
     assert (ended.value.code, closed) == (143, ["what was open"])
     assert capsys.readouterr().err == "terminated; start the same command again to go on from here\n"
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_work_goes_on_where_nobody_reads_of_it_any_more() -> None:
+    code = (
+        "import sys; from workloads.command_line import stderr_console; console = stderr_console()\n"
+        "sys.stdin.readline(); [console.print('x' * 100) for _ in range(3)]; print('to the end')"
+    )
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", code], text=True, **pipes) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stderr
+        process.stderr.close()
+        process.stdin.close()
+        assert process.stdout.read() == "to the end\n"
+    assert process.returncode == 0

@@ -1,5 +1,6 @@
 """How a command speaks: data on stdout; progress on stderr, and one sentence there when something is wrong."""
 
+import os
 import signal
 import sys
 import time
@@ -108,6 +109,12 @@ class PlainConsole(Console):
     def print(self, *objects: Any, **how: Any) -> None:
         """Print as rich does what is no text."""
         super().print(*(escaped(each) if isinstance(each, str) else each for each in objects), **how)
+
+    def on_broken_pipe(self) -> None:
+        """Say nothing from now on, where rich would end the process: work is not lost because nobody reads of it."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stderr.fileno())
+        os.close(nowhere)
 
 
 def stderr_console() -> Console:

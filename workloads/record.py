@@ -52,6 +52,10 @@ _MADE_BY_TRAINING = ("spec.json", "inputs.json", "tokenizer.json", "dna_tokenize
 """What no later measurement rewrites: it is sealed once, so that damage is not sealed in."""
 
 
+_KEPT = ("weights", "circumstances", "continued")
+"""Of the provenance: what a run that goes on needs to know of how it began."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Measurement:
     """One number, with everything needed to find its place in a table."""
@@ -144,7 +148,8 @@ class RunFolder:
         """
         for name in (STATUS, MANIFEST):
             self.folder.remove(name)
-        before = {"weights": kept} if (kept := self.weights()) else {}
+        kept = self.folder.read_json("provenance.json") if self.folder.has("provenance.json") else {}
+        before = {name: kept[name] for name in _KEPT if name in kept}
         if spec is not None:
             self.folder.write_json("spec.json", spec_to_dict(spec))
         self.folder.write_json("point.json", dict(point))

@@ -19,7 +19,7 @@ from workloads.printed_text import remark, say
 from workloads.record import RunFolder
 from workloads.spec import Recipe
 from workloads.storage import Folder
-from workloads.training.report import WandbMode
+from workloads.training.wandb_log import WandbMode
 
 _ExperimentName = Annotated[
     Experiment,

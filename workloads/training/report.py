@@ -1,14 +1,13 @@
-"""What training says of itself: steps and epochs, to the log, a terminal and Weights & Biases; and its result."""
+"""What training says of itself: steps and epochs, to the log and a terminal; and its result."""
 
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from shlex import quote
-from typing import Any, Literal
+from typing import Literal
 
 from rich.progress import BarColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -16,10 +15,6 @@ from workloads.command_line import Bars, Tell, Words, stderr_console
 from workloads.lease import Lease
 from workloads.predictions import PAPERS_PAIRS
 from workloads.record import Measurement, RunFolder
-from workloads.spec import spec_to_dict
-
-WandbMode = Literal["off", "offline", "online"]
-"""Where Weights & Biases keeps what it is told."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,12 +78,17 @@ def event_log(run: RunFolder, first_step: int) -> Listener:
         first_step: that is yet to be trained. A resumed run repeats the steps since its checkpoint: what those had
             logged is dropped.
     """
-    return partial(_log, run, [event for event in run.events() if event["step"] < first_step])
+    lines = bytearray(b"".join(_line(event) for event in run.events() if event["step"] < first_step))
+    return partial(_log, run, lines)
 
 
-def _log(run: RunFolder, events: list[dict[str, Any]], report: Report) -> None:
-    events.append(asdict(report))
-    run.folder.write("events.jsonl", "".join(f"{json.dumps(event)}\n" for event in events).encode())
+def _log(run: RunFolder, lines: bytearray, report: Report) -> None:
+    lines += _line(asdict(report))
+    run.folder.write("events.jsonl", bytes(lines))
+
+
+def _line(event: Mapping[str, object]) -> bytes:
+    return f"{json.dumps(event)}\n".encode()
 
 
 class _Pace:
@@ -161,42 +161,6 @@ class ProgressBar(Bars):
         return lambda done, total: self.show(
             task, f"{what}: {done:,} of {total or 0:,} {unit}", due=done == total, completed=done, total=total
         )
-
-
-@contextmanager
-def wandb_log(run: RunFolder, mode: WandbMode) -> Iterator[list[Listener]]:
-    """Logs to one W&B run for one of ours, with its spec as the configuration, unless `mode` says off.
-
-    The log of record stays events.jsonl. The key is taken from the environment or from `wandb login`, never from a
-    command line.
-    """
-    if mode == "off":
-        yield []
-        return
-    import wandb
-
-    theirs = wandb.init(
-        project="clibd",
-        name=run.id,
-        id=run.id[-64:],
-        config=spec_to_dict(run.spec()),
-        mode=mode,
-        dir=run.folder.path if run.folder.is_local else None,
-        resume="allow",
-    )
-    try:
-        yield [partial(_log_to_wandb, theirs)]
-    except BaseException:
-        theirs.finish(exit_code=1)
-        raise
-    theirs.finish(exit_code=0)
-
-
-def _log_to_wandb(theirs: Any, report: Report) -> None:
-    """An epoch goes under the step that ended it."""
-    kind = {"step": "train", "epoch": "epoch"}[report.event]
-    values = {f"{kind}/{name}": value for name, value in asdict(report).items() if isinstance(value, float)}
-    theirs.log(values, report.step)
 
 
 _FIRST = (("image", "dna"), ("image", "text"), *PAPERS_PAIRS)

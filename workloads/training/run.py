@@ -16,6 +16,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from workloads import circumstances
 from workloads.command_line import Counting, tell_end, unseen
 from workloads.data.inputs.batches import Specimens
 from workloads.data.inputs.who_trains import num_trained
@@ -40,8 +41,9 @@ from workloads.training.checkpoint import CheckpointStore
 from workloads.training.loop import fit
 from workloads.training.loss import loss_of_alike
 from workloads.training.optimization import max_learning_rate
-from workloads.training.report import LeaseTeller, Listener, ProgressBar, WandbMode, event_log, wandb_log
+from workloads.training.report import LeaseTeller, Listener, ProgressBar, event_log
 from workloads.training.step import Training
+from workloads.training.wandb_log import WandbMode, wandb_log
 from workloads.training.watch import Watch
 
 _PATIENCE = timedelta(minutes=30)
@@ -133,10 +135,10 @@ def train_here(
         num_steps = spec.epochs * (num_trained(spec, dataset.facts) // spec.batch_size)
         with (
             run.ending(writes=first) as details,
-            wandb_log(run, wandb if first else "off") as listeners,
+            wandb_log(run, wandb if first else "off"),
             ProgressBar(num_steps) if first else nullcontext() as bar,
         ):
-            listeners = [*listeners, bar] if bar else listeners
+            listeners: list[Listener] = [bar] if bar else []
             listeners = [*listeners, LeaseTeller(lease, spec.epochs, num_steps)] if lease else listeners
             stopping = stop_by_signals(_another_ended)
             watch = Watch(f"worker {placement.rank} on {socket.gethostname()}") if placement.num_workers > 1 else None
@@ -235,6 +237,7 @@ def train_run(
     if first:
         write_inputs(run, experiment)
         of_training(spec, dataset, experiment.began_with, specimens.trained).write(run)
+        circumstances.keep(run, training.step, circumstances.of_training(placement, execution, spec.precision))
     score = None
     if spec.selection != "last":
         score = partial(validation_score, experiment, dataset, placement)
