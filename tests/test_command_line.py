@@ -99,5 +99,5 @@ def test_sigterm_ends_a_command_as_ctrl_c_does_but_for_its_code(capsys: pytest.C
     with pytest.raises(SystemExit) as ended:
         run_command(command)
     assert (ended.value.code, closed) == (143, ["what was open"])
-    assert capsys.readouterr().err == "terminated; start the same command again to go on from here\n"
+    assert capsys.readouterr().err.startswith("terminated; start the same command again to go on from here: ")
     assert signal.getsignal(signal.SIGTERM) == before
