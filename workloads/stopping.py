@@ -115,7 +115,7 @@ def ended_by_signals() -> Iterator[None]:
     _said.clear()
     _COMMANDS.append(heard)
     try:
-        with _listening(heard, _raise_once(heard), lambda: False, _GRACE):
+        with _listening(heard, _raise_once(), lambda: False, _GRACE, _leave_at_once):
             yield
     finally:
         _COMMANDS.pop()
@@ -125,12 +125,30 @@ _COMMANDS: list[list[str]] = []
 """What the commands heard that run in this process; the innermost is the last."""
 
 
+@contextmanager
+def ended_at_once_by(reason: str) -> Iterator[None]:
+    """While it lasts this signal ends a command at once, with all that it started, unless a training is to be saved."""
+    _AT_ONCE.append(reason)
+    try:
+        yield
+    finally:
+        _AT_ONCE.remove(reason)
+
+
+_AT_ONCE: list[str] = []
+
+
+def _leave_at_once(reason: str) -> None:
+    if reason in _AT_ONCE:
+        _leave_for(reason)
+
+
 def heard_signal() -> str | None:
     """Which signal the command in this process has heard, also within a `stop_by_signals`."""
     return _COMMANDS[-1][0] if _COMMANDS and _COMMANDS[-1] else None
 
 
-def _raise_once(heard: list[str]) -> Callable[[int, Any], None]:
+def _raise_once() -> Callable[[int, Any], None]:
     raised: list[int] = []
 
     def end(number: int, _: object) -> None:
