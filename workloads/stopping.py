@@ -195,7 +195,7 @@ def end_quietly() -> None:
     """
     if os.path.basename(sys.argv[0]) in _PROGRAMS:
         for number in REASONS:
-            signal.signal(number, lambda number, _: _leave_for(REASONS[signal.Signals(number)]))
+            signal.signal(number, _exit)
 
 
 def serve_until_the_end(_: int = 0) -> None:
@@ -249,6 +249,14 @@ def _listen(
 def _leave_for(reason: str) -> NoReturn:
     say_end(go_on(reason))
     leave(exit_code(reason))
+
+
+def _exit(number: int, _: object) -> NoReturn:
+    """Ends a process that has started no others yet; what it would need for more may be half imported."""
+    reason = REASONS[signal.Signals(number)]
+    with suppress(ImportError, AttributeError):
+        say_end(go_on(reason))
+    os._exit(exit_code(reason))
 
 
 def _nothing(*_: object) -> None:
