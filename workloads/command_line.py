@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, SpinnerColumn, TaskID, TextColumn
 from rich.progress import TimeRemainingColumn as Remaining
 
+from workloads.disk_errors import named
 from workloads.errors import ClibdError
 from workloads.run_errors import LeaseLostError, StoppedError, StoppedSweepError
 from workloads.stopping import REASONS, command_again, ended_by_signals, exit_code, go_on, heard_signal, leave, say_end
@@ -71,7 +72,7 @@ def tell_end(end: BaseException) -> int | str | None:
         print(f"error: {end}", file=sys.stderr)
         return end.exit_code
     if isinstance(end, OSError):  # a disk or network that fails, which no record is to blame for
-        print(f"error: {end}. Start the same command again when this is mended.", file=sys.stderr)
+        print(f"error: {named(end, '')}. Start the same command again when this is mended.", file=sys.stderr)
         return 1
     if not isinstance(end, KeyboardInterrupt | SystemExit):
         traceback.print_exception(end)

@@ -36,21 +36,22 @@ def named(error: OSError, path: str, wanted: int | None = None) -> OSError:
 
     Args:
         error: of a disk or a store; those of a store have no number.
-        path: of the file, unless the error says it.
+        path: of the file, unless the error says it; "" where nobody knows.
         wanted: bytes that the file will have, where that is known.
     """
     host = f" (on {platform.node()})"
     if host in str(error):
-        return error if error.filename else OSError(error.errno or errno.EIO, error.strerror, path)
+        return error if error.filename or not path else OSError(error.errno or errno.EIO, error.strerror, path)
     number = error.errno or errno.EIO
-    reason = os.strerror(number) if number in _REMEDIES and error.errno else error.strerror or str(error)
+    known = error.filename or path  # else the library's own words may say it
+    reason = os.strerror(number) if known and number in _REMEDIES and error.errno else error.strerror or str(error)
     told = [(reason or type(error).__name__) + host]
     if number in NO_ROOM:
         told += [f"{wanted:,} bytes are needed"] if wanted is not None else []
-        told += [f"{free:,} are free"] if (free := _free(Path(path))) is not None else []
+        told += [f"{free:,} are free"] if (free := _free(Path(error.filename or path))) is not None else []
     told += [_REMEDIES[number]] if error.errno in _REMEDIES else []
     shown = error.filename if error.filename and not str(error.filename).endswith(".tmp") else path
-    return OSError(number, "; ".join(told), shown)
+    return OSError(number, "; ".join(told), shown or None)
 
 
 def _free(path: Path) -> int | None:
