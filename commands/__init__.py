@@ -2,3 +2,7 @@
 
 Nothing else imports this package.
 """
+
+from workloads.stopping import end_quietly
+
+end_quietly()

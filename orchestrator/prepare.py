@@ -26,8 +26,9 @@ from workloads.data.sources.synthetic_insect import write_synthetic_insect
 from workloads.data.specimens.partition import partition
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.data.synthetic.drawings import SIDE
+from workloads.disk_errors import named
 from workloads.errors import ClibdError, UsageError
-from workloads.storage import Folder, named
+from workloads.storage import Folder
 
 _NUM_SPECIMENS, _SEED = 3000, 8
 _SYNTHETIC, _SYNTHETIC_INSECT = "synthetic-insects", "synthetic-insect"

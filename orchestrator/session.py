@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from typing import Any
 
@@ -20,6 +20,7 @@ from workloads.command_line import stderr_console
 from workloads.errors import ClibdError, first_line
 from workloads.run_errors import ClusterError
 from workloads.sockets import sockets_fit
+from workloads.stopping import ended_at_once_by
 
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -78,6 +79,12 @@ def ray_session(address: str | None, *, dashboard: bool = True) -> Iterator[None
     if _is_open():  # the caller's own session, which it will stop itself
         yield
         return
+    # SIGTERM of a whole group ends the local cluster too, and Ray would then end this process without a word.
+    with nullcontext() if address else ended_at_once_by("terminated"):
+        yield from _session(address, dashboard)
+
+
+def _session(address: str | None, dashboard: bool) -> Iterator[None]:
     with _own_handlers():
         if address:
             _connect(address)

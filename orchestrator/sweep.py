@@ -6,9 +6,6 @@ is left to it, and taken over where that command is gone.
 """
 
 import os
-import shlex
-import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -33,7 +30,7 @@ from workloads.lease import Busy
 from workloads.record import RunFolder, command_line
 from workloads.run_errors import FailedRunsError, StoppedSweepError
 from workloads.spec import spec_to_dict
-from workloads.stopping import Stop, stop_by_signals
+from workloads.stopping import Stop, command_again, stop_by_signals
 from workloads.storage import Folder
 
 
@@ -155,9 +152,7 @@ def go_on_words(runs: Mapping[str, RunFolder]) -> str:
     saved = {label: step for label, run in runs.items() if label not in finished and (step := saved_step(run))}
     lines = [f"{len(finished)} of {len(runs)} finished{f': {some_of(finished, 8)}' if finished else ''}."]
     lines += [f"Saved: {label}, at step {step}." for label, step in saved.items()]
-    name, *words = command_line()
-    program = name if shutil.which(name) == shutil.which(sys.argv[0]) else sys.argv[0]
-    return "\n".join([*lines, f"To go on: {shlex.join([program, *words])}"])
+    return "\n".join([*lines, f"To go on: {command_again()}"])
 
 
 def _job(sweep: _Sweep, point: Point, nodes: Sequence[Mapping[str, float]]) -> dict[str, Any]:

@@ -1,10 +1,12 @@
-"""Runs a program several times at once, as workers that meet."""
+"""Runs a program several times at once, as workers that meet; and what one leaves that is killed while it writes."""
 
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from workloads import leftovers
 
 PATIENCE = 600
 """Seconds for each of them."""
@@ -29,3 +31,16 @@ def run_together(program: Path, arguments: Sequence[Sequence[object]]) -> None:
         for process in processes:
             process.kill()
             process.wait()
+
+
+def left_behind(path: Path, content: bytes = b"half") -> Path:
+    """A half-written file of a process that is gone, beside the place where it would have become a file."""
+    program = (
+        "import sys, pathlib; from workloads.leftovers import aside_of; print(aside_of(pathlib.Path(sys.argv[1])))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    words = [sys.executable, "-c", program, str(path)]
+    left = Path(subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout.strip())
+    left.write_bytes(content)
+    leftovers._tidied.cache_clear()  # who writes there next is another process
+    return left

@@ -22,7 +22,7 @@ from workloads.run_errors import StoppedError
     [
         (UsageError("name a file"), 2, "error: name a file"),
         (SourceError("a.tsv", "line 3", "cut off"), 1, "error: a.tsv, line 3: cut off"),
-        (OSError(errno.ENOSPC, "No space left on device", "data/x"), 1, "No space left on device: 'data/x'. Start"),
+        (OSError(errno.ENOSPC, "No space left on device", "data/x"), 1, "make room there: 'data/x'. Start"),
         (KeyboardInterrupt(), 130, "interrupted; start the same command again"),
         (StoppedError("interrupted", 7), 130, "interrupted: saved after step 7; start the same command again to go on"),
         (StoppedError("preempted", 7), 143, "preempted: saved after step 7"),
@@ -101,7 +101,7 @@ def test_sigterm_ends_a_command_as_ctrl_c_does_but_for_its_code(capsys: pytest.C
     with pytest.raises(SystemExit) as ended:
         run_command(command)
     assert (ended.value.code, closed) == (143, ["what was open"])
-    assert capsys.readouterr().err == "terminated; start the same command again to go on from here\n"
+    assert capsys.readouterr().err.startswith("terminated; start the same command again to go on from here: ")
     assert signal.getsignal(signal.SIGTERM) == before
 
 

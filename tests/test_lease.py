@@ -18,6 +18,7 @@ import pytest
 from workloads import lease
 from workloads.command_line import progress_words
 from workloads.lease import LEASE, Lease, held, read_lease
+from workloads.leftovers import machine
 from workloads.record import RunFolder
 from workloads.run_errors import LeaseLostError, RunBusyError
 from workloads.storage import Folder
@@ -144,7 +145,7 @@ def test_a_second_command_refuses_and_says_who_and_what_to_do(folder: Folder) ->
 @pytest.mark.usefixtures("_patient")
 def test_a_lease_whose_process_is_gone_is_taken_over_at_once(folder: Folder) -> None:
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    another(folder, machine=lease._machine(), pid=int(gone.stdout))
+    another(folder, machine=machine(), pid=int(gone.stdout))
     with held(folder) as mine:
         assert not mine.lost.is_set()
 
@@ -152,8 +153,8 @@ def test_a_lease_whose_process_is_gone_is_taken_over_at_once(folder: Folder) -> 
 @pytest.mark.usefixtures("_patient")
 def test_the_same_number_on_another_machine_or_after_a_boot_is_not_the_same_process(folder: Folder) -> None:
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    for machine in (None, "another boot"):
-        another(folder, machine=machine, pid=int(gone.stdout))
+    for elsewhere in (None, "another boot"):
+        another(folder, machine=elsewhere, pid=int(gone.stdout))
         with pytest.raises(RunBusyError), held(folder):
             pass
         folder.remove(LEASE)

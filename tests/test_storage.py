@@ -10,8 +10,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from workloads.disk_errors import named
 from workloads.errors import DamagedError, SecretInAddressError
-from workloads.storage import Folder, masked, named
+from workloads.storage import Folder, masked
 
 TABLE = pa.table({"id": list(range(5000)), "name": [f"specimen {number * 7919 % 5003}" for number in range(5000)]})
 

@@ -25,6 +25,7 @@ from workloads.attempts import Attempts
 from workloads.command_line import run_command
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.lease import held
+from workloads.leftovers import machine
 from workloads.record import RunFolder, provenance
 from workloads.storage import Folder
 from workloads.training.report import LeaseTeller, StepReport
@@ -182,7 +183,7 @@ def test_a_run_whose_process_is_known_to_be_gone_is_interrupted_at_once(
     asked: AskedSweep, runs: Folder, clibd_sweep: Command
 ) -> None:
     gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
-    another(asked.begin(0).folder, machine=lease._machine(), pid=int(gone.stdout))
+    another(asked.begin(0).folder, machine=machine(), pid=int(gone.stdout))
     assert states(clibd_sweep, runs)[asked.wanted[0].label]["state"] == "interrupted"
 
 

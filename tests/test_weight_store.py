@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import commands.clibd
+from tests.processes import left_behind
 from workloads.command_line import run_command
 from workloads.errors import WeightsError
 from workloads.models.published import beginning_words
@@ -90,7 +91,7 @@ def test_what_a_killed_process_left_is_no_copy(store: Folder) -> None:
     kept.mkdir(parents=True)
     kept.with_name("small.lock").touch()
     (kept / "config.json").write_bytes(b"{}")
-    (kept / "model.safetensors.0.tmp").write_bytes(b"0")
+    left_behind(kept / "model.safetensors")
     assert kept_folder(NAME) == kept
     assert (kept / "model.safetensors").read_bytes() == FILES["model.safetensors"]
     assert sorted(path.name for path in kept.iterdir()) == sorted([*FILES, MANIFEST])

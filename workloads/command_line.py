@@ -6,7 +6,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 from rich.console import Console
@@ -23,10 +23,11 @@ from rich.progress import (
 from rich.progress import TimeRemainingColumn as Remaining
 from rich.text import Text
 
+from workloads.disk_errors import named
 from workloads.errors import ClibdError
 from workloads.printed_text import escaped, in_a_line, remark
-from workloads.run_errors import LeaseLostError, StoppedError
-from workloads.stopping import REASONS, exit_code, go_on, leave
+from workloads.run_errors import LeaseLostError, StoppedError, StoppedSweepError
+from workloads.stopping import REASONS, command_again, ended_by_signals, exit_code, go_on, heard_signal, leave, say_end
 
 _STOPPED = tuple(map(exit_code, REASONS.values()))
 Tell = Callable[[int, int | None], None]
@@ -45,13 +46,11 @@ def run_command(app: Callable[[], None]) -> NoReturn:
 
     SIGTERM ends it as Ctrl-C does, so that what is open is closed and what has been started ends too.
     """
-    before = signal.signal(signal.SIGTERM, _terminate)
-    try:
-        app()
-    except BaseException as end:
-        sys.exit(tell_end(end))
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    with ended_by_signals():
+        try:
+            app()
+        except BaseException as end:
+            sys.exit(tell_end(end))
     sys.exit(0)
 
 
@@ -60,8 +59,9 @@ def run_program(app: Callable[[], None]) -> NoReturn:
     try:
         run_command(app)
     except SystemExit as end:
-        if end.code in _STOPPED and "ray" in sys.modules:  # which takes up to twenty seconds after our last line
-            sys.stdout.flush()
+        if end.code in _STOPPED:  # libraries take up to twenty seconds after our last line, and some say so
+            with suppress(OSError):
+                sys.stdout.flush()
             leave(int(end.code or 0))
         raise
 
@@ -72,17 +72,19 @@ def tell_end(end: BaseException) -> int | str | None:
     Returns:
         Its exit code: 2 for misuse, 130 after Ctrl-C and 143 after SIGTERM, 1 for other errors.
     """
+    if (reason := heard_signal()) and not isinstance(end, StoppedError):
+        end = SystemExit(exit_code(reason))  # whatever the signal has led to
     if isinstance(end, LeaseLostError):
         remark(f"error: {end}")
         return 1
     if isinstance(end, StoppedError):
-        remark(end)
+        say_end(str(end) if isinstance(end, StoppedSweepError) else f"{end}: {command_again()}")
         return exit_code(end.args[0])
     if isinstance(end, ClibdError):
         remark(f"error: {end}")
         return end.exit_code
     if isinstance(end, OSError):  # a disk or network that fails, which no record is to blame for
-        remark(f"error: {end}. Start the same command again when this is mended.")
+        remark(f"error: {named(end, '')}. Start the same command again when this is mended.")
         return 1
     if not isinstance(end, KeyboardInterrupt | SystemExit):
         remark("".join(traceback.format_exception(end)).rstrip())
@@ -92,12 +94,8 @@ def tell_end(end: BaseException) -> int | str | None:
         code = exit_code("terminated")
     for reason in REASONS.values():
         if code == exit_code(reason):
-            remark(go_on(reason))
+            say_end(go_on(reason))
     return code
-
-
-def _terminate(*_: object) -> NoReturn:
-    sys.exit(exit_code("terminated"))
 
 
 class PlainConsole(Console):

@@ -24,6 +24,7 @@ import psutil
 
 from workloads.command_line import clock, progress_words
 from workloads.conditional import ConditionalFile
+from workloads.leftovers import machine
 from workloads.printed_text import remark
 from workloads.record import LEASE, command_line
 from workloads.run_errors import LeaseLostError, RunBusyError
@@ -67,7 +68,7 @@ class Holder:
 
     def is_gone(self) -> bool:
         """Whether its process is known to be no more."""
-        return self.machine is not None and self.machine == _machine() and not psutil.pid_exists(self.pid)
+        return self.machine is not None and self.machine == machine() and not psutil.pid_exists(self.pid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ class Lease:
         self._folder, path = folder, Path(folder.path)
         self._made = [each for each in (path, *path.parents) if folder.is_local and not each.exists()]
         command, now, token = shlex.join(command_line() if argv is None else argv), time.time(), uuid.uuid4().hex
-        place: dict[str, Any] = {"host": socket.gethostname(), "pid": self.pid, "machine": _machine()}
+        place: dict[str, Any] = {"host": socket.gethostname(), "pid": self.pid, "machine": machine()}
         self._said = Holder(owner=owner, token=token, command=command, began=now, beat=0, beaten=now, **place)
         self._facts: dict[str, Any] = {}
         self._version: Any = None
@@ -289,12 +290,3 @@ def _saying(busy: Busy) -> Callable[[LeaseReading], None]:
 def _now() -> float:
     """Seconds, counted also while the machine or the process sleeps."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
-def _machine() -> str | None:
-    """The boot of this machine and the process namespace, within which a process number means one process."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id") as file:
-            return f"{file.read().strip()} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return None

@@ -1,11 +1,14 @@
-"""Stopping a training that is asked to: by Ctrl-C, by SIGTERM, or by whoever else gives a reason.
+"""Stopping what is asked to stop: by Ctrl-C, by SIGTERM, or by whoever else gives a reason.
 
-A training asks after every step whether it is to stop, and stops with a checkpoint. So the first signal only asks, and
-the second ends the process at once. Signals are heard in a thread: the training's own may stand in a collective.
+A training asks after every step whether it is to stop, and stops with a checkpoint: there the first signal only asks.
+Elsewhere it ends what is being done, and what is open is closed. The second signal ends the process at once. Signals
+are heard in a thread: the command's own may stand in a collective, or in a library that does not let go.
 """
 
 import math
 import os
+import shlex
+import shutil
 import signal
 import sys
 import threading
@@ -13,7 +16,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from workloads.printed_text import escaped
 
 Stop = Callable[[], str | None]
 """Why a training is to stop; None while it is not."""
@@ -23,6 +28,13 @@ _ENDED_BY = {reason: 128 + number for number, reason in REASONS.items()}
 _CHILDS_GRACE = 30
 """Seconds for which a child that is told to end still serves the step that its parent is in."""
 _ASKED_EVERY = 0.1
+_GRACE = 8.0
+"""Seconds in which a command that is told to end has closed what is open; else it stands in something."""
+_ECHO = 1.0
+"""Seconds in which torchrun passes a signal on that its whole group may have had already."""
+_PROGRAMS = ("clibd", "clibd-sweep", "clibd-results")
+_said: list[str] = []
+"""What was said of the end of this process, which is said once."""
 
 
 def exit_code(reason: str) -> int:
@@ -30,9 +42,37 @@ def exit_code(reason: str) -> int:
     return _ENDED_BY.get(reason, _ENDED_BY["terminated"])
 
 
+def command_again(argv: list[str] | None = None) -> str:
+    """The command that this process is, or that has started it as one of several, as a shell takes it."""
+    if argv is None and "TORCHELASTIC_RUN_ID" in os.environ:
+        import psutil
+
+        with suppress(psutil.Error):
+            return command_again(psutil.Process(os.getppid()).cmdline()[1:])
+    program, *words = sys.argv if argv is None else argv
+    if os.path.basename(program) == "__main__.py":
+        spec = getattr(sys.modules["__main__"], "__spec__", None)
+        words, program = ["-m", spec.parent if spec else os.path.dirname(program), *words], sys.executable
+    elif program == "-m":
+        words, program = [program, *words], sys.executable
+    if any("://" in word for word in words):
+        from workloads.storage import masked
+
+        words = [masked(word) for word in words]
+    name = os.path.basename(program)
+    return shlex.join([name if shutil.which(name) == shutil.which(program) else program, *words])
+
+
 def go_on(reason: str) -> str:
     """What a command says that was stopped."""
-    return f"{reason}; start the same command again to go on from here"
+    return f"{reason}; start the same command again to go on from here: {command_again()}"
+
+
+def say_end(words: str, stream: Any = None) -> None:
+    """Say why this process ends, once; of several under torchrun the first one does."""
+    if not _said and os.environ.get("RANK", "0") == "0":
+        _said.append(words)
+        print(escaped(words), file=stream or sys.stderr, flush=True)
 
 
 def never() -> None:
@@ -40,7 +80,11 @@ def never() -> None:
 
 
 @contextmanager
-def stop_by_signals(over: Callable[[], bool] = lambda: False, patience: float = math.inf) -> Iterator[Stop]:
+def stop_by_signals(
+    over: Callable[[], bool] = lambda: False,
+    patience: float = math.inf,
+    hears: Callable[[str], object] = lambda reason: None,
+) -> Iterator[Stop]:
     """While it lasts SIGINT and SIGTERM ask to stop, and the second of them ends the process. In the main thread only.
 
     Args:
@@ -48,31 +92,112 @@ def stop_by_signals(over: Callable[[], bool] = lambda: False, patience: float = 
             asked to stop, the process ends. It is asked in another thread.
         patience: seconds in which the block ends once it was asked to stop; else it stands in something that the same
             signal has ended, as that of a whole process group does, and the process ends.
+        hears: told of the first signal, in another thread.
 
     Yields:
         Why to stop: "interrupted" or "terminated".
     """
     heard: list[str] = []
+    with _listening(heard, _nothing, over, patience, hears) as thread:
+        try:
+            yield lambda: heard[0] if heard else None
+        except Exception:
+            while heard and over():  # what was met is the end of the others, and the thread ends this one
+                thread.join()
+            raise
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """While it lasts the first signal raises SystemExit in the main thread, and the second ends the process at once.
+
+    So does the first one after eight seconds, in which what is open is closed. In the main thread only.
+    """
+    heard: list[str] = []
+    _said.clear()
+    _COMMANDS.append(heard)
+    try:
+        with _listening(heard, _raise_once(), lambda: False, _GRACE, _leave_at_once):
+            yield
+    finally:
+        _COMMANDS.pop()
+
+
+_COMMANDS: list[list[str]] = []
+"""What the commands heard that run in this process; the innermost is the last."""
+
+
+@contextmanager
+def ended_at_once_by(reason: str) -> Iterator[None]:
+    """While it lasts this signal ends a command at once, with all that it started, unless a training is to be saved."""
+    _AT_ONCE.append(reason)
+    try:
+        yield
+    finally:
+        _AT_ONCE.remove(reason)
+
+
+_AT_ONCE: list[str] = []
+
+
+def _leave_at_once(reason: str) -> None:
+    if reason in _AT_ONCE:
+        _leave_for(reason)
+
+
+def heard_signal() -> str | None:
+    """Which signal the command in this process has heard, also within a `stop_by_signals`."""
+    return _COMMANDS[-1][0] if _COMMANDS and _COMMANDS[-1] else None
+
+
+def _raise_once() -> Callable[[int, Any], None]:
+    raised: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        if not raised:
+            raised.append(number)
+            raise SystemExit(exit_code(REASONS[signal.Signals(number)]))
+
+    return end
+
+
+@contextmanager
+def _listening(
+    heard: list[str],
+    handler: Callable[[int, Any], None],
+    over: Callable[[], bool],
+    patience: float,
+    hears: Callable[[str], object] = lambda reason: None,
+) -> Iterator[threading.Thread]:
+    """A thread that hears signals, while their handler in the main thread is this one."""
     ears, mouth = os.pipe()
     os.set_blocking(mouth, False)
-    thread = threading.Thread(target=_listen, args=(ears, heard, over, patience), name="signals", daemon=True)
+    thread = threading.Thread(target=_listen, args=(ears, heard, over, patience, hears), name="signals", daemon=True)
     _keep_from_children()
-    before = {number: signal.signal(number, _nothing) for number in REASONS}
+    before = {number: signal.signal(number, handler) for number in REASONS}
     others = signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
     thread.start()
     try:
-        yield lambda: heard[0] if heard else None
-    except Exception:
-        while heard and over():  # what was met is the end of the others, and the thread ends this one
-            thread.join()
-        raise
+        yield thread
     finally:
         signal.set_wakeup_fd(others)
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, was in before.items():
+            signal.signal(number, was)
         os.close(mouth)  # which ends the thread
         thread.join()
         os.close(ears)
+        if _COMMANDS and heard:  # a further signal is the second, also when this is over
+            _COMMANDS[-1][:] = _COMMANDS[-1] or heard[:1]
+
+
+def end_quietly() -> None:
+    """From here on a signal ends this process at once with its sentence: while it imports, and when it is over.
+
+    Only in our own programs: whoever else imports us has handlers of its own.
+    """
+    if os.path.basename(sys.argv[0]) in _PROGRAMS:
+        for number in REASONS:
+            signal.signal(number, _exit)
 
 
 def serve_until_the_end(_: int = 0) -> None:
@@ -95,10 +220,16 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _listen(ears: int, heard: list[str], over: Callable[[], bool], patience: float) -> None:
+def _listen(
+    ears: int,
+    heard: list[str],
+    over: Callable[[], bool],
+    patience: float,
+    hears: Callable[[str], object],
+) -> None:
     import select
 
-    until = math.inf
+    until, deaf = math.inf, 0.0
     while True:
         if heard and (over() or time.monotonic() > until):
             _leave_for(heard[0])
@@ -107,16 +238,27 @@ def _listen(ears: int, heard: list[str], over: Callable[[], bool], patience: flo
         if not (told := os.read(ears, 64)):
             return
         for number in told:
-            if reason := REASONS.get(signal.Signals(number)):
-                if heard:
-                    _leave_for(reason)
-                heard.append(reason)
-                until = time.monotonic() + patience
+            if not (reason := REASONS.get(signal.Signals(number))) or time.monotonic() < deaf:
+                continue
+            if heard:
+                _leave_for(reason)
+            heard.append(reason)
+            until = time.monotonic() + patience
+            deaf = time.monotonic() + (_ECHO if "TORCHELASTIC_RUN_ID" in os.environ else 0.0)
+            hears(reason)
 
 
 def _leave_for(reason: str) -> NoReturn:
-    print(go_on(reason), file=sys.stderr, flush=True)
+    say_end(go_on(reason))
     leave(exit_code(reason))
+
+
+def _exit(number: int, _: object) -> NoReturn:
+    """Ends a process that has started no others yet; what it would need for more may be half imported."""
+    reason = REASONS[signal.Signals(number)]
+    with suppress(ImportError, AttributeError):
+        say_end(go_on(reason))
+    os._exit(exit_code(reason))
 
 
 def _nothing(*_: object) -> None:

@@ -9,10 +9,8 @@ import fcntl
 import hashlib
 import json
 import os
-import platform
 import re
 import tempfile
-import uuid
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +21,9 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from workloads.disk_errors import NO_ROOM, named, naming
 from workloads.errors import DamagedError, OutsideError, SecretInAddressError
+from workloads.leftovers import aside_of
 from workloads.naming import in_address, is_inside
 
 
@@ -134,7 +134,7 @@ class Folder:
             with self._fs.open_output_stream(target) as stream:
                 stream.write(content)
             return
-        with self.aside(name) as aside:
+        with self.aside(name, memoryview(content).nbytes) as aside:
             Path(aside).write_bytes(content)
 
     def remove(self, name: str) -> None:
@@ -210,22 +210,33 @@ class Folder:
             yield writer
 
     @contextmanager
-    def aside(self, name: str) -> Iterator[str]:
-        """A local path whose content becomes the file of this name when the block ends well, and not otherwise."""
+    def aside(self, name: str, wanted: int | None = None) -> Iterator[str]:
+        """A local path whose content becomes the file of this name when the block ends well, and not otherwise.
+
+        Args:
+            name: in this folder.
+            wanted: bytes that the file will have, where that is known.
+
+        Raises:
+            OSError: it cannot be written; the error says where, how much is needed and free, and what helps.
+        """
         target = self._inside(name)
-        here = Path(target) if self.is_local else Path(tempfile.gettempdir(), Path(name).name)
-        here.parent.mkdir(parents=True, exist_ok=True)
-        aside = f"{here}.{uuid.uuid4().hex[:8]}.tmp"
+        with naming(target if self.is_local else tempfile.gettempdir()):
+            aside = aside_of(Path(target) if self.is_local else Path(tempfile.gettempdir(), Path(name).name))
         try:
-            yield aside
+            yield str(aside)
             if self.is_local:
                 with open(aside, "r+b") as file:
                     os.fsync(file.fileno())
                 os.replace(aside, target)
             else:
-                pafs.copy_files(aside, target, destination_filesystem=self._fs)
+                pafs.copy_files(str(aside), target, destination_filesystem=self._fs)
+        except OSError as error:
+            if error.errno in NO_ROOM or error.filename == str(aside):
+                raise named(error, target if self.is_local else str(aside), wanted) from error
+            raise
         finally:
-            Path(aside).unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -259,22 +270,6 @@ def read_file(folder: Folder, name: str) -> bytes:
             if error.errno != errno.EIO:
                 raise
             raise DamagedError(f"{folder}/{name}", f"it cannot be read ({error})") from error
-
-
-@contextmanager
-def naming(path: str) -> Iterator[None]:
-    """Puts the file and this host into an error of the disk or the store (`named`)."""
-    try:
-        yield
-    except OSError as error:
-        raise named(error, path) from error
-
-
-def named(error: OSError, path: str) -> OSError:
-    """The same error with the file and this host in it, also in another process; those of a store have no number."""
-    reason = error.strerror or str(error) or type(error).__name__
-    host = f" (on {platform.node()})"
-    return OSError(error.errno or errno.EIO, reason if host in reason else reason + host, error.filename or path)
 
 
 # --- Secrets in addresses -----------------------------------------------------------------------------------------

@@ -121,8 +121,6 @@ def _is_whole(kept: Path, files: Mapping[str, str]) -> bool:
 
 def _copy(weights: str, files: Mapping[str, str], store: Folder, kept: Path) -> None:
     source, target = store / _folder_of(weights), Folder(kept)
-    for leftover in kept.glob("*.tmp"):  # of a process that was killed; nobody else is here now
-        leftover.unlink()
     target.remove(MANIFEST)
     try:
         for name, wanted in files.items():

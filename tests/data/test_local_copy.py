@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import left_behind
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.local_copy import mapped
 from workloads.errors import MissingPathError, UsageError
@@ -87,7 +88,7 @@ def test_what_a_killed_process_left_is_removed(tiny_dataset: PreparedDataset, ca
     tiny_dataset.open(["no_split"])
     [copy] = files(cache)
     copy.unlink()
-    copy.with_name("no_split.arrow.0123abcd.tmp").write_bytes(b"half")
+    left_behind(copy.with_name("no_split.arrow"))
     tiny_dataset.open(["no_split"])
     assert files(cache) == [copy]
     assert not list(cache.rglob("*.tmp"))

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from tests.processes import left_behind
 from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
 from workloads.data.prepared.preparation import DatasetOptions, Work, first_facts, prepare
 from workloads.data.prepared.shards import Shard, ShardReport
@@ -258,7 +259,7 @@ def test_what_killed_tasks_left_is_removed(table: SpecimenTable, tmp_path: Path)
 
     def leaves_a_half(work: Work, shards: Sequence[Shard]) -> Iterator[ShardReport]:
         yield from map(work, shards)
-        (target / f"{shards[0].path}.0123abcd.tmp").write_bytes(b"half")
+        left_behind(target / shards[0].path)
 
     prepare(table, Folder(target), WANTED, leaves_a_half)
     assert not list(target.rglob("*.tmp"))

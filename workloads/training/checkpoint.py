@@ -29,9 +29,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from workloads.disk_errors import naming
 from workloads.errors import DamagedError
 from workloads.models.weights import HostCopy, misfit
-from workloads.storage import Folder, naming, read_file
+from workloads.storage import Folder, read_file
 
 STATE, PROGRESS, MANIFEST = "state.safetensors", "progress.json", "manifest.json"
 _SIZE = "at_a_time.json"

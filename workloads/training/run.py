@@ -1,23 +1,19 @@
 """One run from a spec to a finished run folder: train, select, measure. One process, or any process group; no Ray."""
 
-import os
 import socket
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
-from datetime import timedelta
 from functools import partial
 from itertools import combinations
 from time import perf_counter
 from typing import Any
 
 import numpy as np
-import torch
-import torch.distributed as dist
 
 from workloads import circumstances
-from workloads.command_line import Counting, tell_end, unseen
+from workloads.command_line import Counting, unseen
 from workloads.data.inputs.batches import Specimens
 from workloads.data.inputs.who_trains import num_trained
 from workloads.data.prepared.dataset import PreparedDataset
@@ -28,14 +24,13 @@ from workloads.evaluation.trained_on import of_training
 from workloads.execution import Execution
 from workloads.experiments import Data, Experiment, Scale, experiment_spec, starting_from
 from workloads.lease import Lease, held
-from workloads.memory import let_segments_grow
 from workloads.models.loaded import open_untrained, write_inputs
 from workloads.models.places import NOWHERE, Addresses, name_of, reading, weights_of, with_settings
 from workloads.models.weights import save_weights
-from workloads.placement import Placement, device_name, join_group, loaders_beside
+from workloads.placement import Placement, device_name
 from workloads.record import RunFolder, command_line, provenance
 from workloads.spec import ExperimentSpec, Recipe, first_difference
-from workloads.stopping import Stop, leave, never, stop_by_signals
+from workloads.stopping import Stop, never
 from workloads.storage import Folder
 from workloads.training.checkpoint import CheckpointStore
 from workloads.training.loop import fit
@@ -43,13 +38,9 @@ from workloads.training.loss import loss_of_alike
 from workloads.training.optimization import max_learning_rate
 from workloads.training.report import LeaseTeller, Listener, ProgressBar, event_log
 from workloads.training.step import Training
+from workloads.training.torchrun import process_group, stopping_together
 from workloads.training.wandb_log import WandbMode, wandb_log
 from workloads.training.watch import Watch
-
-_PATIENCE = timedelta(minutes=30)
-"""For the slowest process, which may be copying the data set to its disk."""
-_ENDED = "ended"
-"""Key under which the worker that ends before the others says which it is."""
 
 
 def asked_spec(
@@ -128,7 +119,7 @@ def train_here(
         StoppedError: a signal asked for it; the run has a checkpoint.
         ClibdError: the run failed; its status says so too.
     """
-    with _process_group(cpu_only) as placement, _lease(run, placement) as lease:
+    with process_group(cpu_only) as placement, _lease(run, placement) as lease:
         first = placement.rank == 0
         if first:
             run.begin(spec, point, provenance(command_line()))
@@ -140,7 +131,7 @@ def train_here(
         ):
             listeners: list[Listener] = [bar] if bar else []
             listeners = [*listeners, LeaseTeller(lease, spec.epochs, num_steps)] if lease else listeners
-            stopping = stop_by_signals(_another_ended)
+            stopping = stopping_together(placement)
             watch = Watch(f"worker {placement.rank} on {socket.gethostname()}") if placement.num_workers > 1 else None
             counting = bar.counting if bar else unseen
             details |= train_run(spec, run, dataset, placement, execution, listeners, places, stopping, watch, counting)
@@ -151,47 +142,6 @@ def train_here(
 def _lease(run: RunFolder, placement: Placement) -> AbstractContextManager[Lease | None]:
     """The first worker's; it is the one that writes."""
     return held(run.folder) if placement.rank == 0 else nullcontext()
-
-
-@contextmanager
-def _process_group(cpu_only: bool) -> Iterator[Placement]:
-    """This process's place; joins the others where torchrun started several."""
-    gpu = torch.cuda.is_available() and not cpu_only
-    device = torch.device(f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if gpu else "cpu")
-    if gpu:
-        let_segments_grow()
-        torch.cuda.set_device(device)
-    loaders = loaders_beside(device, torch.cuda.device_count() or 1)
-    if "RANK" not in os.environ:
-        yield Placement(device, loader_processes=loaders)
-        return
-    join_group(device, _PATIENCE)
-    try:
-        yield Placement.here(device, loaders)
-    except BaseException as end:  # the others may stand in a collective that this one will not come to
-        if isinstance(end, RuntimeError) and _another_ended():  # whose end has been said, and broke a collective here
-            leave(1)
-        _store().set(_ENDED, str(dist.get_rank()))
-        code = tell_end(end)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        leave(code if isinstance(code, int) else 1)
-    dist.destroy_process_group()
-
-
-def _store() -> Any:
-    """What the workers of the group share beside their tensors."""
-    return dist.distributed_c10d._get_default_store()
-
-
-def _another_ended() -> bool:
-    """Whether another worker of the group has ended, after the checkpoint if there was one to write."""
-    if not dist.is_initialized():
-        return False
-    try:
-        return bool(_store().check([_ENDED])) and int(_store().get(_ENDED)) != dist.get_rank()
-    except dist.DistError:  # whoever kept the store has ended
-        return True
 
 
 def train_run(

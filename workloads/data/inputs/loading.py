@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from workloads.data.inputs.batches import Asked, Batch, Specimens
+from workloads.disk_errors import named
 from workloads.sockets import sockets_fit
 from workloads.stopping import serve_until_the_end
-from workloads.storage import named
 
 PIECE = 128
 """Specimens that a process makes at a time, at most: 19 MB with pictures of 224 pixels, in a quarter of a second."""

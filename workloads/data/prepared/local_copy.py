@@ -60,8 +60,6 @@ def _map(path: Path) -> pa.Table:
 
 
 def _copy(folder: Folder, path: Path) -> None:
-    for leftover in path.parent.glob(f"{path.name}.*.tmp"):  # of a process that was killed; nobody else is here now
-        leftover.unlink()
     shards = [name for name in folder.files() if name.endswith(".parquet")]
     _check_space(folder, shards, path)
     schema = _schema_of(folder, shards)

@@ -34,6 +34,7 @@ from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.data.specimens.statistics import count_taxa
 from workloads.delimited_out import reject_list
 from workloads.errors import SourceError, TooManyRejectsError, UsageError
+from workloads.leftovers import remove_leftovers
 from workloads.spec import RANKS
 from workloads.storage import Folder
 
@@ -280,9 +281,8 @@ def _finish(target: Folder, facts: DatasetFacts, reports: Sequence[ShardReport])
         num_rejects=len(rejects),
         reject_reasons=dict(Counter(_kind(reason) for _, reason in rejects).most_common(20)),
     )
-    for name in target.walk():
-        if name.endswith(".tmp"):  # left by a process that was killed while it wrote
-            target.remove(name)
+    for name in target.folders() if target.is_local else ():
+        remove_leftovers(Path(target.path, name))  # of a task that was killed while it wrote
     written = asdict(facts)
     if not facts.views:
         del written["num_lost_views"]  # so that a data set of one image each has the bytes that it always had

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
-from tempfile import SpooledTemporaryFile
+from tempfile import SpooledTemporaryFile, gettempdir
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from workloads.data.sources.source import RawRecord, Records, Refused, Source
 from workloads.data.sources.survey import Survey
 from workloads.data.specimens.schema import SPECIMEN_SCHEMA, offered
 from workloads.data.specimens.specimen_table import SpecimenTable, TableFacts
+from workloads.disk_errors import naming
 from workloads.errors import ClibdError, SourceError
 from workloads.spec import Modality
 
@@ -151,7 +152,7 @@ def _spooled(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The same batches when all of them have been made: the first 64 MB in memory, and the rest on the disk."""
     with SpooledTemporaryFile(max_size=_IN_MEMORY) as file:
         packed = pa.ipc.IpcWriteOptions(compression="zstd")  # barcodes take a quarter of the disk, and no more time
-        with pa.ipc.new_stream(file, SPECIMEN_SCHEMA, options=packed) as writer:
+        with naming(gettempdir()), pa.ipc.new_stream(file, SPECIMEN_SCHEMA, options=packed) as writer:
             for batch in batches:
                 writer.write_batch(batch)
         file.seek(0)

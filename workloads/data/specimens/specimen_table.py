@@ -1,7 +1,7 @@
 """A specimen table on disk: one Parquet file that is written and read in pieces, however many specimens it holds."""
 
 import json
-import tempfile
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +13,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workloads.data.specimens.schema import PROTOCOLS, SPECIMEN_SCHEMA, SplitProtocol, even_batches
+from workloads.disk_errors import naming
 from workloads.errors import ClibdError, DamagedError, MissingPathError, UsageError
+from workloads.leftovers import aside_of
 from workloads.storage import Folder, cache_folder
 
 ROWS_PER_GROUP = 4096
@@ -161,11 +163,13 @@ class SpecimenTable:
         the cache folder where the target is in an object store.
         """
         waiting_room = Path(target.folder.path) if target.folder.is_local else cache_folder()
-        waiting_room.mkdir(parents=True, exist_ok=True)
+        with naming(str(waiting_room)):
+            scratch = aside_of(waiting_room / "sorting")
+            scratch.mkdir()
         compressed = pa.ipc.IpcWriteOptions(compression="zstd")
-        with tempfile.TemporaryDirectory(prefix="sorting-", dir=waiting_room) as scratch:
+        try:
             files = {split: f"{scratch}/{split}" for split in self.protocol.splits}
-            with ExitStack() as stack:
+            with naming(str(waiting_room)), ExitStack() as stack:
                 waiting = {
                     split: stack.enter_context(pa.ipc.new_file(file, SPECIMEN_SCHEMA, options=compressed))
                     for split, file in files.items()
@@ -177,6 +181,8 @@ class SpecimenTable:
             with target.writer(self.facts) as write:
                 for batch in even_batches(_stored(files.values()), ROWS_PER_GROUP):
                     write(batch)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
 
     @contextmanager
     def writer(self, facts: TableFacts) -> Iterator[Callable[[pa.RecordBatch], None]]:
