@@ -167,11 +167,12 @@ class SealedFolder(Folder):
             whole: the run or the data set that was sealed, for messages; None: this one.
         """
         super().__init__(folder.address)
-        self._files, self._whole = files, whole or folder
+        self.sealed, self._whole = files, whole or folder
+        """SHA-256 of its files by name."""
 
     def __truediv__(self, name: str) -> "SealedFolder":
         inner = {
-            file.removeprefix(f"{name}/"): digest for file, digest in self._files.items() if _is_within(file, name)
+            file.removeprefix(f"{name}/"): digest for file, digest in self.sealed.items() if _is_within(file, name)
         }
         return SealedFolder(super().__truediv__(name), inner, self._whole)
 
@@ -182,7 +183,7 @@ class SealedFolder(Folder):
             AlteredError: it does not, and it should.
         """
         there = super().has(name)
-        if not there and name in self._files:
+        if not there and name in self.sealed:
             raise AlteredError(f"{self}/{name}", "it is gone", str(self._whole))
         return there
 
@@ -192,7 +193,7 @@ class SealedFolder(Folder):
         Raises:
             AlteredError: it is gone, or not what was sealed.
         """
-        if name not in self._files:
+        if name not in self.sealed:
             return super().read(name)
         try:
             with self._fs.open_input_stream(f"{self.path}/{name}", compression=None) as stream:
@@ -213,11 +214,11 @@ class SealedFolder(Folder):
         return digest
 
     def _compare(self, name: str, digest: str) -> None:
-        if self._files.get(name, digest) != digest:
+        if self.sealed.get(name, digest) != digest:
             raise AlteredError(f"{self}/{name}", _ALTERED, str(self._whole))
 
     def _opened(self, name: str) -> pa.NativeFile:
-        return pa.BufferReader(self.read(name)) if name in self._files else super()._opened(name)
+        return pa.BufferReader(self.read(name)) if name in self.sealed else super()._opened(name)
 
 
 def run_of(folder: Folder) -> Folder:
