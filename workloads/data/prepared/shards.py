@@ -25,6 +25,7 @@ from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.data.synthetic.drawings import draw
 from workloads.data.synthetic.insects import SCHEME, TreePlace
 from workloads.errors import DamagedError, RecordError
+from workloads.seals import with_seal, without_seal
 from workloads.spec import RANKS
 from workloads.storage import Folder, parquet_into
 
@@ -155,7 +156,7 @@ def make_shard(target: str, facts: DatasetFacts, shard: Shard, withheld: Collect
         sha256=written,
         lost_views=tuple(lost),
     )
-    folder.write_json(f"{shard.path}.json", asdict(report))
+    folder.write_json(f"{shard.path}.json", with_seal(asdict(report)))
     return report
 
 
@@ -168,7 +169,7 @@ def _kept(folder: Folder, shard: Shard) -> ShardReport | None:
     if not (folder.has(shard.path) and folder.has(report_name)):
         return None
     try:
-        stored = folder.read_json(report_name)
+        stored = without_seal(folder.read_json(report_name), report_name)
         if stored.pop("rejects") or stored.pop("lost_views", ()) or stored["sha256"] != folder.digest(shard.path):
             return None
         too_little = tuple((identifier, reason) for identifier, reason in stored.pop("left_out"))
