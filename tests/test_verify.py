@@ -8,17 +8,21 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import torch
 import typer
 
 from commands.verify import verify
 from tests.results.figures.made_up import made_up_rows, write_evaluated
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.errors import AlteredError, ClibdError, DamagedError, MissingPathError
+from workloads.errors import AlteredError, ClibdError, DamagedError, MissingPathError, WeightsError
+from workloads.models.weights import load_weights, save_weights
 from workloads.predictions import Predictions
 from workloads.record import RunFolder, read_evaluation
 from workloads.seals import seal_run, sealed_folder, unseal_run
 from workloads.storage import Folder
 from workloads.verify import Verdict, things_in
+from workloads.weight_files import published_file
+from workloads.weight_store import fetch_weights, push_weights
 
 
 def verified(place: Path | str) -> list[Verdict]:
@@ -223,3 +227,33 @@ def test_a_run_in_a_bucket_is_verified(run: Path, bucket: str) -> None:
     assert verified(place.address)[0].state == "whole"
     place.write("evaluation.json", b"{}")
     assert verified(place.address)[0].problems[0].file == "evaluation.json"
+
+
+def test_no_flipped_bit_of_a_model_is_loaded(run: Path) -> None:
+    model, folder = torch.nn.Linear(40, 40), Folder(run)
+    save_weights(folder, model)
+    seal_run(folder)
+    load_weights(sealed_folder(folder), model)
+    chance = random.Random(45)
+    for _ in range(45):
+        put_back = flip(run / "model.safetensors", chance)
+        with pytest.raises(AlteredError, match="its SHA-256"):
+            load_weights(sealed_folder(folder), model)
+        put_back()
+
+
+def test_published_weights_that_were_changed_in_the_cache_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLIBD_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    store = Folder(tmp_path / "store")
+    push_weights("a/b", {"model.safetensors": tmp_path / "model.safetensors"}, store)
+    kept = fetch_weights("a/b", store)
+    assert kept is not None
+    assert published_file("", "a/b", "model.safetensors").read_bytes() == b"weights"
+    assert [found.state for found in (*verified(tmp_path / "store"), *verified(kept))] == ["whole", "whole"]
+    flip(kept / "model.safetensors", random.Random(1))
+    with pytest.raises(WeightsError, match="beside it says"):
+        published_file("", "a/b", "model.safetensors")
+    assert verified(kept)[0].state == "damaged"
