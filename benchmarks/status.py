@@ -28,7 +28,8 @@ from workloads.attempts import Attempts
 from workloads.experiments import Data, base_spec
 from workloads.lease import ABANDONED, Lease
 from workloads.object_store import object_store
-from workloads.record import LEASE, RunFolder, provenance
+from workloads.record import RunFolder, provenance
+from workloads.seals import LEASE
 from workloads.storage import Folder
 
 NUM_RUNS = 200

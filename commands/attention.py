@@ -8,7 +8,7 @@ from commands.options import BusyOption, FormOption, print_sheets
 from results.sheet import Cell, Sheet
 from workloads.command_line import stderr_console
 from workloads.lease import held
-from workloads.record import run_of
+from workloads.seals import run_of
 from workloads.spec import Recipe
 from workloads.storage import Folder
 

@@ -9,7 +9,7 @@ from workloads.bzsl.settings import PUBLISHED_COMPONENTS, ScaleForm, SettingSear
 from workloads.command_line import stderr_console
 from workloads.errors import UsageError
 from workloads.lease import held
-from workloads.record import run_of
+from workloads.seals import run_of
 from workloads.spec import Recipe
 from workloads.storage import Folder
 

@@ -11,6 +11,7 @@ from commands.doctor import doctor
 from commands.evaluate import evaluate
 from commands.open_set import open_set
 from commands.options import with_version
+from commands.verify import verify
 from orchestrator.train import trainer_on_ray
 from workloads.command_line import run_program
 from workloads.training.command import train
@@ -31,6 +32,7 @@ app.command()(costs)
 app.command("open-set")(open_set)
 app.command()(convert)
 app.command()(doctor)
+app.command()(verify)
 app.add_typer(weights.app, name="weights")
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(results.app, name="results")

@@ -12,7 +12,8 @@ from commands.options import AddressOption, BusyOption, CpuOption, FormOption, G
 from workloads.command_line import stderr_console
 from workloads.errors import UsageError
 from workloads.lease import held
-from workloads.record import RunFolder, run_of
+from workloads.record import RunFolder
+from workloads.seals import run_of
 from workloads.spec import Recipe
 from workloads.storage import Folder
 

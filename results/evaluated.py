@@ -15,6 +15,7 @@ from workloads.arrays import Floats, Names
 from workloads.errors import DamagedError, IncomparableError, MissingPathError, UsageError
 from workloads.predictions import PAPERS_PAIRS, Answers, Place, Predictions
 from workloads.record import read_evaluation
+from workloads.seals import sealed_folder
 from workloads.spec import MODALITIES, RANKS, Rank
 from workloads.storage import Folder
 
@@ -66,7 +67,7 @@ class EvaluatedFolder:
             MissingPathError: they are not there.
             DamagedError: they are not what an evaluation writes.
         """
-        folder, name = self.folder / "embeddings", f"{partition}.parquet"
+        folder, name = sealed_folder(self.folder) / "embeddings", f"{partition}.parquet"
         if not folder.has(name):
             raise MissingPathError(
                 f"{folder}/{name}",

@@ -9,7 +9,8 @@ from workloads.attempts import Attempt, Attempts
 from workloads.command_line import clock, progress_words
 from workloads.errors import MissingPathError, UsageError, some_of
 from workloads.lease import read_lease
-from workloads.record import STATUS, RunFolder
+from workloads.record import RunFolder
+from workloads.seals import STATUS
 from workloads.storage import Folder
 
 

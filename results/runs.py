@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 
 from sweeps.table import Value
 from workloads.errors import ClibdError, MissingPathError
-from workloads.record import EVALUATION, Measurement, RunFolder, read_evaluation
+from workloads.record import EVALUATION, Measurement, RunFolder, check_names, read_evaluation, read_measurements
+from workloads.seals import STATUS, sealed_folder
 from workloads.spec import MODALITIES, RUN_PREFIX, ExperimentSpec, spec_from_dict
 from workloads.storage import Folder
 
@@ -133,8 +134,10 @@ def _read_run(folder: Folder) -> Run:
     name = folder.address.rpartition("/")[2]
     known: dict[str, Any] = {"folder": folder, "name": name, "state": "missing"}
     try:
-        for field_name, file in (("point", "point.json"), ("source", "provenance.json"), ("status", "status.json")):
+        folder = sealed_folder(folder)
+        for field_name, file in (("point", "point.json"), ("source", "provenance.json")):
             known[field_name] = _object(folder, file)
+        known["status"] = RunFolder(folder).status() if folder.has(STATUS) else {}
         known["spec"] = spec_from_dict(folder.read_json("spec.json")) if folder.has("spec.json") else None
         known["state"] = known["status"].get("state", "missing")
         if known["state"] != "finished":
@@ -143,7 +146,8 @@ def _read_run(folder: Folder) -> Run:
         known["facts"] = {**_object(folder, EVALUATION), **_thresholds(folder)}
         if not folder.has(_MEASUREMENTS):
             return Run(**known, problem="it has not been measured: `clibd evaluate RUN --data DIR`")
-        return Run(**known, table=folder.read_table(_MEASUREMENTS))
+        check_names(name, known["point"], known["spec"])
+        return Run(**known, table=read_measurements(folder))
     except _UNREADABLE as error:
         why = str(error) if isinstance(error, ClibdError) else f"{name}: {type(error).__name__} ({error})"
         return Run(**{**known, "state": "damaged"}, problem=f"it cannot be read: {why}")
@@ -174,16 +178,17 @@ def read_named(folder: Folder) -> list[Run]:
     facts = {} if alone else {**read_evaluation(folder), **_thresholds(folder)}
     facts = _zero_shot_facts(folder, facts) if folder.has(_ZERO_SHOT) else facts
     above, _, own = folder.address.rpartition("/")
+    folder = sealed_folder(folder)
     spec, name, run = _spec_near(folder, Folder(above), own, facts)
     common: dict[str, Any] = {"state": "finished", "spec": spec, "point": _object(run, "point.json")}
     common |= {"status": _object(run, "status.json"), "source": _object(run, "provenance.json"), "folder": folder}
-    runs = [Run(**common, name=name, facts=facts, table=folder.read_table(_MEASUREMENTS))]
+    runs = [Run(**common, name=name, facts=facts, table=read_measurements(folder))]
     if folder.has(_OPEN_SET) and folder.has("open_set_measurements.parquet"):
-        table = folder.read_table("open_set_measurements.parquet")
+        table = read_measurements(folder, "open_set_measurements.parquet")
         runs.append(Run(**common, name=name, facts={**facts, **_object(folder, _OPEN_SET)}, table=table))
     inside = folder / "bzsl"
     if inside.has(_ZERO_SHOT) and inside.has(_MEASUREMENTS):
-        table = inside.read_table(_MEASUREMENTS)
+        table = read_measurements(inside)
         runs.append(Run(**common, name=f"{name}/bzsl", facts=_zero_shot_facts(inside, facts), table=table))
     return runs
 

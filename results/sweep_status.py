@@ -17,7 +17,7 @@ from typing import Any
 from workloads import lease
 from workloads.errors import MissingPathError
 from workloads.lease import LeaseReading, lease_of
-from workloads.record import LEASE, MANIFEST, STATUS
+from workloads.seals import LEASE, MANIFEST, STATUS
 from workloads.storage import Folder
 from workloads.tree import Tree
 

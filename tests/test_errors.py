@@ -29,6 +29,7 @@ EXAMPLES: list[Exception] = [
     errors.DownloadError("https://example.org/a.zip", "the server answers 404"),
     errors.DriftError("beetles-b500", "epochs", "15", "20"),
     errors.DamagedError("dataset.json", "not JSON"),
+    errors.AlteredError("runs/a/spec.json", "it is gone", "runs/a"),
     errors.NewerVersionError("runs/a/status.json", 3, 2),
     errors.WeightsError("dna", "bert", "no such file"),
     errors.WeightsDriftError("runs/a", "run:b", "0" * 64, "1" * 64, "runs/train/b"),

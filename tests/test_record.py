@@ -18,6 +18,7 @@ from workloads.record import (
     provenance,
     read_evaluation,
 )
+from workloads.seals import seal_run, unseal_run
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
 from workloads.training.report import Listener, StepReport, event_log
@@ -43,7 +44,7 @@ def measurement(**changes: str | float) -> Measurement:
 MEASUREMENTS = [
     measurement(),
     measurement(method="random_key", average="micro", species="harmonic_mean", value=0.0, count=2**40),
-    measurement(value=0.1 + 0.2),
+    measurement(value=0.1 + 0.2, metric="top3"),
 ]
 
 
@@ -92,7 +93,7 @@ def test_a_run_is_missing_until_its_status_is_written(tmp_path: Path) -> None:
     assert run.state() == "missing"  # everything is there, but nothing says that it is whole
     run.finish("finished", seconds=12.5)
     assert run.state() == "finished"
-    assert run.status() == {"schema": 2, "state": "finished", "seconds": 12.5}
+    assert run.status() == {"schema": 3, "state": "finished", "seconds": 12.5}
 
 
 def test_a_failed_run_keeps_its_reason_until_it_is_finished(tmp_path: Path) -> None:
@@ -102,7 +103,7 @@ def test_a_failed_run_keeps_its_reason_until_it_is_finished(tmp_path: Path) -> N
     assert run.status()["reason"] == "out of memory"
     assert run.manifest() == {}
     run.finish("finished")
-    assert run.status() == {"schema": 2, "state": "finished"}
+    assert run.status() == {"schema": 3, "state": "finished"}
 
 
 def test_a_finished_run_has_a_manifest_of_everything_but_what_passes(tmp_path: Path) -> None:
@@ -136,7 +137,8 @@ def test_a_later_measurement_is_sealed_and_damage_to_the_model_is_not(tmp_path: 
     run.folder.write("model.safetensors", b"whale")
     run.folder.write("measurements.parquet", b"new")
     run.folder.write("predictions.parquet", b"more")
-    run.seal()
+    unseal_run(run.folder, "measurements.parquet")
+    seal_run(run.folder)
     later = {"model.safetensors": b"whole", "measurements.parquet": b"new", "predictions.parquet": b"more"}
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in later.items()}
     assert digests.items() <= run.manifest().items()
@@ -158,10 +160,10 @@ def test_a_folder_of_an_earlier_version_is_read_and_one_of_a_newer_is_refused(tm
     run.folder.write_json("status.json", {"state": "finished"})
     assert (run.state(), run.manifest(), run.weights()) == ("finished", {}, {})
     for name in ("manifest.json", "status.json"):
-        run.folder.write_json(name, {"schema": 3, "state": "finished", "files": {}})
+        run.folder.write_json(name, {"schema": 4, "state": "finished", "files": {}})
         with pytest.raises(NewerVersionError) as error:
             run.manifest() if name == "manifest.json" else run.state()
-        assert error.value.args == (f"{run.folder}/{name}", 3, 2)
+        assert error.value.args == (f"{run.folder}/{name}", 4, 3)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"state": "done"}', '"finished"'])
@@ -219,7 +221,7 @@ def test_a_run_that_ends_says_how_and_then_needs_no_checkpoints(tmp_path: Path) 
     with run.ending() as details:
         details["seconds"] = 12.5
         assert run.state() == "missing"
-    assert run.status() == {"schema": 2, "state": "finished", "seconds": 12.5}
+    assert run.status() == {"schema": 3, "state": "finished", "seconds": 12.5}
     assert not (run.folder / "checkpoints").folders()
 
 
@@ -228,7 +230,7 @@ def test_a_run_that_fails_says_why_and_keeps_its_checkpoints(tmp_path: Path) -> 
     run.folder.write("checkpoints/step-00000001/state.safetensors", b"1")
     with pytest.raises(SpecError), run.ending():
         raise SpecError("the text is too long")
-    assert run.status() == {"schema": 2, "state": "failed", "reason": "the text is too long"}
+    assert run.status() == {"schema": 3, "state": "failed", "reason": "the text is too long"}
     assert (run.folder / "checkpoints").folders()
 
 

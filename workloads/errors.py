@@ -20,6 +20,7 @@
     ├── DownloadError               a package that did not arrive whole
     ├── DriftError                  a finished run that was another experiment
     ├── DamagedError                a file of ours that is not what was written
+    │   └── AlteredError            one whose digest is not that of its seal
     ├── NewerVersionError           a file of ours that a newer version wrote
     ├── WeightsError                weights that are not there or do not fit
     ├── WeightsDriftError           other weights than the run began with, under the same name
@@ -215,6 +216,16 @@ class DamagedError(ClibdError):
     sentence = "{0}: {1}. The file is damaged or of another version; remove it and run the command again."
 
     def __init__(self, path: str, reason: str, /) -> None: ...
+
+
+class AlteredError(DamagedError):
+    """A file that is not what its folder was sealed with."""
+
+    sentence = "{0}: {1}. `clibd verify {2}` says what of it is damaged, and what to do."
+
+    def __init__(self, path: str, reason: str, folder: str, /) -> None:
+        super().__init__(path, reason)
+        self.args = path, reason, folder
 
 
 class NewerVersionError(ClibdError):

@@ -26,8 +26,9 @@ from workloads.command_line import clock, progress_words
 from workloads.conditional import ConditionalFile
 from workloads.leftovers import machine
 from workloads.printed_text import remark
-from workloads.record import LEASE, command_line
+from workloads.record import command_line
 from workloads.run_errors import LeaseLostError, RunBusyError
+from workloads.seals import LEASE
 from workloads.storage import Folder
 
 Busy = Literal["refuse", "wait", "follow"]

@@ -19,6 +19,8 @@ import pyarrow.compute as pc
 
 from workloads.arrays import Codes, Floats, Indices, Labels, Mask, Names
 from workloads.errors import DamagedError, EmbeddingsError
+from workloads.measured_values import check_answers
+from workloads.seals import sealed_folder
 from workloads.spec import RANKS, Rank, Recipe
 from workloads.storage import Folder
 
@@ -143,16 +145,16 @@ class Predictions:
         Raises:
             DamagedError: a file is not there, or is not what was written.
         """
-        tables = {}
+        tables, folder = {}, sealed_folder(folder)
         for name, columns in _COLUMNS.items():
             if not folder.has(name):
                 raise DamagedError(f"{folder}/{name}", "it is not there")
             tables[name] = folder.read_table(name)
             if missing := [column for column in columns if column not in tables[name].column_names]:
                 raise DamagedError(f"{folder}/{name}", f"there is no column {', '.join(missing)}")
-        _check_lists(tables[PREDICTIONS], f"{folder}/{PREDICTIONS}")
         if (ids := tables[SPECIMENS]["specimen_id"]).null_count or len(ids.unique()) < len(ids):
             raise DamagedError(f"{folder}/{SPECIMENS}", "a specimen is there twice, or has no id")
+        check_answers(tables[PREDICTIONS], ids, f"{folder}/{PREDICTIONS}")
         return Predictions(tables[PREDICTIONS], tables[SPECIMENS], str(folder))
 
     def write(self, folder: Folder) -> None:
@@ -216,13 +218,6 @@ class Predictions:
             stranger = pc.filter(ids, pc.is_null(rows))[0]
             raise EmbeddingsError(f"specimen {stranger} has no labels in {SPECIMENS}", self._where)
         return np.asarray(rows.to_numpy(), dtype=np.int64)
-
-
-def _check_lists(predictions: pa.Table, where: str) -> None:
-    """Every query has its nearest keys, and a similarity for each."""
-    keys, cosines = (pc.list_value_length(predictions[name]) for name in ("key_ids", "cosines"))
-    if keys.null_count or not keys.equals(cosines) or not pc.all(pc.greater(keys, 0)).as_py():
-        raise DamagedError(where, "a query has no keys, or not a similarity for each")
 
 
 def specimen_table(ids: Sequence[str] | Names, split: Sequence[str] | Names, labels: Labels) -> pa.Table:

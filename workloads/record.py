@@ -35,21 +35,25 @@ from typing import Any, Literal, get_type_hints
 
 import pyarrow as pa
 
-from workloads.errors import ClibdError, DamagedError, MissingPathError, NewerVersionError
+from workloads.errors import ClibdError, DamagedError, MissingPathError
+from workloads.measured_values import check_measured
 from workloads.run_errors import StoppedError
+from workloads.seals import (
+    MADE,
+    MANIFEST,
+    SCHEMA,
+    STATUS,
+    read_manifest,
+    read_versioned,
+    seal,
+    sealed_folder,
+    with_seal,
+)
 from workloads.source_tree import code_digest, commit
 from workloads.spec import ExperimentSpec, spec_from_dict, spec_to_dict
 from workloads.storage import Folder, masked
 
 State = Literal["finished", "failed", "missing"]
-
-SCHEMA = 2
-"""Schema of a run folder. Folders of the first have no manifest and say no number."""
-STATUS, MANIFEST, LEASE = "status.json", "manifest.json", "lease.json"
-_PASSING = ("checkpoints", "attempts", "wandb")
-"""Folders in a run that others keep, and that no manifest lists."""
-_MADE_BY_TRAINING = ("spec.json", "inputs.json", "tokenizer.json", "dna_tokenizer.json", "model.safetensors")
-"""What no later measurement rewrites: it is sealed once, so that damage is not sealed in."""
 
 
 _KEPT = ("weights", "circumstances", "continued")
@@ -157,10 +161,11 @@ class RunFolder:
 
     def finish(self, state: State, **details: Any) -> None:
         """Write the status, last of all files; of a finished run the manifest before it."""
+        about: dict[str, Any] = {"schema": SCHEMA, "state": state, **details}
         if state == "finished":
             self.folder.remove(MANIFEST)  # whatever was sealed before is of an earlier training
-            self.seal()
-        self.folder.write_json(STATUS, {"schema": SCHEMA, "state": state, **details})
+            about[MADE] = seal(self.folder).get("provenance.json")
+        self.folder.write_json(STATUS, with_seal(about))
 
     @contextmanager
     def ending(self, failures: type[Exception] = ClibdError, *, writes: bool = True) -> Iterator[dict[str, Any]]:
@@ -188,29 +193,23 @@ class RunFolder:
             self.finish("finished", **details)
             self.folder.remove_folder("checkpoints")
 
-    def seal(self) -> None:
-        """Write the manifest, or bring it up to date after later measurements wrote into the finished run."""
-        known = {name: digest for name, digest in self.manifest().items() if name in _MADE_BY_TRAINING}
-        names = [
-            name for name in self.folder.walk(_PASSING) if name.rpartition("/")[2] not in (STATUS, MANIFEST, LEASE)
-        ]
-        files = {name: known.get(name) or self.folder.digest(name) for name in names if not name.endswith(".tmp")}
-        self.folder.write_json(MANIFEST, {"schema": SCHEMA, "files": files})
-
     def manifest(self) -> dict[str, str]:
         """SHA-256 of the files by name; empty for a folder of an earlier version, and before the run is finished."""
-        if not self.folder.has(MANIFEST):
-            return {}
-        content = self._readable(MANIFEST)
-        if not isinstance(files := content.get("files"), dict):
-            raise DamagedError(f"{self.folder}/{MANIFEST}", "no files in it")
-        return files
+        return read_manifest(self.folder)
+
+    def sealed(self, name: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            AlteredError: it is not the one that the manifest lists.
+        """
+        return sealed_folder(self.folder).read(name)
 
     def weights(self) -> dict[str, dict[str, str]]:
         """Name, digest and address of the weights that each tower began with, where they were not published ones."""
         if not self.folder.has("provenance.json"):
             return {}
-        weights: dict[str, dict[str, str]] = self.folder.read_json("provenance.json").get("weights", {})
+        weights: dict[str, dict[str, str]] = sealed_folder(self.folder).read_json("provenance.json").get("weights", {})
         return weights
 
     def keep_weights(self, weights: Mapping[str, Mapping[str, str]]) -> None:
@@ -219,20 +218,6 @@ class RunFolder:
             self.folder.write_json(
                 "provenance.json", {**self.folder.read_json("provenance.json"), "weights": dict(weights)}
             )
-
-    def _readable(self, name: str) -> dict[str, Any]:
-        """A file with a schema number, of a version that is known.
-
-        Raises:
-            DamagedError: it is no object.
-            NewerVersionError: it is of a newer version.
-        """
-        content = self.folder.read_json(name)
-        if not isinstance(content, dict) or not isinstance(schema := content.get("schema", 1), int):
-            raise DamagedError(f"{self.folder}/{name}", "not what a run folder has under this name")
-        if schema > SCHEMA:
-            raise NewerVersionError(f"{self.folder}/{name}", schema, SCHEMA)
-        return content
 
     def state(self) -> State:
         """`finished`, `failed`, or `missing` when the run never ended."""
@@ -243,41 +228,58 @@ class RunFolder:
 
     def status(self) -> dict[str, Any]:
         """The content of status.json."""
-        content = self._readable(STATUS)
+        content = read_versioned(self.folder, STATUS)
         if content.get("state") not in ("finished", "failed"):
             raise DamagedError(f"{self.folder}/{STATUS}", "no state in it")
-        return content
+        return {name: value for name, value in content.items() if name != MADE}
 
     def spec(self) -> ExperimentSpec:
         """The spec the run was made from."""
-        return spec_from_dict(self.folder.read_json("spec.json"))
+        return spec_from_dict(sealed_folder(self.folder).read_json("spec.json"))
 
     def point(self) -> dict[str, Any]:
         """Which row of which table the run stands for."""
-        content: dict[str, Any] = self.folder.read_json("point.json")
+        content: dict[str, Any] = sealed_folder(self.folder).read_json("point.json")
         return content
 
     def measurements(self) -> list[Measurement]:
         """Every accuracy of the run."""
-        return [Measurement(**row) for row in self.folder.read_table("measurements.parquet").to_pylist()]
+        return [Measurement(**row) for row in read_measurements(sealed_folder(self.folder)).to_pylist()]
 
     def events(self) -> list[dict[str, Any]]:
         """The training log, oldest first; empty when training has not begun."""
         if not self.folder.has("events.jsonl"):
             return []
-        return [json.loads(line) for line in self.folder.read("events.jsonl").splitlines()]
+        return [json.loads(line) for line in sealed_folder(self.folder).read("events.jsonl").splitlines()]
 
 
-def run_of(folder: Folder) -> Folder:
-    """The run that a folder is, or that it lies in as an evaluation does; else the folder itself."""
-    return next((run for run in (folder, folder.parent) if run.has("spec.json") or run.has("point.json")), folder)
+def check_names(name: str, point: Mapping[str, Any], spec: ExperimentSpec | None) -> None:
+    """Refuse the folder of a run that says to be another's, as where folders or files of two have changed places.
+
+    Args:
+        name: of the folder.
+        point: point.json.
+        spec: spec.json.
+
+    Raises:
+        DamagedError: the point, or of a training the spec, has another id.
+    """
+    if (own := point.get("id")) not in (None, name):
+        raise DamagedError(f"{name}/point.json", f"it is of {own}")
+    trained = point.get("kind", "train") == "train" and not point.get("converted")
+    if trained and spec is not None and spec.id != name:
+        raise DamagedError(f"{name}/spec.json", f"it is of {spec.id}")
 
 
-def seal_run(folder: Folder) -> None:
-    """Bring a finished run's manifest up to date where something was measured: in its folder, or in one inside it."""
-    run = RunFolder(run_of(folder))
-    if run.folder.has(STATUS) and run.folder.has(MANIFEST):
-        run.seal()
+def read_measurements(folder: Folder, name: str = "measurements.parquet") -> pa.Table:
+    """Measurements as they were written, each in its range and once.
+
+    Raises:
+        DamagedError: they are not.
+    """
+    table = folder.read_table(name)
+    check_measured(table, f"{folder}/{name}", MEASUREMENT_SCHEMA)
+    return table
 
 
 EVALUATION = "evaluation.json"
@@ -299,7 +301,7 @@ def read_evaluation(folder: Folder) -> dict[str, Any]:
         raise MissingPathError(str(folder), f"evaluation ({EVALUATION})", remedy)
     if folder.has("spec.json") and RunFolder(folder).state() != "finished":
         raise MissingPathError(str(folder), "finished run", "Start its training again: it goes on where it stopped.")
-    content = folder.read_json(EVALUATION)
+    content = sealed_folder(folder).read_json(EVALUATION)
     facts: dict[str, Any] = content if isinstance(content, dict) else {}
     if wrong := [name for name, kind in _RULES.items() if not isinstance(facts.get(name), kind)]:
         raise DamagedError(f"{folder}/{EVALUATION}", f"it does not say {', '.join(wrong)}")

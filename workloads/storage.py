@@ -3,7 +3,6 @@
 Local files are written beside their place and renamed; object stores show an object only when it is complete.
 """
 
-import base64
 import errno
 import fcntl
 import hashlib
@@ -14,7 +13,7 @@ import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import parse_qsl
 
 import pyarrow as pa
@@ -25,6 +24,7 @@ from workloads.disk_errors import NO_ROOM, named, naming
 from workloads.errors import DamagedError, OutsideError, SecretInAddressError
 from workloads.leftovers import aside_of
 from workloads.naming import in_address, is_inside
+from workloads.parquet_footer import EXTENSION_REFUSAL, has_extension_types
 
 
 class Folder:
@@ -169,10 +169,14 @@ class Folder:
             DamagedError: the file is not Parquet, or carries extension types, which could make a reader run code.
         """
         with self._reading_parquet(name):
-            file = self._fs.open_input_file(self._inside(name))
+            file = self._opened(name)
             if has_extension_types(file):
                 raise DamagedError(f"{self}/{name}", EXTENSION_REFUSAL)
-            return pq.ParquetFile(file)
+            return pq.ParquetFile(file, page_checksum_verification=True)
+
+    def _opened(self, name: str) -> pa.NativeFile:
+        """A file to be read from anywhere in it."""
+        return self._fs.open_input_file(self._inside(name))
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """A Parquet file.
@@ -199,14 +203,14 @@ class Folder:
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a Parquet file whole or not at all."""
         sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, compression="zstd")
+        with parquet_into(sink, table.schema) as writer:
+            writer.write_table(table)
         self.write(name, sink.getvalue().to_pybytes())
 
     @contextmanager
     def parquet_writer(self, name: str, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:
         """Writes a Parquet file in pieces; it appears when the block ends well, whole, and not otherwise."""
-        options = {"compression": "zstd", **options}
-        with self.aside(name) as aside, pq.ParquetWriter(aside, schema, **options) as writer:
+        with self.aside(name) as aside, parquet_into(aside, schema, **options) as writer:
             yield writer
 
     @contextmanager
@@ -237,6 +241,11 @@ class Folder:
             raise
         finally:
             aside.unlink(missing_ok=True)
+
+
+def parquet_into(sink: str | pa.NativeFile, schema: pa.Schema, **options: Any) -> pq.ParquetWriter:
+    """Writes Parquet as all of ours is: compressed, and each page with a checksum, which readers compare."""
+    return pq.ParquetWriter(sink, schema, **{"compression": "zstd", "write_page_checksum": True, **options})
 
 
 @contextmanager
@@ -294,34 +303,3 @@ def masked(text: str) -> str:
     for name in secret:
         settings = re.sub(rf"(^|&)({re.escape(name)}=)[^&#]*", r"\1\2…", settings)
     return address + mark + settings
-
-
-# --- Footers of Parquet files -------------------------------------------------------------------------------------
-
-EXTENSION_REFUSAL = "it carries extension types, which are not read because they could run code"
-_EXTENSION_WORDS = tuple(base64.b64encode(bytes(n) + b"ARROW:extension:name")[(0, 2, 3)[n] : -4] for n in range(3))
-"""What marks one in base64 after 0, 1 or 2 other bytes, without the letters that it shares with its neighbours."""
-
-
-def has_extension_types(file: IO[bytes] | pa.NativeFile) -> bool:
-    """Whether a Parquet file carries Arrow extension types; no for files that are not Parquet.
-
-    Arrow builds registered extension types as soon as it reads a footer, and some of them (Ray's tensors of old, for
-    one) unpickle what the file says of them. So files with extension types are refused by their bytes.
-
-    A file ends in its footer, the footer's length in four bytes, and `PAR1`. The footer holds the Arrow schema in
-    base64, in which a word is written in one of three ways, by where it starts.
-
-    Args:
-        file: open for reading, anywhere; it is left elsewhere.
-    """
-    file.seek(0, os.SEEK_END)
-    size = file.tell()
-    file.seek(max(0, size - 8))
-    tail = file.read(8)
-    length = int.from_bytes(tail[:4], "little")
-    if not tail.endswith(b"PAR1") or length > size:
-        return False
-    file.seek(max(0, size - 8 - length))
-    footer = file.read(length)
-    return any(word in footer for word in _EXTENSION_WORDS)

@@ -6,12 +6,13 @@ Imports no torch, so that any host can be asked what it has.
 import json
 from collections.abc import Collection
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from workloads.errors import WeightsError, first_line
 from workloads.storage import Folder
-from workloads.weight_store import HUB_PREFIX, kept_at, kept_folder, stored_files, weight_store
+from workloads.weight_store import HUB_PREFIX, MANIFEST, kept_at, kept_folder, stored_files, weight_store
 
 MODEL = "model.safetensors"
 TENSORS = (MODEL, "pytorch_model.bin")
@@ -81,9 +82,9 @@ def published_file(tower: str, weights: str, *names: str) -> Path:
     from huggingface_hub import errors, hf_hub_download
 
     if file := local_file(weights, *names):
-        return file
+        return _as_pushed(tower, weights, file)
     if not Path(weights).is_dir() and kept_folder(weights) and (file := local_file(weights, *names)):
-        return file
+        return _as_pushed(tower, weights, file)
     repository, kept = weights.removeprefix(HUB_PREFIX), kept_at(weights)
     wanted = " or ".join(names)
     if Path(weights).is_dir():
@@ -106,6 +107,28 @@ def published_file(tower: str, weights: str, *names: str) -> Path:
     if reachable:
         raise WeightsError(tower, weights, f"that model on the hub has no {wanted}")
     raise WeightsError(tower, weights, f"{wanted} is not on this machine and the hub cannot be reached; {remedy}")
+
+
+def _as_pushed(tower: str, weights: str, file: Path) -> Path:
+    """A file that is what the manifest beside it says, where there is one.
+
+    Raises:
+        WeightsError: it is not.
+    """
+    status = file.stat()
+    stated, digest = _digests(file, status.st_mtime_ns, status.st_size)
+    if stated not in (None, digest):
+        reason = f"{file} has the SHA-256 {digest}, and {MANIFEST} beside it says {stated}"
+        raise WeightsError(tower, weights, reason, f"Remove {file.parent}; they are then fetched again.")
+    return file
+
+
+@cache
+def _digests(file: Path, modified: int, size: int) -> tuple[str | None, str]:
+    """What the manifest beside a file says of it, and what it has; a process asks once for a file as it lies there."""
+    folder = Folder(file.parent)
+    stated = folder.read_json(MANIFEST)["files"].get(file.name) if folder.has(MANIFEST) else None
+    return stated, folder.digest(file.name) if stated else ""
 
 
 def beside_tokenizer(weights: str, found: Collection[str]) -> list[Path]:

@@ -25,6 +25,7 @@ from workloads.models.loaded import open_untrained, write_inputs
 from workloads.models.weights import save_weights
 from workloads.placement import Placement
 from workloads.record import RunFolder
+from workloads.seals import unseal_run
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
 
@@ -123,6 +124,7 @@ def test_embeddings_are_made_once_and_those_of_another_model_are_never_taken_for
     assert "Keys" in second.out
 
     other = open_untrained(replace(tiny_spec, seed=tiny_spec.seed + 1), tiny_dataset)
+    unseal_run(run.folder, "model.safetensors")
     save_weights(run.folder, other.model)
     with pytest.raises(EmbeddingsError, match=r"weights \w+ .*--again"):
         evaluate(*asked)

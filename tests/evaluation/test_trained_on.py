@@ -30,6 +30,7 @@ from workloads.models.loaded import open_run, open_untrained
 from workloads.placement import Placement
 from workloads.predictions import Predictions
 from workloads.record import Measurement, RunFolder, measurements_to_table
+from workloads.seals import unseal_run
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
 from workloads.training.report import result_words
@@ -201,6 +202,7 @@ def test_a_run_that_did_not_keep_it_says_so_on_other_data(
     run: RunFolder, other: PreparedDataset, tmp_path: Path
 ) -> None:
     kept, inputs = run.folder.read(TRAINED_ON), run.folder.read_json("inputs.json")
+    unseal_run(run.folder, TRAINED_ON, "inputs.json")
     run.folder.remove(TRAINED_ON)
     run.folder.write_json("inputs.json", {name: inputs[name] for name in ("towers", "classes")})
     try:

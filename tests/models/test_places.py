@@ -21,6 +21,7 @@ from workloads.measuring.chunks import EmbeddingJob
 from workloads.models.loaded import open_untrained
 from workloads.models.places import Addresses, located, name_of, weights_of, with_settings
 from workloads.record import RunFolder
+from workloads.seals import unseal_run
 from workloads.spec import ExperimentSpec, ImageTower, spec_from_dict, spec_to_dict
 from workloads.storage import Folder, cache_folder
 from workloads.training.__main__ import app
@@ -186,6 +187,7 @@ def test_a_file_in_an_object_store_is_named_and_brought(bucket: str, tmp_path: P
 
 def test_a_converted_model_is_named_by_its_digest(simclr: RunFolder, runs: Path, tiny_dataset: PreparedDataset) -> None:
     folder = Folder(runs / "train" / simclr.id)
+    unseal_run(folder, "point.json")
     folder.write_json("point.json", {"converted": True})
     spec, places = spec_of(tiny_dataset, start_from=str(folder))
     assert spec.image.weights == f"sha256:{folder.digest('model.safetensors')}"

@@ -13,7 +13,8 @@ from results.render import render_sheets
 from results.sheet import Cell, Sheet, record
 from sweeps.point import Point
 from workloads.errors import UsageError
-from workloads.record import Measurement, RunFolder, measurements_to_table
+from workloads.record import MEASUREMENT_SCHEMA, Measurement, RunFolder, measurements_to_table
+from workloads.seals import unseal_run
 from workloads.storage import Folder
 
 Write = Callable[..., str]
@@ -73,6 +74,7 @@ def rewrite(runs: Folder) -> Callable[[str, Callable[[list[Measurement]], list[M
     def change_in(run: str, change: Callable[[list[Measurement]], list[Measurement]]) -> None:
         folder, name = runs / "amp" / run, "measurements.parquet"
         rows = change([Measurement(**row) for row in folder.read_table(name).to_pylist()])
+        unseal_run(folder, name)
         folder.write_table(name, measurements_to_table(rows))
 
     return change_in
@@ -161,6 +163,7 @@ def test_a_row_of_points_json_is_filled_from_wherever_its_folder_lies(
 ) -> None:
     point = amp_points()[True]
     name = write_run(point, 0.5)
+    unseal_run(runs / "amp" / name, "point.json")
     (runs / "amp" / name).remove("point.json")
     Path(runs.path, "amp", name).rename(Path(runs.path, "elsewhere"))
     Path(runs.path, "batch-size").mkdir()
@@ -266,7 +269,8 @@ def test_what_a_run_has_seen_in_training_is_said_and_the_numbers_exist_without_i
         for row in table
         for queries, value in (("all", 0.99), ("untrained", 0.3))
     ]
-    folder.write_table("measurements.parquet", pa.Table.from_pylist(rows))
+    unseal_run(folder, "measurements.parquet")
+    folder.write_table("measurements.parquet", pa.Table.from_pylist(rows, schema=MEASUREMENT_SCHEMA))
     sheet = only(table_sheets(18, runs))
     found = {cell.label: cell for cell in sheet.cells if cell.row == {"amp": True} and cell.ours in (0.99, 0.3)}
     clean = found["bf16, without what it was trained on"]

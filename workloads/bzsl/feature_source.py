@@ -179,7 +179,7 @@ def _rows(parts: Sequence[Embedded], modality: str, run: Folder) -> Floats | Non
 
 
 def _arrays(folder: Path, path: Path, seed: int) -> FeatureSource:
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, page_checksum_verification=True) as file:
         columns = [name for name in (*RANKS, "specimen_id", "processid", "split") if name in file.schema_arrow.names]
         table = file.read(columns=columns)
     if "species" not in columns:

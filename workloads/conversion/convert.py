@@ -29,7 +29,8 @@ from workloads.models.loaded import LoadedModel, write_inputs
 from workloads.models.towers import timm_model
 from workloads.models.weights import TOWER_NAMES, misfit
 from workloads.recipes import with_recipe
-from workloads.record import LEASE, RunFolder, provenance
+from workloads.record import RunFolder, provenance
+from workloads.seals import LEASE
 from workloads.spec import WITHOUT_HEAD, DnaPooling, DnaTower, ExperimentSpec, ImageTower, Modality, TextTower
 from workloads.storage import Folder
 from workloads.weight_files import MODEL, hub_answers

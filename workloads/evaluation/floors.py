@@ -45,6 +45,7 @@ BASELINES = (*(("random_key", f"top{k}") for k in KS), ("majority", "top1"))
 
 FLOORS = "floors.parquet"
 _KMERS, _CCA = _METHODS = ("kmer_nearest_neighbour", "linear_cca")
+_COLUMNS = {"partition", "query", "key", "keys", "specimen_id", "subset", "key_ids", "cosines", "method"}
 _NOTHING = pa.table({"method": pa.array([], pa.string())})
 _KEYS_AT_ONCE = 20_000
 """Their 5-mer counts take 160 MB."""
@@ -184,7 +185,8 @@ def _read(folder: Folder, name: str, of: Mapping[str, str]) -> pa.Table | None:
         said = json.loads((table.schema.metadata or {})[b"floors"]) if table is not None else None
     except (DamagedError, KeyError, ValueError):
         return None
-    return table if said == of else None
+    known = table is not None and {*table.column_names} in (_COLUMNS, {*_NOTHING.column_names})
+    return table if said == of and known else None
 
 
 def _answered(dataset: PreparedDataset) -> pa.Table:

@@ -24,14 +24,15 @@ from workloads.evaluation.embed import embed, embed_parts
 from workloads.evaluation.embedded import KEYS, Embedded, queries_of
 from workloads.evaluation.evaluate import Questions, find_answers, measure_predictions
 from workloads.evaluation.stored import EmbeddingFacts, lacking_of, write_embedded
-from workloads.evaluation.trained_on import Beside, beside_run
+from workloads.evaluation.trained_on import BESIDE_FILES, Beside, beside_run
 from workloads.intervals import with_intervals
 from workloads.models.clibd import Classifier
 from workloads.models.loaded import LoadedModel
 from workloads.placement import Placement
-from workloads.predictions import MISSING_RANK, MissingRank, Place
+from workloads.predictions import MISSING_RANK, PREDICTIONS, SPECIMENS, MissingRank, Place
 from workloads.recipes import evaluation_precision
 from workloads.record import EVALUATION, Measurement, RunFolder, measurements_to_table
+from workloads.seals import sealed_folder, unseal_run
 from workloads.spec import RANKS, Modality
 from workloads.storage import Folder
 from workloads.weight_files import MODEL
@@ -130,6 +131,7 @@ def measure_classifier(
         "probability": pa.array(probability.tolist(), pa.list_(pa.float64())),
     }
     if placement.rank == 0:
+        unseal_run(folder, "classifier.parquet", "measurements.parquet")
         folder.write_table("classifier.parquet", pa.table(columns))
         folder.write_table("measurements.parquet", measurements_to_table(measurements))
     return measurements
@@ -184,6 +186,7 @@ def measure_embedded(
     queries = queries_of(parts)
     predictions = find_answers(parts[KEYS], queries, questions, tell)
     measurements = measure_predictions(predictions, parts[KEYS], queries, MISSING_RANK[questions.recipe], beside)
+    unseal_run(folder, EVALUATION, PREDICTIONS, SPECIMENS, "measurements.parquet", *BESIDE_FILES)
     folder.remove(EVALUATION)  # written last, so that it stands for files that belong together
     predictions.write(folder)
     beside.write(folder)
@@ -213,7 +216,7 @@ def embedding_facts(
     """What the embeddings of a run are of; of an untrained one there are no stored weights."""
     return EmbeddingFacts(
         model=run.id,
-        weights="untrained" if untrained else run.folder.digest(MODEL),
+        weights="untrained" if untrained else sealed_folder(run.folder).digest(MODEL),
         dataset=facts.name,
         data_fingerprint=facts.fingerprint,
         data_content=facts.content,
@@ -244,6 +247,7 @@ def about_data(facts: DatasetFacts) -> dict[str, Any]:
 
 def write_evaluation(target: Folder, about: Mapping[str, Any], measured: Sequence[Measurement]) -> None:
     """The two files that make a folder an evaluated one; `about` says dataset, data_fingerprint, synthetic, recipe."""
+    unseal_run(target, EVALUATION, "measurements.parquet")
     target.remove(EVALUATION)
     target.write_table("measurements.parquet", measurements_to_table(measured))
     target.write_json(EVALUATION, {**about, "missing_rank": MISSING_RANK[about["recipe"]]})

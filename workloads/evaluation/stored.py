@@ -17,6 +17,7 @@ from workloads.arrays import Floats
 from workloads.errors import DamagedError, EmbeddingsError
 from workloads.evaluation.embedded import PARTS, Embedded, embedded_of
 from workloads.predictions import specimen_table
+from workloads.seals import sealed_folder, unseal_run
 from workloads.spec import MODALITIES, RANKS
 from workloads.storage import Folder
 
@@ -58,6 +59,7 @@ def write_embedded(folder: Folder, facts: EmbeddingFacts, parts: Mapping[str, Em
     before = None
     with suppress(DamagedError):
         before = stored_facts(folder)
+    unseal_run(folder, _FOLDER, *(_DERIVED if before != facts else ()))
     if before != facts:
         for name in _DERIVED:
             folder.remove(name)
@@ -86,7 +88,7 @@ def lacking_of(parts: Mapping[str, Embedded]) -> dict[str, dict[str, int]]:
 
 def stored_facts(folder: Folder) -> EmbeddingFacts | None:
     """What the stored embeddings are of; None where there are none, or not whole ones."""
-    inside = folder / _FOLDER
+    inside = sealed_folder(folder) / _FOLDER
     return _content(inside)[0] if inside.has(_FACTS) else None
 
 
@@ -118,7 +120,7 @@ def read_embedded(folder: Folder, part: str) -> Embedded:
         EmbeddingsError: they are not there, not whole, not finite, or out of step with their labels.
         DamagedError: the file is not what was written.
     """
-    inside, where = folder / _FOLDER, f"{folder}/{_FOLDER}/{part}.parquet"
+    inside, where = sealed_folder(folder) / _FOLDER, f"{folder}/{_FOLDER}/{part}.parquet"
     if not inside.has(_FACTS) or not inside.has(f"{part}.parquet"):
         raise EmbeddingsError("there are none, or not whole ones", where)
     table = inside.read_table(f"{part}.parquet")

@@ -30,6 +30,7 @@ from workloads.evaluation.floors import FLOORS, floor_answers, stored_floors
 from workloads.models.loaded import LoadedModel
 from workloads.predictions import Answers
 from workloads.record import RunFolder
+from workloads.seals import sealed_folder
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
 
@@ -92,11 +93,12 @@ def read_trained_on(run: RunFolder) -> TrainedOn:
     Raises:
         DamagedError: the file is not what was written.
     """
-    if not run.folder.has(TRAINED_ON):
-        converted = run.folder.has("point.json") and run.point().get("converted")
+    folder = sealed_folder(run.folder)
+    if not folder.has(TRAINED_ON):
+        converted = folder.has("point.json") and run.point().get("converted")
         published = declared([f"clibd {run.spec().dataset}" if converted else run.id])
         return TrainedOn(declared=published) if published else TrainedOn(unknown=frozenset({run.id}))
-    table = run.folder.read_table(TRAINED_ON)
+    table = folder.read_table(TRAINED_ON)
     about = json.loads(table.schema.metadata[b"trained_on"])
     specimens, barcodes, species = (
         table.filter(pc.equal(table["what"], what)) for what in ("specimen", "barcode", "species")
@@ -173,6 +175,8 @@ def _are_among(texts: pa.ChunkedArray, trained: Digests) -> Mask:
 
 _SCHEMA = 2
 _FOLDER, _BESIDE = "embeddings", "beside.json"
+BESIDE_FILES = (f"{_FOLDER}/{_BESIDE}", f"{_FOLDER}/{FLOORS}")
+"""What `Beside.write` writes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +210,7 @@ class Beside:
 
 def read_beside(folder: Folder) -> Beside:
     """What was kept with the embeddings of an evaluation; nothing by earlier versions."""
-    inside = folder / _FOLDER
+    inside = sealed_folder(folder) / _FOLDER
     if not inside.has(_BESIDE):
         return Beside()
     kept = inside.read_json(_BESIDE)

@@ -31,7 +31,8 @@ from workloads.models.loaded import LoadedModel, open_run, open_untrained
 from workloads.naming import slug
 from workloads.placement import Placement, loaders_beside, this_device
 from workloads.predictions import PREDICTIONS, Answers, Place, Predictions
-from workloads.record import EVALUATION, RunFolder, read_evaluation, seal_run
+from workloads.record import EVALUATION, RunFolder, read_evaluation
+from workloads.seals import seal_run, unseal_run
 from workloads.spec import ExperimentSpec, Recipe
 from workloads.storage import Folder
 
@@ -234,6 +235,7 @@ def choose(rows: Mapping[tuple[str, str], Sequence[int]], number: int, seed: int
 
 def _stored(target: Folder, said: Mapping[str, Any], looked: pa.Table) -> Folder:
     name = f"attention-{said['partition']}"
+    unseal_run(target, f"{name}.json", f"{name}.parquet")
     target.remove(f"{name}.json")  # written last, so that it stands for the table beside
     target.write_table(f"{name}.parquet", looked)
     target.write_json(f"{name}.json", said)

@@ -27,6 +27,7 @@ from workloads.experiments import Data, base_spec
 from workloads.models.clibd import TowerInputs, build_model
 from workloads.placement import device_name, kernels, matrix_products, this_device
 from workloads.record import RunFolder
+from workloads.seals import sealed_folder
 from workloads.spec import MODALITIES, ExperimentSpec, Modality
 from workloads.storage import Folder
 
@@ -246,7 +247,7 @@ def _towers(run: Folder | None) -> tuple[ExperimentSpec, TowerInputs]:
         return base_spec("paper", data, "paper"), TowerInputs(vocabulary_size=BERT_VOCABULARY)
     if not (run.has("spec.json") and run.has("inputs.json")):
         raise MissingPathError(str(run), "run", "Name a run folder of a sweep, RUNS/SWEEP/RUN.")
-    return RunFolder(run).spec(), TowerInputs(**run.read_json("inputs.json")["towers"])
+    return RunFolder(run).spec(), TowerInputs(**sealed_folder(run).read_json("inputs.json")["towers"])
 
 
 def _labels(data: Folder) -> tuple[list[str], str]:

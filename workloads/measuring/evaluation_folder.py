@@ -26,7 +26,8 @@ from workloads.models.openclip import CONFIG, OPENCLIP_TENSORS, find_openclip
 from workloads.naming import slug
 from workloads.placement import Placement, loaders_beside, this_device
 from workloads.predictions import MISSING_RANK, KeyChoice
-from workloads.record import EVALUATION, Measurement, RunFolder, seal_run
+from workloads.record import EVALUATION, Measurement, RunFolder
+from workloads.seals import seal_run
 from workloads.spec import Recipe
 from workloads.storage import Folder
 

@@ -12,9 +12,12 @@ from workloads.evaluation.measure import write_evaluation
 from workloads.evaluation.open_set import NUM_POINTS, open_set, open_set_measurements
 from workloads.evaluation.stored import read_parts
 from workloads.predictions import MISSING_RANK
-from workloads.record import measurements_to_table, read_evaluation, seal_run
+from workloads.record import measurements_to_table, read_evaluation
+from workloads.seals import seal_run, sealed_folder, unseal_run
 from workloads.spec import Recipe
 from workloads.storage import Folder
+
+_WRITTEN = ("open_set.json", "open_set.parquet", "open_set_specimens.parquet", "open_set_measurements.parquet")
 
 
 def measure_open_set(run: Folder, classifier: Folder | None, target: Folder, recipe: Recipe | None = None) -> None:
@@ -37,14 +40,16 @@ def measure_open_set(run: Folder, classifier: Folder | None, target: Folder, rec
         raise MissingPathError(str(run), "stored embeddings", remedy)
     queries = queries_of(parts)
     chosen: Recipe = recipe or settings["recipe"]
-    if classifier is not None and not classifier.has("classifier.parquet"):
+    classified = None if classifier is None else sealed_folder(classifier)
+    if classified is not None and not classified.has("classifier.parquet"):
         remedy = "Name a run of `clibd train classify`, or its evaluation of this data."
         raise MissingPathError(str(classifier), "classifier.parquet", remedy)
-    predicted = None if classifier is None else classifier.read_table("classifier.parquet")
+    predicted = None if classified is None else classified.read_table("classifier.parquet")
     count = sum(map(len, queries.values()))
     stderr_console().print(f"Answering {count:,} images of {settings['dataset']}")
     found, missing = open_set(queries, parts[KEYS], chosen, predicted), MISSING_RANK[chosen]
     measured = open_set_measurements(found.outcomes, found.specimens, missing)
+    unseal_run(target, *_WRITTEN)
     target.remove("open_set.json")  # written last, so that it stands for files that belong together
     target.write_table("open_set.parquet", found.outcomes)
     target.write_table("open_set_specimens.parquet", found.specimens)

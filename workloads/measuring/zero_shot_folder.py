@@ -28,7 +28,8 @@ from workloads.errors import UsageError
 from workloads.evaluation.measure import write_evaluation
 from workloads.evaluation.stored import stored_parts
 from workloads.predictions import MISSING_RANK
-from workloads.record import provenance, seal_run
+from workloads.record import provenance
+from workloads.seals import seal_run, unseal_run
 from workloads.spec import Recipe
 from workloads.storage import Folder
 
@@ -123,6 +124,7 @@ def _measure_test(
     rows = zero_shot_accuracies(task, model.candidates, predicted, missing)
     rows += zero_shot_accuracies(task, model.candidates, baseline, missing, "nearest_class_mean")
     best = tuned.scores[tuned.best]
+    unseal_run(target, "bzsl.json", "bzsl_search.parquet", "bzsl_predictions.parquet")
     target.remove("bzsl.json")  # written last, so that it stands for files that belong together
     _write_predictions(target, task, tuned, predicted)
     write_evaluation(target, {**evaluated, "synthetic": about["synthetic"]}, rows)

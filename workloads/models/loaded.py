@@ -16,6 +16,7 @@ from workloads.models.openclip import open_clip_library
 from workloads.models.places import NOWHERE, Addresses, LocalWeights, located, weights_of
 from workloads.models.weights import is_run, load_weights
 from workloads.record import RunFolder
+from workloads.seals import sealed_folder
 from workloads.spec import ExperimentSpec, Modality
 from workloads.storage import Folder
 
@@ -125,14 +126,15 @@ def open_run(run: RunFolder) -> LoadedModel:
         DamagedError: weights or inputs are not what was written.
     """
     spec = run.spec()
-    stored = run.folder.read_json("inputs.json")
+    folder = sealed_folder(run.folder)
+    stored = folder.read_json("inputs.json")
     inputs = TowerInputs(**stored["towers"])
     tokenizer: LabelTokenizer | None = None
     if "text" in spec.modalities:
-        tokenizer = OpenClipTokenizer() if spec.text.kind == "openclip" else _stored(run.folder, "tokenizer.json")
-    dna_tokenizer = _stored(run.folder, "dna_tokenizer.json") if run.folder.has("dna_tokenizer.json") else None
+        tokenizer = OpenClipTokenizer() if spec.text.kind == "openclip" else _stored(folder, "tokenizer.json")
+    dna_tokenizer = _stored(folder, "dna_tokenizer.json") if folder.has("dna_tokenizer.json") else None
     model = build_model(spec, inputs, pretrained=False)
-    load_weights(run.folder, model)
+    load_weights(folder, model)
     return LoadedModel(
         spec, model, inputs, tokenizer, dna_tokenizer, tuple(stored["classes"]), frame=stored.get("frame")
     )
@@ -142,7 +144,7 @@ def _frame(spec: ExperimentSpec, dataset: PreparedDataset) -> str | None:
     """The frame of the run that the DNA tower begins with, which reads no other; else the data set's."""
     before = None
     if spec.dna.weights and "dna" in spec.modalities and is_run(spec.dna.weights):
-        before = Folder(spec.dna.weights).read_json("inputs.json").get("frame")
+        before = sealed_folder(Folder(spec.dna.weights)).read_json("inputs.json").get("frame")
     return before or dataset.facts.frame or None
 
 
@@ -158,7 +160,7 @@ def _label_tokenizer(spec: ExperimentSpec, dataset: PreparedDataset) -> LabelTok
     if spec.text.weights is None:
         return TextTokenizer.from_json(dataset.tokenizer_json())
     if is_run(spec.text.weights):
-        return _stored(Folder(spec.text.weights), "tokenizer.json")
+        return _stored(sealed_folder(Folder(spec.text.weights)), "tokenizer.json")
     return TextTokenizer.from_weights(spec.text.weights)
 
 
@@ -166,5 +168,5 @@ def _dna_tokenizer(spec: ExperimentSpec) -> LabelTokenizer | None:
     if "dna" not in spec.modalities or spec.dna.kind != "dnabert2":
         return None
     if spec.dna.weights is not None and is_run(spec.dna.weights):
-        return _stored(Folder(spec.dna.weights), "dna_tokenizer.json")
+        return _stored(sealed_folder(Folder(spec.dna.weights)), "dna_tokenizer.json")
     return TextTokenizer(dnabert2_tokenizer(spec.dna.weights), pad_id=PAD_ID)

@@ -20,6 +20,7 @@ from workloads.fields import with_fields
 from workloads.models.openclip import OPENCLIP_TENSORS
 from workloads.models.weights import is_run
 from workloads.record import RunFolder, find_run
+from workloads.seals import sealed_folder
 from workloads.spec import DIGEST_PREFIX, MODALITIES, RUN_PREFIX, ExperimentSpec, Modality
 from workloads.storage import Folder, alone, cache_folder
 from workloads.weight_files import MODEL, TENSORS
@@ -69,7 +70,7 @@ def name_of(place: str) -> tuple[str, str]:
                 _refuse_begun("", place, place)
             if not (folder.has("point.json") and run.point().get("converted")):
                 return f"{RUN_PREFIX}{run.spec().id}", folder.address
-        return f"{DIGEST_PREFIX}{folder.digest(file)}", f"{folder}/{file}"
+        return f"{DIGEST_PREFIX}{sealed_folder(folder).digest(file)}", f"{folder}/{file}"
 
 
 def with_settings(spec: ExperimentSpec, settings: Sequence[str]) -> tuple[ExperimentSpec, dict[str, str]]:

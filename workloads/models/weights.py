@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from workloads.errors import ClibdError, DamagedError, WeightsError, first_line
 from workloads.models.fine_tuning import plain_layers
-from workloads.record import STATUS, RunFolder
+from workloads.record import RunFolder
+from workloads.seals import STATUS, sealed_folder
 from workloads.spec import ExperimentSpec, Modality
 from workloads.storage import Folder, read_file
 from workloads.weight_files import MODEL
@@ -98,7 +99,10 @@ def _run_tensors(modality: Modality, weights: str) -> dict[str, Tensor]:
     """The tensors of one tower of a finished run, named as in a tower without adapters: `trunk.…` and `head.…`."""
     tower, prefix = TOWER_NAMES[modality], f"towers.{modality}."
     lora = run_spec(tower, weights).tower(modality).lora
-    stored = load_tensors(tower, Path(weights) / MODEL)
+    try:
+        stored = load(sealed_folder(Folder(weights)).read(MODEL))
+    except (DamagedError, *_READING) as error:
+        raise WeightsError(tower, weights, f"its {MODEL} cannot be read ({first_line(error)})") from error
     own = {name.removeprefix(prefix): tensor for name, tensor in stored.items() if name.startswith(prefix)}
     if not own:
         raise WeightsError(tower, weights, f"the run has no {modality} tower")

@@ -10,6 +10,7 @@ from results.evaluated import EvaluatedFolder, read_evaluated
 from results.figures.picture import sheet_of
 from tests.results.figures.made_up import Row, write_evaluated
 from workloads.errors import DamagedError, MissingPathError, UsageError
+from workloads.seals import unseal_run
 from workloads.storage import Folder
 
 
@@ -35,6 +36,7 @@ def test_an_evaluation_on_other_specimens_is_of_those_and_of_its_runs_recipe(
     shutil.copytree(made_up.folder.path, inside)
     (inside / "spec.json").rename(run / "spec.json")
     said = {**made_up.folder.read_json("evaluation.json"), "dataset": "beetles", "synthetic": True}
+    unseal_run(Folder(inside), "evaluation.json", "spec.json")
     Folder(inside).write_json("evaluation.json", said)
     found = read_evaluated(Folder(inside))
     assert found.facts == said
@@ -54,6 +56,7 @@ def test_a_run_that_was_not_evaluated_names_the_command(tmp_path: Path) -> None:
 
 def test_an_evaluation_that_does_not_say_of_what_it_is_is_damaged(made_up: EvaluatedFolder, tmp_path: Path) -> None:
     shutil.copytree(made_up.folder.path, tmp_path / "run")
+    unseal_run(Folder(tmp_path / "run"), "evaluation.json")
     Folder(tmp_path / "run").write_json("evaluation.json", {"recipe": "corrected"})
     with pytest.raises(DamagedError, match="dataset, data_fingerprint, synthetic, missing_rank"):
         read_evaluated(Folder(tmp_path / "run"))
@@ -71,6 +74,7 @@ def test_a_retrieval_that_was_not_made_lists_those_that_were(rows: list[Row], tm
 def test_what_was_searched_among_fewer_keys_says_so(made_up: EvaluatedFolder, tmp_path: Path) -> None:
     shutil.copytree(made_up.folder.path, tmp_path / "run")
     folder = Folder(tmp_path / "run")
+    unseal_run(folder, "predictions.parquet")
     table = folder.read_table("predictions.parquet")
     own = table.set_column(table.column_names.index("keys"), "keys", pa.array(["own"] * len(table)))
     folder.write_table("predictions.parquet", own)
@@ -93,6 +97,7 @@ def test_embeddings_come_with_their_names_and_their_loss_is_noticed(made_up: Eva
     with pytest.raises(MissingPathError, match="embeddings of train"):
         made_up.embeddings("train")
     shutil.copytree(made_up.folder.path, tmp_path / "run")
+    unseal_run(Folder(tmp_path / "run"), "embeddings")
     Folder(tmp_path / "run").write_table("embeddings/val.parquet", raw.drop_columns(["order"]))
     with pytest.raises(DamagedError, match="no names"):
         read_evaluated(Folder(tmp_path / "run")).embeddings("val")

@@ -14,6 +14,7 @@ from results.figures.picture import FigureChoice
 from tests.results.figures.made_up import Row, made_up_rows, overlaps, write_evaluated
 from workloads.errors import UsageError
 from workloads.predictions import KeyChoice
+from workloads.seals import unseal_run
 from workloads.spec import Rank
 from workloads.storage import Folder
 
@@ -65,6 +66,7 @@ def test_only_keys_that_were_searched_are_counted(
     folder = Folder(tmp_path / "run")
     table = folder.read_table("predictions.parquet")
     place = table.column_names.index("keys")
+    unseal_run(folder, "predictions.parquet")
     folder.write_table("predictions.parquet", table.set_column(place, "keys", pa.array([keys] * len(table))))
     picture = draw_key_counts(read_evaluated(folder), FigureChoice(rank="order"))
     splits = [{"seen": "seen_keys", "unseen": "val_unseen_keys"}[kind] for kind in kinds]

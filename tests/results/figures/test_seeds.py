@@ -14,6 +14,7 @@ from results.figures.seed_spread import draw_seeds
 from tests.results.figures.made_up import Row, overlaps, write_evaluated
 from workloads.errors import MissingPathError, UsageError
 from workloads.record import RunFolder
+from workloads.seals import unseal_run
 from workloads.spec import spec_to_dict
 from workloads.storage import Folder
 
@@ -66,6 +67,7 @@ def test_runs_of_two_experiments_are_not_averaged(sweep: Path, tmp_path: Path) -
         folder = Folder(tmp_path / f"other-s{seed}")
         shutil.copytree(sweep / f"run-s{seed}", folder.path)
         spec = replace(RunFolder(folder).spec(), epochs=77)
+        unseal_run(folder, "spec.json")
         folder.write_json("spec.json", spec_to_dict(spec))
     with pytest.raises(UsageError, match="several with seeds: name the runs of one"):
         draw(sweep, tmp_path)
@@ -76,6 +78,7 @@ def test_runs_of_two_experiments_are_not_averaged(sweep: Path, tmp_path: Path) -
 def test_runs_that_were_measured_by_different_recipes_are_not_averaged(sweep: Path, tmp_path: Path) -> None:
     shutil.copytree(sweep, tmp_path / "sweep")
     folder = Folder(tmp_path / "sweep" / "run-s43")
+    unseal_run(folder, "evaluation.json")
     folder.write_json("evaluation.json", {**folder.read_json("evaluation.json"), "recipe": "authors"})
     with pytest.raises(UsageError, match=r"different recipes \(authors, corrected\)"):
         draw(tmp_path / "sweep")

@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from workloads.errors import RecordError
-from workloads.storage import EXTENSION_REFUSAL, has_extension_types
+from workloads.parquet_footer import EXTENSION_REFUSAL, has_extension_types
 
 _MOST_UNPACKED = 2**30  # bytes of the images of one row group, which are held together
 _SMALL, _MAX_RATIO = 64 * 2**20, 200

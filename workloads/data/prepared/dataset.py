@@ -22,11 +22,14 @@ from workloads.data.prepared.local_copy import mapped
 from workloads.data.specimens.schema import PROTOCOLS, SplitProtocol, evenly_spaced
 from workloads.errors import DamagedError, MissingPathError, UsageError
 from workloads.experiments import Data
+from workloads.seals import DATASET, SealedFolder, read_sealed_dataset
 from workloads.spec import RANKS, Modality
 from workloads.storage import Folder
 
 SCHEMA_VERSION = 3
 SPECIMEN_TABLE = "specimens.parquet"
+MADE_LATER = ("floors.parquet",)
+"""What is made of a data set by those who read it, and made anew where it is damaged."""
 SPECIES = "species"
 """What a specimen with a name at that rank has beside its modalities, in `DatasetFacts.having`."""
 
@@ -165,11 +168,11 @@ class PreparedDataset:
             MissingPathError: there is no prepared data set.
             DamagedError: dataset.json is of another version.
         """
-        if not self.folder.has("dataset.json"):
+        if not self.folder.has(DATASET):
             remedy = "Make one with `clibd data prepare`."
             raise MissingPathError(str(self.folder), "prepared data set (dataset.json)", remedy)
-        content = self.folder.read_json("dataset.json")
-        version = content.get("schema_version") if isinstance(content, dict) else None
+        content, _ = read_sealed_dataset(self.folder)
+        version = content.get("schema_version")
         if version != SCHEMA_VERSION:
             raise DamagedError(f"{self.folder}/dataset.json", f"schema version {version}, not {SCHEMA_VERSION}")
         try:
@@ -180,6 +183,11 @@ class PreparedDataset:
         if unknown:
             raise DamagedError(f"{self.folder}/dataset.json", f"no split of {facts.protocol} is called {unknown[0]!r}")
         return facts
+
+    @cached_property
+    def files(self) -> Mapping[str, str]:
+        """SHA-256 of its files by name; empty for a data set of an earlier version."""
+        return read_sealed_dataset(self.folder)[1] if self.folder.has(DATASET) else {}
 
     def without(self, partitions: Sequence[str]) -> "PreparedDataset":
         """The same data set with no queries of some partitions, which thereby nobody looks at."""
@@ -192,8 +200,12 @@ class PreparedDataset:
         return view
 
     def tokenizer_json(self) -> str:
-        """The data set's own word pieces, as the `tokenizers` library stores them."""
-        return self.folder.read("tokenizer.json").decode()
+        """The data set's own word pieces, as the `tokenizers` library stores them.
+
+        Raises:
+            AlteredError: they are not what was written.
+        """
+        return SealedFolder(self.folder, self.files).read("tokenizer.json").decode()
 
     def open(self, splits: Sequence[str]) -> pa.Table:
         """What towers take of the specimens of some splits, mapped from this machine's disk, in the order of `load`.
@@ -204,7 +216,8 @@ class PreparedDataset:
         """
         tables = []
         for split in self._filled(splits):
-            tables.append(mapped(self.folder, f"{self.facts.fingerprint}-{self.facts.content}", split))
+            whole = SealedFolder(self.folder, self.files)
+            tables.append(mapped(whole, f"{self.facts.fingerprint}-{self.facts.content}", split))
             self._check(split, len(tables[-1]))
         return pa.concat_tables(tables)
 
@@ -273,6 +286,8 @@ class PreparedDataset:
             for name in folder.files():
                 if name.endswith(".parquet"):
                     with folder.open_parquet(name) as file:
+                        if lost := {*(columns or ())} - {*file.schema_arrow.names}:
+                            raise DamagedError(f"{folder}/{name}", f"there is no column {min(lost)}")
                         for batch in file.iter_batches(4096, columns=list(columns or file.schema_arrow.names)):
                             num_rows += len(batch)
                             yield batch.append_column("split", pa.array([split] * len(batch), pa.string()))

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workloads.data.files.images import JPEG_QUALITY
-from workloads.data.prepared.dataset import SCHEMA_VERSION, SPECIMEN_TABLE, DatasetFacts
+from workloads.data.prepared.dataset import MADE_LATER, SCHEMA_VERSION, SPECIMEN_TABLE, DatasetFacts
 from workloads.data.prepared.shards import Shard, ShardReport, make_shard, plan_shards
 from workloads.data.prepared.taxon_text import TextTokenizer, learn_word_pieces
 from workloads.data.sources.insect_files import keep_published
@@ -35,6 +35,7 @@ from workloads.data.specimens.statistics import count_taxa
 from workloads.delimited_out import reject_list
 from workloads.errors import SourceError, TooManyRejectsError, UsageError
 from workloads.leftovers import remove_leftovers
+from workloads.seals import DATASET, with_seal
 from workloads.spec import RANKS
 from workloads.storage import Folder
 
@@ -286,5 +287,14 @@ def _finish(target: Folder, facts: DatasetFacts, reports: Sequence[ShardReport])
     written = asdict(facts)
     if not facts.views:
         del written["num_lost_views"]  # so that a data set of one image each has the bytes that it always had
-    target.write_json("dataset.json", written)
+    target.write_json(DATASET, with_seal({**written, "files": _digests(target)}))
     return facts
+
+
+def _digests(target: Folder) -> dict[str, str]:
+    """SHA-256 of every file but those that are made or written later; of shards, as they were written."""
+    names = {name for name in target.walk() if name not in (DATASET, *MADE_LATER)}
+    return {
+        name: target.read_json(f"{name}.json")["sha256"] if f"{name}.json" in names else target.digest(name)
+        for name in sorted(names)
+    }

@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,10 @@ from workloads.data.specimens.schema import DNA_IDS, FEATURES, PREPARED_SCHEMA, 
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.data.synthetic.drawings import draw
 from workloads.data.synthetic.insects import SCHEME, TreePlace
-from workloads.errors import RecordError
+from workloads.errors import DamagedError, RecordError
+from workloads.seals import with_seal, without_seal
 from workloads.spec import RANKS
-from workloads.storage import Folder
+from workloads.storage import Folder, parquet_into
 
 ROWS_AT_ONCE = 512
 """Rows that a task holds at a time, and that a reader fetches at once: about 4 MB with images."""
@@ -75,6 +77,8 @@ class ShardReport:
     """Specimens that are good as they are, but have too little of what the others have, with the reason."""
     having: Mapping[str, int]
     """How many have what, as in `DatasetFacts.having`."""
+    sha256: str = ""
+    """Of the shard's file, as it was written."""
     lost_views: tuple[tuple[str, str], ...] = ()
     """(specimen, reason) of images that cannot be read beside another one of their specimen."""
 
@@ -107,14 +111,10 @@ def make_shard(target: str, facts: DatasetFacts, shard: Shard, withheld: Collect
         shard: which of the rows.
         withheld: ids of queries whose keys have been refused; a shard in which some are is made again.
     """
-    folder, report_name = Folder(target), f"{shard.path}.json"
+    folder = Folder(target)
     table = SpecimenTable(folder, SPECIMEN_TABLE)
-    if not withheld and folder.has(shard.path) and folder.has(report_name):
-        stored = folder.read_json(report_name)
-        # Else it is made again: what was refused may have been mended since.
-        if not stored.pop("rejects") and not stored.pop("lost_views", ()) and "having" in stored:
-            too_little = tuple((identifier, reason) for identifier, reason in stored.pop("left_out"))
-            return ShardReport(**stored, rejects=(), left_out=too_little)
+    if not withheld and (kept := _kept(folder, shard)):
+        return kept
     digest = hashlib.sha256()
     num_rows, num_labelled, having = 0, dict.fromkeys(map(str, RANKS), 0), Counter[str]()
     refused: list[tuple[str, str]] = []
@@ -122,26 +122,29 @@ def make_shard(target: str, facts: DatasetFacts, shard: Shard, withheld: Collect
     lost: list[tuple[str, str]] = []
     with (
         ImageSource(table.facts.root, table.facts.follow_links) as images,
-        folder.parquet_writer(
-            shard.path, _schema(facts), compression=_compression(facts), use_dictionary=[*RANKS]
-        ) as writer,
+        folder.aside(shard.path) as aside,
     ):
-        for batch in table.slices(shard.start, shard.stop, ROWS_AT_ONCE):
-            rows = pa.Table.from_batches([batch])
-            enough, lacking = _with_enough(rows, facts)
-            prepared, rejects = _prepared_rows(rows.take(pa.array(enough, pa.int64())), facts, images, withheld, lost)
-            if len(prepared):
-                writer.write_table(prepared, ROWS_AT_ONCE)
-            views = prepared[VIEWS.name].combine_chunks().flatten() if facts.views else ()
-            for value in (*prepared["specimen_id"].cast(pa.binary()), *prepared["image"], *views):
-                content = value.as_py()
-                digest.update(b"-" if content is None else b"%d " % len(content) + content)
-            num_rows += len(prepared)
-            having.update(_whats(prepared, facts))
-            for rank in RANKS:
-                num_labelled[rank] += len(prepared) - prepared[rank].null_count
-            refused += rejects
-            left_out += lacking
+        how: dict[str, Any] = {"compression": _compression(facts), "use_dictionary": [*RANKS]}
+        with parquet_into(aside, _schema(facts), **how) as writer:
+            for batch in table.slices(shard.start, shard.stop, ROWS_AT_ONCE):
+                rows = pa.Table.from_batches([batch])
+                enough, lacking = _with_enough(rows, facts)
+                prepared, rejects = _prepared_rows(
+                    rows.take(pa.array(enough, pa.int64())), facts, images, withheld, lost
+                )
+                if len(prepared):
+                    writer.write_table(prepared, ROWS_AT_ONCE)
+                views = prepared[VIEWS.name].combine_chunks().flatten() if facts.views else ()
+                for value in (*prepared["specimen_id"].cast(pa.binary()), *prepared["image"], *views):
+                    content = value.as_py()
+                    digest.update(b"-" if content is None else b"%d " % len(content) + content)
+                num_rows += len(prepared)
+                having.update(_whats(prepared, facts))
+                for rank in RANKS:
+                    num_labelled[rank] += len(prepared) - prepared[rank].null_count
+                refused += rejects
+                left_out += lacking
+        written = Folder(Path(aside).parent).digest(Path(aside).name)
     report = ShardReport(
         split=shard.split,
         num_rows=num_rows,
@@ -150,10 +153,29 @@ def make_shard(target: str, facts: DatasetFacts, shard: Shard, withheld: Collect
         rejects=tuple(refused),
         left_out=tuple(left_out),
         having=dict(having),
+        sha256=written,
         lost_views=tuple(lost),
     )
-    folder.write_json(report_name, asdict(report))
+    folder.write_json(f"{shard.path}.json", with_seal(asdict(report)))
     return report
+
+
+def _kept(folder: Folder, shard: Shard) -> ShardReport | None:
+    """What became of the rows of a shard that is there and whole.
+
+    None where it is made again: as it is damaged, or as what was refused may have been mended since.
+    """
+    report_name = f"{shard.path}.json"
+    if not (folder.has(shard.path) and folder.has(report_name)):
+        return None
+    try:
+        stored = without_seal(folder.read_json(report_name), report_name)
+        if stored.pop("rejects") or stored.pop("lost_views", ()) or stored["sha256"] != folder.digest(shard.path):
+            return None
+        too_little = tuple((identifier, reason) for identifier, reason in stored.pop("left_out"))
+        return ShardReport(**stored, rejects=(), left_out=too_little)
+    except (DamagedError, KeyError, TypeError, AttributeError, ValueError):
+        return None
 
 
 def _prepared_rows(

@@ -20,7 +20,7 @@ from workloads.data.files.parquet_images import holds_bytes
 from workloads.data.sources.source import Refused
 from workloads.data.specimens.schema import FEATURES
 from workloads.errors import SourceError
-from workloads.storage import EXTENSION_REFUSAL, has_extension_types
+from workloads.parquet_footer import EXTENSION_REFUSAL, has_extension_types
 
 _ROWS = 4096
 _LOOKED_AT = 8  # pictures

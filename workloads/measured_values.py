@@ -1,0 +1,87 @@
+"""What tables of numbers must be, whoever wrote them: every number in its range, and every place once."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from workloads.errors import DamagedError
+
+_ENDS = ("low", "high")
+_LISTS = {"key_ids": pa.types.is_string, "cosines": pa.types.is_floating}
+_ROUNDING = 1e-3
+"""By which a cosine of embeddings in single precision, some of them normalised in half, may miss its range."""
+_SLACK = 1e-9
+"""By which a mean of many shares may miss their range."""
+
+
+def check_measured(table: pa.Table, path: str, schema: pa.Schema) -> None:
+    """Refuse measurements that nothing can have measured.
+
+    All that is measured are shares: accuracies, rates, and the area under a curve.
+
+    Args:
+        table: as it was read.
+        path: where from.
+        schema: of measurements; earlier versions lacked its last columns.
+
+    Raises:
+        DamagedError: a column is missing or of another type, a number is outside of its range, or a place is twice.
+    """
+    told = {"low", "high", "keys", "queries", "metric", "method"}
+    for field in schema:
+        if field.name not in table.column_names:
+            if field.name in told:
+                continue
+            raise DamagedError(path, f"there is no column {field.name}")
+        if table.schema.field(field.name).type != field.type:
+            raise DamagedError(path, f"the column {field.name} is {table.schema.field(field.name).type}")
+    ends = [name for name in _ENDS if name in table.column_names]
+    for name in ("value", *ends):
+        inside = pc.and_(pc.greater_equal(table[name], -_SLACK), pc.less_equal(table[name], 1 + _SLACK))
+        if not pc.all(inside, min_count=0).as_py():  # not a number is not inside either
+            raise DamagedError(path, f"a {name} is outside of 0 to 1")
+    if table["value"].null_count or table["count"].null_count or (pc.min(table["count"]).as_py() or 0) < 0:
+        raise DamagedError(path, "a number is missing, or a count is negative")
+    if len(ends) == 2 and not pc.all(pc.less_equal(table["low"], table["high"]), min_count=0).as_py():
+        raise DamagedError(path, "an interval ends before it begins")
+    places = [name for name in table.column_names if name not in ("value", "count", *ends)]
+    if len(table.select(places).group_by(places).aggregate([])) < len(table):
+        raise DamagedError(path, "a number is there twice")
+
+
+def check_answers(table: pa.Table, specimens: pa.ChunkedArray, path: str) -> None:
+    """Refuse answers that no retrieval can have given.
+
+    Args:
+        table: of `workloads.predictions`, with all of its columns.
+        specimens: ids of every query and key.
+        path: where from.
+
+    Raises:
+        DamagedError: a query has not its nearest keys with a cosine each, the nearest first; it is there twice; or
+            somebody asked or answered who is none of the specimens.
+    """
+    texts = [name for name in table.column_names if name not in _LISTS]
+    lists = all(pa.types.is_list(table[name].type) and of(table[name].type.value_type) for name, of in _LISTS.items())
+    if not lists or not all(pa.types.is_string(table[name].type) and not table[name].null_count for name in texts):
+        raise DamagedError(path, "a column is of another type, or has gaps")
+    keys, cosines = (pc.list_value_length(table[name]) for name in _LISTS)
+    if keys.null_count or not keys.equals(cosines) or not pc.all(pc.greater(keys, 0), min_count=0).as_py():
+        raise DamagedError(path, "a query has no keys, or not a similarity for each")
+    flat, parents = pc.list_flatten(table["cosines"]), pc.list_parent_indices(table["cosines"])
+    if not pc.all(pc.less_equal(pc.abs(flat), 1 + _ROUNDING), min_count=0).as_py() or flat.null_count:
+        raise DamagedError(path, "a similarity is none of -1 to 1")
+    values, rows = np.asarray(flat), np.asarray(parents)
+    if np.any((values[1:] > values[:-1]) & (rows[1:] == rows[:-1])):
+        raise DamagedError(path, "the keys of a query do not stand in their order")
+    asked = [name for name in texts if name != "subset"]
+    if len(table.select(asked).group_by(asked).aggregate([])) < len(table):
+        raise DamagedError(path, "a query is there twice")
+    known, kinds = pa.array(specimens.to_pylist(), pa.string()), pa.array(["seen", "unseen"])
+    for column, allowed in (
+        (table["specimen_id"], known),
+        (pc.list_flatten(table["key_ids"]), known),
+        (table["subset"], kinds),
+    ):
+        if not pc.all(pc.is_in(column, value_set=allowed), min_count=0).as_py():
+            raise DamagedError(path, "it names a specimen, or a subset, that there is not")
