@@ -1,10 +1,11 @@
 """What lies under a folder of runs: which rows sweeps have asked for, and what each run folder says, read once.
 
 A folder that is damaged, or that was never finished, is a run with a `problem`, which becomes the reason of an empty
-cell; it never stops a table. Where folders lie is of no importance: RUNS/*/ID is found under any sweep's name.
+cell; it never stops a table. What of it can be read is kept. Where folders lie is of no importance: RUNS/*/ID is found under any sweep's name.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
@@ -14,17 +15,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sweeps.table import Value
-from workloads.errors import ClibdError, MissingPathError
-from workloads.record import EVALUATION, Measurement, RunFolder, read_evaluation
-from workloads.spec import MODALITIES, RUN_PREFIX, ExperimentSpec, spec_from_dict
+from workloads.errors import ClibdError, DamagedError, MissingPathError
+from workloads.record import EVALUATION, MEASUREMENTS, STATUS, Measurement, RunFolder, read_evaluation
+from workloads.run_files import Evaluation, OpenSet, Point, ZeroShot, checked, object_there
+from workloads.spec import MODALITIES, RUN_PREFIX, ExperimentSpec
 from workloads.storage import Folder
 
-_MEASUREMENTS, _OPEN_SET, _ZERO_SHOT = "measurements.parquet", "open_set.json", "bzsl.json"
+_OPEN_SET, _ZERO_SHOT = "open_set.json", "bzsl.json"
 _POINTS = "points.json"
 _PAIRED = ("clibd", "random_key", "majority")
 """Methods that are measured of all pairs of features; tables show those of single ones."""
-_UNREADABLE = (ClibdError, OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException)
-"""What reading a folder can raise that somebody else has written, or half of it."""
+_UNREADABLE = (ClibdError, OSError)
+"""What reading a folder raises that somebody else has written, or half of it, or that a disk does not give."""
+_AN_ID = re.compile(r"-[0-9a-f]{8}$")
+"""How the id of a run ends."""
 
 
 class Measured:
@@ -105,12 +109,26 @@ class Run:
         return trained if trained == measured else f"{trained} measured as {measured}"
 
     @cached_property
+    def _log(self) -> tuple[list[dict[str, Any]], str | None]:
+        try:
+            return [event for event in RunFolder(self.folder).events() if event["event"] == "epoch"], None
+        except _UNREADABLE as error:
+            return [], str(error)
+
+    @property
     def epochs(self) -> list[dict[str, Any]]:
         """Its training log, one event per epoch; none where the log cannot be read."""
-        try:
-            return [event for event in RunFolder(self.folder).events() if event["event"] == "epoch"]
-        except _UNREADABLE:
-            return []
+        return self._log[0]
+
+    @property
+    def log_problem(self) -> str | None:
+        """Why its log cannot be read."""
+        return self._log[1]
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a file of it is not what was written."""
+        return self.state == "damaged"
 
     def statistic(self, name: str) -> float | None:
         """A cost of the run; None where there was no GPU to measure, or no log.
@@ -118,48 +136,61 @@ class Run:
         The paper's `cuda_memory_gb` adds allocated to reserved memory, which counts the former twice; so does this
         field of the log, for the comparison only.
         """
-        if not self.epochs:
+        field = "seconds" if name == "hours_per_epoch" else "papers_memory_gb"
+        values: list[float] = [event[field] for event in self.epochs if field in event]
+        if not values:
             return None
-        if name == "hours_per_epoch":
-            return float(sum(event["seconds"] for event in self.epochs) / len(self.epochs) / 3600)
-        return float(max(event["papers_memory_gb"] for event in self.epochs)) or None
+        return sum(values) / len(values) / 3600 if name == "hours_per_epoch" else float(max(values)) or None
 
 
 # --- One folder ---------------------------------------------------------------------------------------------------
 
 
 def _read_run(folder: Folder) -> Run:
-    """A run folder or point, whatever its state."""
-    name = folder.address.rpartition("/")[2]
-    known: dict[str, Any] = {"folder": folder, "name": name, "state": "missing"}
-    try:
-        for field_name, file in (("point", "point.json"), ("source", "provenance.json"), ("status", "status.json")):
-            known[field_name] = _object(folder, file)
-        known["spec"] = spec_from_dict(folder.read_json("spec.json")) if folder.has("spec.json") else None
-        known["state"] = known["status"].get("state", "missing")
-        if known["state"] != "finished":
-            failed = f"it failed: {known['status'].get('reason', 'it does not say why')}"
-            return Run(**known, problem=failed if known["state"] == "failed" else "it never ended; its sweep goes on")
-        known["facts"] = {**_object(folder, EVALUATION), **_thresholds(folder)}
-        if not folder.has(_MEASUREMENTS):
+    """A run folder or point, whatever its state; of one that is damaged what can be read."""
+    run, problems = RunFolder(folder), list[str]()
+    known: dict[str, Any] = {"folder": folder, "name": run.id, "state": "missing"}
+
+    def read(name: str, how: Callable[[], Any]) -> None:
+        try:
+            known[name] = how()
+        except _UNREADABLE as error:
+            problems.append(str(error))
+
+    read("point", run.point)
+    read("source", run.source)
+    read("spec", lambda: run.spec() if folder.has("spec.json") else None)
+    read("state", run.state)
+    if known["state"] != "missing":
+        read("status", run.status)
+    problems += _of_another(run.id, known.get("spec"), known.get("point", {}))
+    if known["state"] == "finished" and not problems:
+        if not folder.has(MEASUREMENTS):
             return Run(**known, problem="it has not been measured: `clibd evaluate RUN --data DIR`")
-        return Run(**known, table=folder.read_table(_MEASUREMENTS))
-    except _UNREADABLE as error:
-        why = str(error) if isinstance(error, ClibdError) else f"{name}: {type(error).__name__} ({error})"
-        return Run(**{**known, "state": "damaged"}, problem=f"it cannot be read: {why}")
+        read("facts", lambda: {**object_there(folder, EVALUATION, Evaluation), **_thresholds(folder)})
+        read("table", run.measurement_table)
+    if problems:
+        return Run(**{**known, "state": "damaged", "table": None}, problem=f"it cannot be read: {problems[0]}")
+    if known["state"] == "failed":
+        return Run(**known, problem=f"it failed: {known['status'].get('reason', 'it does not say why')}")
+    return Run(**known, problem=None if "table" in known else "it never ended; its sweep goes on")
+
+
+def _of_another(name: str, spec: ExperimentSpec | None, point: Mapping[str, Any]) -> list[str]:
+    """That a folder says of itself that it is another one; a folder that its user has named has no id."""
+    trained = spec is not None and point.get("kind", "train") == "train" and not point.get("converted")
+    said = [spec.id] if spec is not None and trained and _AN_ID.search(name) else []
+    said += [point["id"]] if point.get("id") else []
+    return [f"its files are those of {other}" for other in said if other != name]
 
 
 def _thresholds(folder: Folder) -> dict[str, Any]:
     """How open-set recognition has chosen them, where it was here."""
-    return {name: value for name, value in _object(folder, _OPEN_SET).items() if name == "thresholds"}
+    return {name: value for name, value in _open_set(folder).items() if name == "thresholds"}
 
 
-def _object(folder: Folder, name: str) -> dict[str, Any]:
-    """A JSON object; empty where the file is not there."""
-    content = folder.read_json(name) if folder.has(name) else {}
-    if not isinstance(content, dict):
-        raise ValueError(f"{name} is no object")
-    return content
+def _open_set(folder: Folder) -> dict[str, Any]:
+    return object_there(folder, _OPEN_SET, OpenSet)
 
 
 def read_named(folder: Folder) -> list[Run]:
@@ -168,22 +199,22 @@ def read_named(folder: Folder) -> list[Run]:
     Raises:
         MissingPathError: nothing was evaluated there, or no run is near it.
         DamagedError: a file does not say what it should.
-        SpecError: the spec is of a newer version.
     """
     alone = folder.has(_ZERO_SHOT) and not folder.has(EVALUATION)  # as an earlier version has left it
     facts = {} if alone else {**read_evaluation(folder), **_thresholds(folder)}
     facts = _zero_shot_facts(folder, facts) if folder.has(_ZERO_SHOT) else facts
     above, _, own = folder.address.rpartition("/")
     spec, name, run = _spec_near(folder, Folder(above), own, facts)
-    common: dict[str, Any] = {"state": "finished", "spec": spec, "point": _object(run, "point.json")}
-    common |= {"status": _object(run, "status.json"), "source": _object(run, "provenance.json"), "folder": folder}
-    runs = [Run(**common, name=name, facts=facts, table=folder.read_table(_MEASUREMENTS))]
+    of, measured = RunFolder(run), RunFolder(folder)
+    common: dict[str, Any] = {"state": "finished", "spec": spec, "point": of.point(), "source": of.source()}
+    common |= {"status": of.status() if run.has(STATUS) else {}, "folder": folder}
+    runs = [Run(**common, name=name, facts=facts, table=measured.measurement_table())]
     if folder.has(_OPEN_SET) and folder.has("open_set_measurements.parquet"):
-        table = folder.read_table("open_set_measurements.parquet")
-        runs.append(Run(**common, name=name, facts={**facts, **_object(folder, _OPEN_SET)}, table=table))
+        table = measured.measurement_table("open_set_measurements.parquet")
+        runs.append(Run(**common, name=name, facts={**facts, **_open_set(folder)}, table=table))
     inside = folder / "bzsl"
-    if inside.has(_ZERO_SHOT) and inside.has(_MEASUREMENTS):
-        table = inside.read_table(_MEASUREMENTS)
+    if inside.has(_ZERO_SHOT) and inside.has(MEASUREMENTS):
+        table = RunFolder(inside).measurement_table()
         runs.append(Run(**common, name=f"{name}/bzsl", facts=_zero_shot_facts(inside, facts), table=table))
     return runs
 
@@ -202,12 +233,12 @@ def _spec_near(
     if (owner := run.address.rpartition("/")[2]) != facts.get("run", owner):
         remedy = f"It was evaluated with {facts['run']}: leave it in that run's folder."
         raise MissingPathError(str(folder), f"evaluation of {owner}", remedy)
-    return spec_from_dict(run.read_json("spec.json")), own if run is folder else f"{owner}/{own}", run
+    return RunFolder(run).spec(), own if run is folder else f"{owner}/{own}", run
 
 
 def _zero_shot_facts(folder: Folder, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What `bzsl.json` says, over what the evaluation of its images does."""
-    written = _object(folder, _ZERO_SHOT)
+    written = object_there(folder, _ZERO_SHOT, ZeroShot)
     asked = written.get("asked", {})
     own = {"recipe": asked.get("recipe"), "source": asked.get("source"), "dna": asked.get("dna")}
     about = {"dataset": "INSECT", "data_fingerprint": "", "model": "Bayesian zero-shot learning", "missing_rank": ""}
@@ -250,6 +281,8 @@ class Runs:
         self._read: dict[str, Run] = {}
         self.unreadable: list[Run] = []
         """Folders of earlier versions that do not say any more what they stand for."""
+        self.damaged: dict[str, str] = {}
+        """What else under the folder cannot be read, by its address, with the reason."""
 
     @cached_property
     def places(self) -> dict[str, Folder]:
@@ -276,11 +309,7 @@ class Runs:
 
     def _asked(self, sweep: str) -> Iterator[AskedRow]:
         folder = self.folder / sweep
-        try:
-            stored = folder.read_json(_POINTS) if folder.has(_POINTS) else []
-            listed = [_asked_for(sweep, entry) for entry in stored]
-        except _UNREADABLE:
-            listed = []  # the folders below say themselves what they are
+        listed = [_asked_for(sweep, entry) for entry in self._listed(folder)]
         yield from listed
         known = {asked.id for asked in listed}
         unknown = [name for name in folder.folders() if name not in known and (folder / name).has("point.json")]
@@ -290,21 +319,33 @@ class Runs:
             elif run.spec is None and run.problem:
                 self.unreadable.append(run)
 
+    def _listed(self, sweep: Folder) -> list[dict[str, Any]]:
+        """What a sweep has noted; of what cannot be read the folders below say themselves what they are."""
+        try:
+            stored = sweep.read_json(_POINTS) if sweep.has(_POINTS) else []
+            if not isinstance(stored, list):
+                raise DamagedError(f"{sweep}/{_POINTS}", "it is no list")
+            return [checked(entry, Point, f"{sweep}/{_POINTS}") for entry in stored]
+        except _UNREADABLE as error:
+            self.damaged[f"{sweep}/{_POINTS}"] = str(error)
+            return []
+
     def floors(self, dataset: str, fingerprint: str) -> Measured | None:
         """The floors that a sweep of an earlier version has left of a data set."""
         name = f"floors-{dataset}-{fingerprint}.parquet"
         for sweep in self.folder.folders():
             if (self.folder / sweep).has(name):
                 try:
-                    return Measured((self.folder / sweep).read_table(name))
-                except _UNREADABLE:
-                    continue  # they are missing in the table; the runs are not
+                    return Measured(RunFolder(self.folder / sweep).measurement_table(name))
+                except _UNREADABLE as error:  # they are missing in the table; the runs are not
+                    self.damaged[f"{self.folder}/{sweep}/{name}"] = str(error)
         return None
 
 
 def _asked_for(sweep: str, entry: Mapping[str, Any]) -> AskedRow:
-    row = {name: tuple(value) if isinstance(value, list) else value for name, value in (entry["row"] or {}).items()}
-    renamed = {**entry, "row": row, "sweep": sweep, "run": None}
+    row = {name: tuple(v) if isinstance(v, list) else v for name, v in (entry.get("row") or {}).items()}
+    label = str(entry.get("label") or entry.get("id"))
+    renamed = {"id": None, **entry, "label": label, "row": row, "sweep": sweep, "run": None}
     renamed["fingerprint"] = entry.get("data_fingerprint", "")
     return AskedRow(**{name: renamed[name] for name in AskedRow.__dataclass_fields__ if name in renamed})
 

@@ -21,7 +21,6 @@
 Imports neither torch nor Ray: a copied folder is read on any laptop.
 """
 
-import json
 import os
 import platform
 import sys
@@ -29,14 +28,25 @@ import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from importlib import metadata
 from typing import Any, Literal, get_type_hints
 
 import pyarrow as pa
 
-from workloads.errors import ClibdError, DamagedError, MissingPathError, NewerVersionError
+from workloads.errors import ClibdError, DamagedError, MissingPathError, NewerVersionError, SpecError
 from workloads.run_errors import StoppedError
+from workloads.run_files import (
+    Evaluation,
+    Point,
+    Provenance,
+    Status,
+    checked,
+    object_there,
+    read_events,
+    read_object,
+    read_rows,
+)
 from workloads.source_tree import code_digest, commit
 from workloads.spec import ExperimentSpec, spec_from_dict, spec_to_dict
 from workloads.storage import Folder, masked
@@ -46,6 +56,7 @@ State = Literal["finished", "failed", "missing"]
 SCHEMA = 2
 """Schema of a run folder. Folders of the first have no manifest and say no number."""
 STATUS, MANIFEST, LEASE = "status.json", "manifest.json", "lease.json"
+MEASUREMENTS = "measurements.parquet"
 _PASSING = ("checkpoints", "attempts", "wandb")
 """Folders in a run that others keep, and that no manifest lists."""
 _MADE_BY_TRAINING = ("spec.json", "inputs.json", "tokenizer.json", "dna_tokenizer.json", "model.safetensors")
@@ -86,6 +97,8 @@ class Measurement:
 
 _ARROW: Mapping[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), float | None: pa.float64()}
 MEASUREMENT_SCHEMA = pa.schema([(name, _ARROW[kind]) for name, kind in get_type_hints(Measurement).items()])
+_NOT_IN_ALL = tuple(each.name for each in fields(Measurement) if each.default is not MISSING)
+"""What earlier versions did not write."""
 
 
 def measurements_to_table(rows: Iterable[Measurement]) -> pa.Table:
@@ -203,17 +216,13 @@ class RunFolder:
 
     def weights(self) -> dict[str, dict[str, str]]:
         """Name, digest and address of the weights that each tower began with, where they were not published ones."""
-        if not self.folder.has("provenance.json"):
-            return {}
-        weights: dict[str, dict[str, str]] = self.folder.read_json("provenance.json").get("weights", {})
+        weights: dict[str, dict[str, str]] = self.source().get("weights", {})
         return weights
 
     def keep_weights(self, weights: Mapping[str, Mapping[str, str]]) -> None:
         """Add them to the provenance."""
         if weights:
-            self.folder.write_json(
-                "provenance.json", {**self.folder.read_json("provenance.json"), "weights": dict(weights)}
-            )
+            self.folder.write_json("provenance.json", {**self.source(), "weights": dict(weights)})
 
     def _readable(self, name: str) -> dict[str, Any]:
         """A file with a schema number, of a version that is known.
@@ -241,26 +250,42 @@ class RunFolder:
         content = self._readable(STATUS)
         if content.get("state") not in ("finished", "failed"):
             raise DamagedError(f"{self.folder}/{STATUS}", "no state in it")
-        return content
+        return checked(content, Status, f"{self.folder}/{STATUS}")
+
+    def is_finished(self) -> bool:
+        """Whether it is; where the folder does not say so, or no longer, it counts as not."""
+        try:
+            return self.state() == "finished"
+        except (DamagedError, NewerVersionError):
+            return False
 
     def spec(self) -> ExperimentSpec:
         """The spec the run was made from."""
-        return spec_from_dict(self.folder.read_json("spec.json"))
+        content = read_object(self.folder, "spec.json", dict[str, Any])
+        try:
+            return spec_from_dict(content)
+        except SpecError as error:
+            raise DamagedError(f"{self.folder}/spec.json", str(error)) from error
 
     def point(self) -> dict[str, Any]:
-        """Which row of which table the run stands for."""
-        content: dict[str, Any] = self.folder.read_json("point.json")
-        return content
+        """Which row of which table the run stands for; empty where no sweep or measurement made it."""
+        return object_there(self.folder, "point.json", Point)
+
+    def source(self) -> dict[str, Any]:
+        """The content of provenance.json; empty where there is none."""
+        return object_there(self.folder, "provenance.json", Provenance)
+
+    def measurement_table(self, name: str = MEASUREMENTS) -> pa.Table:
+        """Every accuracy of the run, as they lie in the file."""
+        return read_rows(self.folder, name, MEASUREMENT_SCHEMA, _NOT_IN_ALL)
 
     def measurements(self) -> list[Measurement]:
         """Every accuracy of the run."""
-        return [Measurement(**row) for row in self.folder.read_table("measurements.parquet").to_pylist()]
+        return [Measurement(**row) for row in self.measurement_table().to_pylist()]
 
     def events(self) -> list[dict[str, Any]]:
         """The training log, oldest first; empty when training has not begun."""
-        if not self.folder.has("events.jsonl"):
-            return []
-        return [json.loads(line) for line in self.folder.read("events.jsonl").splitlines()]
+        return read_events(self.folder)
 
 
 def run_of(folder: Folder) -> Folder:
@@ -276,8 +301,6 @@ def seal_run(folder: Folder) -> None:
 
 
 EVALUATION = "evaluation.json"
-_RULES = {"dataset": str, "data_fingerprint": str, "synthetic": bool, "recipe": str, "missing_rank": str}
-"""What every evaluation says, and as what; of its model and questions it says more."""
 
 
 def read_evaluation(folder: Folder) -> dict[str, Any]:
@@ -294,11 +317,7 @@ def read_evaluation(folder: Folder) -> dict[str, Any]:
         raise MissingPathError(str(folder), f"evaluation ({EVALUATION})", remedy)
     if folder.has("spec.json") and RunFolder(folder).state() != "finished":
         raise MissingPathError(str(folder), "finished run", "Start its training again: it goes on where it stopped.")
-    content = folder.read_json(EVALUATION)
-    facts: dict[str, Any] = content if isinstance(content, dict) else {}
-    if wrong := [name for name, kind in _RULES.items() if not isinstance(facts.get(name), kind)]:
-        raise DamagedError(f"{folder}/{EVALUATION}", f"it does not say {', '.join(wrong)}")
-    return facts
+    return read_object(folder, EVALUATION, Evaluation)
 
 
 def find_runs(runs: Folder, sweep: str) -> list[RunFolder]:
@@ -311,4 +330,4 @@ def find_run(runs: Folder, run_id: str) -> RunFolder | None:
     """The folder of a run or a measurement, RUNS/*/ID, under whichever sweep's name; a finished one before others."""
     folders = [RunFolder(runs / sweep / run_id) for sweep in runs.folders()]
     begun = [run for run in folders if run.folder.has("spec.json") or run.folder.has("point.json")]
-    return next((run for run in begun if run.state() == "finished"), begun[0] if begun else None)
+    return next((run for run in begun if run.is_finished()), begun[0] if begun else None)
