@@ -27,7 +27,7 @@ def misfit(value: Any, kind: Any, name: str = "") -> str | None:
     Args:
         value: text, numbers, true, false, null, and lists or tuples and objects of them.
         kind: `str`, `int`, `float` (finite; whole numbers too), `bool`, None, a `Literal`, a union, `list[…]`,
-            `tuple[…, ...]`, `dict[str, …]`, a `TypedDict` or a dataclass of these.
+            `tuple[…, ...]`, `dict[str, …]`, `Mapping[str, …]`, a `TypedDict` or a dataclass of these.
         name: what the value is called; empty for the whole of a file.
     """
     return next(_misfits(value, kind, name), None)
@@ -49,7 +49,7 @@ def _misfits(value: Any, kind: Any, name: str) -> Iterator[str]:
             return
         for number, each in enumerate(value):
             yield from _misfits(each, inner[0], f"{name}[{number}]")
-    elif origin is dict or is_typeddict(kind) or is_dataclass(kind):
+    elif origin in (dict, Mapping) or is_typeddict(kind) or is_dataclass(kind):
         yield from _misfits_of_object(value, kind, name)
     elif not _is_plain(value, kind):
         yield _is_not(name, value, _words(kind))
@@ -60,7 +60,7 @@ def _misfits_of_object(value: Any, kind: Any, name: str) -> Iterator[str]:
         yield _is_not(name, value, "an object")
         return
     before = f"{name}." if name else ""
-    if get_origin(kind) is dict:
+    if get_origin(kind) in (dict, Mapping):
         hints, required = dict.fromkeys(value, get_args(kind)[1]), set[str]()
     else:
         hints, required = get_type_hints(kind), _required(kind)
