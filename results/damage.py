@@ -26,11 +26,15 @@ def damage_words(sheets: Sequence[Sheet], where: str) -> str | None:
 def missing_for_damage(sheets: Sequence[Sheet]) -> list[str]:
     """Cells that have no number as a run is damaged, and why, a line each."""
     return [
-        f"{sheet.title}: {'; '.join(filter(None, (row_words(cell), cell.rank, cell.block, cell.column)))}: {cell.reason}"
+        f"{sheet.title}: {'; '.join(filter(None, _place(cell)))}: {cell.reason}"
         for sheet in sheets
         for cell in sheet.cells
         if cell.ours is None and any(problem in (cell.reason or "") for problem in sheet.damaged.values())
     ]
+
+
+def _place(cell: Cell) -> tuple[str | None, ...]:
+    return row_words(cell), cell.rank, cell.block, cell.column
 
 
 def row_words(cell: Cell) -> str:

@@ -11,12 +11,9 @@ from typing import Any
 
 from results.run import UNREADABLE, Measured, Run, read_run
 from sweeps.table import Value
-from workloads.errors import DamagedError
 from workloads.record import RunFolder
-from workloads.run_files import Point, checked
+from workloads.run_files import POINTS, read_points
 from workloads.storage import Folder
-
-_POINTS = "points.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -93,12 +90,9 @@ class Runs:
     def _listed(self, sweep: Folder) -> list[dict[str, Any]]:
         """What a sweep has noted; of what cannot be read the folders below say themselves what they are."""
         try:
-            stored = sweep.read_json(_POINTS) if sweep.has(_POINTS) else []
-            if not isinstance(stored, list):
-                raise DamagedError(f"{sweep}/{_POINTS}", "it is no list")
-            return [checked(entry, Point, f"{sweep}/{_POINTS}") for entry in stored]
+            return read_points(sweep)
         except UNREADABLE as error:
-            self.damaged[f"{sweep}/{_POINTS}"] = str(error)
+            self.damaged[f"{sweep}/{POINTS}"] = str(error)
             return []
 
     def floors(self, dataset: str, fingerprint: str) -> Measured | None:

@@ -277,7 +277,7 @@ class RunFolder:
 
     def measurement_table(self, name: str = MEASUREMENTS) -> pa.Table:
         """Every accuracy of the run, as they lie in the file."""
-        return read_rows(self.folder, name, MEASUREMENT_SCHEMA, _NOT_IN_ALL)
+        return read_rows(self.folder, name, MEASUREMENT_SCHEMA, optional=_NOT_IN_ALL, nullable=("low", "high"))
 
     def measurements(self) -> list[Measurement]:
         """Every accuracy of the run."""

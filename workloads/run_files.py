@@ -7,6 +7,7 @@ Only what readers rely on stands in the forms; files of earlier versions lack so
 """
 
 import json
+from collections.abc import Collection
 from typing import Any, Required, TypedDict
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from workloads.errors import DamagedError
 from workloads.plain_values import misfit
 from workloads.storage import Folder, read_file
 
+POINTS = "points.json"
 LONGEST_LINE = 2**20
 """Bytes of a line of a log; those that are written have some 400."""
 
@@ -22,7 +24,7 @@ LONGEST_LINE = 2**20
 class Point(TypedDict, total=False):
     """point.json, and an entry of a sweep's points.json: which row of which table a run stands for."""
 
-    row: dict[str, str | int | float | bool | None | list[str]] | None
+    row: dict[str, str | int | float | bool | list[str] | None] | None
     label: str
     scale: str
     sweep: str
@@ -143,6 +145,18 @@ def object_there(folder: Folder, name: str, form: Any) -> dict[str, Any]:
     return read_object(folder, name, form) if folder.has(name) else {}
 
 
+def read_points(sweep: Folder) -> list[dict[str, Any]]:
+    """What a sweep has noted that it asked for; nothing where it has noted none.
+
+    Raises:
+        DamagedError: the file is not what was written.
+    """
+    path, stored = f"{sweep}/{POINTS}", sweep.read_json(POINTS) if sweep.has(POINTS) else []
+    if not isinstance(stored, list):
+        raise DamagedError(path, "it is no list")
+    return [checked(entry, Point, path) for entry in stored]
+
+
 def checked(content: Any, form: Any, path: str) -> dict[str, Any]:
     """An object that was read from a path.
 
@@ -176,30 +190,40 @@ def read_events(folder: Folder, name: str = "events.jsonl") -> list[dict[str, An
     return events
 
 
-def read_rows(folder: Folder, name: str, schema: pa.Schema, optional: tuple[str, ...] = ()) -> pa.Table:
+def read_rows(
+    folder: Folder,
+    name: str,
+    schema: pa.Schema,
+    *,
+    optional: Collection[str] = (),
+    nullable: Collection[str] = (),
+    least: int = 1,
+) -> pa.Table:
     """The columns of a table that are known, in their order; what a later version may have added is left out.
 
     Args:
         folder: that it lies in.
         name: of the Parquet file.
         schema: columns and their types.
-        optional: of these, those that earlier versions lack, or that may be null.
+        optional: of these, those that earlier versions lack.
+        nullable: of these, those that may be null.
+        least: rows that there must be.
 
     Raises:
-        DamagedError: there is no row, a column is missing or of another type, or a value is null that cannot be.
+        DamagedError: there are too few rows, a column is missing or of another type, or a value is null that cannot be.
     """
     path, table = f"{folder}/{name}", folder.read_table(name)
     if missing := [each.name for each in schema if each.name not in {*table.column_names, *optional}]:
         raise DamagedError(path, f"there is no column {', '.join(missing)}")
-    if not len(table):
+    if len(table) < least:
         raise DamagedError(path, "there is no row in it")
     known = [each for each in schema if each.name in table.column_names]
     for each in known:
         if table.column_names.count(each.name) > 1:
             raise DamagedError(path, f"the column {each.name} is there twice")
         column = table.schema.field(table.column_names.index(each.name)).type
-        if column != each.type and not (pa.types.is_null(column) and each.name in optional):
+        if column != each.type and not (pa.types.is_null(column) and each.name in nullable):
             raise DamagedError(path, f"the column {each.name} is of {column}, and not of {each.type}")
-        if table[each.name].null_count and each.name not in optional:
+        if table[each.name].null_count and each.name not in nullable:
             raise DamagedError(path, f"the column {each.name} has no value in a row")
     return table.select([each.name for each in known]).cast(pa.schema(known))
