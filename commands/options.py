@@ -1,6 +1,6 @@
 """Options that several commands share, and how a command ends."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 import typer
@@ -34,6 +34,9 @@ WaitOption = Annotated[
 RunsOption = Annotated[str, typer.Option(help="Folder of runs, as `clibd-sweep --runs` was given.")]
 
 
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Exit with 1 where a run is damaged, and list the cells that it would fill.")
+]
 BusyOption = Annotated[
     Busy,
     typer.Option(help="Where another process writes there: refuse, wait for its end, or wait and show how far it is."),
@@ -45,6 +48,23 @@ def print_sheets(sheets: Iterable[Sheet], form: Format) -> None:
     from results.render import render_sheets
 
     say(render_sheets(list(sheets), form))
+
+
+def end_with_damage(sheets: Sequence[Sheet], where: str, strict: bool) -> None:
+    """Say on stderr in a line what of runs is damaged, if anything; where it is not to be, which cells lack it.
+
+    Raises:
+        typer.Exit: with 1, where it is strict.
+    """
+    from results.damage import damage_words, missing_for_damage
+
+    if (words := damage_words(sheets, where)) is None:
+        return
+    for line in missing_for_damage(sheets) if strict else ():
+        typer.echo(line, err=True)
+    typer.echo(words, err=True)
+    if strict:
+        raise typer.Exit(1)
 
 
 def existing_runs(runs: str) -> Folder:

@@ -9,8 +9,17 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from commands.options import FormOption, RunsOption, existing_runs, print_sheets, with_version
-from results.runs import Run, Runs
+from commands.options import (
+    FormOption,
+    RunsOption,
+    StrictOption,
+    end_with_damage,
+    existing_runs,
+    print_sheets,
+    with_version,
+)
+from results.run import Run
+from results.runs import Runs
 from results.sheet import Cell, records_text
 from workloads.command_line import run_program
 from workloads.printed_text import say
@@ -37,6 +46,7 @@ def _table(
     run: Annotated[
         list[str] | None, typer.Option(help="Evaluated folder to set beside those of --runs. Repeat it.")
     ] = None,
+    strict: StrictOption = False,
     form: FormOption = "md",
 ) -> None:
     """Print one table: published and ours, and the difference where the two can be compared.
@@ -51,7 +61,9 @@ def _table(
 
     folders = [Folder(address) for address in run or []]
     known = existing_runs(runs) if not folders or Folder(runs).folders() else None
-    print_sheets(table_sheets(int(number) if number.isdigit() else number, known, folders), form)
+    sheets = table_sheets(int(number) if number.isdigit() else number, known, folders)
+    print_sheets(sheets, form)
+    end_with_damage(sheets, runs if known else folders[0].address, strict)
 
 
 @app.command("check")
@@ -80,10 +92,9 @@ def _check(runs: RunsOption = "runs") -> None:
 
 
 def _place(cell: Cell) -> str:
-    from results.render import value_text
+    from results.damage import row_words
 
-    row = ", ".join(f"{name}={value_text(value)}" for name, value in cell.row.items())
-    return "; ".join(filter(None, (f"Table {cell.table}", cell.rank, row, cell.block, cell.column)))
+    return "; ".join(filter(None, (f"Table {cell.table}", cell.rank, row_words(cell), cell.block, cell.column)))
 
 
 def _why_not(cell: Cell) -> str:
@@ -108,9 +119,8 @@ def _list(
 
     known = Runs(existing_runs(runs))
     found = known.read(sorted(known.places, key=_naturally))
-    rows = [
-        _row(known.places[name].address.split("/")[-2], run) for name, run in found.items() if run.spec or run.point
-    ]
+    shown = {name: run for name, run in found.items() if run.spec or run.point or run.is_damaged}
+    rows = [_row(known.places[name].parent.name, run) for name, run in shown.items()]
     rows.sort(key=lambda row: _naturally(row["sweep"]))
     if form == "md":
         say(grid(_HEADERS, [["–" if row[name] is None else str(row[name]) for name in _HEADERS] for row in rows]))
@@ -137,7 +147,7 @@ def _age(run: Run) -> str | None:
     """Since it was begun, in the largest unit that fits."""
     try:
         begun = time.strptime(str(run.source["started"]), "%Y-%m-%dT%H:%M:%SZ")
-    except (KeyError, ValueError):
+    except (KeyError, ValueError, OverflowError):
         return None
     seconds = time.time() - (time.mktime(begun) - time.timezone)
     units = {"d": 86_400, "h": 3600, "min": 60, "s": 1}
@@ -194,11 +204,14 @@ def _figure(
 def _report(
     runs: RunsOption = "runs",
     out: Annotated[Path | None, typer.Option(help="File to write. Default: report.html in the folder of runs.")] = None,
+    strict: StrictOption = False,
 ) -> None:
     """Write one HTML page with all tables, curves and the runs behind each number; it opens without a network."""
     from results.paper.report import write_report
 
-    say(write_report(existing_runs(runs), out))
+    page, sheets = write_report(existing_runs(runs), out)
+    say(page)
+    end_with_damage(sheets, runs, strict)
 
 
 def main() -> None:

@@ -292,7 +292,7 @@ def _say_what_came_out(request: "SweepRequest", full: bool) -> None:
     say(closing_words(request.sweeps, request.runs, full))
     console.print(f"Runs: {request.runs}")
     with suppress(MissingRunsError):  # a sweep that only its user knows has no report
-        console.print(f"Report: {write_report(request.runs)}")
+        console.print(f"Report: {write_report(request.runs)[0]}")
 
 
 def main() -> None:

@@ -6,9 +6,8 @@ from itertools import chain
 from statistics import mean
 
 from sweeps.point import Impossible, Point, PointKind
-from workloads.errors import DriftError, UsageError
+from workloads.errors import UsageError
 from workloads.record import State
-from workloads.spec import ExperimentSpec, first_difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,6 @@ class Plan:
 def plan(
     points: Sequence[Point | Impossible],
     states: Mapping[str, State],
-    stored: Mapping[str, ExperimentSpec],
     refused: Mapping[str, str] | None = None,
     failed: Mapping[str, str] | None = None,
 ) -> Plan:
@@ -44,18 +42,11 @@ def plan(
     Args:
         points: what the sweep asks for.
         states: state of each folder, by id; a missing id never began.
-        stored: the specs of finished runs, by id.
-        refused: why points that are not finished cannot be run, by id.
+        refused: why points that are not finished, or not what they seem, cannot be run, by id.
         failed: why points ended without success, which are not to be tried again, by id.
-
-    Raises:
-        DriftError: a finished run was another experiment.
     """
     distinct = {point.id: point for point in points if isinstance(point, Point)}
-    done = {name for name, state in states.items() if state == "finished"}
-    for name in distinct.keys() & done & stored.keys():
-        if difference := first_difference(stored[name], distinct[name].spec):
-            raise DriftError(name, *difference)
+    done = {name for name, state in states.items() if state == "finished" and name not in (refused or {})}
     pending = {name: point for name, point in distinct.items() if name not in done}
     said = {"cannot run": refused or {}, "failed": failed or {}}
     why = {name: (verb, reason) for verb, of in said.items() for name, reason in of.items() if name in pending}

@@ -16,18 +16,26 @@ from orchestrator.weights_at_hand import missing_weights
 from sweeps.point import Base, Impossible, Point, Sweep
 from workloads.data.inputs.who_trains import check_batch, num_trained
 from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
-from workloads.errors import ModalitiesError, SpecError, TooFewSpecimensError, UsageError
+from workloads.errors import (
+    DamagedError,
+    DriftError,
+    ModalitiesError,
+    NewerVersionError,
+    SpecError,
+    TooFewSpecimensError,
+    UsageError,
+)
 from workloads.evaluation.selection import check_selection
 from workloads.experiments import Scale, base_spec
 from workloads.fields import with_fields
 from workloads.record import RunFolder, State
 from workloads.run_errors import NeverPlaceableError
-from workloads.spec import Recipe
+from workloads.run_files import POINTS, read_points
+from workloads.spec import Recipe, first_difference
 from workloads.storage import Folder
 from workloads.weight_files import hub_answers
 
 _SEEDS = (42, 43, 44, 45, 46)
-_FILE = "points.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -153,7 +161,7 @@ def folders_of(points: SweepPoints) -> dict[str, RunFolder]:
     for sweep in runs.folders():
         for name in wanted.intersection((runs / sweep).folders()):
             run = RunFolder(runs / sweep / name)
-            if name not in folders or (folders[name].state() != "finished" and run.state() == "finished"):
+            if name not in folders or (not folders[name].is_finished() and run.is_finished()):
                 folders[name] = run
     return folders
 
@@ -161,24 +169,39 @@ def folders_of(points: SweepPoints) -> dict[str, RunFolder]:
 def plan_of(
     points: SweepPoints, resources: Resources, failed: Mapping[str, str] | None = None
 ) -> tuple[Plan, dict[str, RunFolder]]:
-    """What is finished, what is to be run, and what cannot be; and the folder of each. Starts nothing.
-
-    Raises:
-        DriftError: a finished run was another experiment.
-    """
+    """What is finished, what is to be run, and what cannot be; and the folder of each. Starts nothing."""
     folders, distinct = folders_of(points), points.distinct
-    states: dict[str, State] = {name: run.state() for name, run in folders.items()}
-    stored = {
-        name: folders[name].spec()
-        for name, point in distinct.items()
-        if states[name] == "finished" and point.kind in ("train", "untrained")
-    }
+    damaged = damaged_in(points, folders)
+    states: dict[str, State] = {name: "missing" if name in damaged else run.state() for name, run in folders.items()}
     refused = {
         name: reason
         for name, point in distinct.items()
         if states[name] != "finished" and (reason := _refusal(point, points.data_of(point).facts, resources))
     }
-    return plan(points.all, states, stored, refused, failed), folders
+    return plan(points.all, states, {**refused, **damaged}, failed), folders
+
+
+def damaged_in(points: SweepPoints, folders: Mapping[str, RunFolder]) -> dict[str, str]:
+    """Points whose folders are not what was written, or were made as another experiment, and how to go on, by id.
+
+    Also those that begin with such a folder, where it is none of this sweep's.
+    """
+    found: dict[str, str] = {}
+    for name, run in folders.items():
+        point = points.distinct.get(name)
+        trained = point if point is not None and point.kind in ("train", "untrained") else None
+        try:
+            stored = run.spec() if run.state() == "finished" and trained is not None else None
+            if stored and trained and (difference := first_difference(stored, trained.spec)):
+                raise DriftError(name, *difference)
+        except DamagedError as error:
+            path, reason = error.args
+            found[name] = f"{path} is damaged: {reason}. Move the folder {run.folder} away, and it is made anew."
+        except (DriftError, NewerVersionError) as error:
+            found[name] = str(error)
+    strange = found.keys() - points.distinct.keys()
+    begun = {name: next(filter(strange.__contains__, p.needs), None) for name, p in points.distinct.items()}
+    return {**{name: f"its start {start}: {found[start]}" for name, start in begun.items() if start}, **found}
 
 
 def _refusal(point: Point, facts: DatasetFacts, resources: Resources) -> str:
@@ -200,7 +223,6 @@ def ready(points: SweepPoints, resources: Resources, console: Console, remote: b
     Raises:
         NeverPlaceableError: something is to be trained, and no machine has room for it.
         UsageError: nothing is finished, and nothing can be run.
-        DriftError: a finished run was another experiment.
     """
     todo, _ = plan_of(points, resources)
     if any(isinstance(point, Point) and point.kind == "train" for point, _ in todo.blocked):
@@ -223,10 +245,17 @@ def write_points(points: SweepPoints, todo: Plan) -> None:
     """Note in RUNS/SWEEP/points.json which rows were asked for, which points stand for them, and what cannot be run."""
     for sweep, asked in points.by_sweep.items():
         folder = points.request.runs / sweep
-        stored = folder.read_json(_FILE) if folder.has(_FILE) else []
-        entries = [*stored, *(entry_of(points.request, point, todo.lost) for point in asked)]
-        by_key = {repr((entry["id"], sorted((entry["row"] or {}).items()))): entry for entry in entries}
-        folder.write_json(_FILE, list(by_key.values()))
+        entries = [*_noted(folder), *(entry_of(points.request, point, todo.lost) for point in asked)]
+        by_key = {repr((entry.get("id"), sorted((entry.get("row") or {}).items()))): entry for entry in entries}
+        folder.write_json(POINTS, list(by_key.values()))
+
+
+def _noted(sweep: Folder) -> list[dict[str, Any]]:
+    """What earlier starts have noted; what of it is damaged is noted anew."""
+    try:
+        return read_points(sweep)
+    except DamagedError:
+        return []
 
 
 def entry_of(request: SweepRequest, point: Point | Impossible, lost: Mapping[str, str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ is left to it, and taken over where that command is gone.
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from orchestrator.environment import without
@@ -18,7 +18,7 @@ from orchestrator.measure import share_of
 from orchestrator.others import Others
 from orchestrator.plan import Plan
 from orchestrator.progress import SweepDisplay
-from orchestrator.request import SweepPoints, SweepRequest, entry_of, plan_of, write_points
+from orchestrator.request import SweepPoints, SweepRequest, damaged_in, entry_of, plan_of, write_points
 from orchestrator.session import has_ended
 from orchestrator.train import make_point
 from orchestrator.trials import PATIENCE, Losses, Turns, how_it_was_lost, run_trials
@@ -64,7 +64,7 @@ def run_sweep(
             display.say(f"Floors of {data.folder}: kept with it, or computed now")
             stored_floors(data)
     _, efforts = estimate(todo.to_run, points, resources)
-    sweep = _Sweep(points, resources, display, look, Others(busy), todo, folders)
+    sweep = _Sweep(points, resources, display, look, Others(busy), todo, folders, damaged_in(points, folders))
     display.begin(todo.waves, efforts, folders, look())
     with stop_by_signals(has_ended, PATIENCE) as stop:
         try:
@@ -94,7 +94,8 @@ class _Sweep:
     others: Others
     todo: Plan
     folders: Mapping[str, RunFolder]
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, str]
+    """Why points ended without success, or have a folder that is damaged, by id."""
 
     def make_wave(self, stop: Stop) -> None:
         """Make what can be made now and nobody else makes; where there is no such point wait until others are done.
@@ -137,7 +138,8 @@ class _Sweep:
 def progress_of(config: Mapping[str, Any]) -> object:
     """Of a run: changes when there is a newer checkpoint or a further epoch."""
     run = RunFolder(Folder(config["job"]["run"]))
-    return (run.folder / "checkpoints").folders(), len(run.events())
+    log = run.folder.read("events.jsonl") if run.folder.has("events.jsonl") else b""
+    return (run.folder / "checkpoints").folders(), log.count(b"\n")
 
 
 def _tidy(request: SweepRequest) -> None:
@@ -148,7 +150,7 @@ def _tidy(request: SweepRequest) -> None:
 
 def go_on_words(runs: Mapping[str, RunFolder]) -> str:
     """What of some runs, by their labels, is finished, what is saved at which step, and the command to go on."""
-    finished = [label for label, run in runs.items() if run.state() == "finished"]
+    finished = [label for label, run in runs.items() if run.is_finished()]
     saved = {label: step for label, run in runs.items() if label not in finished and (step := saved_step(run))}
     lines = [f"{len(finished)} of {len(runs)} finished{f': {some_of(finished, 8)}' if finished else ''}."]
     lines += [f"Saved: {label}, at step {step}." for label, step in saved.items()]

@@ -1,225 +1,19 @@
 """What lies under a folder of runs: which rows sweeps have asked for, and what each run folder says, read once.
 
-A folder that is damaged, or that was never finished, is a run with a `problem`, which becomes the reason of an empty
-cell; it never stops a table. Where folders lie is of no importance: RUNS/*/ID is found under any sweep's name.
+Where folders lie is of no importance: RUNS/*/ID is found under any sweep's name. What is damaged never stops a table.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
+from results.run import UNREADABLE, Measured, Run, read_run
 from sweeps.table import Value
-from workloads.errors import ClibdError, MissingPathError
-from workloads.record import EVALUATION, Measurement, RunFolder, check_names, read_evaluation, read_measurements
-from workloads.seals import STATUS, sealed_folder
-from workloads.spec import MODALITIES, RUN_PREFIX, ExperimentSpec, spec_from_dict
+from workloads.record import RunFolder
+from workloads.run_files import POINTS, read_points
 from workloads.storage import Folder
-
-_MEASUREMENTS, _OPEN_SET, _ZERO_SHOT = "measurements.parquet", "open_set.json", "bzsl.json"
-_POINTS = "points.json"
-_PAIRED = ("clibd", "random_key", "majority")
-"""Methods that are measured of all pairs of features; tables show those of single ones."""
-_UNREADABLE = (ClibdError, OSError, ValueError, KeyError, TypeError, AttributeError, pa.ArrowException)
-"""What reading a folder can raise that somebody else has written, or half of it."""
-
-
-class Measured:
-    """Measurements by their place; of all pairs of features only those of single modalities, as tables show no others.
-
-    Kept are top-1 accuracies over all keys, and rates.
-    """
-
-    def __init__(self, table: pa.Table) -> None:
-        if "queries" not in table.column_names:  # written by an earlier version, which knew no others
-            table = table.append_column("queries", pa.array(["all"] * len(table), pa.string()))
-        ranked = pc.is_in(table["metric"], pa.array(["top3", "top5"]))
-        told = pc.ends_with(table["method"], "_oracle")
-        several = pc.or_(*(pc.match_substring_regex(table[name], "[+_]") for name in ("query", "key")))
-        of_pairs = pc.is_in(table["method"], pa.array(_PAIRED))
-        wanted = pc.and_(pc.or_(pc.equal(table["keys"], "all"), told), pc.invert(pc.and_(several, of_pairs)))
-        table = table.filter(pc.and_(wanted, pc.invert(ranked)))
-        self._columns: dict[str, list[Any]] = {name: table[name].to_pylist() for name in table.column_names}
-        self._fields = [name for name in Measurement.__dataclass_fields__ if name in self._columns]
-        self._indexes: dict[tuple[str, ...], dict[tuple[Any, ...], int]] = {}
-
-    def find(self, where: Mapping[str, Any]) -> Measurement | None:
-        """The first measurement that is of all that is said; `queries` are all of them unless it says otherwise."""
-        where = where if "queries" in where else {**where, "queries": "all"}
-        fields = tuple(where)
-        if fields not in self._indexes:
-            places = zip(*(self._columns[name] for name in fields), strict=True)
-            self._indexes[fields] = {place: number for number, place in reversed(list(enumerate(places)))}
-        number = self._indexes[fields].get(tuple(where.values()))
-        return None if number is None else Measurement(**{name: self._columns[name][number] for name in self._fields})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """A run folder, or an evaluation, as results see it."""
-
-    folder: Folder
-    name: str
-    """Its id; behind a slash the evaluation where it is not the run's own."""
-    state: str
-    """`finished`, `failed`, `missing` when it never ended, or `damaged`."""
-    problem: str | None = None
-    """Why there are no numbers of it."""
-    spec: ExperimentSpec | None = None
-    """None where it is no run of CLIBD."""
-    point: Mapping[str, Any] = field(default_factory=dict)
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """evaluation.json, or what stands in its place."""
-    status: Mapping[str, Any] = field(default_factory=dict)
-    source: Mapping[str, Any] = field(default_factory=dict)
-    """provenance.json."""
-    table: pa.Table | None = None
-
-    @cached_property
-    def _measured(self) -> Measured | None:
-        return None if self.table is None else Measured(self.table)
-
-    def find(self, where: Mapping[str, Any]) -> Measurement | None:
-        """One of its measurements."""
-        return self._measured.find(where) if self._measured else None
-
-    @cached_property
-    def but_for_seed(self) -> str | None:
-        """What runs have in common that may be averaged; a start from another run has a seed of its own."""
-        if self.spec is None:
-            return None
-        spec = {**asdict(self.spec), "seed": 0, "untrained": self.facts.get("untrained")}
-        for name in MODALITIES:
-            if str(spec[name]["weights"]).startswith(RUN_PREFIX):
-                spec[name] = {**spec[name], "weights": RUN_PREFIX}
-        return repr(spec)
-
-    @property
-    def recipe(self) -> str:
-        """By which recipe it was trained and, where that is another one, measured."""
-        measured = str(self.facts.get("recipe", self.spec.recipe if self.spec else ""))
-        trained = self.spec.recipe if self.spec else measured
-        return trained if trained == measured else f"{trained} measured as {measured}"
-
-    @cached_property
-    def epochs(self) -> list[dict[str, Any]]:
-        """Its training log, one event per epoch; none where the log cannot be read."""
-        try:
-            return [event for event in RunFolder(self.folder).events() if event["event"] == "epoch"]
-        except _UNREADABLE:
-            return []
-
-    def statistic(self, name: str) -> float | None:
-        """A cost of the run; None where there was no GPU to measure, or no log.
-
-        The paper's `cuda_memory_gb` adds allocated to reserved memory, which counts the former twice; so does this
-        field of the log, for the comparison only.
-        """
-        if not self.epochs:
-            return None
-        if name == "hours_per_epoch":
-            return float(sum(event["seconds"] for event in self.epochs) / len(self.epochs) / 3600)
-        return float(max(event["papers_memory_gb"] for event in self.epochs)) or None
-
-
-# --- One folder ---------------------------------------------------------------------------------------------------
-
-
-def _read_run(folder: Folder) -> Run:
-    """A run folder or point, whatever its state."""
-    name = folder.address.rpartition("/")[2]
-    known: dict[str, Any] = {"folder": folder, "name": name, "state": "missing"}
-    try:
-        folder = sealed_folder(folder)
-        for field_name, file in (("point", "point.json"), ("source", "provenance.json")):
-            known[field_name] = _object(folder, file)
-        known["status"] = RunFolder(folder).status() if folder.has(STATUS) else {}
-        known["spec"] = spec_from_dict(folder.read_json("spec.json")) if folder.has("spec.json") else None
-        known["state"] = known["status"].get("state", "missing")
-        if known["state"] != "finished":
-            failed = f"it failed: {known['status'].get('reason', 'it does not say why')}"
-            return Run(**known, problem=failed if known["state"] == "failed" else "it never ended; its sweep goes on")
-        known["facts"] = {**_object(folder, EVALUATION), **_thresholds(folder)}
-        if not folder.has(_MEASUREMENTS):
-            return Run(**known, problem="it has not been measured: `clibd evaluate RUN --data DIR`")
-        check_names(name, known["point"], known["spec"])
-        return Run(**known, table=read_measurements(folder))
-    except _UNREADABLE as error:
-        why = str(error) if isinstance(error, ClibdError) else f"{name}: {type(error).__name__} ({error})"
-        return Run(**{**known, "state": "damaged"}, problem=f"it cannot be read: {why}")
-
-
-def _thresholds(folder: Folder) -> dict[str, Any]:
-    """How open-set recognition has chosen them, where it was here."""
-    return {name: value for name, value in _object(folder, _OPEN_SET).items() if name == "thresholds"}
-
-
-def _object(folder: Folder, name: str) -> dict[str, Any]:
-    """A JSON object; empty where the file is not there."""
-    content = folder.read_json(name) if folder.has(name) else {}
-    if not isinstance(content, dict):
-        raise ValueError(f"{name} is no object")
-    return content
-
-
-def read_named(folder: Folder) -> list[Run]:
-    """An evaluated folder that somebody names: its retrieval, and open-set recognition and zero-shot learning beside.
-
-    Raises:
-        MissingPathError: nothing was evaluated there, or no run is near it.
-        DamagedError: a file does not say what it should.
-        SpecError: the spec is of a newer version.
-    """
-    alone = folder.has(_ZERO_SHOT) and not folder.has(EVALUATION)  # as an earlier version has left it
-    facts = {} if alone else {**read_evaluation(folder), **_thresholds(folder)}
-    facts = _zero_shot_facts(folder, facts) if folder.has(_ZERO_SHOT) else facts
-    above, _, own = folder.address.rpartition("/")
-    folder = sealed_folder(folder)
-    spec, name, run = _spec_near(folder, Folder(above), own, facts)
-    common: dict[str, Any] = {"state": "finished", "spec": spec, "point": _object(run, "point.json")}
-    common |= {"status": _object(run, "status.json"), "source": _object(run, "provenance.json"), "folder": folder}
-    runs = [Run(**common, name=name, facts=facts, table=read_measurements(folder))]
-    if folder.has(_OPEN_SET) and folder.has("open_set_measurements.parquet"):
-        table = read_measurements(folder, "open_set_measurements.parquet")
-        runs.append(Run(**common, name=name, facts={**facts, **_object(folder, _OPEN_SET)}, table=table))
-    inside = folder / "bzsl"
-    if inside.has(_ZERO_SHOT) and inside.has(_MEASUREMENTS):
-        table = read_measurements(inside)
-        runs.append(Run(**common, name=f"{name}/bzsl", facts=_zero_shot_facts(inside, facts), table=table))
-    return runs
-
-
-def _spec_near(
-    folder: Folder, parent: Folder, own: str, facts: Mapping[str, Any]
-) -> tuple[ExperimentSpec | None, str, Folder]:
-    """The spec, name and folder of the run that an evaluation is of; no spec where it is of another model."""
-    if facts.get("model", "CLIBD") != "CLIBD":
-        return None, own, folder
-    run = next((place for place in (folder, parent) if place.has("spec.json")), None)
-    if run is None:
-        if not facts.get("run"):
-            return None, own, folder
-        raise MissingPathError(str(folder), "spec.json, nor above it,", "Leave an evaluation in the folder of its run.")
-    if (owner := run.address.rpartition("/")[2]) != facts.get("run", owner):
-        remedy = f"It was evaluated with {facts['run']}: leave it in that run's folder."
-        raise MissingPathError(str(folder), f"evaluation of {owner}", remedy)
-    return spec_from_dict(run.read_json("spec.json")), own if run is folder else f"{owner}/{own}", run
-
-
-def _zero_shot_facts(folder: Folder, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What `bzsl.json` says, over what the evaluation of its images does."""
-    written = _object(folder, _ZERO_SHOT)
-    asked = written.get("asked", {})
-    own = {"recipe": asked.get("recipe"), "source": asked.get("source"), "dna": asked.get("dna")}
-    about = {"dataset": "INSECT", "data_fingerprint": "", "model": "Bayesian zero-shot learning", "missing_rank": ""}
-    return {**(facts or about), **own, "synthetic": bool(written.get("synthetic", facts.get("synthetic", False)))}
-
-
-# --- Everything under a folder of runs ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -255,6 +49,8 @@ class Runs:
         self._read: dict[str, Run] = {}
         self.unreadable: list[Run] = []
         """Folders of earlier versions that do not say any more what they stand for."""
+        self.damaged: dict[str, str] = {}
+        """What else under the folder cannot be read, by its address, with the reason."""
 
     @cached_property
     def places(self) -> dict[str, Folder]:
@@ -276,16 +72,12 @@ class Runs:
         """Runs by their id; those that have no folder are not there."""
         missing = [name for name in dict.fromkeys(ids) if name in self.places and name not in self._read]
         with ThreadPoolExecutor(16) as readers:
-            self._read |= zip(missing, readers.map(_read_run, [self.places[name] for name in missing]), strict=True)
+            self._read |= zip(missing, readers.map(read_run, [self.places[name] for name in missing]), strict=True)
         return {name: self._read[name] for name in ids if name in self._read}
 
     def _asked(self, sweep: str) -> Iterator[AskedRow]:
         folder = self.folder / sweep
-        try:
-            stored = folder.read_json(_POINTS) if folder.has(_POINTS) else []
-            listed = [_asked_for(sweep, entry) for entry in stored]
-        except _UNREADABLE:
-            listed = []  # the folders below say themselves what they are
+        listed = [_asked_for(sweep, entry) for entry in self._listed(folder)]
         yield from listed
         known = {asked.id for asked in listed}
         unknown = [name for name in folder.folders() if name not in known and (folder / name).has("point.json")]
@@ -295,21 +87,30 @@ class Runs:
             elif run.spec is None and run.problem:
                 self.unreadable.append(run)
 
+    def _listed(self, sweep: Folder) -> list[dict[str, Any]]:
+        """What a sweep has noted; of what cannot be read the folders below say themselves what they are."""
+        try:
+            return read_points(sweep)
+        except UNREADABLE as error:
+            self.damaged[f"{sweep}/{POINTS}"] = str(error)
+            return []
+
     def floors(self, dataset: str, fingerprint: str) -> Measured | None:
         """The floors that a sweep of an earlier version has left of a data set."""
         name = f"floors-{dataset}-{fingerprint}.parquet"
         for sweep in self.folder.folders():
             if (self.folder / sweep).has(name):
                 try:
-                    return Measured((self.folder / sweep).read_table(name))
-                except _UNREADABLE:
-                    continue  # they are missing in the table; the runs are not
+                    return Measured(RunFolder(self.folder / sweep).measurement_table(name))
+                except UNREADABLE as error:  # they are missing in the table; the runs are not
+                    self.damaged[f"{self.folder}/{sweep}/{name}"] = str(error)
         return None
 
 
 def _asked_for(sweep: str, entry: Mapping[str, Any]) -> AskedRow:
-    row = {name: tuple(value) if isinstance(value, list) else value for name, value in (entry["row"] or {}).items()}
-    renamed = {**entry, "row": row, "sweep": sweep, "run": None}
+    row = {name: tuple(v) if isinstance(v, list) else v for name, v in (entry.get("row") or {}).items()}
+    label = str(entry.get("label") or entry.get("id"))
+    renamed = {"id": None, **entry, "label": label, "row": row, "sweep": sweep, "run": None}
     renamed["fingerprint"] = entry.get("data_fingerprint", "")
     return AskedRow(**{name: renamed[name] for name in AskedRow.__dataclass_fields__ if name in renamed})
 

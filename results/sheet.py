@@ -90,6 +90,8 @@ class Sheet:
     """What the fields of a row are called."""
     show_rank: bool = False
     """Whether the rank is a column, because rows differ in it."""
+    damaged: Mapping[str, str] = field(default_factory=dict)
+    """What was not read for it, as it is damaged, and why: runs by their names, files by their addresses."""
     decimals: int | None = None
     """Digits of shares in percent and of counts; None: one for percent, three significant ones for others."""
 

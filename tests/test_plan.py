@@ -6,7 +6,7 @@ import pytest
 
 from orchestrator.plan import Effort, Pace, Plan, matching, plan
 from sweeps.point import Impossible, Point
-from workloads.errors import DriftError, UsageError
+from workloads.errors import UsageError
 from workloads.experiments import starting_from
 from workloads.record import State
 from workloads.spec import RUN_PREFIX, ExperimentSpec
@@ -36,46 +36,44 @@ def reasons(todo: Plan) -> dict[str, str]:
 def test_plan_skips_success_and_reruns_failure_and_what_never_began() -> None:
     done, failed, cut, fresh = points(1, 2, 3, 4)
     states: dict[str, State] = {done.id: "finished", failed.id: "failed", cut.id: "missing"}
-    todo = plan([done, failed, cut, fresh], states, {done.id: done.spec})
+    todo = plan([done, failed, cut, fresh], states)
     assert todo.finished == (done,)
     assert todo.to_run == (failed, cut, fresh)
 
 
 def test_two_points_with_one_id_run_once() -> None:
     one, other = points(1, 2)
-    todo = plan([one, other, replace(one, row=None)], {}, {})
+    todo = plan([one, other, replace(one, row=None)], {})
     assert [point.id for point in todo.to_run] == [one.id, other.id]
 
 
-def test_a_finished_run_of_another_experiment_is_reported_with_the_field() -> None:
-    [point] = points(1)
-    stored = replace(point.spec, weight_decay=0.5)
-    with pytest.raises(DriftError) as error:
-        plan([point], {point.id: "finished"}, {point.id: stored})
-    assert error.value.args[1:] == ("weight_decay", "0.5", "0.01")
+def test_a_finished_run_that_is_refused_is_not_finished_and_the_others_go_on() -> None:
+    one, other = points(1, 2)
+    todo = plan([one, other, started(one, 3)], {one.id: "finished"}, {one.id: "its spec is damaged"})
+    assert (todo.finished, todo.waves) == ((), ((other,),))
+    assert reasons(todo)["seed 1"] == "its spec is damaged"
+    assert "cannot run: its spec is damaged" in reasons(todo)["from seed 1"]
 
 
 def test_a_point_begins_in_the_wave_behind_all_that_it_needs() -> None:
     first, other = points(1, 2)
     second = started(first, 3)
     third = measured(second)
-    todo = plan([third, second, other, first], {}, {})
+    todo = plan([third, second, other, first], {})
     assert todo.waves == ((other, first), (second,), (third,))
 
 
 def test_what_is_finished_elsewhere_is_not_waited_for() -> None:
     first, _ = points(1, 2)
     second = started(first, 3)
-    assert plan([second], {first.id: "finished"}, {}).waves == ((second,),)
+    assert plan([second], {first.id: "finished"}).waves == ((second,),)
 
 
 def test_a_point_whose_start_failed_or_cannot_run_says_so_and_the_others_go_on() -> None:
     bad, broken, good = points(1, 2, 3)
     later, last = started(bad, 4), measured(started(bad, 4))
     behind = started(broken, 5)
-    todo = plan(
-        [bad, broken, good, later, last, behind], {}, {}, {broken.id: "too large"}, {bad.id: "the disk is full"}
-    )
+    todo = plan([bad, broken, good, later, last, behind], {}, {broken.id: "too large"}, {bad.id: "the disk is full"})
     assert todo.waves == ((good,),)
     assert reasons(todo) == {
         "seed 1": "the disk is full",
@@ -90,14 +88,14 @@ def test_a_point_whose_start_failed_or_cannot_run_says_so_and_the_others_go_on()
 
 def test_a_start_that_is_nowhere_is_named() -> None:
     first, _ = points(1, 2)
-    todo = plan([started(first, 3)], {}, {})
+    todo = plan([started(first, 3)], {})
     assert not todo.waves
     assert f"{first.id} is neither a point of this sweep nor finished" in reasons(todo)["from seed 1"]
 
 
 def test_what_a_data_set_cannot_fill_stays_in_the_plan() -> None:
     gone = Impossible({"seed": 9}, "seed 9", "d has no DNA")
-    assert reasons(plan([*points(1), gone], {}, {})) == {"seed 9": "d has no DNA"}
+    assert reasons(plan([*points(1), gone], {})) == {"seed 9": "d has no DNA"}
 
 
 def test_a_filter_takes_what_is_needed_along_and_knows_fields() -> None:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from workloads.record import RunFolder
+from workloads.run_files import read_object
 from workloads.storage import Folder
 
 Outcome = Literal["finished", "failed", "lost", "preempted", "stopped", "grown"]
@@ -57,9 +58,13 @@ class Attempts:
         return [self.read(number) for number in self.numbers()]
 
     def read(self, number: int) -> Attempt:
-        """One of them."""
-        content = self._folder.read_json(f"{number:03}.json")
-        return Attempt(**{**content, "hosts": tuple(content["hosts"])})
+        """One of them.
+
+        Raises:
+            DamagedError: its file is not what was written.
+        """
+        content = read_object(self._folder, f"{number:03}.json", Attempt)
+        return Attempt(**{**content, "hosts": tuple(content.get("hosts", ()))})
 
     def begin(self, workers: int) -> int:
         """Note that a group is about to start; gives its number."""

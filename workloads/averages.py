@@ -20,6 +20,7 @@ import numpy as np
 from scipy import sparse
 
 from workloads.arrays import Codes, Doubles, Indices, Mask, Names
+from workloads.errors import UsageError
 
 Part = Literal["seen", "unseen", "harmonic_mean", "all"]
 """Queries of seen species, of unseen ones, the harmonic mean of both values, and all queries."""
@@ -73,6 +74,16 @@ def _adding(target: Indices, num_targets: int) -> sparse.csr_array:
     return sparse.csr_array((np.ones(len(target)), (target, rows)), shape=(num_targets, len(target)))
 
 
+def check_subset(subset: Names) -> None:
+    """Make sure that every query is of a seen or of an unseen species.
+
+    Raises:
+        UsageError: one is of neither.
+    """
+    if strange := {*subset.tolist()} - {*SAMPLES}:
+        raise UsageError(f"subset has {', '.join(sorted(map(repr, strange)))}; it is seen or unseen for each query")
+
+
 class Averages:
     """Some numbers of one query set: for seen and unseen queries, their harmonic mean, and all together."""
 
@@ -85,6 +96,7 @@ class Averages:
             blocks: classes of the queries, (queries,), and what these scored, (queries, numbers): numbers with the same
                 classes stand in one block; the numbers of all are put side by side.
         """
+        check_subset(subset)
         self.num_units: dict[Sample, int] = {}
         """Units of each subset that has queries; a draw has a column for each."""
         columns = np.zeros(len(subset), dtype=np.int64)

@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from workloads.arrays import Codes, Floats, Indices, Labels, Mask, Names
 from workloads.errors import DamagedError, EmbeddingsError
 from workloads.measured_values import check_answers
+from workloads.run_files import read_rows
 from workloads.seals import sealed_folder
 from workloads.spec import RANKS, Rank, Recipe
 from workloads.storage import Folder
@@ -27,10 +28,9 @@ from workloads.storage import Folder
 PREDICTIONS, SPECIMENS = "predictions.parquet", "specimens.parquet"
 
 _PLACE = ["partition", "query", "key", "keys"]
-_COLUMNS = {
-    PREDICTIONS: (*_PLACE, "specimen_id", "subset", "key_ids", "cosines"),
-    SPECIMENS: ("specimen_id", "split", *RANKS),
-}
+_TEXTS = {PREDICTIONS: (*_PLACE, "specimen_id", "subset"), SPECIMENS: ("specimen_id", "split", *RANKS)}
+_LISTS = {PREDICTIONS: {"key_ids": pa.list_(pa.string()), "cosines": pa.list_(pa.float32())}, SPECIMENS: {}}
+_SCHEMAS = {name: pa.schema({**dict.fromkeys(texts, pa.string()), **_LISTS[name]}) for name, texts in _TEXTS.items()}
 
 KeyChoice = Literal["all", "seen", "unseen", "own"]
 """Which keys a query is searched among: all, as in the paper; those of seen or of unseen species; or, for a query of a
@@ -146,12 +146,11 @@ class Predictions:
             DamagedError: a file is not there, or is not what was written.
         """
         tables, folder = {}, sealed_folder(folder)
-        for name, columns in _COLUMNS.items():
+        for name, schema in _SCHEMAS.items():
             if not folder.has(name):
                 raise DamagedError(f"{folder}/{name}", "it is not there")
-            tables[name] = folder.read_table(name)
-            if missing := [column for column in columns if column not in tables[name].column_names]:
-                raise DamagedError(f"{folder}/{name}", f"there is no column {', '.join(missing)}")
+            nullable = ("split", *RANKS) if name == SPECIMENS else ()
+            tables[name] = read_rows(folder, name, schema, nullable=nullable, least=0)
         if (ids := tables[SPECIMENS]["specimen_id"]).null_count or len(ids.unique()) < len(ids):
             raise DamagedError(f"{folder}/{SPECIMENS}", "a specimen is there twice, or has no id")
         check_answers(tables[PREDICTIONS], ids, f"{folder}/{PREDICTIONS}")

@@ -21,23 +21,34 @@
 Imports neither torch nor Ray: a copied folder is read on any laptop.
 """
 
-import json
 import os
 import platform
+import re
 import sys
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from importlib import metadata
 from typing import Any, Literal, get_type_hints
 
 import pyarrow as pa
 
-from workloads.errors import ClibdError, DamagedError, MissingPathError
+from workloads.errors import ClibdError, DamagedError, MissingPathError, NewerVersionError, SpecError
 from workloads.measured_values import check_measured
 from workloads.run_errors import StoppedError
+from workloads.run_files import (
+    Evaluation,
+    Point,
+    Provenance,
+    Status,
+    checked,
+    object_there,
+    read_events,
+    read_object,
+    read_rows,
+)
 from workloads.seals import (
     MADE,
     MANIFEST,
@@ -55,7 +66,7 @@ from workloads.storage import Folder, masked
 
 State = Literal["finished", "failed", "missing"]
 
-
+MEASUREMENTS = "measurements.parquet"
 _KEPT = ("weights", "circumstances", "continued")
 """Of the provenance: what a run that goes on needs to know of how it began."""
 
@@ -94,6 +105,8 @@ class Measurement:
 
 _ARROW: Mapping[Any, pa.DataType] = {str: pa.string(), int: pa.int64(), float: pa.float64(), float | None: pa.float64()}
 MEASUREMENT_SCHEMA = pa.schema([(name, _ARROW[kind]) for name, kind in get_type_hints(Measurement).items()])
+_NOT_IN_ALL = tuple(each.name for each in fields(Measurement) if each.default is not MISSING)
+"""What earlier versions did not write."""
 
 
 def measurements_to_table(rows: Iterable[Measurement]) -> pa.Table:
@@ -207,17 +220,13 @@ class RunFolder:
 
     def weights(self) -> dict[str, dict[str, str]]:
         """Name, digest and address of the weights that each tower began with, where they were not published ones."""
-        if not self.folder.has("provenance.json"):
-            return {}
-        weights: dict[str, dict[str, str]] = sealed_folder(self.folder).read_json("provenance.json").get("weights", {})
+        weights: dict[str, dict[str, str]] = self.source().get("weights", {})
         return weights
 
     def keep_weights(self, weights: Mapping[str, Mapping[str, str]]) -> None:
         """Add them to the provenance."""
         if weights:
-            self.folder.write_json(
-                "provenance.json", {**self.folder.read_json("provenance.json"), "weights": dict(weights)}
-            )
+            self.folder.write_json("provenance.json", {**self.source(), "weights": dict(weights)})
 
     def state(self) -> State:
         """`finished`, `failed`, or `missing` when the run never ended."""
@@ -231,26 +240,54 @@ class RunFolder:
         content = read_versioned(self.folder, STATUS)
         if content.get("state") not in ("finished", "failed"):
             raise DamagedError(f"{self.folder}/{STATUS}", "no state in it")
-        return {name: value for name, value in content.items() if name != MADE}
+        told = {name: value for name, value in content.items() if name != MADE}
+        return checked(told, Status, f"{self.folder}/{STATUS}")
+
+    def is_finished(self) -> bool:
+        """Whether it is; where the folder does not say so, or no longer, it counts as not."""
+        try:
+            return self.state() == "finished"
+        except (DamagedError, NewerVersionError):
+            return False
 
     def spec(self) -> ExperimentSpec:
         """The spec the run was made from."""
-        return spec_from_dict(sealed_folder(self.folder).read_json("spec.json"))
+        content = read_object(sealed_folder(self.folder), "spec.json", dict[str, Any])
+        try:
+            return spec_from_dict(content)
+        except SpecError as error:
+            raise DamagedError(f"{self.folder}/spec.json", str(error)) from error
 
     def point(self) -> dict[str, Any]:
-        """Which row of which table the run stands for."""
-        content: dict[str, Any] = sealed_folder(self.folder).read_json("point.json")
-        return content
+        """Which row of which table the run stands for; empty where no sweep or measurement made it."""
+        return object_there(sealed_folder(self.folder), "point.json", Point)
+
+    def source(self) -> dict[str, Any]:
+        """The content of provenance.json; empty where there is none."""
+        return object_there(sealed_folder(self.folder), "provenance.json", Provenance)
+
+    def measurement_table(self, name: str = MEASUREMENTS) -> pa.Table:
+        """Every accuracy of the run as they lie in the file, each in its range and once.
+
+        Raises:
+            DamagedError: they are not, or not what was written.
+        """
+        folder = sealed_folder(self.folder)
+        table = read_rows(folder, name, MEASUREMENT_SCHEMA, optional=_NOT_IN_ALL, nullable=("low", "high"))
+        check_measured(table, f"{folder}/{name}")
+        return table
 
     def measurements(self) -> list[Measurement]:
         """Every accuracy of the run."""
-        return [Measurement(**row) for row in read_measurements(sealed_folder(self.folder)).to_pylist()]
+        return [Measurement(**row) for row in self.measurement_table().to_pylist()]
 
     def events(self) -> list[dict[str, Any]]:
         """The training log, oldest first; empty when training has not begun."""
-        if not self.folder.has("events.jsonl"):
-            return []
-        return [json.loads(line) for line in sealed_folder(self.folder).read("events.jsonl").splitlines()]
+        return read_events(sealed_folder(self.folder))
+
+
+_AN_ID = re.compile(r"-[0-9a-f]{8}$")
+"""How the id of a run ends."""
 
 
 def check_names(name: str, point: Mapping[str, Any], spec: ExperimentSpec | None) -> None:
@@ -262,29 +299,16 @@ def check_names(name: str, point: Mapping[str, Any], spec: ExperimentSpec | None
         spec: spec.json.
 
     Raises:
-        DamagedError: the point, or of a training the spec, has another id.
+        DamagedError: the point, or of a training the spec, has another id; a folder that its user has named has none.
     """
     if (own := point.get("id")) not in (None, name):
         raise DamagedError(f"{name}/point.json", f"it is of {own}")
     trained = point.get("kind", "train") == "train" and not point.get("converted")
-    if trained and spec is not None and spec.id != name:
+    if trained and spec is not None and spec.id != name and _AN_ID.search(name):
         raise DamagedError(f"{name}/spec.json", f"it is of {spec.id}")
 
 
-def read_measurements(folder: Folder, name: str = "measurements.parquet") -> pa.Table:
-    """Measurements as they were written, each in its range and once.
-
-    Raises:
-        DamagedError: they are not.
-    """
-    table = folder.read_table(name)
-    check_measured(table, f"{folder}/{name}", MEASUREMENT_SCHEMA)
-    return table
-
-
 EVALUATION = "evaluation.json"
-_RULES = {"dataset": str, "data_fingerprint": str, "synthetic": bool, "recipe": str, "missing_rank": str}
-"""What every evaluation says, and as what; of its model and questions it says more."""
 
 
 def read_evaluation(folder: Folder) -> dict[str, Any]:
@@ -301,11 +325,7 @@ def read_evaluation(folder: Folder) -> dict[str, Any]:
         raise MissingPathError(str(folder), f"evaluation ({EVALUATION})", remedy)
     if folder.has("spec.json") and RunFolder(folder).state() != "finished":
         raise MissingPathError(str(folder), "finished run", "Start its training again: it goes on where it stopped.")
-    content = sealed_folder(folder).read_json(EVALUATION)
-    facts: dict[str, Any] = content if isinstance(content, dict) else {}
-    if wrong := [name for name, kind in _RULES.items() if not isinstance(facts.get(name), kind)]:
-        raise DamagedError(f"{folder}/{EVALUATION}", f"it does not say {', '.join(wrong)}")
-    return facts
+    return read_object(sealed_folder(folder), EVALUATION, Evaluation)
 
 
 def find_runs(runs: Folder, sweep: str) -> list[RunFolder]:
@@ -318,4 +338,4 @@ def find_run(runs: Folder, run_id: str) -> RunFolder | None:
     """The folder of a run or a measurement, RUNS/*/ID, under whichever sweep's name; a finished one before others."""
     folders = [RunFolder(runs / sweep / run_id) for sweep in runs.folders()]
     begun = [run for run in folders if run.folder.has("spec.json") or run.folder.has("point.json")]
-    return next((run for run in begun if run.state() == "finished"), begun[0] if begun else None)
+    return next((run for run in begun if run.is_finished()), begun[0] if begun else None)

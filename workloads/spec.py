@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 
 from workloads.errors import SpecError
 from workloads.naming import slug
+from workloads.plain_values import misfit
 
 Modality = Literal["image", "dna", "text"]
 MODALITIES: tuple[Modality, ...] = get_args(Modality)
@@ -286,14 +287,13 @@ def spec_from_dict(values: Mapping[str, Any]) -> ExperimentSpec:
     """The spec that `spec_to_dict` wrote.
 
     Raises:
-        SpecError: a field is unknown, so the file was written by a newer version.
+        SpecError: a field is unknown, so the file was written by a newer version, or a value is of another type.
     """
-    try:
-        towers = {name: _tower(cls, values[name]) for name, cls in _TOWERS.items() if name in values}
-        rest = {name: value for name, value in values.items() if name not in towers}
-        return ExperimentSpec(**{**rest, **towers, "modalities": tuple(values["modalities"])})
-    except (TypeError, KeyError) as error:
-        raise SpecError(f"a stored spec cannot be read by this version: {error}") from error
+    if reason := misfit(values, ExperimentSpec) or ("it says no modalities" if "modalities" not in values else None):
+        raise SpecError(f"a stored spec cannot be read by this version: {reason}")
+    towers = {name: _tower(cls, values[name]) for name, cls in _TOWERS.items() if name in values}
+    rest = {name: value for name, value in values.items() if name not in towers}
+    return ExperimentSpec(**{**rest, **towers, "modalities": tuple(values["modalities"])})
 
 
 def _tower(cls: Any, values: Mapping[str, Any]) -> Any:

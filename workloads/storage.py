@@ -155,7 +155,7 @@ class Folder:
         """
         try:
             return json.loads(self.read(name))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DamagedError(f"{self}/{name}", f"not JSON ({error})") from error
 
     def write_json(self, name: str, value: Any) -> None:
@@ -194,7 +194,7 @@ class Folder:
             yield
         except FileNotFoundError:
             raise
-        except (pa.ArrowInvalid, OSError) as error:
+        except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
             # Arrow reports broken pages as an OSError without a number; one with a number is about the disk.
             if isinstance(error, OSError) and (error.errno is not None or not self.is_local):
                 raise

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from workloads.errors import ClibdError, MissingPathError, first_line
 from workloads.lease import ABANDONED, read_lease
-from workloads.record import check_names, read_measurements
+from workloads.record import RunFolder, check_names
 from workloads.seals import (
     DATASET,
     MADE,
@@ -218,7 +218,7 @@ def _content(found: Verdict, folder: Folder, anew: str) -> None:
         point = folder.read_json("point.json") if folder.has("point.json") else {}
         check_names(folder.name, point, spec)
         if folder.has("measurements.parquet"):
-            read_measurements(folder)
+            RunFolder(folder).measurement_table()
     except _UNREADABLE as error:
         file = str(error.args[0]).rpartition("/")[2] if isinstance(error, ClibdError) else "spec.json"
         if not any(problem.file == file for problem in found.problems):

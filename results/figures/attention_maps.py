@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypedDict
 
 import matplotlib
 import numpy as np
@@ -23,6 +23,7 @@ from workloads.data.files.images import Pixels
 from workloads.data.inputs.image_views import Extent, evaluation_view
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, MissingPathError, UsageError
+from workloads.run_files import read_object
 
 SUBSETS = ("seen", "unseen")
 AttentionFigure = Literal[5, 11, 12, 13]
@@ -53,6 +54,19 @@ class Glance(NamedTuple):
     key_id: str
     mask: Floats
     """(side, side), in [0, 1]."""
+
+
+class _Counted(TypedDict):
+    subset: str
+    outcome: str
+    queries: int
+
+
+class _StoredFacts(TypedDict):
+    models: list[str]
+    outcomes: list[_Counted]
+    recipe: str
+    extent: Extent
 
 
 Glances = tuple[Glance, ...]
@@ -96,14 +110,14 @@ def read_attention(evaluated: EvaluatedFolder, partition: str) -> StoredAttentio
         store = f"Store it with `clibd attention RUN --data DIR --partition {partition}`."
         remedy = f"There is some in {', '.join(inside)}." if inside else store
         raise MissingPathError(f"{folder}/{name}.parquet", f"attention of {partition} queries", remedy)
-    facts: dict[str, Any] = folder.read_json(f"{name}.json")
+    facts = read_object(folder, f"{name}.json", _StoredFacts)
     rows = folder.read_table(f"{name}.parquet").to_pylist()
     try:
         counts, models = {}, tuple(facts["models"])
         for row in facts["outcomes"]:
             counts[row["subset"], tuple(word == "right" for word in row["outcome"].split())] = row["queries"]
         return StoredAttention(models, facts["recipe"], facts["extent"], _cases(rows, len(models)), counts)
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DamagedError(f"{folder}/{name}.parquet", f"not what `clibd attention` writes ({error})") from error
 
 

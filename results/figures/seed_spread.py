@@ -13,6 +13,7 @@ from results.figures.ink import pair_words, percent_axis
 from results.figures.picture import FigureChoice, Picture, plain_style, sheet_of
 from workloads.errors import MissingPathError, UsageError
 from workloads.record import Measurement, RunFolder, find_run
+from workloads.run_files import read_points
 from workloads.spec import RANKS, ExperimentSpec
 from workloads.storage import Folder
 
@@ -60,7 +61,7 @@ def _runs_of(folder: Folder) -> list[RunFolder]:
         return [RunFolder(folder)]
     inside = [folder / name for name in folder.folders()]
     if folder.has("points.json"):  # runs that another sweep made first lie in its folder
-        listed = dict.fromkeys(entry["id"] for entry in folder.read_json("points.json") if entry["id"])
+        listed = dict.fromkeys(entry["id"] for entry in read_points(folder) if entry.get("id"))
         above = Folder(folder.address.rpartition("/")[0])
         inside = [run.folder for name in listed if (run := find_run(above, name))]
     runs = [RunFolder(run) for run in inside if run.has("spec.json") and run.has("measurements.parquet")]

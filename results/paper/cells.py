@@ -10,7 +10,8 @@ from typing import Any
 from results.measured import FLOORS
 from results.paper.comparable import why_not
 from results.published import PublishedNumber, find_published
-from results.runs import AskedRow, Measured, Run, Runs
+from results.run import Measured, Run
+from results.runs import AskedRow, Runs
 from results.sheet import Cell, Unit
 from sweeps.table import Column, Row, Table, is_statistic
 from workloads.record import Measurement
@@ -149,9 +150,13 @@ class Filling:
             return f"not run: {self._command()}"
         if member.impossible or member.run is None:
             return f"{member.label}: {member.impossible}"
+        if member.run.is_damaged:
+            return f"{member.run.name}: {member.run.problem} Or move {member.run.folder} away, and {self._command()}"
         if member.run.problem:
             return f"{member.run.name}: {member.run.problem} ({self._command()})"
         if is_statistic(where):
+            if member.run.log_problem:
+                return f"{member.run.name}: {member.run.log_problem}"
             return "there was no GPU to measure" if member.run.epochs else f"{member.run.name} has no training log"
         return self._unmeasured(member.run, where)
 

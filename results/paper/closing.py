@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from shlex import quote
 
+from results.damage import damage_words
 from results.measured import FLOORS
 from results.paper.data_statistics import COUNTED
 from results.paper.tables import sheets_of, table_sheets
@@ -29,7 +30,8 @@ def closing_words(sweeps: Sequence[Sweep], runs: Folder, full: bool = False) -> 
     tables = [(table, sweep.name) for sweep in sweeps for table in sweep.tables]
     pairs = [(table, sheet) for table, name in tables for sheet in sheets_of(table, name, known)[-1:]]  # asked for last
     if full:
-        return render_sheets([sheet for _, sheet in pairs], "md")
+        sheets = [sheet for _, sheet in pairs]
+        return "\n\n".join([render_sheets(sheets, "md"), *_damage(sheets, runs)])
     if not pairs:
         return f"No table is made of this sweep; its folders: {runs}"
     if len(sweeps) > 1:
@@ -39,7 +41,12 @@ def closing_words(sweeps: Sequence[Sweep], runs: Folder, full: bool = False) -> 
     words = [f"{sweeps[0].question} {_compared(sheet)}", _came_out(table, cells), _to_the_paper(sheet.cells)]
     compact = Sheet(title="", cells=tuple(cells), headers=sheet.headers)
     rest = ", ".join(f"`clibd-results table {other.number} --runs {quote(str(runs))}`" for other, _ in pairs)
-    return "\n".join([*words, "", render_sheets([compact], "md"), "", f"Everything: {rest}"])
+    ends = [f"Everything: {rest}", *_damage([sheet for _, sheet in pairs], runs)]
+    return "\n".join([*words, "", render_sheets([compact], "md"), "", *ends])
+
+
+def _damage(sheets: Sequence[Sheet], runs: Folder) -> list[str]:
+    return list(filter(None, [damage_words(sheets, str(runs))]))
 
 
 def _short(cells: Sequence[Cell]) -> list[Cell]:
@@ -106,4 +113,5 @@ def _all_tables(pairs: list[tuple[Table, Sheet]], runs: Folder) -> str:
         "",
     ]
     lines += [f"Table {table.number:>2}  {_came_out(table, _short(sheet.cells))}" for table, sheet in pairs]
-    return "\n".join([*lines, "", f"Everything: `clibd-results table N --runs {quote(str(runs))}`, N = 1 to 20"])
+    lines += ["", f"Everything: `clibd-results table N --runs {quote(str(runs))}`, N = 1 to 20"]
+    return "\n".join([*lines, *_damage([sheet for _, sheet in pairs], runs)])

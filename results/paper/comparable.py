@@ -7,7 +7,7 @@ the same protocol. Else the published number stands alone, and the reasons below
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from results.runs import Run
+from results.run import Run
 from results.sheet import Cell
 from sweeps.table import Table, Value, is_statistic
 from workloads.spec import ExperimentSpec

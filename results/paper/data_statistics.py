@@ -21,6 +21,7 @@ from sweeps.table import SUBSETS
 from workloads.data.prepared.dataset import BIOSCAN_1M_SPLITS
 from workloads.data.specimens.statistics import ROLES, TaxonCounts, chance, mean_records, taxa_overlap
 from workloads.errors import DamagedError
+from workloads.plain_values import misfit
 from workloads.spec import RANKS, Rank
 from workloads.storage import Folder
 
@@ -127,28 +128,46 @@ def _figure_files(counts: TaxonCounts, partition: str | None, dataset: str) -> d
 def data_sheets(number: int, runs: Folder | None) -> list[Sheet]:
     """Table 5, 6 or 7: a sheet for each data set that was counted into RUNS/statistics, or into a folder there.
 
-    Else as it is published.
-
-    Raises:
-        DamagedError: what was counted is not what was written.
+    Else as it is published, also where what was counted is damaged.
     """
     place = (runs or Folder("runs")) / "statistics"
     counted = [at for at in (place, *(place / name for name in place.folders())) if at.has(_STATISTICS)]
     if runs and counted:
-        return [_read_sheet(number, folder) for folder in counted]
+        return [_sheet_in(number, folder) for folder in counted]
+    return [_uncounted(number, f"not counted: `clibd data stats DIR --out {place}`")]
+
+
+def _uncounted(number: int, reason: str, damaged: Mapping[str, str] | None = None) -> Sheet:
     title, _, decimals = _TITLES[str(number)]
-    reason = f"not counted: `clibd data stats DIR --out {place}`"
     cells = tuple(_only_published(entry, number, reason) for entry in published_table(number))
     about = ("Nothing of ours stands here yet.",)
-    return [Sheet(title=title.removesuffix(", percent"), cells=cells, about=about, decimals=decimals)]
+    title = title.removesuffix(", percent")
+    return Sheet(title=title, cells=cells, about=about, decimals=decimals, damaged=damaged or {})
+
+
+def _sheet_in(number: int, folder: Folder) -> Sheet:
+    try:
+        return _read_sheet(number, folder)
+    except (DamagedError, OSError) as error:
+        again = f"{error} Count again: `clibd data stats DIR --out {folder}`"
+        return _uncounted(number, again, {f"{folder}/{_STATISTICS}": str(error)})
 
 
 def _read_sheet(number: int, folder: Folder) -> Sheet:
+    """The sheet that was counted into a folder.
+
+    Raises:
+        DamagedError: what was counted is not what was written.
+    """
+    path, content = f"{folder}/{_STATISTICS}", folder.read_json(_STATISTICS)
     try:
-        cells = [cell_from_record(cell) for cell in folder.read_json(_STATISTICS)]
-        return _sheets_of(cells)[str(number)]
-    except (KeyError, TypeError) as error:
-        raise DamagedError(f"{folder}/{_STATISTICS}", f"no cells of statistics ({error})") from error
+        cells = [cell_from_record(cell) for cell in content]
+        reason = next(filter(None, (misfit(asdict(cell), Cell) for cell in cells)), None)
+        if reason is None:
+            return _sheets_of(cells)[str(number)]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DamagedError(path, f"no cells of statistics ({error})") from error
+    raise DamagedError(path, reason)
 
 
 def _only_published(entry: PublishedNumber, number: int, reason: str) -> Cell:

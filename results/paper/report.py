@@ -12,9 +12,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from results.damage import damage_words
 from results.paper.tables import declared, table_sheets
 from results.render import render_sheets
-from results.runs import Run, Runs
+from results.run import Run
+from results.runs import Runs
+from results.sheet import Sheet
 from workloads.errors import MissingRunsError
 from workloads.printed_text import escaped
 from workloads.spec import spec_to_dict
@@ -23,8 +26,8 @@ from workloads.storage import Folder
 _CURVES = {"loss": "Training loss", "temperature": "Temperature", "specimens_per_second": "Specimens per second"}
 
 
-def write_report(runs: Folder, out: Path | None = None) -> str:
-    """Write the page; returns where it is.
+def write_report(runs: Folder, out: Path | None = None) -> tuple[str, list[Sheet]]:
+    """Write the page; returns where it is, and every sheet that was looked at.
 
     Args:
         runs: folder of runs.
@@ -34,7 +37,8 @@ def write_report(runs: Folder, out: Path | None = None) -> str:
         MissingRunsError: no run of any sweep is finished.
     """
     known = Runs(runs)
-    sheets = [sheet for number in declared() for sheet in table_sheets(number, known) if sheet.has_ours]
+    every = [sheet for number in declared() for sheet in table_sheets(number, known)]
+    sheets = [sheet for sheet in every if sheet.has_ours]
     if not sheets:
         raise MissingRunsError("The report", declared()[20][0], str(runs))
     labels = {asked.id: f"{asked.sweep}: {asked.label}, seed {asked.seed}" for asked in known.asked if asked.id}
@@ -52,11 +56,12 @@ def write_report(runs: Folder, out: Path | None = None) -> str:
         sheets=Markup(render_sheets(sheets, "html")),
         curves=[Markup(_curve(listed, field, title)) for field, title in _CURVES.items()],
         runs=[_run(label, run) for label, run in listed],
+        damaged=damage_words(every, str(runs)),
         plotly=Markup(get_plotlyjs()),
     )
     place, name = (runs, "report.html") if out is None else (Folder(out.absolute().parent), out.name)
     place.write(name, page.encode())
-    return str(out) if out else f"{runs}/{name}"
+    return str(out) if out else f"{runs}/{name}", every
 
 
 def _run(label: str, run: Run) -> dict[str, Any]:

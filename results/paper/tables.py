@@ -13,12 +13,13 @@ from results.paper.cells import Filling, Group, SheetLine
 from results.paper.data_statistics import COUNTED, data_sheets
 from results.published import published_table
 from results.render import percent
-from results.runs import AskedRow, Run, Runs, read_named
+from results.run import Run, read_named
+from results.runs import AskedRow, Runs
 from results.sheet import Sheet
 from sweeps import SWEEPS
-from sweeps.table import PLAIN, Row, Table, Value, in_order, standing_of
+from sweeps.table import PLAIN, Row, Table, Value, in_order, is_statistic, standing_of
 from workloads.errors import DamagedError, UsageError
-from workloads.record import EVALUATION
+from workloads.record import EVALUATION, RunFolder
 from workloads.storage import Folder
 
 NUMBERS = range(1, 21)
@@ -43,7 +44,8 @@ def table_sheets(number: int | str, runs: Folder | Runs | None, folders: Sequenc
 
     Raises:
         UsageError: there is no such table.
-        MissingPathError, DamagedError, SpecError: one of the folders is no evaluated one.
+        MissingPathError: one of the folders is no evaluated one.
+        DamagedError: the only folder is damaged; of several it is left out.
     """
     known = Runs(runs) if isinstance(runs, Folder) else runs
     if number in COUNTED:
@@ -64,18 +66,45 @@ def declared() -> Mapping[int | str, tuple[str, Table]]:
 
 def sheets_of(table: Table, sweep: str, runs: Runs | None, folders: Sequence[Folder] = ()) -> list[Sheet]:
     """The sheets of a declared table, also of a sweep that only its user knows."""
-    once = {folder.address: folder for folder in folders}
-    named = [_named(run) for folder in once.values() for run in read_named(folder)]
+    named, damaged = _read_folders(folders, alone=runs is None)
     members = [*(_of_sweep(table, sweep, runs) if runs else ()), *named]
     checked = [(member, _reason_against(table, member)) for member in members]
     placed = [member for member, reason in checked if reason is None]
     absent = [f"{member.id}: {reason}" for member, reason in checked if reason and not member.sweep]
     notes = [*table.notes, *(f"Not in this table: {text}" for text in absent)]
     notes += [f"{run.name} is left out: {run.problem}" for run in (runs.unreadable if runs else ())]
+    notes += [f"{name} is left out: {reason}" for name, reason in damaged.items()]
     groups = _grouped(placed) or [Group("", "", "paper", "", ())]
     titles = Counter(group.title for group in groups)  # two data sets under one name are told apart
     groups = [replace(group, twin=titles[group.title] > 1) for group in groups]
-    return [_sheet(table, Filling(table, sweep, group, runs), notes) for group in groups]
+    sheets = [_sheet(table, Filling(table, sweep, group, runs), notes) for group in groups]
+    damaged |= _damaged(members, runs, any(is_statistic(c.where) for block in table.blocks for c in block.columns))
+    return [replace(sheet, damaged=damaged) for sheet in sheets]
+
+
+def _read_folders(folders: Sequence[Folder], alone: bool) -> tuple[list[AskedRow], dict[str, str]]:
+    """What stands for named folders, and those that are damaged with the reason.
+
+    Raises:
+        DamagedError: there is nothing else to show.
+    """
+    once, named, damaged = {folder.address: folder for folder in folders}, list[AskedRow](), dict[str, str]()
+    for folder in once.values():
+        try:
+            named += [_named(run) for run in read_named(folder)]
+        except DamagedError as error:
+            damaged[folder.address] = str(error)
+            if alone and len(damaged) == len(once):
+                raise
+    return named, damaged
+
+
+def _damaged(members: Sequence[AskedRow], runs: Runs | None, with_logs: bool) -> dict[str, str]:
+    """Runs, and other files under their folder, that could not be read, with the reason."""
+    read = [*(member.run for member in members if member.run), *(runs.unreadable if runs else ())]
+    found = {run.name: str(run.problem) for run in read if run.is_damaged}
+    logs = {run.name: run.log_problem for run in read if with_logs and not run.problem and run.log_problem}
+    return {**found, **logs, **(runs.damaged if runs else {})}
 
 
 def _sheet(table: Table, filling: Filling, notes: Sequence[str]) -> Sheet:
@@ -159,7 +188,10 @@ def _from_simclr(weights: str | None) -> bool | None:
     """Whether a folder, which specs of earlier versions name, is one of SimCLR; None where it is not there."""
     if weights is None or ":" in weights or not Folder(weights).has("spec.json"):
         return None
-    return dict(Folder(weights).read_json("spec.json")).get("objective") == "simclr"
+    try:
+        return RunFolder(Folder(weights)).spec().objective == "simclr"
+    except (DamagedError, OSError):
+        return None
 
 
 def _label_of(run: Run, row: Mapping[str, Value]) -> str:

@@ -34,22 +34,22 @@ def check(queries: Rows, keys: Rows, wanted: int) -> None:
     wanted=st.integers(1, 8),
 )
 def test_small_whole_numbers_are_found_as_by_definition(queries: Rows, keys: Rows, wanted: int) -> None:
-    check(queries, keys, min(wanted, len(keys)))
+    check(queries / 64, keys / 64, min(wanted, len(keys)))
 
 
 def test_duplicate_keys_are_listed_from_the_lowest_index_up() -> None:
     random = np.random.default_rng(0)
-    distinct = random.integers(-3, 4, (7, 4)).astype(np.float32)
+    distinct = random.integers(-3, 4, (7, 4)).astype(np.float32) / 16
     keys = distinct[random.integers(0, 7, 400)]
-    check(random.integers(-3, 4, (20, 4)).astype(np.float32), keys, 5)
+    check(random.integers(-3, 4, (20, 4)).astype(np.float32) / 16, keys, 5)
 
 
 def test_different_keys_of_equal_similarity_are_listed_from_the_lowest_index_up() -> None:
     # Two hundred different keys, all with the product 1: no list that faiss cuts short holds the lowest five.
-    keys = np.stack([np.ones(200), np.arange(200)[::-1]], axis=1).astype(np.float32)
+    keys = np.stack([np.ones(200), np.arange(200)[::-1]], axis=1).astype(np.float32) / 256
     indices, cosines = nearest_keys(np.array([[1, 0]], dtype=np.float32), keys)
     assert indices.tolist() == [[0, 1, 2, 3, 4]]
-    assert cosines.tolist() == [[1.0] * 5]
+    assert cosines.tolist() == [[1 / 256] * 5]
 
 
 def test_zero_with_and_without_a_sign_is_one_key() -> None:

@@ -136,7 +136,7 @@ def test_a_killed_worker_does_not_lose_the_sweep(tiny_dataset: PreparedDataset, 
     assert "SYNTHETIC" in text
     assert "not run" not in text
     assert "linear CCA" in text
-    page = Path(write_report(runs)).read_text()
+    page = Path(write_report(runs)[0]).read_text()
     assert all(run.id in page for run in find_runs(runs, "amp"))
 
     _the_same_command_runs_on_a_cluster_that_is_there(request)

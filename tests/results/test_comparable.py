@@ -8,7 +8,7 @@ import pytest
 
 from results.paper.comparable import differs, why_not
 from results.paper.tables import NUMBERS, declared
-from results.runs import Run
+from results.run import Run
 from results.sheet import Cell
 from sweeps.table import Row, Table, is_statistic
 from workloads.spec import ExperimentSpec

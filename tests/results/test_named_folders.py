@@ -220,7 +220,7 @@ def test_what_is_not_an_evaluation_is_refused(evaluate: Evaluate, tmp_path: Path
     with pytest.raises(MissingPathError, match=r"no spec\.json"):
         ours(1, evaluate("lost", None, {}, {"run": "lost"}))
     with pytest.raises(DamagedError, match="which modalities"):
-        ours(1, evaluate("odd", None, {}, {"model": "X"}))
+        ours(1, evaluate("odd", None, {"dna": 0.1}, {"model": "X"}))
 
 
 # --- Open-set recognition and zero-shot learning beside a run

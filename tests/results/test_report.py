@@ -49,7 +49,7 @@ class Page(HTMLParser):
 
 
 def test_the_report_opens_without_a_network(golden_runs: Folder) -> None:
-    location = write_report(golden_runs)
+    location, _ = write_report(golden_runs)
     content = Path(location).read_text()
     page = Page(content)
     assert "Plotly.newPlot" in content
@@ -61,7 +61,7 @@ def test_the_report_opens_without_a_network(golden_runs: Folder) -> None:
 
 
 def test_the_report_shows_the_numbers_their_runs_and_what_is_synthetic(golden_runs: Folder, amp_points: Amp) -> None:
-    page = Page(Path(write_report(golden_runs)).read_text())
+    page = Page(Path(write_report(golden_runs)[0]).read_text())
     assert "91.0 ± 1.0 (n=2)" in page.text
     assert "SYNTHETIC" in page.text
     for point in amp_points(synthetic=True).values():
@@ -72,10 +72,10 @@ def test_a_label_cannot_smuggle_a_script_into_the_report(
     runs: Folder, tmp_path: Path, write_run: Write, amp_points: Amp
 ) -> None:
     write_run(amp_points()[True], 0.1)
-    harmless = Page(Path(write_report(runs, tmp_path / "harmless.html")).read_text())
+    harmless = Page(Path(write_report(runs, tmp_path / "harmless.html")[0]).read_text())
     evil = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
     write_run(replace(amp_points()[True], label=evil), 0.1)
-    page = Page(Path(write_report(runs, tmp_path / "evil.html")).read_text())
+    page = Page(Path(write_report(runs, tmp_path / "evil.html")[0]).read_text())
     assert page.num_scripts == harmless.num_scripts
     assert page.handlers == []
     # plotly draws some tags in a curve's name, so none may reach it: it would store one as \\u003cimg.
@@ -85,8 +85,8 @@ def test_a_label_cannot_smuggle_a_script_into_the_report(
 
 def test_the_report_goes_where_it_was_asked_to(runs: Folder, tmp_path: Path, write_run: Write, amp_points: Amp) -> None:
     write_run(amp_points()[True], 0.1)
-    assert write_report(runs, tmp_path / "deep" / "page.html") == str(tmp_path / "deep" / "page.html")
-    assert write_report(runs) == f"{runs}/report.html"
+    assert write_report(runs, tmp_path / "deep" / "page.html")[0] == str(tmp_path / "deep" / "page.html")
+    assert write_report(runs)[0] == f"{runs}/report.html"
     assert runs.has("report.html")
 
 

@@ -15,7 +15,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workloads.arrays import Codes, Doubles, Indices, Labels, Names
-from workloads.averages import harmonic_means
+from workloads.averages import check_subset, harmonic_means
+from workloads.data.specimens.schema import stands_for_nothing
+from workloads.errors import UsageError
 from workloads.predictions import MISSING, Answers, MissingRank, Place
 from workloads.record import Measurement
 from workloads.spec import RANKS, Rank
@@ -31,7 +33,11 @@ def accuracies_of(answers: Answers, missing: MissingRank, ks: Sequence[int] = KS
         answers: the retrieval.
         missing: what a query without a label does.
         ks: numbers of nearest keys.
+
+    Raises:
+        UsageError: a query is neither of a seen nor of an unseen species.
     """
+    check_subset(answers.subset)
     rows: list[Measurement] = []
     for rank in RANKS:
         right = np.logical_or.accumulate(answers.truth[rank] == answers.found[rank].T)  # (neighbours, queries)
@@ -94,15 +100,24 @@ def averages(
 def label_codes(query_labels: Labels, key_labels: Labels) -> dict[Rank, tuple[Codes, Codes]]:
     """By rank the codes of queries, (queries,), and of keys, (keys,).
 
-    They count from 0 up in the order of the alphabet; `MISSING` stands for none.
+    They count from 0 up in the order of the alphabet; `MISSING` stands for none: for None, NaN, and words such as
+    `not_classified`.
     """
     codes: dict[Rank, tuple[Codes, Codes]] = {}
     for rank in RANKS:
-        names = pa.chunked_array([pa.array(labels[rank], pa.string()) for labels in (query_labels, key_labels)])
-        shared = pc.index_in(names, value_set=pc.unique(names).drop_null().sort(), skip_nulls=True)
+        names = pa.chunked_array(
+            [pa.array(labels[rank], pa.string(), from_pandas=True) for labels in (query_labels, key_labels)]
+        )
+        known = pa.array(sorted(n for n in _distinct(names) if not stands_for_nothing(n)), pa.string())
+        shared = pc.index_in(names, value_set=known, skip_nulls=True)
         both = shared.fill_null(MISSING).to_numpy()
         codes[rank] = both[: len(query_labels[rank])], both[len(query_labels[rank]) :]
     return codes
+
+
+def _distinct(names: pa.ChunkedArray) -> list[str]:
+    found: list[str] = pc.unique(names).drop_null().to_pylist()
+    return found
 
 
 def coded_answers(codes: Mapping[Rank, tuple[Codes, Codes]], nearest: Indices, subset: Names, where: Place) -> Answers:
@@ -113,7 +128,15 @@ def coded_answers(codes: Mapping[Rank, tuple[Codes, Codes]], nearest: Indices, s
         nearest: indices of the nearest keys, (queries,) or the nearest first (queries, neighbours).
         subset: `seen` or `unseen` for each query, (queries,).
         where: partition, query, key and method.
+
+    Raises:
+        UsageError: `nearest` names no key, or `subset` has another word.
     """
+    num_keys = len(next(iter(codes.values()))[1])
+    if nearest.size and not 0 <= nearest.min() <= nearest.max() < num_keys:
+        span = f"{nearest.min()} to {nearest.max()}"
+        raise UsageError(f"nearest goes from {span}, and the keys are 0 to {num_keys - 1}")
+    check_subset(subset)
     nearest = nearest.reshape(len(subset), -1)
     truth: dict[Rank, Codes] = {rank: asked for rank, (asked, _) in codes.items()}
     found: dict[Rank, Codes] = {rank: offered[nearest] for rank, (_, offered) in codes.items()}

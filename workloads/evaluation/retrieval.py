@@ -41,6 +41,8 @@ _WORTH_IT = 0.5
 """Share of proved queries below which the coarse search is given up for the remaining ones."""
 _ROUNDING = 2.0**-23
 """Largest relative difference that rounding two similarities to fp32 can hide."""
+_UNIT = 0.01
+"""By which a row's length may exceed 1."""
 _UNDERFLOW = 2.0**-126
 """What a product in fp32 or bf16 loses at most by being too small; rows of unit length never notice."""
 
@@ -63,11 +65,15 @@ def nearest_keys(
         Indices of the keys, nearest first, and their cosines, both (queries, neighbours). The same with either search.
 
     Raises:
-        EmbeddingsError: embeddings are of different sizes.
+        EmbeddingsError: embeddings are of different sizes, or not of unit length, so that products are no cosines.
     """
     if queries.shape[1] != keys.shape[1]:
         sizes = f"queries have {queries.shape[1]} numbers and keys {keys.shape[1]}"
         raise EmbeddingsError(f"{sizes}, so they share no space")
+    for name, rows in (("queries", queries), ("keys", keys)):
+        own = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+        if len(strange := own[~(own <= 1 + _UNIT)]):
+            raise EmbeddingsError(f"{name} have rows of length {strange[0]:.3g}, and products of such are no cosines")
     wanted = min(num_neighbours, len(keys))
     groups = _Groups(keys)
     queries = np.ascontiguousarray(queries, dtype=np.float32)

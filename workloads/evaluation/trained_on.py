@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -24,12 +24,14 @@ import pyarrow.compute as pc
 from workloads.arrays import Digests, Indices, Mask
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.specimens.schema import text_digests
+from workloads.errors import DamagedError, first_line
 from workloads.evaluation.embed import usable_modalities
 from workloads.evaluation.embedded import Embedded, queries_of
 from workloads.evaluation.floors import FLOORS, floor_answers, stored_floors
 from workloads.models.loaded import LoadedModel
 from workloads.predictions import Answers
 from workloads.record import RunFolder
+from workloads.run_files import read_object
 from workloads.seals import sealed_folder
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
@@ -99,16 +101,25 @@ def read_trained_on(run: RunFolder) -> TrainedOn:
         published = declared([f"clibd {run.spec().dataset}" if converted else run.id])
         return TrainedOn(declared=published) if published else TrainedOn(unknown=frozenset({run.id}))
     table = folder.read_table(TRAINED_ON)
-    about = json.loads(table.schema.metadata[b"trained_on"])
-    specimens, barcodes, species = (
-        table.filter(pc.equal(table["what"], what)) for what in ("specimen", "barcode", "species")
-    )
-    return TrainedOn(
-        specimens["digest"].to_numpy(),
-        barcodes["digest"].to_numpy(),
-        frozenset(species["name"].to_pylist()),
-        **{name: frozenset(about[name]) for name in _ABOUT},
-    )
+    try:
+        about = json.loads((table.schema.metadata or {})[b"trained_on"])
+        specimens, barcodes, species = (
+            table.filter(pc.equal(table["what"], what)) for what in ("specimen", "barcode", "species")
+        )
+        return TrainedOn(
+            _known(specimens["digest"]),
+            _known(barcodes["digest"]),
+            frozenset(species["name"].cast(pa.string()).to_pylist()),
+            **{name: frozenset(about[name]) for name in _ABOUT},
+        )
+    except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
+        raise DamagedError(f"{run.folder}/{TRAINED_ON}", f"not what a run keeps ({first_line(error)})") from error
+
+
+def _known(column: pa.ChunkedArray) -> Digests:
+    if column.null_count:
+        raise ValueError("a digest is missing")
+    return np.asarray(column.cast(pa.uint64()).to_numpy())
 
 
 def declared(names: Iterable[str | None]) -> frozenset[str]:
@@ -208,12 +219,17 @@ class Beside:
         inside.write_json(_BESIDE, {"about": dict(self.about), "trained": sorted(self.trained)})
 
 
+class _Kept(TypedDict):
+    about: dict[str, Any]
+    trained: list[str]
+
+
 def read_beside(folder: Folder) -> Beside:
     """What was kept with the embeddings of an evaluation; nothing by earlier versions."""
     inside = sealed_folder(folder) / _FOLDER
     if not inside.has(_BESIDE):
         return Beside()
-    kept = inside.read_json(_BESIDE)
+    kept = read_object(inside, _BESIDE, _Kept)
     floors = inside.read_table(FLOORS) if inside.has(FLOORS) else None
     return Beside(kept["about"], floors, frozenset(kept["trained"]))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import Required, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -10,15 +11,17 @@ from workloads.data.inputs.batches import Specimens
 from workloads.data.inputs.who_trains import training_classes
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import LabelTokenizer, TextTokenizer
+from workloads.errors import DamagedError, first_line
 from workloads.models.clibd import Clibd, TowerInputs, build_model
 from workloads.models.dnabert2 import PAD_ID, dnabert2_tokenizer
 from workloads.models.openclip import open_clip_library
 from workloads.models.places import NOWHERE, Addresses, LocalWeights, located, weights_of
 from workloads.models.weights import is_run, load_weights
 from workloads.record import RunFolder
+from workloads.run_files import read_object
 from workloads.seals import sealed_folder
 from workloads.spec import ExperimentSpec, Modality
-from workloads.storage import Folder
+from workloads.storage import Folder, read_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +130,7 @@ def open_run(run: RunFolder) -> LoadedModel:
     """
     spec = run.spec()
     folder = sealed_folder(run.folder)
-    stored = folder.read_json("inputs.json")
+    stored = read_object(folder, "inputs.json", _Inputs)
     inputs = TowerInputs(**stored["towers"])
     tokenizer: LabelTokenizer | None = None
     if "text" in spec.modalities:
@@ -144,12 +147,24 @@ def _frame(spec: ExperimentSpec, dataset: PreparedDataset) -> str | None:
     """The frame of the run that the DNA tower begins with, which reads no other; else the data set's."""
     before = None
     if spec.dna.weights and "dna" in spec.modalities and is_run(spec.dna.weights):
-        before = sealed_folder(Folder(spec.dna.weights)).read_json("inputs.json").get("frame")
+        before = read_object(sealed_folder(Folder(spec.dna.weights)), "inputs.json", _Inputs).get("frame")
     return before or dataset.facts.frame or None
 
 
+class _Inputs(TypedDict, total=False):
+    """inputs.json of a run."""
+
+    towers: Required[TowerInputs]
+    classes: Required[list[str]]
+    frame: str | None
+
+
 def _stored(run: Folder, name: str) -> TextTokenizer:
-    return TextTokenizer.from_json(run.read(name).decode())
+    content = read_file(run, name)
+    try:
+        return TextTokenizer.from_json(content.decode())
+    except Exception as error:  # the library raises nothing more telling
+        raise DamagedError(f"{run}/{name}", f"no tokeniser ({first_line(error)})") from error
 
 
 def _label_tokenizer(spec: ExperimentSpec, dataset: PreparedDataset) -> LabelTokenizer | None:

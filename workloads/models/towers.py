@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from workloads.data.specimens import barcode
-from workloads.errors import SpecError, WeightsError
+from workloads.errors import SpecError, UsageError, WeightsError
 from workloads.models.weights import fill, load_tensors, with_first_weights
 from workloads.spec import DnaTower, ImageTower
 from workloads.weight_files import TENSORS, published_file
@@ -103,7 +103,12 @@ class PixelValues(nn.Module):
 
         Returns:
             float32 of the same shape.
+
+        Raises:
+            UsageError: they are no bytes; what is in [0, 1] already would be divided by 255 again.
         """
+        if image.dtype != torch.uint8:
+            raise UsageError(f"image is {image.dtype}; pixels are torch.uint8, from 0 to 255")
         pixels = image.to(torch.float32, memory_format=self.layout).div_(255)
         return pixels.sub_(self.mean).div_(self.std) if self.normalised else pixels
 

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from workloads.errors import UsageError
 from workloads.placement import Placement, full_precision, gathered
 
 LARGEST_WHOLE = 2**22
@@ -58,7 +59,11 @@ def contrastive_loss(
         sizes: of the workers' shares; None: all are equal.
         there: by modality which specimens have it, bool (share,); one that is not named all have. The same modalities
             are named on every worker.
+
+    Raises:
+        UsageError: there are no two modalities, or rows that do not belong together.
     """
+    _check_embedded(embedded, bind_to)
     shares, scale = _in_one_precision(embedded, scale)
     whole = {name: gathered(share, sizes) for name, share in shares.items()}  # (batch, size) each
     pairs = [pair for pair in combinations(shares, 2) if bind_to is None or bind_to in pair]
@@ -76,6 +81,21 @@ def contrastive_loss(
         else:
             losses.append(_pair_loss(all_a, all_b, scale))
     return torch.stack(losses).mean()
+
+
+def _check_embedded(embedded: Mapping[str, Tensor], bind_to: str | None) -> None:
+    """Refuse what would give a number that means nothing, by shapes alone: for lengths a GPU would be waited for.
+
+    Raises:
+        UsageError: there is something of the kind.
+    """
+    shapes = {name: tuple(rows.shape) for name, rows in embedded.items()}
+    if len(embedded) < 2:
+        raise UsageError(f"embedded has {', '.join(embedded) or 'no modality'}; two modalities are aligned at least")
+    if len({*shapes.values()}) > 1 or len(next(iter(shapes.values()))) != 2:
+        raise UsageError(f"embedded is of the shapes {shapes}; each modality has the same (specimens, size)")
+    if bind_to is not None and bind_to not in embedded:
+        raise UsageError(f"bind_to is {bind_to!r}, and embedded has {', '.join(embedded)}")
 
 
 def loss_of_alike(batch_size: int, shares: Sequence[float]) -> float:

@@ -101,7 +101,7 @@ class Specimens:
         self._columns = dataset.open(splits)
         self._inputs: dict[str, InputColumn] = {}
         if "image" in self.modalities:
-            self._inputs["image"] = image_input(self._columns, spec)
+            self._inputs["image"] = image_input(self._columns, spec, self._called)
         if "dna" in self.modalities:
             strange = frame if frame != dataset.facts.frame else None  # in its own frame the ids are stored
             self._inputs["dna"] = dna_input(self._columns, spec, dna_tokenizer, strange)
@@ -118,6 +118,16 @@ class Specimens:
     @cached_property
     def _about(self) -> pa.Table:
         return self._dataset.load(self._splits, ["specimen_id", *RANKS])
+
+    def _called(self, row: int) -> tuple[str, str]:
+        split, left = self.split[row], row - int(np.flatnonzero(self.split == self.split[row])[0])
+        inside = self._dataset.folder / f"split={split}"
+        for name in (name for name in inside.files() if name.endswith(".parquet")):
+            with inside.open_parquet(name) as shard:
+                if left < shard.metadata.num_rows:
+                    return str(self.ids[row]), f"{inside}/{name}"
+                left -= shard.metadata.num_rows
+        return str(self.ids[row]), str(inside)
 
     @cached_property
     def ids(self) -> Names:

@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from workloads.data.inputs.batches import Asked, Batch, Specimens
 from workloads.disk_errors import named
+from workloads.errors import ClibdError
 from workloads.sockets import sockets_fit
 from workloads.stopping import serve_until_the_end
 
@@ -156,7 +157,10 @@ class _Pieces:
     def _piece(self) -> Batch:
         """The next one; that a process is gone shows in several ways, by what it was about."""
         try:
-            return next(self._made)
+            made: Batch | ClibdError = next(self._made)
+            if isinstance(made, ClibdError):
+                raise made
+            return made
         except (RuntimeError, ConnectionError, EOFError) as error:
             if isinstance(error, RuntimeError) and "exited unexpectedly" not in str(error):
                 raise
@@ -175,14 +179,17 @@ def _filled(pieces: Sequence[Tensor], padding: int | None) -> Tensor:
     return torch.cat([F.pad(piece, (0, width - piece.shape[1]), value=padding) for piece in pieces])
 
 
-class Made(Dataset[Batch]):
-    """What a process makes of what it is asked."""
+class Made(Dataset[Batch | ClibdError]):
+    """What a process makes of what it is asked; an error of ours as it is, as torch would make another one of it."""
 
     def __init__(self, specimens: Specimens) -> None:
         self._specimens = specimens
 
-    def __getitem__(self, asked: Asked) -> Batch:
-        return {name: _without_a_name(values) for name, values in self._specimens.made(asked).items()}
+    def __getitem__(self, asked: Asked) -> Batch | ClibdError:
+        try:
+            return {name: _without_a_name(values) for name, values in self._specimens.made(asked).items()}
+        except ClibdError as error:
+            return error
 
 
 def _without_a_name(values: Tensor) -> Tensor:

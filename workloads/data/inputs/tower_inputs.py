@@ -21,7 +21,7 @@ from workloads.data.files.images import Pixels
 from workloads.data.inputs.image_views import evaluation_view, simclr_view, training_view
 from workloads.data.prepared.taxon_text import LabelTokenizer
 from workloads.data.specimens.schema import VIEWS
-from workloads.errors import SpecError
+from workloads.errors import DamagedError, RecordError, SpecError
 from workloads.spec import RANKS, ExperimentSpec, TextTower
 
 Numbers = npt.NDArray[Any]
@@ -103,15 +103,37 @@ def there_in(column: pa.ChunkedArray) -> Mask | None:
     return np.asarray(column.is_valid()) if column.null_count else None
 
 
-def image_input(inputs: pa.Table, spec: ExperimentSpec) -> InputColumn:
-    """What the spec's image tower takes: squares of pixels, or features of another model."""
+Called = Callable[[int], tuple[str, str]]
+"""The id of a specimen and the shard that it lies in, by its row."""
+
+
+def image_input(inputs: pa.Table, spec: ExperimentSpec, called: Called | None = None) -> InputColumn:
+    """What the spec's image tower takes: squares of pixels, or features of another model.
+
+    What is taken raises DamagedError where an image does not decode, with what it is `called`.
+    """
     if spec.image.kind == "features":
         return number_input(inputs["image_features"])
     column = inputs["image"]
     augmented = _AUGMENTED.get(spec.augmentation)
     others = inputs[VIEWS.name] if VIEWS.name in inputs.column_names else None
     take = partial(_pictures, column, others, spec.image.image_size, augmented)
+    take = take if called is None else partial(_named, take, called)
     return InputColumn(take, partial(_each_apart, len(column)), there_in(column))
+
+
+def _named(take: Callable[[Indices, View], Tensor], called: Called, rows: Indices, view: View) -> Tensor:
+    """What is taken; of rows that cannot be, the first one is looked for and named."""
+    try:
+        return take(rows, view)
+    except RecordError:
+        for row in rows.tolist():
+            try:
+                take(np.array([row]), view)
+            except RecordError as error:
+                specimen, shard = called(row)
+                raise DamagedError(shard, f"of specimen {specimen} {error}") from error
+        raise
 
 
 _Augmentation = Callable[[bytes, int, np.random.Generator], Pixels]

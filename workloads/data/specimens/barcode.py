@@ -22,7 +22,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from workloads.arrays import Bytes, Floats, Indices, KmerIds
-from workloads.errors import RecordError
+from workloads.errors import RecordError, UsageError
 
 KMER = 5
 MAX_BASES = 660
@@ -91,6 +91,7 @@ def authors_token_ids(barcodes: Sequence[str]) -> KmerIds:
 
 def _ids(barcodes: Sequence[str], start: int, codes: bytes) -> KmerIds:
     """A first id and the 5-mers of barcodes cut or padded with N, (len(barcodes), 133)."""
+    _check_several(barcodes)
     ids = np.empty((len(barcodes), NUM_TOKENS), dtype=np.int16)
     ids[:, 0] = start
     for rows, block in _blocks(barcodes):
@@ -103,11 +104,22 @@ def base_codes(barcodes: Sequence[str]) -> Bytes:
 
     Any other letter is 4, what lies past the end is 5, and what follows base 660 is cut off.
     """
+    _check_several(barcodes)
     codes = np.empty((len(barcodes), MAX_BASES), dtype=np.uint8)
     for rows, block in _blocks(barcodes):
         codes[rows] = _coded(block, _CODES).reshape(-1, MAX_BASES)
         codes[rows][_lengths(block)[:, None] <= np.arange(MAX_BASES)] = NO_BASE
     return codes
+
+
+def _check_several(barcodes: Sequence[str]) -> None:
+    """Refuse one text, whose letters would be taken for barcodes.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if isinstance(barcodes, str):
+        raise UsageError(f"barcodes is the text {barcodes[:20]!r}; it is a list of texts, [{barcodes[:20]!r}] for one")
 
 
 def _blocks(barcodes: Sequence[str]) -> Iterator[tuple[slice, Sequence[str]]]:
@@ -142,6 +154,7 @@ def _lengths(barcodes: Sequence[str]) -> Indices:
 
 def kmer_counts(barcodes: Sequence[str]) -> Floats:
     """How often each of the 1,024 5-mers occurs at any offset, (len(barcodes), 1024)."""
+    _check_several(barcodes)
     counts = np.zeros((len(barcodes), NUM_KMERS), dtype=np.float32)
     for row, barcode in enumerate(barcodes):
         codes = np.frombuffer(barcode.encode("ascii").translate(_CODES), dtype=np.uint8)
@@ -168,6 +181,7 @@ _CELLS = 1_000_000
 
 def consensus(barcodes: Sequence[str]) -> str:
     """The commonest base at every position, over barcodes of the commonest length; empty without barcodes."""
+    _check_several(barcodes)
     if not barcodes:
         return ""
     length = Counter(map(len, barcodes)).most_common(1)[0][0]
@@ -183,6 +197,7 @@ def placed(barcodes: Sequence[str], reference: str) -> list[str]:
     The smallest move wins among equally good ones; a barcode too short to be laid anywhere stays as it is. Most lie
     right already; one that does not is tried at 311 places, some 0.1 ms of matrix product.
     """
+    _check_several(barcodes)
     target = _letters(reference)
     moves = np.zeros(len(barcodes), dtype=np.int64)
     codes = [_letters(barcode) for barcode in barcodes]

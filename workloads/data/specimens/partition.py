@@ -29,7 +29,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workloads.arrays import Codes, Indices, Mask, Names
-from workloads.data.specimens.schema import PROTOCOLS, SplitProtocol
+from workloads.data.specimens.schema import PROTOCOLS, SplitProtocol, stands_for_nothing
 from workloads.errors import PartitionError, UsageError
 
 PartitionRecipe = Literal["paper", "authors"]
@@ -73,7 +73,7 @@ def partition(
     """The split of every specimen, under the names of the protocol `clibd`.
 
     Args:
-        species: species of each specimen, null or blank where it is not known.
+        species: species of each specimen, null, NaN or a word such as `not_classified` where it is not known.
         recipe: whose rules: the paper's words, or the authors' script.
         seed: of the random draws.
         shares: how it is divided; None: as Appendix A says.
@@ -82,9 +82,12 @@ def partition(
         A name for each specimen, in their order.
 
     Raises:
-        UsageError: no species has the two records that a query and its key need.
+        UsageError: no species has the two records that a query and its key need, or there is no such recipe.
     """
-    rows_of = rows_of_species(species if isinstance(species, TextColumn) else pa.array(species, pa.string()))
+    if recipe not in COMMON:
+        raise UsageError(f"recipe is {recipe!r}; there are {' and '.join(COMMON)}")
+    column = species if isinstance(species, TextColumn) else pa.array(species, pa.string(), from_pandas=True)
+    rows_of = rows_of_species(column)
     if not any(len(rows) > 1 for rows in rows_of.values()):
         raise UsageError(
             "no species has two records, so nothing could be both asked for and found; a partition goes by species. "
@@ -118,7 +121,7 @@ def rows_of_species(species: TextColumn) -> dict[str, Indices]:
     names, members = numbered(species)
     ends = np.cumsum(np.bincount(members, minlength=len(names) + 1))
     groups = np.split(np.argsort(members, kind="stable"), ends[:-1])[: len(names)]
-    return {name: rows for name, rows in zip(names.to_pylist(), groups, strict=True) if name.strip()}
+    return {name: rows for name, rows in zip(names.to_pylist(), groups, strict=True) if not stands_for_nothing(name)}
 
 
 def _as_the_paper(codes: Codes, common: list[Indices], tail: list[Indices], seed: int, shares: Shares) -> None:
