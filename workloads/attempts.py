@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
+from workloads.errors import DamagedError
 from workloads.record import RunFolder
 from workloads.storage import Folder
 
@@ -57,9 +58,16 @@ class Attempts:
         return [self.read(number) for number in self.numbers()]
 
     def read(self, number: int) -> Attempt:
-        """One of them."""
-        content = self._folder.read_json(f"{number:03}.json")
-        return Attempt(**{**content, "hosts": tuple(content["hosts"])})
+        """One of them.
+
+        Raises:
+            DamagedError: the file is not what was written.
+        """
+        content = self._folder.read_json(name := f"{number:03}.json")
+        try:
+            return Attempt(**{**content, "hosts": tuple(content["hosts"])})
+        except (TypeError, KeyError) as error:
+            raise DamagedError(f"{self._folder}/{name}", f"not an attempt ({error})") from error
 
     def begin(self, workers: int) -> int:
         """Note that a group is about to start; gives its number."""
