@@ -57,6 +57,11 @@ def _read_hdf5(folder: Path) -> None:
         shrink(images.read("hdf5:a.hdf5#val_seen/image#1"), 16)
 
 
+def _decode_texts(folder: Path) -> None:
+    read_texts(folder, folder / "a.hdf5")
+    _refuse(folder)
+
+
 @cache
 def _matlab() -> bytes:
     generator = np.random.default_rng(0)
@@ -130,7 +135,7 @@ def _config(chance: random.Random) -> dict[str, bytes]:
 LIBRARY: dict[str, tuple[int, Make, Read]] = {
     "HDF5, text of fixed length": (900, _hdf5(False), _read_hdf5),
     "HDF5, text of variable length": (30, _hdf5(True), _read_hdf5),
-    "HDF5, text of variable length, decoded": (900, _hdf5(True), lambda folder: read_texts(folder, folder / "a.hdf5")),
+    "HDF5, text of variable length, decoded": (900, _hdf5(True), _decode_texts),
     "MATLAB, decoded": (700, lambda chance: {"a.mat": mutated(_matlab(), chance)}, _decode_matlab),
     "MATLAB": (12, lambda chance: {"a.mat": mutated(_matlab(), chance)}, _read_matlab),
     "safetensors": (800, _safetensors, lambda folder: _ignore(load_tensors("image", folder / "a.safetensors"))),
