@@ -10,7 +10,7 @@ else
 TORCH := --torch-backend=auto
 endif
 
-.PHONY: demo test test-cluster soak install check bench
+.PHONY: demo test test-faults test-cluster soak install check bench
 
 demo: install
 	$(BIN)/clibd-sweep batch-size --demo
@@ -22,8 +22,15 @@ test: install check
 test-cluster: install
 	$(BIN)/python -m pytest tests/cluster -m "not soak" --numprocesses 2 --no-loadscope-reorder
 
-# The same for hours: faults by the hundred.
+# Faults and crafted inputs by seed, counted: `make test-faults SEED=17` draws others.
+test-faults: install
+	FAULTS=120 INPUTS=15000 $(BIN)/python -m pytest tests/faults --numprocesses 2 --no-loadscope-reorder
+
+# The same with new seeds, which are printed, for an hour or as long as told (`make soak MINUTES=10`); then faults by the
+# hundred on a cluster.
+MINUTES := 60
 soak: install
+	MINUTES=$(MINUTES) FAULTS=120 INPUTS=15000 $(BIN)/python -m pytest tests/faults --numprocesses 2 --no-loadscope-reorder
 	$(BIN)/python -m pytest tests/cluster -m soak
 
 check: install

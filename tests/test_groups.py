@@ -150,3 +150,12 @@ def test_a_worker_says_what_it_lacks(task: Task, tmp_path: Path, monkeypatch: py
     (tmp_path / "file").touch()
     monkeypatch.setenv("CLIBD_CACHE", str(tmp_path / "file" / "cache"))
     assert "CLIBD_CACHE" in lack()
+
+
+@pytest.mark.parametrize(
+    "content", [b"[]", b'{"number": 1}', b'{"number": 1, "hosts": 3, "began": 1}', b'{"hosts": [], "x": 1}']
+)
+def test_an_attempt_that_is_not_what_was_written_is_named(content: bytes, tmp_path: Path) -> None:
+    (Folder(tmp_path) / "attempts").write("001.json", content)
+    with pytest.raises(DamagedError, match=r"attempts/001\.json: not an attempt"):
+        Attempts(Folder(tmp_path)).all()

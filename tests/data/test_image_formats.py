@@ -79,7 +79,7 @@ def test_other_formats_shrink_to_jpeg(encode: Encode, noise: Noise) -> None:
             assert (image.format, image.size) == ("JPEG", (40, 30))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     kind=st.sampled_from(range(len(KINDS))),
     changes=st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), max_size=12),

@@ -1,5 +1,6 @@
 """Word pieces of labels: learned the same every time, and whole names where names repeat."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -208,3 +209,22 @@ def test_a_tokenizer_that_a_run_keeps_is_read_back_as_it_was(tmp_path: Path) -> 
         assert (kept.pad_id, kept.vocabulary_size) == (tokenizer.pad_id, tokenizer.vocabulary_size)
         assert np.array_equal(kept.ids(labels, 3, whole_length=False), before)
         assert np.array_equal(kept.ids(labels, 9, whole_length=True), tokenizer.ids(labels, 9, whole_length=True))
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("added_tokens", 5), ("model", None), ("post_processor", {"type": "TemplateProcessing", "single": 0})],
+)
+def test_a_damaged_tokenizer_is_named(part: str, value: object, tmp_path: Path) -> None:
+    content = json.loads(LEARNED)
+    (tmp_path / "tokenizer.json").write_text(json.dumps({**content, part: value}))
+    with pytest.raises(WeightsError, match=str(tmp_path)):
+        TextTokenizer.from_weights(str(tmp_path))
+
+
+def test_a_tokenizer_that_panics_at_its_first_word_is_named(tmp_path: Path) -> None:
+    content = json.loads(LEARNED)
+    content["post_processor"]["special_tokens"] = {}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with pytest.raises(WeightsError, match=str(tmp_path)):
+        TextTokenizer.from_weights(str(tmp_path))

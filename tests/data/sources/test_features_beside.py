@@ -121,7 +121,7 @@ def test_features_that_are_pickled_objects_are_not_unpickled(
     assert not (tmp_path / "canary").exists()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(place=st.integers(0, 140), value=st.binary(min_size=1, max_size=3), size=st.integers(0, 200))
 def test_mutated_feature_files_give_a_matrix_or_a_source_error(
     tmp_path_factory: pytest.TempPathFactory, place: int, value: bytes, size: int

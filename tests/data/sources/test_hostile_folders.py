@@ -129,7 +129,7 @@ def scratch() -> Iterator[Path]:
         yield Path(folder)
 
 
-@settings(max_examples=240, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(kind=st.sampled_from(sorted(KINDS)), seed=st.integers(0, 2**32))
 def test_an_import_counts_every_record_or_says_which_file_is_wrong(scratch: Path, kind: str, seed: int) -> None:
     folder, out = scratch / "source", SpecimenTable.at(scratch / "out" / "s.parquet")

@@ -1,9 +1,8 @@
 """HDF5 files of unknown origin, opened so that they can neither lead to other files nor run code.
 
 An HDF5 file may point to others (external links, virtual datasets, external storage) and may name filters that are
-loaded as plugins. Each dataset is checked for these before anything of it is read. Damage is a typed error, with one
-exception that lies in the HDF5 library: in 6 of 2,400 randomly damaged files it never came back from reading text of
-variable length.
+loaded as plugins. Each dataset is checked for these before anything of it is read. Damage is a typed error; where it
+may be that the HDF5 library does not come back, a process of its own goes first (`hdf5_texts`).
 """
 
 import errno

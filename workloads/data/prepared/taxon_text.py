@@ -72,7 +72,11 @@ def _fast_tokenizer(weights: str) -> Any:
             tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
         except ValueError:  # old configurations, such as those of the small BERTs, do not say that they are a BERT's
             tokenizer = BertTokenizerFast.from_pretrained(place)
-    except (OSError, ValueError) as error:
+        if tokenizer.is_fast:
+            tokenizer.backend_tokenizer.encode("Diptera")  # where its parts do not fit, its library panics only now
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a damaged file fails in every way there is, and a panic is no Exception
         reason = f"its tokeniser cannot be loaded ({first_line(error)}). {remedy}"
         raise WeightsError("text", weights, reason) from error
     if not tokenizer.is_fast:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from workloads.data.files.hdf5_files import MAX_ROWS, dataset, datasets_of, groups_of, open_hdf5, slices
+from workloads.data.files.hdf5_texts import check_texts
 from workloads.data.files.image_source import hdf5_reference
 from workloads.data.sources.source import RawRecord, ReadAnew, Refused, Source, cleaned_species, note_once
 from workloads.data.sources.split_lists import UNIONS
@@ -249,4 +250,6 @@ def _checked(file: "h5py.File", group: str, features: Mapping[str, str]) -> "tup
     kinds = "".join(datasets[name].dtype.str for name in images)  # such as |u1<i8
     if images and (not kinds.startswith("|u1") or "S" in kinds or "O" in kinds):
         raise SourceError(file.filename, group, "its images are not bytes with their lengths")
+    if any(values.dtype.kind == "O" for values in datasets.values()):
+        check_texts(file.filename)
     return datasets, num_rows

@@ -1,0 +1,60 @@
+"""What the process of `stage` does when it is asked: read a crafted input, or run a command in a fork of it."""
+
+import random
+import resource
+import shutil
+import signal
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+from workloads.errors import ClibdError, RecordError
+
+LONGEST = 5.0
+"""Seconds of a processor in which an input has to be read."""
+
+
+def perform(asked: dict[str, Any]) -> dict[str, Any]:
+    """Do what is asked, and say what came of it."""
+    if asked["do"] == "read":
+        return _read(asked["reader"], asked["seed"], Path(asked["folder"]))
+    from tests.faults.forking import run_forked
+
+    return run_forked(**{name: value for name, value in asked.items() if name not in ("do", "patience")})
+
+
+def _read(name: str, seed: int, folder: Path) -> dict[str, Any]:
+    """Make an input and read it.
+
+    Returns:
+        `outcome` (`records`, `sentence` or `traceback`), what was `said`, `seconds` of the processor, and `grown`,
+        bytes by which the memory has grown beyond what it ever was.
+    """
+    from tests.faults.readers import READERS
+
+    _, make, read = READERS[name]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    for file, content in make(random.Random(seed)).items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_bytes(content)
+    before, began = _peak(), time.process_time()
+    outcome, said = "records", ""
+    signal.setitimer(signal.ITIMER_PROF, 2 * LONGEST)  # ends this process, also within a library that never comes back
+    try:
+        read(folder)
+    except (ClibdError, RecordError) as error:
+        outcome, said = "sentence", f"{type(error).__name__}: {error}"
+    except OSError as error:
+        named = str(folder) in f"{error.filename} {error}"
+        outcome, said = "sentence" if named else "traceback", f"{type(error).__name__}: {error}"
+    except BaseException:  # such as a panic of a library in Rust
+        outcome, said = "traceback", traceback.format_exc()[-3000:]
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+    return {"outcome": outcome, "said": said, "seconds": time.process_time() - began, "grown": _peak() - before}
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
