@@ -1,6 +1,5 @@
 """Names are not paths: whatever somebody calls a data set, its folders lie where they belong, and are listed."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sweeps.point import Point
+from tests.sealed import say_otherwise
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, OutsideError, WeightsError
 from workloads.models.places import weights_of
@@ -163,8 +163,7 @@ def test_a_data_set_whose_name_is_a_path_trains_inside_runs_and_is_called_what_i
 ) -> None:
     data, runs = tmp_path / "data", tmp_path / "a" / "b" / "runs"
     shutil.copytree(tiny_dataset.folder.path, data)
-    facts = json.loads((data / "dataset.json").read_text())
-    (data / "dataset.json").write_text(json.dumps({**facts, "name": "../../../ESCAPED"}))
+    say_otherwise(Folder(data), "dataset.json", name="../../../ESCAPED")
     options = ["image-dna", "--data", str(data), "--runs", str(runs), "--scale", "small", "--cpu"]
     app([*options, "--batch-size", "32", "--epochs", "1"], standalone_mode=False)
     assert sorted(place.name for place in tmp_path.iterdir()) == ["a", "data"]
@@ -175,11 +174,10 @@ def test_a_data_set_whose_name_is_a_path_trains_inside_runs_and_is_called_what_i
 
 
 def test_a_prepared_data_set_whose_splits_are_paths_is_damaged(tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
-    facts = tiny_dataset.folder.read_json("dataset.json")
-    Folder(tmp_path).write_json("dataset.json", {**facts, "num_specimens": {"../../x": 3}})
+    say_otherwise(tiny_dataset.folder, "dataset.json", Folder(tmp_path), num_specimens={"../../x": 3})
     with pytest.raises(DamagedError, match=r"no split of clibd is called '\.\./\.\./x'"):
         _ = PreparedDataset(Folder(tmp_path)).facts
-    Folder(tmp_path).write_json("dataset.json", {**facts, "protocol": "../../x"})
+    say_otherwise(tiny_dataset.folder, "dataset.json", Folder(tmp_path), protocol="../../x")
     with pytest.raises(DamagedError, match="not the fields of this version"):
         _ = PreparedDataset(Folder(tmp_path)).facts
 

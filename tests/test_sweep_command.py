@@ -12,6 +12,7 @@ from commands.sweep import app
 from commands.sweep_file import read_sweep, write_template
 from orchestrator.request import SweepRequest, folders_of, points_of
 from sweeps import SWEEPS
+from tests.sealed import say_otherwise
 from tests.sweep_cases import base, every_scale, possible, trained
 from workloads.command_line import run_command
 from workloads.data.prepared.dataset import PreparedDataset
@@ -123,8 +124,7 @@ def test_batches_larger_than_the_data_set_are_refused_before_ray_starts(sweep: C
 
 
 def test_labels_alone_are_too_few_modalities(sweep: Command, tiny_dataset: PreparedDataset, tmp_path: Path) -> None:
-    facts = json.loads(tiny_dataset.folder.read("dataset.json"))
-    (tmp_path / "dataset.json").write_text(json.dumps({**facts, "modalities": ["text"]}))
+    say_otherwise(tiny_dataset.folder, "dataset.json", Folder(tmp_path), modalities=["text"])
     code, _, err = sweep("lora", "--data", str(tmp_path), "--plan")
     assert code == 2
     assert "at least two of image, dna and text" in err

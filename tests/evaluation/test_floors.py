@@ -1,6 +1,5 @@
 """The floors: linear CCA against its definition, and the nearest barcode by 5-mers."""
 
-import json
 import math
 import shutil
 from collections import Counter
@@ -13,6 +12,7 @@ import scipy.linalg
 from sklearn.cross_decomposition import CCA
 
 from tests.evaluation.measured import floors_of
+from tests.sealed import say_otherwise
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.specimens.schema import PROTOCOLS
 from workloads.evaluation import floors
@@ -135,8 +135,7 @@ def test_floors_are_found_once_a_data_set_and_those_of_another_are_never_taken(
     monkeypatch.setattr(floors, "_answered", lambda dataset: found.append("again") or answered(dataset))
     assert floors.stored_floors(PreparedDataset(Folder(copied))).equals(first)
     assert not found
-    facts = json.loads((copied / "dataset.json").read_text())
-    (copied / "dataset.json").write_text(json.dumps({**facts, "content": "0123456789abcdef"}))  # other images
+    say_otherwise(Folder(copied), "dataset.json", content="0123456789abcdef")  # other images
     assert floors.stored_floors(PreparedDataset(Folder(copied))).equals(first)
     assert found == ["again"]
     (copied / FLOORS).write_bytes(b"PAR1")

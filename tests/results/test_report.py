@@ -10,6 +10,7 @@ import pytest
 from results.paper.report import write_report
 from sweeps.point import Point
 from workloads.errors import MissingRunsError
+from workloads.seals import unseal_run
 from workloads.storage import Folder
 
 Write = Callable[..., str]
@@ -100,6 +101,7 @@ def test_control_characters_of_a_name_are_shown_in_the_report(golden_runs: Folde
     plain = Path(write_report(golden_runs)).read_text()
     for name in (golden_runs / "amp").folders():
         run = golden_runs / "amp" / name
+        unseal_run(run, "point.json")
         run.write_json("point.json", {**run.read_json("point.json"), "label": "a\x1b]0;hi\x07\u202e</script>"})
     page = Path(write_report(golden_runs)).read_text()
     assert "\\x1b]0;hi\\x07\\u202e" in page

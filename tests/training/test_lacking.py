@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from tests.processes import run_together
+from tests.sealed import say_otherwise
 from tests.training.test_masked_loss import by_definition
 from tests.training.test_run import run_of
 from tests.training.test_shares import END, PROGRAM
@@ -172,7 +173,7 @@ def test_a_run_on_them_ends_with_numbers_of_those_who_have_what_is_asked(
     shares = [np.mean([{a, b} <= own for own in have]) for a, b in combinations(MODALITIES, 2)]
     assert run.status()["loss_of_alike"] == pytest.approx(loss_of_alike(spec.batch_size, shares))
     assert collapse_words(run) == []
-    run.folder.write_json("status.json", {**run.status(), "loss_of_alike": losses[-1]})
+    say_otherwise(run.folder, "status.json", loss_of_alike=losses[-1])
     assert "all alike" in collapse_words(run)[0]
     wanted = {
         (part, name): sum(row[column] is not None for row in incomplete_dataset.load(splits).to_pylist())
