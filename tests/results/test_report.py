@@ -98,12 +98,12 @@ def test_without_a_finished_run_there_is_no_report(runs: Folder, write_run: Writ
 
 
 def test_control_characters_of_a_name_are_shown_in_the_report(golden_runs: Folder) -> None:
-    plain = Path(write_report(golden_runs)).read_text()
+    plain = Path(write_report(golden_runs)[0]).read_text()
     for name in (golden_runs / "amp").folders():
         run = golden_runs / "amp" / name
         unseal_run(run, "point.json")
         run.write_json("point.json", {**run.read_json("point.json"), "label": "a\x1b]0;hi\x07\u202e</script>"})
-    page = Path(write_report(golden_runs)).read_text()
+    page = Path(write_report(golden_runs)[0]).read_text()
     assert "\\x1b]0;hi\\x07\\u202e" in page
     assert page.count("</script>") == plain.count("</script>")
     for unseen in "\x1b\x07\u202e":
