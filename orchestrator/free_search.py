@@ -117,6 +117,7 @@ def run_search(
         "resources": asdict(resources),
         "owner": Others("refuse").owner,
         "argv": command_line(),
+        "wandb": request.wandb,
     }
     needs = needs_of_runs(request, [Point(row=None, label="", spec=base)])
     with ray_session(address), watching_hosts(address, needs, console.print):
@@ -186,7 +187,7 @@ def _train(
     run.begin(spec, point, provenance(job["argv"]))
     resources = resources_of(job["resources"]).for_batch(spec.batch_size)
     task = Task(spec=spec, run=str(run.folder), data=job["data"], resources=resources, places={}, without=("test",))
-    train_as_trial(task, tune.report, tell)
+    train_as_trial(task, tune.report, tell, job["wandb"])
 
 
 def _epochs(run: RunFolder) -> list[dict[str, Any]]:

@@ -5,13 +5,10 @@ state, and a run that was interrupted goes on from its newest checkpoint. What a
 is left to it, and taken over where that command is gone.
 """
 
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from orchestrator.environment import without
 from orchestrator.estimate import estimate
 from orchestrator.fleet import Resources
 from orchestrator.measure import share_of
@@ -123,7 +120,7 @@ class _Sweep:
         there = [node["Resources"] for node in nodes() if node["Alive"]]
         jobs = [_job(self, point, there) for point in wave]
         turns = Turns(self.look, stop)
-        callbacks = [self.display.callback(), *_wandb(self.points.request)]
+        callbacks = [self.display.callback()]
         results = run_trials(make_point, {"job": tune.grid_search(jobs)}, turns, Losses(progress_of), callbacks)
         errors = {result.config["job"]["id"]: result.error for result in results if result.error}
         for point in wave:
@@ -176,22 +173,5 @@ def _job(sweep: _Sweep, point: Point, nodes: Sequence[Mapping[str, float]]) -> d
         "share": asdict(share_of(point.kind, sweep.resources, nodes)),
         "owner": sweep.others.owner,
         "argv": command_line(),
+        "wandb": points.request.wandb,
     }
-
-
-def _wandb(request: SweepRequest) -> list[Any]:
-    """W&B's own Tune callback, when asked for."""
-    if request.wandb == "off":
-        return []
-    os.environ["WANDB_MODE"] = request.wandb
-    os.environ.setdefault("WANDB_DIR", str(request.runs.path) if request.runs.is_local else tempfile.gettempdir())
-    from ray.air.integrations.wandb import WandbLoggerCallback
-
-    class Callback(WandbLoggerCallback):  # type: ignore[misc] # Ray's classes have no types
-        """Starts its process without the key in Ray's hands: that has it from its node, or from `wandb login` there."""
-
-        def _start_logging_actor(self, *args: Any, **how: Any) -> None:
-            with without("WANDB_API_KEY"):
-                super()._start_logging_actor(*args, **how)
-
-    return [Callback(project="clibd", group=request.name, excludes=["job"])]

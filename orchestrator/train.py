@@ -23,6 +23,7 @@ from workloads.command_line import stderr_console
 from workloads.errors import ClibdError
 from workloads.execution import Execution
 from workloads.lease import Lease, held
+from workloads.printed_text import say
 from workloads.record import RunFolder, command_line, provenance
 from workloads.run_errors import LostWorkersError, MemoryRanOutError, RunBusyError, StoppedError
 from workloads.shared_places import data_place, runs_place
@@ -133,15 +134,15 @@ def _make(job: Mapping[str, Any], run: RunFolder, tell: Callable[..., None]) -> 
         return
     fitted = resources.for_batch(spec.batch_size)
     task = Task(spec=spec, run=job["run"], data=job["data"], resources=fitted, places=job["places"])
-    train_as_trial(task, tune.report, tell)
+    train_as_trial(task, tune.report, tell, job["wandb"])
 
 
-def train_as_trial(task: Task, told: Told, tell: Callable[..., None] = _nobody) -> None:
+def train_as_trial(task: Task, told: Told, tell: Callable[..., None] = _nobody, wandb: WandbMode = "off") -> None:
     """`run_to_its_end` in a trial of Tune, which would try again what raises: how the run ended, its folder says."""
     try:
-        run_to_its_end(task, told=told, tell=tell)
+        run_to_its_end(task, wandb, told=told, tell=tell)
     except (ClibdError, StoppedError) as error:
-        print(error)
+        say(error)
 
 
 def run_to_its_end(

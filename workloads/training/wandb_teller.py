@@ -149,6 +149,7 @@ def _begun(run: RunFolder, mode: Literal["online", "offline"]) -> Any:
     return wandb.init(
         project=os.environ.get("WANDB_PROJECT", "clibd"),
         name=run.id,
+        group=run.point().get("sweep"),
         id=run.id[-64:],
         config=spec_to_dict(run.spec()),
         mode=mode,
