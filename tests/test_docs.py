@@ -54,7 +54,7 @@ def test_the_documents_name_files() -> None:
         ("dataset.json", tuple(field.name for field in fields(DatasetFacts))),
         ("shards", PREPARED_SCHEMA.names),
         ("measurements", MEASUREMENT_SCHEMA.names),
-        ("predictions", tuple(name for names in predictions._COLUMNS.values() for name in names)),
+        ("predictions", tuple(name for names in predictions._SCHEMAS.values() for name in names.names)),
         ("events", tuple(field.name for kind in (StepReport, EpochReport) for field in fields(kind))),
         ("CSV and JSON", RECORD),
     ],

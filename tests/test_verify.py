@@ -186,7 +186,7 @@ def test_a_measurement_that_is_broken_off_is_no_damage_and_seals_none_in(run: Pa
 
 
 def test_a_folder_under_another_runs_name_is_damaged(run: Path) -> None:
-    [found] = verified(run.rename(run.with_name("elsewhere")))
+    [found] = verified(run.rename(run.with_name("elsewhere-0123abcd")))
     assert [problem.file for problem in found.problems] == ["spec.json"]
 
 

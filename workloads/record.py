@@ -273,7 +273,7 @@ class RunFolder:
             DamagedError: they are not, or not what was written.
         """
         folder = sealed_folder(self.folder)
-        table = read_rows(folder, name, MEASUREMENT_SCHEMA, optional=_NOT_IN_ALL, nullable=("low", "high"))
+        table = read_rows(folder, name, MEASUREMENT_SCHEMA, optional=_NOT_IN_ALL, nullable=("low", "high"), least=0)
         check_measured(table, f"{folder}/{name}")
         return table
 

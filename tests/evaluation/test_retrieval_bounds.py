@@ -12,7 +12,7 @@ from sympy.polys.matrices import DomainMatrix
 
 from workloads.evaluation import candidates, retrieval
 from workloads.evaluation.candidates import Proposal, Propose, by_faiss, coarse_search, in_fp64
-from workloads.evaluation.retrieval import nearest_keys
+from workloads.evaluation.retrieval import largest_products
 
 Rows = npt.NDArray[np.float32]
 Random = np.random.Generator
@@ -32,7 +32,7 @@ def check(queries: Rows, keys: Rows, wanted: int = 5) -> None:
     """With the coarse search and without it, and whatever the machine would choose."""
     indices, cosines = by_definition(queries, keys, min(wanted, len(keys)))
     for coarse in (True, False, None):
-        found, similarities = nearest_keys(queries, keys, wanted, coarse)
+        found, similarities = largest_products(queries, keys, wanted, coarse)
         assert found.tolist() == indices, f"coarse={coarse}"
         assert np.array_equal(similarities, cosines), f"coarse={coarse}"
 
@@ -156,7 +156,7 @@ def test_a_coarse_search_that_proves_little_is_given_up(monkeypatch: pytest.Monk
     monkeypatch.setattr(candidates, "_MOST_BLOCKS", 1)  # fewer than five keys need, so nothing is ever proved
     random = np.random.default_rng(6)
     queries, keys = unit(normal(random, 35, 8)), unit(normal(random, 200, 8))
-    found, _ = nearest_keys(queries, keys, coarse=True)
+    found, _ = largest_products(queries, keys, coarse=True)
     assert asked == [10]
     assert found.tolist() == by_definition(queries, keys, 5)[0]
 
@@ -246,11 +246,11 @@ def test_the_coarse_bound_holds_where_all_roundings_go_against_the_nearer_key(ca
 def test_a_similarity_does_not_depend_on_what_else_is_searched() -> None:
     random = np.random.default_rng(8)
     queries, keys = unit(normal(random, 9, 33)), unit(normal(random, 700, 33))
-    _, cosines = nearest_keys(queries, keys, 700)
-    indices, _ = nearest_keys(queries, keys, 700)
+    _, cosines = largest_products(queries, keys, 700)
+    indices, _ = largest_products(queries, keys, 700)
     for row in range(9):
         for rank in (0, 1, 350, 699):
-            alone = nearest_keys(queries[row : row + 1], keys[indices[row, rank]][None, :], 1)[1]
+            alone = largest_products(queries[row : row + 1], keys[indices[row, rank]][None, :], 1)[1]
             assert alone[0, 0] == cosines[row, rank]
 
 

@@ -74,6 +74,13 @@ def nearest_keys(
         own = np.sqrt(np.einsum("ij,ij->i", rows, rows))
         if len(strange := own[~(own <= 1 + _UNIT)]):
             raise EmbeddingsError(f"{name} have rows of length {strange[0]:.3g}, and products of such are no cosines")
+    return largest_products(queries, keys, num_neighbours, coarse)
+
+
+def largest_products(
+    queries: Floats, keys: Floats, num_neighbours: int = NUM_NEIGHBOURS, coarse: bool | None = None
+) -> tuple[Indices, Floats]:
+    """`nearest_keys` of rows of any length: by their products."""
     wanted = min(num_neighbours, len(keys))
     groups = _Groups(keys)
     queries = np.ascontiguousarray(queries, dtype=np.float32)
