@@ -213,6 +213,15 @@ class Folder:
         with self.aside(name) as aside, parquet_into(aside, schema, **options) as writer:
             yield writer
 
+    def _put(self, aside: Path, target: str) -> None:
+        """Let what was written beside become a file of this folder."""
+        if not self.is_local:
+            pafs.copy_files(str(aside), target, destination_filesystem=self._fs)
+            return
+        with open(aside, "r+b") as file:
+            os.fsync(file.fileno())
+        os.replace(aside, target)
+
     @contextmanager
     def aside(self, name: str, wanted: int | None = None) -> Iterator[str]:
         """A local path whose content becomes the file of this name when the block ends well, and not otherwise.
@@ -229,12 +238,8 @@ class Folder:
             aside = aside_of(Path(target) if self.is_local else Path(tempfile.gettempdir(), Path(name).name))
         try:
             yield str(aside)
-            if self.is_local:
-                with open(aside, "r+b") as file:
-                    os.fsync(file.fileno())
-                os.replace(aside, target)
-            else:
-                pafs.copy_files(str(aside), target, destination_filesystem=self._fs)
+            with naming(target):
+                self._put(aside, target)
         except OSError as error:
             if error.errno in NO_ROOM or error.filename == str(aside):
                 raise named(error, target if self.is_local else str(aside), wanted) from error

@@ -5,7 +5,8 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from results.runs import Runs, read_named
+from results.run import read_named
+from results.runs import Runs
 from tests.faults.foreign_readers import Make, Read
 from tests.faults.mutations import mutated_json, mutated_lines
 from workloads.attempts import Attempts

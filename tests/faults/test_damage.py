@@ -14,10 +14,12 @@ from tests.faults.counts import LEDGER
 from tests.faults.scenes import Scene, content
 from tests.faults.stage import Stage
 
-pytestmark = pytest.mark.xfail(reason="`clibd verify` and the digests are being made", strict=False)
-
 _NOT_SEALED = ("events.jsonl", "lease.json", "rejects.tsv", "lost_views.tsv", "source.json", "floors.parquet")
 """Of which nothing that is counted is made, or which are made anew."""
+
+
+_LAST = ("dataset.json", "status.json")
+"""What is written last: without it nobody can tell a folder from one that is being made, and verify says so."""
 
 
 def _flip(content: bytes, chance: random.Random, path: Path) -> bytes:
@@ -107,7 +109,9 @@ def test_verify_names_every_damaged_file(
         LEDGER.faults[f"damage, {what}: {kind}"] += 1
         which = f"SEED={seed}, {place.relative_to(folder)}: {kind}: verify ended with {found['code']}, {found['said']}"
         with LEDGER.collected(problems):
-            LEDGER.keep("undetected damages", found["code"] == 1 and place.name in found["said"], which)
+            unfinished = place.name in _LAST and not place.is_file() and "unfinished:" in found["said"]
+            named = found["code"] == 1 and place.name in found["said"]
+            LEDGER.keep("undetected damages", named or unfinished, which)
             LEDGER.keep("tracebacks", "Traceback" not in found["said"], which)
         shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
         place.write_bytes(kept)

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,10 +26,11 @@ from results.paper.tables import table_sheets
 from results.render import render_sheets
 from sweeps import SWEEPS
 from sweeps.point import Point
-from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.dataset import SPECIMEN_TABLE, PreparedDataset
 from workloads.data.prepared.preparation import DatasetOptions, prepare
+from workloads.data.prepared.shards import make_shard, plan_shards
 from workloads.data.specimens.specimen_table import SpecimenTable
-from workloads.errors import DamagedError, TooManyRejectsError
+from workloads.errors import TooManyRejectsError, UsageError
 from workloads.record import RunFolder, find_runs
 from workloads.run_errors import FailedRunsError
 from workloads.storage import Folder
@@ -82,12 +84,11 @@ def test_an_error_of_a_task_comes_out_of_ray_as_it_was(
     synthetic_table: Callable[[Path, int, int], SpecimenTable], tmp_path: Path
 ) -> None:
     table = synthetic_table(tmp_path / "specimens.parquet", 40, 5)
-    target = Folder(tmp_path / "data")
-    prepare(table, target, DatasetOptions(name="d", image_size=32), map)
-    report = next((tmp_path / "data").glob("split=*/*.json"))
-    report.write_text("{")
-    with pytest.raises(DamagedError, match=report.name):
-        prepare(table, target, DatasetOptions(name="d", image_size=32), run_on_ray)
+    facts = prepare(table, Folder(tmp_path / "data"), DatasetOptions(name="d", image_size=32), map)
+    broken = Folder(tmp_path / "broken")
+    broken.write(SPECIMEN_TABLE, b"PAR1")
+    with pytest.raises(UsageError, match=SPECIMEN_TABLE):
+        list(run_on_ray(partial(make_shard, str(broken), facts), plan_shards(facts)))
 
 
 class WorkerKiller(threading.Thread):

@@ -210,7 +210,8 @@ def _claim(target: Folder, facts: DatasetFacts, root: str) -> bool:
     names = ("fingerprint", "schema_version", "jpeg_quality", "protocol", "partition")
     claim = {**{name: getattr(facts, name) for name in names}, "root": root}
     stored = target.read_json("source.json") if target.has("source.json") else None
-    if stored is None and (target.files() or target.folders()):
+    there = [name for name in (*target.files(), *target.folders()) if not name.endswith(".tmp")]  # of killed processes
+    if stored is None and there:
         raise UsageError(f"{target} is not empty; name a new folder for the prepared data set")
     if stored is not None and {**stored, "root": root} != claim:
         raise UsageError(f"{target} holds another data set, or another preparation of this one; name a new folder")
