@@ -78,7 +78,7 @@ def _check(runs: RunsOption = "runs") -> None:
     from results.render import number_text, ours_text, published_text
 
     known = Runs(existing_runs(runs))
-    sheets = (sheet for number in NUMBERS for sheet in table_sheets(number, known))
+    sheets = [sheet for number in NUMBERS for sheet in table_sheets(number, known)]
     verdicts = [(cell, differs(cell)) for sheet in sheets for cell in sheet.cells if cell.published is not None]
     for cell, differing in verdicts:
         if differing:
@@ -88,6 +88,7 @@ def _check(runs: RunsOption = "runs") -> None:
     say(f"{len(compared):,} of {len(verdicts):,} published numbers were compared; {sum(compared):,} differ.")
     for reason, count in Counter(_why_not(cell) for cell, differing in verdicts if differing is None).most_common():
         say(f"{count:>7,}  {reason}")
+    end_with_damage(sheets, runs, strict=False)
     raise typer.Exit(1 if any(compared) else 0)
 
 

@@ -7,7 +7,6 @@ import pytest
 
 from tests.faults.conftest import Seeds
 from tests.faults.counts import LEDGER
-from tests.faults.pending import UNREAD
 from tests.faults.performing import LONGEST
 from tests.faults.readers import APART, READERS
 from tests.faults.stage import DiedError, Stage
@@ -15,11 +14,7 @@ from tests.faults.stage import DiedError, Stage
 _MEMORY = 2**30
 
 
-def _marks(reader: str) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.xfail(reason="damage of this file is being mended", strict=False)] if reader in UNREAD else []
-
-
-@pytest.mark.parametrize("reader", [pytest.param(name, marks=_marks(name)) for name in READERS])
+@pytest.mark.parametrize("reader", READERS)
 def test_any_file_gives_records_or_a_sentence(reader: str, seeds: Seeds, stage: Stage, tmp_path: Path) -> None:
     outcomes, problems = set[str](), list[str]()
     for seed in seeds(READERS[reader][0]):
