@@ -78,6 +78,12 @@ def test_each_failure_of_a_disk_has_its_remedy(number: int, helps: str) -> None:
     assert str(named(error, "elsewhere")) == str(error)
 
 
+def test_a_file_beside_is_named_where_nobody_knows_what_it_would_become() -> None:
+    error = OSError(errno.EROFS, "as a library words it", "table.parquet.1a2b-7.tmp")
+    assert named(error, "table.parquet").filename == "table.parquet"
+    assert named(error, "").filename == "table.parquet.1a2b-7.tmp"
+
+
 def test_a_name_that_is_too_long_is_named_with_what_helps(tmp_path: Path) -> None:
     long = tmp_path / ("n" * 300 + ".parquet")
     said = told([CLIBD, "data", "import", "synthetic", "--specimens", "20", "--to", str(long)])

@@ -36,7 +36,7 @@ def named(error: OSError, path: str, wanted: int | None = None) -> OSError:
 
     Args:
         error: of a disk or a store; those of a store have no number.
-        path: of the file, unless the error says it; "" where nobody knows.
+        path: of the file, unless the error says it; "" where nobody knows better.
         wanted: bytes that the file will have, where that is known.
     """
     host = f" (on {platform.node()})"
@@ -50,7 +50,8 @@ def named(error: OSError, path: str, wanted: int | None = None) -> OSError:
         told += [f"{wanted:,} bytes are needed"] if wanted is not None else []
         told += [f"{free:,} are free"] if (free := _free(Path(error.filename or path))) is not None else []
     told += [_REMEDIES[number]] if error.errno in _REMEDIES else []
-    shown = error.filename if error.filename and not str(error.filename).endswith(".tmp") else path
+    aside = str(error.filename).endswith(".tmp")  # of which users know nothing, so that any other name is better
+    shown = error.filename if error.filename and not (aside and path) else path
     return OSError(number, "; ".join(told), shown or None)
 
 
