@@ -16,6 +16,7 @@ from orchestrator.weights_at_hand import missing_weights
 from sweeps.point import Base, Impossible, Point, Sweep
 from workloads.data.inputs.who_trains import check_batch, num_trained
 from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
+from workloads.disk_errors import named
 from workloads.errors import (
     DamagedError,
     DriftError,
@@ -199,6 +200,11 @@ def damaged_in(points: SweepPoints, folders: Mapping[str, RunFolder]) -> dict[st
             found[name] = f"{path} is damaged: {reason}. Move the folder {run.folder} away, and it is made anew."
         except (DriftError, NewerVersionError) as error:
             found[name] = str(error)
+        except OSError as error:
+            if not run.folder.is_local:  # a store that fails does so for all
+                raise
+            told = named(error, str(run.folder))
+            found[name] = f"{told}. Mend this, or move the folder {run.folder} away, and it is made anew."
     strange = found.keys() - points.distinct.keys()
     begun = {name: next(filter(strange.__contains__, p.needs), None) for name, p in points.distinct.items()}
     return {**{name: f"its start {start}: {found[start]}" for name, start in begun.items() if start}, **found}

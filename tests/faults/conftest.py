@@ -1,9 +1,10 @@
 """Faults and crafted inputs, each of which is drawn by a seed and counted. `make test-faults` runs them.
 
-Read from the environment: SEED, from which all are drawn; MINUTES, as `make soak` has it, in place of a fixed number;
-FAULTS and INPUTS, which are the least that have to be reached.
+Read from the environment: SEED, from which all are drawn; MINUTES, as `make soak` has it, in which all end, in place of
+a fixed number; FAULTS and INPUTS, which are the least that have to be reached.
 """
 
+import itertools
 import os
 import random
 import shutil
@@ -17,36 +18,58 @@ from tests.faults.scenes import Scene, made_in
 from tests.faults.stage import Stage
 from workloads.data.prepared.dataset import PreparedDataset
 
-_FIRST_SEED = 16
+_FIRST_SEED, _ENDS = 16, "SOAK_ENDS"
 Seeds = Callable[[int], Iterator[int]]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """A long run has seeds that no earlier one had, the same in all of its processes."""
+    """A long run has seeds that no earlier one had, and an end; both are the same in all of its processes."""
     if "MINUTES" in os.environ:
         os.environ.setdefault("SEED", str(random.SystemRandom().randrange(10**9)))
+        os.environ.setdefault(_ENDS, str(time.time() + 60 * float(os.environ["MINUTES"])))
 
 
 def pytest_report_header() -> str:
     return f"faults: SEED={os.environ.get('SEED', _FIRST_SEED)} MINUTES={os.environ.get('MINUTES', '-')}"
 
 
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """In a long run the files are divided, so that all processes end together."""
+    if "MINUTES" not in os.environ:
+        return None
+    from xdist.scheduler import LoadScheduling
+
+    return LoadScheduling(config, log)  # type: ignore[arg-type]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """What comes after the end of a long run is not begun."""
+    if time.time() > float(os.environ.get(_ENDS, "inf")):
+        pytest.skip("the time is over")
+
+
 @pytest.fixture
 def seeds(request: pytest.FixtureRequest) -> Seeds:
-    """As many seeds as are asked for; in a long run new ones until the test's share of its time is over."""
+    """As many seeds as are asked for; in a long run new ones until the test's share of the time that is left is over.
+
+    What is made for tests counts as time, so that all of them have less of it, and not those that need it first.
+    """
     first = int(os.environ.get("SEED", _FIRST_SEED))
 
     def draw(count: int) -> Iterator[int]:
-        if "MINUTES" not in os.environ:
+        if _ENDS not in os.environ:
             yield from range(first, first + count)
             return
-        tests = [item for item in request.session.items if "seeds" in getattr(item, "fixturenames", ())]
+        items = [item for item in request.session.items if "seeds" in getattr(item, "fixturenames", ())]
         together = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-        end = time.monotonic() + 60 * float(os.environ["MINUTES"]) * together / len(tests)
-        seed = first
-        while seed == first or time.monotonic() < end:
+        left = float(os.environ[_ENDS]) - time.time()
+        end = time.monotonic() + min(left, left * together / (len(items) - items.index(request.node)))
+        for seed in itertools.count(first):
             yield seed
-            seed += 1
+            if time.monotonic() > end:
+                return
 
     return draw
 

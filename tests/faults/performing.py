@@ -1,5 +1,6 @@
 """What the process of `stage` does when it is asked: read a crafted input, or run a command in a fork of it."""
 
+import importlib
 import random
 import resource
 import shutil
@@ -13,10 +14,15 @@ from workloads.errors import ClibdError, RecordError
 
 LONGEST = 5.0
 """Seconds of a processor in which an input has to be read."""
+_NEEDED = {"read": "tests.faults.readers", "run": "tests.faults.forking"}
+"""What takes seconds to import; the first that is asked is not to wait for it."""
 
 
 def perform(asked: dict[str, Any]) -> dict[str, Any]:
     """Do what is asked, and say what came of it."""
+    if asked["do"] == "import":
+        importlib.import_module(_NEEDED[asked["what"]])
+        return {}
     if asked["do"] == "read":
         return _read(asked["reader"], asked["seed"], Path(asked["folder"]))
     from tests.faults.forking import run_forked

@@ -19,6 +19,8 @@ from typing import Any, Self
 
 PATIENCE = 60.0
 """Seconds of a clock, on a machine that does other work beside; what took how much of a processor is in the answers."""
+_IMPORTS = 600.0
+"""The same for what it needs before it can answer at all."""
 KILL = "SIGKILL"
 """The fault that ends a process at once."""
 _ROOT = Path(__file__).parents[2]
@@ -34,6 +36,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._process: subprocess.Popen[bytes] | None = None
+        self._ready = set[str]()
 
     def __enter__(self) -> Self:
         return self
@@ -56,19 +59,26 @@ class Stage:
         """What the process answers.
 
         Raises:
-            DiedError: it died, or did not answer in `PATIENCE`.
+            DiedError: it died, or did not answer in `PATIENCE`; what it has to import before is not counted.
         """
         if self._process is None:
-            self._process = self._started()
+            self._process, self._ready = self._started(), set()
+        if asked["do"] not in self._ready:
+            self._answer({"do": "import", "what": asked["do"]}, _IMPORTS)
+            self._ready.add(asked["do"])
+        return self._answer(asked, asked.get("patience", PATIENCE))
+
+    def _answer(self, asked: dict[str, Any], patience: float) -> dict[str, Any]:
+        assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps(asked).encode() + b"\n")
             self._process.stdin.flush()
-            ready, _, _ = select.select([self._process.stdout], [], [], asked.get("patience", PATIENCE))
+            ready, _, _ = select.select([self._process.stdout], [], [], patience)
             answer = self._process.stdout.readline() if ready else b""
         except BrokenPipeError:
-            ready, answer = [0], b""
+            ready, answer = [self._process.stdout], b""
         if answer:
             found: dict[str, Any] = json.loads(answer)
             return found
