@@ -85,8 +85,12 @@ def _until(true: Callable[[], bool], within: float) -> None:
 
 
 def _until_it_trains(folder: Path, process: subprocess.Popen[bytes]) -> None:
-    _until(lambda: bool(list(folder.glob("runs/train/*/events.jsonl"))) or process.poll() is not None, 180)
-    assert process.poll() is None, (folder / "said").read_text()
+    _until(lambda: _trains(folder) or process.poll() is not None, 180)
+    assert _trains(folder), (folder / "said").read_text()
+
+
+def _trains(folder: Path) -> bool:
+    return any(folder.glob("runs/train/*/events.jsonl"))
 
 
 def _gone(folder: Path, which: str, within: float) -> None:
