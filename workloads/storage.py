@@ -21,7 +21,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from workloads.disk_errors import NO_ROOM, named, naming
-from workloads.errors import DamagedError, OutsideError, SecretInAddressError
+from workloads.errors import DamagedError, OutsideError, SecretInAddressError, first_line
 from workloads.leftovers import aside_of
 from workloads.naming import in_address, is_inside
 from workloads.parquet_footer import EXTENSION_REFUSAL, has_extension_types
@@ -198,7 +198,7 @@ class Folder:
             # Arrow reports broken pages as an OSError without a number; one with a number is about the disk.
             if isinstance(error, OSError) and (error.errno is not None or not self.is_local):
                 raise
-            raise DamagedError(f"{self}/{name}", f"not Parquet ({error})") from error
+            raise DamagedError(f"{self}/{name}", f"not Parquet ({first_line(error)})") from error
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Write a Parquet file whole or not at all."""

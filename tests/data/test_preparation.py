@@ -295,7 +295,7 @@ def test_a_published_tokeniser_is_kept_with_the_data_set(table: SpecimenTable, t
     facts = prepare(table, Folder(tmp_path / "data"), wanted, in_order)
 
     assert facts.text_tokenizer == str(tmp_path / "hf")
-    kept = Tokenizer.from_str(PreparedDataset(Folder(tmp_path / "data")).tokenizer_json())
+    kept = Tokenizer.from_buffer(PreparedDataset(Folder(tmp_path / "data")).tokenizer_json())
     assert kept.get_vocab() == own.get_vocab()
     nowhere = DatasetOptions(name="insects", image_size=32, text_tokenizer=str(tmp_path / "no-such-model"))
     with pytest.raises(WeightsError, match="no-such-model"):

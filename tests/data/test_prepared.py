@@ -126,7 +126,7 @@ def test_labels_are_none_where_a_rank_is_missing(tmp_path: Path) -> None:
 
 def test_the_tokenizer_is_read_as_it_was_written(tmp_path: Path) -> None:
     Folder(tmp_path).write("tokenizer.json", '{"é": 1}'.encode())
-    assert PreparedDataset(Folder(tmp_path)).tokenizer_json() == '{"é": 1}'
+    assert PreparedDataset(Folder(tmp_path)).tokenizer_json().decode() == '{"é": 1}'
 
 
 def test_a_sample_is_evenly_spaced_over_splits_and_shards(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from workloads.data.prepared.taxon_text import (
 )
 from workloads.data.specimens.schema import lineage_text
 from workloads.data.synthetic.insects import specimens
-from workloads.errors import WeightsError
+from workloads.errors import DamagedError, WeightsError
 from workloads.spec import TextTower
 
 MAX_TOKENS = TextTower().max_tokens
@@ -228,3 +228,5 @@ def test_a_tokenizer_that_panics_at_its_first_word_is_named(tmp_path: Path) -> N
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     with pytest.raises(WeightsError, match=str(tmp_path)):
         TextTokenizer.from_weights(str(tmp_path))
+    with pytest.raises(DamagedError, match=r"run/tokenizer\.json: no tokeniser"):
+        TextTokenizer.from_json(json.dumps(content), "run/tokenizer.json")

@@ -1,39 +1,44 @@
-"""Files of others: a sound one of each kind, made by the library that usually writes it, and what reads it here."""
+"""Tables of others: a sound one of each kind, made by the library that usually writes it, and what reads it here."""
 
+import csv
+import gzip
 import io
 import json
 import random
-import struct
-import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import openpyxl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
+from openpyxl.utils.exceptions import IllegalCharacterError
 
-from tests.faults.mutations import mutated, mutated_json, mutated_lines
-from workloads.data.files.image_source import ImageSource, zip_reference
-from workloads.data.files.images import shrink
-from workloads.data.files.zip_members import zip_members
+from tests.faults.image_readers import REAL, picture
+from tests.faults.mutations import (
+    Make,
+    Read,
+    Sound,
+    mutated,
+    mutated_json,
+    mutated_lines,
+    mutated_table,
+)
+from workloads.data.files.image_source import ImageSource
 from workloads.data.sources.collect import collect
 from workloads.data.sources.opening import SourceOptions, open_source
 from workloads.data.sources.split_lists import read_split_lists
-from workloads.errors import RecordError
 
-_REAL = Path(__file__).parents[3] / "shared" / "real"
 BARCODE = "AACATTATATTTTATTTTTGGAGCTTGATCAGGAATAGTAGGAACTTCATTAAGTTTATTAATTCGAGCAGAATTAGG" * 4
 _META = """<archive xmlns="http://rs.tdwg.org/dwc/text/"><core fieldsTerminatedBy="\\t" ignoreHeaderLines="1"
  rowType="http://rs.tdwg.org/dwc/terms/Occurrence"><files><location>o.txt</location></files><id index="0"/>
  <field index="1" term="http://rs.tdwg.org/dwc/terms/scientificName"/></core><extension fieldsTerminatedBy="\\t"
  ignoreHeaderLines="1" rowType="http://rs.gbif.org/terms/1.0/DNADerivedData"><files><location>d.txt</location></files>
  <coreid index="0"/><field index="1" term="http://rs.gbif.org/terms/dna_sequence"/></extension></archive>"""
-Make = Callable[[random.Random], dict[str, bytes]]
-Read = Callable[[Path], None]
+_CHECKED = ("t.parquet", "image", 3)
 
 
 def imports(name: str) -> Read:
@@ -45,92 +50,115 @@ def imports(name: str) -> Read:
     return read
 
 
-def _text(name: str, content: bytes) -> tuple[Make, Read]:
-    return lambda chance: {name: mutated(content, chance, words=True)}, imports(name)
-
-
-def _binary(name: str, content: Callable[[], bytes]) -> tuple[Make, Read]:
+def _text(name: str, content: Callable[[], bytes]) -> Make:
     kept = cache(content)
-    return lambda chance: {name: mutated(kept(), chance)}, imports(name)
+    return lambda chance: {name: mutated(kept(), chance, words=True)}
 
 
-def _rows(count: int = 12) -> list[dict[str, str]]:
-    return [
+def _rows(first: int = 0, without: Sequence[str] = ()) -> list[dict[str, str]]:
+    rows = [
         {
             "processid": f"AACTA{number}-20",
             "order": "Diptera",
             "family": "Chironomidae",
             "genus": "Zoro",
             "species": f"Zoro bus{'ab'[number % 2]}",
-            "nuc": BARCODE[number : 300 + number],
+            "nuc": BARCODE[number % 12 : 300 + number % 12],
             "image": f"{number}.jpg",
         }
-        for number in range(count)
+        for number in range(first, first + 12)
     ]
+    return [{name: value for name, value in row.items() if name not in without} for row in rows]
 
 
-def _delimited(delimiter: str) -> bytes:
-    real = _REAL / "bioscan1m_metadata" / "clibd_val_query_taxonomy.tsv"
-    if delimiter == "\t" and real.is_file():
-        return b"".join(real.read_bytes().splitlines(keepends=True)[:30])
-    rows = _rows()
-    return "".join(delimiter.join(line) + "\n" for line in [list(rows[0]), *(row.values() for row in rows)]).encode()
+def _delimited(rows: Sequence[Mapping[str, str]], delimiter: str = ",") -> bytes:
+    writer = csv.DictWriter(buffer := io.StringIO(), list(rows[0]), delimiter=delimiter, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue().encode()
+
+
+def _real(name: str, lines: int) -> bytes:
+    """The first lines of a real file; nothing where there is none on this machine."""
+    if not (REAL / name).is_file():
+        return b""
+    with gzip.open(REAL / name) as stream:
+        return b"".join(islice(stream, lines))
+
+
+def _tsv() -> bytes:
+    return _real("bioscan1m_metadata/bioscan1m_small_validation_metadata.tsv.gz", 30) or _delimited(_rows(), "\t")
 
 
 def _fasta() -> bytes:
-    real = sorted((_REAL / "coi_canadian_invertebrates").glob("*.fa*"))
-    lines = [f">{r['processid']}|{r['species']}|COI-5P|tax=o:{r['order']},g:{r['genus']};\n{r['nuc']}" for r in _rows()]
-    if real and real[0].suffix != ".gz":
-        lines += real[0].read_text()[:2000].splitlines()
-    return "\n".join(lines).encode() + b"\n"
+    bold = [f">{row['processid']}|{row['species']}|COI-5P\n{row['nuc']}\n" for row in _rows()]
+    return "".join(bold).encode() + _real("coi_canadian_invertebrates/coi_canadian_invertebrates.fasta.gz", 8)
 
 
 def _fastq() -> bytes:
-    return "".join(f"@{r['processid']} {r['species']}\n{r['nuc']}\n+\n{'I' * 300}\n" for r in _rows(4)).encode()
+    return "".join(f"@{r['processid']} {r['species']}\n{r['nuc']}\n+\n{'I' * 300}\n" for r in _rows()[:4]).encode()
 
 
 def _json_lines(chance: random.Random) -> dict[str, bytes]:
     return {"t.jsonl": mutated_lines("\n".join(map(json.dumps, _rows())).encode(), chance)}
 
 
-def _workbook() -> bytes:
+# --- Parquet, workbooks, archives ---------------------------------------------------------------------------------
+
+
+@cache
+def _pictured() -> pa.Table:
+    rows = [{**row, "image": {"bytes": picture("JPEG"), "path": row["image"]}} for row in _rows()]
+    return pa.Table.from_pylist(rows)
+
+
+def _parquet(chance: random.Random) -> dict[str, bytes]:
+    """Values, columns and rows that the library has written as it writes them; and bytes that it never writes."""
+    as_table = chance.random() < 0.5
+    table = mutated_table(_pictured(), chance) if as_table else _pictured()
+    pages, compression = chance.choice((100, 3)), chance.choice(("none", "snappy", "zstd"))
+    pq.write_table(table, buffer := io.BytesIO(), row_group_size=pages, compression=compression)
+    return {"t.parquet": buffer.getvalue() if as_table else mutated(buffer.getvalue(), chance)}
+
+
+def _read_parquet(folder: Path) -> None:
+    imports("t.parquet")(folder)
+    with ImageSource(str(folder)) as images:
+        images.read("parquet:{}#{}#{}".format(*_CHECKED))
+
+
+def _workbook(table: pa.Table) -> bytes:
     book = openpyxl.Workbook()
     assert book.active is not None
-    for row in [list(_rows()[0]), *(list(row.values()) for row in _rows())]:
-        book.active.append(row)
+    for row in [table.column_names, *zip(*(column.to_pylist() for column in table.columns), strict=True)]:
+        try:
+            book.active.append(row)
+        except (ValueError, IllegalCharacterError):  # signs or values that no workbook can hold
+            continue
     book.save(buffer := io.BytesIO())
     return buffer.getvalue()
 
 
 @cache
 def _workbook_parts() -> Mapping[str, bytes]:
-    with zipfile.ZipFile(io.BytesIO(_workbook())) as archive:
+    with zipfile.ZipFile(io.BytesIO(_workbook(pa.Table.from_pylist(_rows())))) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
 def _workbooks(chance: random.Random) -> dict[str, bytes]:
+    if chance.random() < 0.4:
+        return {"t.xlsx": _workbook(mutated_table(pa.Table.from_pylist(_rows()), chance))}
     return {"t.xlsx": _zipped(_workbook_parts(), chance)}
 
 
-def _parquet() -> bytes:
-    rows = [{**row, "image": {"bytes": picture("JPEG"), "path": row["image"]}} for row in _rows()]
-    pq.write_table(pa.Table.from_pylist(rows), buffer := io.BytesIO())
-    return buffer.getvalue()
-
-
-def _read_parquet(folder: Path) -> None:
-    imports("t.parquet")(folder)
-    with ImageSource(str(folder)) as images:
-        images.read("parquet:t.parquet!/image/3")
-
-
 def _zipped(members: Mapping[str, bytes], chance: random.Random) -> bytes:
-    """An archive of which some members, or the archive itself, are mutated."""
+    """An archive of which a member or two, or the archive itself, are mutated."""
+    chosen = chance.sample(sorted(members), chance.choice((0, 1, 1, 2)))
     with zipfile.ZipFile(buffer := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as made:
         for name, content in members.items():
-            made.writestr(name, mutated(content, chance, words=True) if chance.random() < 0.5 else content)
+            made.writestr(name, mutated(content, chance, words=True) if name in chosen else content)
     content = buffer.getvalue()
-    return mutated(content, chance) if chance.random() < 0.3 else content
+    return mutated(content, chance) if not chosen or chance.random() < 0.1 else content
 
 
 def _darwin_core(chance: random.Random) -> dict[str, bytes]:
@@ -142,78 +170,18 @@ def _darwin_core(chance: random.Random) -> dict[str, bytes]:
     return {"t.zip": _zipped(files, chance)}
 
 
-# --- Images -------------------------------------------------------------------------------------------------------
+# --- Several files ------------------------------------------------------------------------------------------------
 
 
-@cache
-def picture(kind: str) -> bytes:
-    """A small picture of random pixels."""
-    pixels = np.random.default_rng(3).integers(0, 256, (24, 32, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(buffer := io.BytesIO(), kind)
-    return buffer.getvalue()
+def _zip_of_lists(chance: random.Random) -> dict[str, bytes]:
+    names = ("train_seen", "val_seen", "seen_keys", "val_unseen_keys", "test_unseen_keys")
+    lists = {f"{name}.txt": f"{name}-1\n{name}-2\n".encode() for name in names}
+    lists["all_keys.txt"] = b"".join(lists[f"{name}.txt"] for name in names[2:])
+    return {"l.zip": _zipped(lists, chance)}
 
 
-def _image(kind: str, ending: str) -> tuple[Make, Read]:
-    real = sorted(path for path in _REAL.glob(f"*images/**/*.{ending}") if path.stat().st_size < 60_000)[:4]
-
-    def make(chance: random.Random) -> dict[str, bytes]:
-        photograph = bool(real) and chance.random() < 0.2
-        return {f"i.{ending}": mutated(chance.choice(real).read_bytes() if photograph else picture(kind), chance)}
-
-    def read(folder: Path) -> None:
-        with ImageSource(str(folder)) as images:
-            shrink(images.read(f"i.{ending}"), 16)
-
-    return make, read
-
-
-def _archive(chance: random.Random) -> dict[str, bytes]:
-    """Names that lead out, doubled names, members that lie over one another, sizes that lie, and bombs."""
-    names = [
-        "a.jpg",
-        "b/c.jpg",
-        "../up.jpg",
-        "/etc/x.jpg",
-        "a.jpg",
-        "C:\\d.jpg",
-        "n\nl.jpg",
-        "x" * 300 + ".jpg",
-        "ä.jpg",
-    ]
-    with warnings.catch_warnings(), zipfile.ZipFile(buffer := io.BytesIO(), "w", zipfile.ZIP_DEFLATED) as made:
-        warnings.simplefilter("ignore")  # doubled names are meant
-        for name in chance.sample(names, 4):
-            made.writestr(name, picture("JPEG"))
-        if chance.random() < 0.1:
-            made.writestr("bomb.jpg", b"\0" * chance.choice((10, 100)) * 2**20)
-    content = bytearray(buffer.getvalue())
-    entry = content.find(b"PK\1\2")
-    way = chance.random()
-    if way < 0.5:  # a field of the first entry of the directory: flags, method, sizes, lengths, place
-        at = entry + chance.choice((6, 8, 10, 16, 20, 24, 28, 30, 32, 42))
-        content[at : at + 2] = struct.pack("<H", chance.choice((0, 1, 0xFFFF, chance.randrange(65536))))
-    if way > 0.7:
-        return {"t.zip": mutated(bytes(content), chance)}
-    return {"t.zip": bytes(content)}
-
-
-def _read_archive(folder: Path) -> None:
-    refused = None
-    with ImageSource(str(folder)) as images:
-        for member in zip_members(folder / "t.zip"):
-            try:
-                shrink(images.read(zip_reference("t.zip", member)), 16)
-            except RecordError as error:
-                refused = error
-    if refused:
-        raise refused
-
-
-def _split_lists(chance: random.Random) -> dict[str, bytes]:
-    lists = {f"{name}.txt": f"{name}-1\n{name}-2\n".encode() for name in ("train", "val", "test")}
-    if chance.random() < 0.5:
-        return {"l.zip": _zipped(lists, chance)}
-    return {"l.csv": mutated(b"id,split\na,train\nb,val\nc,test\n" * 3, chance, words=True)}
+def _list_of_splits() -> bytes:
+    return b"id,split\n" + b"".join(b"%s%d,%s\n" % (s, n, s) for n in range(3) for s in (b"train", b"val", b"test"))
 
 
 def _read_lists(folder: Path) -> None:
@@ -223,41 +191,54 @@ def _read_lists(folder: Path) -> None:
 
 def _features(chance: random.Random) -> dict[str, bytes]:
     np.save(buffer := io.BytesIO(), np.random.default_rng(0).normal(size=(12, 8)).astype(np.float32))
-    return {"t.csv": _delimited(","), "image_features.npy": mutated(buffer.getvalue(), chance, words=True)}
+    return {"t.csv": _delimited(_rows()), "image_features.npy": mutated(buffer.getvalue(), chance, words=True)}
 
 
-def _lineages(chance: random.Random) -> dict[str, bytes]:
-    lineage = json.dumps({f"Zoro bus{letter}": ["Diptera", "Zoridae", "Zoro"] for letter in "abc"}).encode()
-    table = b"species,genus,id,dna\n" + b"".join(f"Zoro bus{c},Zoro,{c},ACGT\n".encode() for c in "abc")
-    return {"specie_to_other_labels.json": mutated_json(lineage, chance), "INSECT_metadata.csv": table}
+def _insect(chance: random.Random) -> dict[str, bytes]:
+    """The processed table with its lineages, of which one is mutated."""
+    names = {f"Zoro bus{letter}": {"order": "Diptera", "family": "Zoridae", "genus": "Zoro"} for letter in "abc"}
+    lineages = json.dumps(names).encode()
+    flags = {name: int(name[:5] == "train") for name in ("trainval", "train", "val", "test_seen", "test_unseen")}
+    rows = [
+        {"bold_ids": r["processid"], "ids": r["processid"], "labels": n % 2, "species": r["species"]}
+        | {"nucleotides": r["nuc"], **flags}
+        for n, r in enumerate(_rows())
+    ]
+    table = _delimited([{name: str(value) for name, value in row.items()} for row in rows])
+    if chance.random() < 0.3:
+        return {"specie_to_other_labels.json": lineages, "INSECT_metadata.csv": mutated(table, chance, words=True)}
+    return {"specie_to_other_labels.json": mutated_json(lineages, chance), "INSECT_metadata.csv": table}
 
 
-def _everything(*makers: Make) -> Make:
-    return lambda chance: {name: content for make in makers for name, content in make(chance).items()}
+def _some_of(*makers: Make) -> Make:
+    """Files of which one is mutated, or all are."""
 
+    def make(chance: random.Random) -> dict[str, bytes]:
+        chosen = chance.choice((*makers, None))
+        by = {maker: chance if chosen in (maker, None) else Sound(0) for maker in makers}
+        return {name: content for maker in makers for name, content in maker(by[maker]).items()}
+
+    return make
+
+
+_BARE = ("nuc", "image")
+_SEVERAL = _some_of(*(_text(f"{n}.csv", lambda n=n: _delimited(_rows(n))) for n in (0, 12)))  # type: ignore[misc]
+_BESIDE = _some_of(_text("a.csv", lambda: _delimited(_rows(without=_BARE))), _text("b.fasta", _fasta))
 
 FOREIGN: dict[str, tuple[int, Make, Read]] = {
-    "CSV": (900, *_text("t.csv", _delimited(","))),
-    "TSV": (900, *_text("t.tsv", _delimited("\t"))),
-    "FASTA": (900, *_text("t.fasta", _fasta())),
-    "FASTQ": (500, *_text("t.fastq", _fastq())),
+    "CSV": (900, _text("t.csv", lambda: _delimited(_rows())), imports("t.csv")),
+    "TSV": (900, _text("t.tsv", _tsv), imports("t.tsv")),
+    "FASTA": (900, _text("t.fasta", _fasta), imports("t.fasta")),
+    "FASTQ": (500, _text("t.fastq", _fastq), imports("t.fastq")),
     "JSON lines": (700, _json_lines, imports("t.jsonl")),
     "workbook": (300, _workbooks, imports("t.xlsx")),
-    "Parquet table and images": (1500, _binary("t.parquet", _parquet)[0], _read_parquet),
+    "Parquet table and images": (1500, _parquet, _read_parquet),
     "Darwin Core archive": (700, _darwin_core, imports("t.zip")),
-    "several tables in a folder": (
-        400,
-        _everything(_text("a.csv", _delimited(","))[0], _text("b.fasta", _fasta())[0]),
-        imports(""),
-    ),
-    "JPEG": (1200, *_image("JPEG", "jpg")),
-    "PNG": (1200, *_image("PNG", "png")),
-    "TIFF": (900, *_image("TIFF", "tiff")),
-    "WebP": (600, *_image("WEBP", "webp")),
-    "BMP": (600, *_image("BMP", "bmp")),
-    "zip of images": (900, _archive, _read_archive),
-    "lists of splits": (400, _split_lists, _read_lists),
+    "several tables in a folder": (300, _SEVERAL, imports("")),
+    "table beside sequences": (300, _BESIDE, imports("")),
+    "list of splits": (200, _text("l.csv", _list_of_splits), _read_lists),
+    "zip of lists": (200, _zip_of_lists, _read_lists),
     "npy beside a table": (600, _features, imports("t.csv")),
-    "lineages of INSECT": (200, _lineages, imports("")),
+    "table and lineages of INSECT": (200, _insect, imports("")),
 }
-"""How many are made by default, what makes the files of one, and what reads them."""
+"""As `IMAGES` has them."""

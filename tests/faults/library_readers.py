@@ -13,8 +13,9 @@ import scipy.io
 import torch
 from safetensors.torch import save
 
-from tests.faults.foreign_readers import BARCODE, Make, Read, imports, picture
-from tests.faults.mutations import mutated, mutated_json
+from tests.faults.foreign_readers import BARCODE, imports
+from tests.faults.image_readers import picture
+from tests.faults.mutations import Make, Read, mutated, mutated_json
 from workloads.conversion.foreign_checkpoint import keep_tensors, read_checkpoint
 from workloads.data.files.hdf5_texts import read_texts
 from workloads.data.files.image_source import ImageSource

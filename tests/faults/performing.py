@@ -30,19 +30,20 @@ def perform(asked: dict[str, Any]) -> dict[str, Any]:
     return run_forked(**{name: value for name, value in asked.items() if name not in ("do", "patience")})
 
 
-def _read(name: str, seed: int, folder: Path) -> dict[str, Any]:
-    """Make an input and read it.
+def _read(name: str, seed: int | None, folder: Path) -> dict[str, Any]:
+    """Make an input and read it; without a seed the sound one.
 
     Returns:
         `outcome` (`records`, `sentence` or `traceback`), what was `said`, `seconds` of the processor, and `grown`,
         bytes by which the memory has grown beyond what it ever was.
     """
+    from tests.faults.mutations import Sound
     from tests.faults.readers import READERS
 
     _, make, read = READERS[name]
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    for file, content in make(random.Random(seed)).items():
+    for file, content in make(Sound(0) if seed is None else random.Random(seed)).items():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(content)
     before, began = _peak(), time.process_time()
@@ -50,11 +51,11 @@ def _read(name: str, seed: int, folder: Path) -> dict[str, Any]:
     signal.setitimer(signal.ITIMER_PROF, 2 * LONGEST)  # ends this process, also within a library that never comes back
     try:
         read(folder)
-    except (ClibdError, RecordError) as error:
+    except RecordError as error:
         outcome, said = "sentence", f"{type(error).__name__}: {error}"
-    except OSError as error:
-        named = str(folder) in f"{error.filename} {error}"
-        outcome, said = "sentence" if named else "traceback", f"{type(error).__name__}: {error}"
+    except (ClibdError, OSError) as error:
+        said = f"{type(error).__name__}: {error} {getattr(error, 'filename', '')}"
+        outcome = "sentence" if str(folder) in said else "traceback"  # it has to name the file
     except BaseException:  # such as a panic of a library in Rust
         outcome, said = "traceback", traceback.format_exc()[-3000:]
     finally:

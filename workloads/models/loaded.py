@@ -11,7 +11,6 @@ from workloads.data.inputs.batches import Specimens
 from workloads.data.inputs.who_trains import training_classes
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import LabelTokenizer, TextTokenizer
-from workloads.errors import DamagedError, first_line
 from workloads.models.clibd import Clibd, TowerInputs, build_model
 from workloads.models.dnabert2 import PAD_ID, dnabert2_tokenizer
 from workloads.models.openclip import open_clip_library
@@ -160,11 +159,7 @@ class _Inputs(TypedDict, total=False):
 
 
 def _stored(run: Folder, name: str) -> TextTokenizer:
-    content = read_file(run, name)
-    try:
-        return TextTokenizer.from_json(content.decode())
-    except Exception as error:  # the library raises nothing more telling
-        raise DamagedError(f"{run}/{name}", f"no tokeniser ({first_line(error)})") from error
+    return TextTokenizer.from_json(read_file(run, name), f"{run}/{name}")
 
 
 def _label_tokenizer(spec: ExperimentSpec, dataset: PreparedDataset) -> LabelTokenizer | None:
@@ -173,7 +168,7 @@ def _label_tokenizer(spec: ExperimentSpec, dataset: PreparedDataset) -> LabelTok
     if spec.text.kind == "openclip":
         return OpenClipTokenizer()
     if spec.text.weights is None:
-        return TextTokenizer.from_json(dataset.tokenizer_json())
+        return TextTokenizer.from_json(dataset.tokenizer_json(), f"{dataset.folder}/tokenizer.json")
     if is_run(spec.text.weights):
         return _stored(sealed_folder(Folder(spec.text.weights)), "tokenizer.json")
     return TextTokenizer.from_weights(spec.text.weights)

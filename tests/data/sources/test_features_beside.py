@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from workloads.data.sources.beside import features_beside
 from workloads.data.sources.collect import ImportReport
 from workloads.data.sources.source import Source
 from workloads.data.sources.tables import table_source
@@ -119,26 +116,6 @@ def test_features_that_are_pickled_objects_are_not_unpickled(
     with pytest.raises(SourceError, match=r"image_features\.npy: not readable"):
         table_source(tmp_path, {})
     assert not (tmp_path / "canary").exists()
-
-
-@settings(max_examples=50, deadline=None)
-@given(place=st.integers(0, 140), value=st.binary(min_size=1, max_size=3), size=st.integers(0, 200))
-def test_mutated_feature_files_give_a_matrix_or_a_source_error(
-    tmp_path_factory: pytest.TempPathFactory, place: int, value: bytes, size: int
-) -> None:
-    folder = tmp_path_factory.getbasetemp() / "features"
-    folder.mkdir(exist_ok=True)
-    np.save(folder / "image_features.npy", np.ones((3, 4)))
-    content = bytearray((folder / "image_features.npy").read_bytes())
-    content[place : place + len(value)] = value
-    (folder / "image_features.npy").write_bytes(content[: len(content) - size])
-    try:
-        beside = features_beside(folder, "image_features")
-    except SourceError as error:
-        assert "image_features.npy" in str(error)  # noqa: PT017
-    else:
-        assert beside is not None
-        assert beside[1].ndim == 2
 
 
 def test_two_feature_files_are_an_error(tmp_path: Path, write_specimens: Write) -> None:

@@ -9,8 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from workloads.data.sources.collect import ImportReport
 from workloads.data.sources.source import Source
@@ -129,21 +127,3 @@ def test_parquet_with_damaged_pages_is_an_error(tmp_path: Path, imported: Import
     path.write_bytes(content)
     with pytest.raises(SourceError, match=r"s\.parquet, after row 0:"):
         imported(path)
-
-
-@settings(max_examples=80, deadline=None)
-@given(data=st.data())
-def test_mutated_parquet_gives_records_or_a_source_error(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, write_parquet: Write
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "mutated.parquet"
-    columns = {"id": ["a", "b"], "order": ["Diptera"] * 2, "barcode": ["ACGT"] * 2, "image_features": [[1.0], [2.0]]}
-    content = bytearray(write_parquet(path, columns).read_bytes())
-    for _ in range(data.draw(st.integers(1, 4))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    path.write_bytes(content)
-    try:
-        num_records = len(list(table_source(path, {}).records))
-    except SourceError:
-        num_records = 0
-    assert num_records <= 2

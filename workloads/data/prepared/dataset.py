@@ -22,9 +22,10 @@ from workloads.data.prepared.local_copy import mapped
 from workloads.data.specimens.schema import PROTOCOLS, SplitProtocol, evenly_spaced
 from workloads.errors import DamagedError, MissingPathError, UsageError
 from workloads.experiments import Data
+from workloads.run_files import checked
 from workloads.seals import DATASET, SealedFolder, read_sealed_dataset
 from workloads.spec import RANKS, Modality
-from workloads.storage import Folder
+from workloads.storage import Folder, read_file
 
 SCHEMA_VERSION = 3
 SPECIMEN_TABLE = "specimens.parquet"
@@ -166,22 +167,21 @@ class PreparedDataset:
 
         Raises:
             MissingPathError: there is no prepared data set.
-            DamagedError: dataset.json is of another version.
+            DamagedError: dataset.json is of another version, or does not say what it should.
         """
         if not self.folder.has(DATASET):
             remedy = "Make one with `clibd data prepare`."
             raise MissingPathError(str(self.folder), "prepared data set (dataset.json)", remedy)
-        content, _ = read_sealed_dataset(self.folder)
+        path, (content, _) = f"{self.folder}/{DATASET}", read_sealed_dataset(self.folder)
         version = content.get("schema_version")
         if version != SCHEMA_VERSION:
-            raise DamagedError(f"{self.folder}/dataset.json", f"schema version {version}, not {SCHEMA_VERSION}")
-        try:
-            facts = DatasetFacts(**{**content, "modalities": tuple(content["modalities"])})
-            unknown = sorted({*facts.num_specimens} - {*facts.splits.splits})  # they are names of folders
-        except (TypeError, KeyError) as error:
-            raise DamagedError(f"{self.folder}/dataset.json", f"not the fields of this version ({error})") from error
-        if unknown:
-            raise DamagedError(f"{self.folder}/dataset.json", f"no split of {facts.protocol} is called {unknown[0]!r}")
+            raise DamagedError(path, f"schema version {version}, not {SCHEMA_VERSION}")
+        checked(content, DatasetFacts, path)
+        facts = DatasetFacts(**{**content, "modalities": tuple(content["modalities"])})
+        if facts.protocol not in PROTOCOLS:
+            raise DamagedError(path, f"protocol is {facts.protocol!r}, and not {' or '.join(map(repr, PROTOCOLS))}")
+        if unknown := {*facts.num_specimens} - {*facts.splits.splits}:  # they are names of folders
+            raise DamagedError(path, f"no split of {facts.protocol} is called {min(unknown)!r}")
         return facts
 
     @cached_property
@@ -199,13 +199,13 @@ class PreparedDataset:
         view.facts = replace(self.facts, num_specimens=counts)
         return view
 
-    def tokenizer_json(self) -> str:
+    def tokenizer_json(self) -> bytes:
         """The data set's own word pieces, as the `tokenizers` library stores them.
 
         Raises:
             AlteredError: they are not what was written.
         """
-        return SealedFolder(self.folder, self.files).read("tokenizer.json").decode()
+        return read_file(SealedFolder(self.folder, self.files), "tokenizer.json")
 
     def open(self, splits: Sequence[str]) -> pa.Table:
         """What towers take of the specimens of some splits, mapped from this machine's disk, in the order of `load`.

@@ -1,7 +1,8 @@
 """Tokenisers for taxonomic labels: the data set's own word pieces, or a published model's."""
 
 import string
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,11 +14,13 @@ from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import WordPieceTrainer
 
 from workloads.arrays import Indices
-from workloads.errors import WeightsError, first_line
+from workloads.errors import ClibdError, DamagedError, WeightsError, first_line
 from workloads.weight_store import kept_at, kept_folder
 
 NUM_WORD_PIECES = 2000
 
+_ANY = "Diptera"
+"""Is spelled once when a tokeniser is read: where its parts do not fit one another, its library panics only then."""
 _SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
 
 
@@ -67,24 +70,30 @@ def _fast_tokenizer(weights: str) -> Any:
 
     place = str(kept_folder(weights) or weights)
     remedy = f"Put its tokenizer.json, or vocab.txt, into {kept_at(weights)}"
-    try:
+    with _failing(lambda why: WeightsError("text", weights, f"its tokeniser cannot be loaded ({why}). {remedy}")):
         try:
             tokenizer = AutoTokenizer.from_pretrained(place, use_fast=True)
         except ValueError:  # old configurations, such as those of the small BERTs, do not say that they are a BERT's
             tokenizer = BertTokenizerFast.from_pretrained(place)
         if tokenizer.is_fast:
-            tokenizer.backend_tokenizer.encode("Diptera")  # where its parts do not fit, its library panics only now
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # a damaged file fails in every way there is, and a panic is no Exception
-        reason = f"its tokeniser cannot be loaded ({first_line(error)}). {remedy}"
-        raise WeightsError("text", weights, reason) from error
+            tokenizer.backend_tokenizer.encode(_ANY)
     if not tokenizer.is_fast:
         raise WeightsError("text", weights, "its tokeniser has no fast form")
     if len(tokenizer) <= len(set(tokenizer.all_special_tokens)):
         # transformers takes a folder without a vocabulary for an empty one, and every word would be unknown.
         raise WeightsError("text", weights, f"its tokeniser has no words. {remedy}")
     return tokenizer
+
+
+@contextmanager
+def _failing(as_error: Callable[[str], ClibdError]) -> Iterator[None]:
+    """Gives one error for whatever the library does with a damaged file; its panics are no Exception."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise as_error(first_line(error)) from error
 
 
 def _bert_like(model: WordPiece) -> Tokenizer:
@@ -103,11 +112,17 @@ class TextTokenizer:
         self.vocabulary_size: int = tokenizer.get_vocab_size()
 
     @staticmethod
-    def from_json(content: str) -> "TextTokenizer":
-        """The tokeniser that a data set or a run keeps."""
-        tokenizer = Tokenizer.from_str(content)
-        padding = tokenizer.padding  # None for learned word pieces, whose [PAD] is the first of the special tokens
-        return TextTokenizer(tokenizer, pad_id=int(padding["pad_id"]) if padding else 0)
+    def from_json(content: str | bytes, path: str = "tokenizer.json") -> "TextTokenizer":
+        """The tokeniser that a data set or a run keeps.
+
+        Raises:
+            DamagedError: the file at this path holds none.
+        """
+        with _failing(lambda why: DamagedError(path, f"no tokeniser ({why})")):
+            tokenizer = Tokenizer.from_str(content if isinstance(content, str) else content.decode())
+            tokenizer.encode(_ANY)
+            padding = tokenizer.padding  # None for learned word pieces, whose [PAD] is the first of the special tokens
+            return TextTokenizer(tokenizer, pad_id=int(padding["pad_id"]) if padding else 0)
 
     @staticmethod
     def from_weights(weights: str) -> "TextTokenizer":
