@@ -83,7 +83,11 @@ def fetch(name: str, target: str) -> Path:
 
 
 def convert(
-    checkpoint: ForeignCheckpoint, target: Folder, tokenizer: str = TOKENIZER, dna_pooling: DnaPooling | None = None
+    checkpoint: ForeignCheckpoint,
+    target: Folder,
+    tokenizer: str = TOKENIZER,
+    dna_pooling: DnaPooling | None = None,
+    head_width: int | None = None,
 ) -> Conversion:
     """Write what a checkpoint holds in our formats; what kind it is, its names tell.
 
@@ -92,17 +96,19 @@ def convert(
         target: folder to write; the file that makes it whole is written last.
         tokenizer: Hugging Face id or folder of the word pieces, for a model with a text tower.
         dna_pooling: how a model with a DNA tower pools, where the checkpoint's name does not tell.
+        head_width: of the attention heads of all towers; None where they are as released, or the file says it.
 
     Raises:
         UsageError: the folder holds something else, or nobody says how DNA is pooled.
-        WeightsError: a tensor is missing, not known or of a wrong shape, or the tokeniser cannot be had.
+        WeightsError: a tensor is missing, not known or of a wrong shape, the tokeniser cannot be had, or nobody says
+            how many attention heads there are.
     """
     check_target(target)
     if _WORDS in checkpoint.tensors:
-        return _convert_bert(checkpoint, target)
+        return _convert_bert(checkpoint, target, head_width)
     if _PATCHES in checkpoint.tensors:
-        return _convert_vision_transformer(checkpoint, target)
-    return _convert_model(checkpoint, target, tokenizer, dna_pooling)
+        return _convert_vision_transformer(checkpoint, target, head_width)
+    return _convert_model(checkpoint, target, tokenizer, dna_pooling, head_width)
 
 
 def check_target(target: Folder) -> None:
@@ -122,7 +128,11 @@ _WORDS, _PATCHES = "bert.embeddings.word_embeddings.weight", "patch_embed.proj.w
 
 
 def _convert_model(
-    checkpoint: ForeignCheckpoint, target: Folder, tokenizer: str, dna_pooling: DnaPooling | None
+    checkpoint: ForeignCheckpoint,
+    target: Folder,
+    tokenizer: str,
+    dna_pooling: DnaPooling | None,
+    head_width: int | None,
 ) -> Conversion:
     about = released.released_as(checkpoint.path)
     has_dna = any(name.startswith(released.ENCODERS["dna"]) for name in checkpoint.tensors)
@@ -134,7 +144,8 @@ def _convert_model(
             "one of their later variants"
         )
     model = released.rename(checkpoint.path, checkpoint.tensors, without_dna_head=pooling in WITHOUT_HEAD)
-    spec = _converted_spec(checkpoint.path, model.tensors, about.dataset, about.epochs, pooling)
+    readers = _readers(checkpoint.path, model.tensors, head_width)
+    spec = _converted_spec(checkpoint.path, readers, about, pooling)
     words = _tokenizer(tokenizer) if "text" in spec.modalities else None
     inputs = TowerInputs(vocabulary_size=words.vocabulary_size if words else 0, pad_id=words.pad_id if words else 0)
     rows = len(model.tensors["towers.text.trunk.embeddings.word_embeddings.weight"]) if words else 0
@@ -157,30 +168,41 @@ def _convert_model(
     return done
 
 
-def _converted_spec(
-    path: Path, tensors: Mapping[str, Tensor], dataset: str, epochs: int, pooling: DnaPooling | None
-) -> ExperimentSpec:
-    """The experiment that a converted model stands for, by the recipe of the authors' code.
-
-    Args:
-        path: of the checkpoint, for messages.
-        tensors: the model under our names, `towers.<modality>.…`.
-        dataset: what it was trained on.
-        epochs: for how long.
-        pooling: of DNA; None where there is no such tower.
+def _readers(path: Path, tensors: Mapping[str, Tensor], head_width: int | None) -> dict[Modality, released.Reader]:
+    """One of each tower that a model has under our names, `towers.<modality>.…`.
 
     Raises:
-        WeightsError: fewer than two towers, or shapes that fit no tower of ours.
+        ConversionError: there are fewer than two.
     """
     readers: dict[Modality, released.Reader] = {}
     for modality, called in TOWER_NAMES.items():
         prefix = f"towers.{modality}."
         if own := {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}:
-            readers[modality] = released.Reader(path, called, own)
+            readers[modality] = released.Reader(path, called, own, head_width)
     if len(readers) < 2:
         raise ConversionError(str(path), f"it has {len(readers)} tower(s), and aligned are two at least")
+    return readers
+
+
+def _converted_spec(
+    path: Path,
+    readers: Mapping[Modality, released.Reader],
+    about: released.ReleasedFile,
+    pooling: DnaPooling | None,
+) -> ExperimentSpec:
+    """The experiment that a converted model stands for, by the recipe of the authors' code.
+
+    Args:
+        path: of the checkpoint, for messages.
+        readers: of its towers.
+        about: on what it was trained and for how long.
+        pooling: of DNA; None where there is no such tower.
+
+    Raises:
+        WeightsError: shapes fit no tower of ours.
+    """
     spec = ExperimentSpec(
-        dataset=dataset,
+        dataset=about.dataset,
         data_fingerprint="converted",
         modalities=tuple(readers),
         image=released.image_tower(readers["image"], "trunk.") if "image" in readers else ImageTower(),
@@ -188,7 +210,7 @@ def _converted_spec(
         text=TextTower(**_tower_sizes(readers["text"])) if "text" in readers else TextTower(),
         embedding_size=_embedding_size(path, readers, pooling),
         batch_size=_AUTHORS_BATCH,
-        epochs=epochs,
+        epochs=about.epochs,
     )
     spec = with_recipe(spec, "authors")
     dna = replace(spec.dna, pooling=pooling) if pooling else spec.dna
@@ -225,15 +247,15 @@ def _tokenizer(weights: str) -> TextTokenizer:
         raise WeightsError(tower, name, f"{reason}; --tokenizer names a folder with its files") from error
 
 
-def _convert_bert(checkpoint: ForeignCheckpoint, target: Folder) -> Conversion:
+def _convert_bert(checkpoint: ForeignCheckpoint, target: Folder, head_width: int | None) -> Conversion:
     from transformers import BertConfig, BertForMaskedLM
 
     leftovers = tuple(name for name in checkpoint.tensors if name in _BERT_LEFTOVERS)
     left = {name: tensor for name, tensor in checkpoint.tensors.items() if name not in leftovers}
     kept = {name: released.numbers(checkpoint.path, name, tensor) for name, tensor in left.items()}
-    config = BertConfig(
-        **_bert_config(checkpoint, released.bert_sizes(released.Reader(checkpoint.path, "DNA", kept), "bert."))
-    )
+    told = checkpoint.config.get("num_attention_heads")
+    reader = released.Reader(checkpoint.path, "DNA", kept, head_width, told if isinstance(told, int) else None)
+    config = BertConfig(**_bert_config(checkpoint, released.bert_sizes(reader, "bert.")))
     with torch.device("meta"):
         expected = BertForMaskedLM(config).state_dict()
     _check_complete(checkpoint, kept, expected, "DNA")
@@ -251,7 +273,6 @@ def _convert_bert(checkpoint: ForeignCheckpoint, target: Folder) -> Conversion:
 _BERT_LEFTOVERS = ("bert.embeddings.position_ids", "classifier.weight", "classifier.bias")
 """Numbers from 0 on, which old versions of transformers stored, and a classifier that its own loader drops."""
 _NOT_IN_SHAPES = (
-    "num_attention_heads",
     "hidden_act",
     "layer_norm_eps",
     "hidden_dropout_prob",
@@ -272,9 +293,9 @@ def _bert_config(checkpoint: ForeignCheckpoint, sizes: Mapping[str, int]) -> dic
 _VISION_SIZES = ("architecture", "image_size", "patch_size", "width", "depth", "num_heads")
 
 
-def _convert_vision_transformer(checkpoint: ForeignCheckpoint, target: Folder) -> Conversion:
+def _convert_vision_transformer(checkpoint: ForeignCheckpoint, target: Folder, head_width: int | None) -> Conversion:
     tensors = {name: released.numbers(checkpoint.path, name, tensor) for name, tensor in checkpoint.tensors.items()}
-    reader = released.Reader(checkpoint.path, "image", tensors)
+    reader = released.Reader(checkpoint.path, "image", tensors, head_width)
     tower, num_classes = released.image_tower(reader, ""), reader.shape("head.weight", 2)[0]
     with torch.device("meta"):
         model = timm_model(replace(tower, head="pretrained"), None)

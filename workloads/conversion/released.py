@@ -11,8 +11,8 @@ The names, which changed once; both are the state of their `SimpleCLIP`:
 An adapted layer keeps its own weight W one name deeper, with A and B beside, and adds B A x without any factor. In the
 vision transformer the adapters are there even in models said to be fully fine-tuned. They are added to W here.
 
-Sizes are read off shapes, which do not tell the number of attention heads. Every head of the vision transformers and
-BERTs that were released is 64 wide, and that is taken for granted.
+Sizes are read off shapes, which do not tell the number of attention heads. Those of the widths that were released are
+64 wide; of any other width somebody has to say it, the file itself or whoever converts it.
 """
 
 from collections.abc import Mapping
@@ -255,6 +255,8 @@ def _without_adapters(path: Path, tensors: Mapping[str, Tensor]) -> tuple[dict[s
 # --- Sizes by the shapes of tensors ---------------------------------------------------------------------------------
 
 _HEAD_WIDTH = 64
+_RELEASED_WIDTHS = (512, 768, 1024)
+"""Of BERT-small, of BarcodeBERT and ViT-B, and of ViT-L."""
 _PATCH = 16
 _ARCHITECTURES = {(768, 12): "vit_base_patch16_224", (1024, 24): "vit_large_patch16_224"}
 """By width and depth; other sizes are stated as differences from the first."""
@@ -268,6 +270,10 @@ class Reader:
     """The checkpoint's, for messages."""
     tower: str
     tensors: Mapping[str, Tensor]
+    head_width: int | None = None
+    """Of each attention head, where somebody says it."""
+    num_heads: int | None = None
+    """How many there are, where the file says it."""
 
     def shape(self, name: str, num_sizes: int) -> tuple[int, ...]:
         """The shape of a tensor.
@@ -287,12 +293,19 @@ def _num_heads(reader: Reader, width: int) -> int:
     """How many heads share a width.
 
     Raises:
-        WeightsError: heads of 64 do not fill it.
+        WeightsError: nothing says it, or such heads do not fill it.
     """
-    if width < _HEAD_WIDTH or width % _HEAD_WIDTH:
-        reason = f"its width is {width}, which no number of heads of {_HEAD_WIDTH} fills"
-        raise WeightsError(reader.tower, str(reader.path), reason)
-    return width // _HEAD_WIDTH
+    if reader.head_width is None and reader.num_heads is None and width not in _RELEASED_WIDTHS:
+        reason = f"its width is {width}, and nothing in it says how many attention heads share that"
+        remedy = "Say how wide each of them is: --head-width 64, or what it was trained with."
+        raise WeightsError(reader.tower, str(reader.path), reason, remedy)
+    head_width = reader.head_width or _HEAD_WIDTH
+    num_heads = reader.num_heads or width // head_width
+    if num_heads < 1 or width % num_heads or (not reader.num_heads and width % head_width):
+        of = "" if reader.num_heads else f" of {head_width}"
+        reason = f"its width is {width}, which {num_heads or 'no number of'} heads{of} do not fill"
+        raise WeightsError(reader.tower, str(reader.path), reason, "Give --head-width as it was trained with.")
+    return num_heads
 
 
 def _depth(reader: Reader, prefix: str) -> int:
@@ -328,6 +341,7 @@ def image_tower(reader: Reader, prefix: str) -> ImageTower:
         raise WeightsError(reader.tower, str(reader.path), f"{prefix}pos_embed has {num_patches} patches, no square")
     depth, num_heads = _depth(reader, f"{prefix}blocks."), _num_heads(reader, width)
     tower = ImageTower(image_size=side * patch, patch_size=None if patch == _PATCH else patch)
-    if architecture := _ARCHITECTURES.get((width, depth)):
+    architecture = _ARCHITECTURES.get((width, depth))
+    if architecture and num_heads * _HEAD_WIDTH == width:
         return replace(tower, architecture=architecture)
     return replace(tower, width=width, depth=depth, num_heads=num_heads)
