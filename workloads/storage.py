@@ -21,10 +21,10 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from workloads.disk_errors import NO_ROOM, named, naming
-from workloads.errors import DamagedError, OutsideError, SecretInAddressError
+from workloads.errors import AlteredError, DamagedError, OutsideError, SecretInAddressError
 from workloads.leftovers import aside_of
 from workloads.naming import in_address, is_inside
-from workloads.parquet_footer import EXTENSION_REFUSAL, has_extension_types
+from workloads.parquet_footer import EXTENSION_REFUSAL, footer_of, has_extension_types, is_altered
 
 
 class Folder:
@@ -167,11 +167,15 @@ class Folder:
 
         Raises:
             DamagedError: the file is not Parquet, or carries extension types, which could make a reader run code.
+            AlteredError: its footer is not the one that was sealed.
         """
         with self._reading_parquet(name):
             file = self._opened(name)
-            if has_extension_types(file):
+            footer = footer_of(file)
+            if has_extension_types(footer):
                 raise DamagedError(f"{self}/{name}", EXTENSION_REFUSAL)
+            if is_altered(footer):
+                raise AlteredError(f"{self}/{name}", "its footer is not what was written", str(self))
             return pq.ParquetFile(file, page_checksum_verification=True)
 
     def _opened(self, name: str) -> pa.NativeFile:
@@ -206,12 +210,6 @@ class Folder:
         with parquet_into(sink, table.schema) as writer:
             writer.write_table(table)
         self.write(name, sink.getvalue().to_pybytes())
-
-    @contextmanager
-    def parquet_writer(self, name: str, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:
-        """Writes a Parquet file in pieces; it appears when the block ends well, whole, and not otherwise."""
-        with self.aside(name) as aside, parquet_into(aside, schema, **options) as writer:
-            yield writer
 
     def _put(self, aside: Path, target: str) -> None:
         """Let what was written beside become a file of this folder."""
