@@ -121,6 +121,11 @@ class Folder:
         with self._fs.open_input_stream(self._inside(name), compression=None) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None where there is none."""
+        size: int | None = self._fs.get_file_info(self._inside(name)).size
+        return size
+
     def copy_to(self, name: str, path: Path) -> None:
         """Copy a file to a disk of this machine, piece by piece."""
         pafs.copy_files(

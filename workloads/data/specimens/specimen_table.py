@@ -169,13 +169,14 @@ class SpecimenTable:
         the cache folder where the target is in an object store.
         """
         waiting_room = Path(target.folder.path) if target.folder.is_local else cache_folder()
-        with naming(str(waiting_room)):
+        place = str(target if target.folder.is_local else waiting_room)
+        with naming(place):
             scratch = aside_of(waiting_room / "sorting")
             scratch.mkdir()
         compressed = pa.ipc.IpcWriteOptions(compression="zstd")
         try:
             files = {split: f"{scratch}/{split}" for split in self.protocol.splits}
-            with naming(str(waiting_room)), ExitStack() as stack:
+            with naming(place), ExitStack() as stack:
                 waiting = {
                     split: stack.enter_context(pa.ipc.new_file(file, SPECIMEN_SCHEMA, options=compressed))
                     for split, file in files.items()
