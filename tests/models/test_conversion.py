@@ -27,7 +27,7 @@ from tests.models.authors_model import (
     distance,
 )
 from workloads.conversion.convert import convert
-from workloads.conversion.released import Reader, image_tower
+from workloads.conversion.sizes import Reader, image_tower
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.errors import ConversionError, UsageError

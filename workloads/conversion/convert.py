@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from workloads.conversion import released
+from workloads.conversion import released, sizes
 from workloads.conversion.foreign_checkpoint import ForeignCheckpoint
 from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.data.specimens import barcode
@@ -150,8 +150,8 @@ def _convert_model(
     inputs = TowerInputs(vocabulary_size=words.vocabulary_size if words else 0, pad_id=words.pad_id if words else 0)
     rows = len(model.tensors["towers.text.trunk.embeddings.word_embeddings.weight"]) if words else 0
     if rows != inputs.vocabulary_size:
-        sizes = f"{rows} word pieces and the tokeniser {tokenizer} {inputs.vocabulary_size}"
-        raise WeightsError("text", str(checkpoint.path), f"it has {sizes}; --tokenizer names another one")
+        both = f"{rows} word pieces and the tokeniser {tokenizer} {inputs.vocabulary_size}"
+        raise WeightsError("text", str(checkpoint.path), f"it has {both}; --tokenizer names another one")
     with torch.device("meta"):
         empty = build_model(spec, inputs, pretrained=False)
     expected = {model.origin.get(name, name): tensor for name, tensor in empty.state_dict().items()}
@@ -168,17 +168,17 @@ def _convert_model(
     return done
 
 
-def _readers(path: Path, tensors: Mapping[str, Tensor], head_width: int | None) -> dict[Modality, released.Reader]:
+def _readers(path: Path, tensors: Mapping[str, Tensor], head_width: int | None) -> dict[Modality, sizes.Reader]:
     """One of each tower that a model has under our names, `towers.<modality>.…`.
 
     Raises:
         ConversionError: there are fewer than two.
     """
-    readers: dict[Modality, released.Reader] = {}
+    readers: dict[Modality, sizes.Reader] = {}
     for modality, called in TOWER_NAMES.items():
         prefix = f"towers.{modality}."
         if own := {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}:
-            readers[modality] = released.Reader(path, called, own, head_width)
+            readers[modality] = sizes.Reader(path, called, own, head_width)
     if len(readers) < 2:
         raise ConversionError(str(path), f"it has {len(readers)} tower(s), and aligned are two at least")
     return readers
@@ -186,7 +186,7 @@ def _readers(path: Path, tensors: Mapping[str, Tensor], head_width: int | None) 
 
 def _converted_spec(
     path: Path,
-    readers: Mapping[Modality, released.Reader],
+    readers: Mapping[Modality, sizes.Reader],
     about: released.ReleasedFile,
     pooling: DnaPooling | None,
 ) -> ExperimentSpec:
@@ -205,7 +205,7 @@ def _converted_spec(
         dataset=about.dataset,
         data_fingerprint="converted",
         modalities=tuple(readers),
-        image=released.image_tower(readers["image"], "trunk.") if "image" in readers else ImageTower(),
+        image=sizes.image_tower(readers["image"], "trunk.") if "image" in readers else ImageTower(),
         dna=DnaTower(**_tower_sizes(readers["dna"], barcode.VOCABULARY_SIZE)) if "dna" in readers else DnaTower(),
         text=TextTower(**_tower_sizes(readers["text"])) if "text" in readers else TextTower(),
         embedding_size=_embedding_size(path, readers, pooling),
@@ -217,26 +217,26 @@ def _converted_spec(
     return replace(spec, dna=dna, image=replace(spec.image, fine_tuning="full"))  # the adapters are merged
 
 
-def _tower_sizes(reader: released.Reader, vocabulary_size: int | None = None) -> dict[str, Any]:
+def _tower_sizes(reader: sizes.Reader, vocabulary_size: int | None = None) -> dict[str, Any]:
     """What a tower's spec says of its BERT."""
-    sizes = released.bert_sizes(reader, "trunk.")
-    if vocabulary_size not in (None, sizes["vocab_size"]):
-        reason = f"its vocabulary has {sizes['vocab_size']} tokens, 5-mers have {vocabulary_size}"
+    own = sizes.bert_sizes(reader, "trunk.")
+    if vocabulary_size not in (None, own["vocab_size"]):
+        reason = f"its vocabulary has {own['vocab_size']} tokens, 5-mers have {vocabulary_size}"
         raise WeightsError(reader.tower, str(reader.path), reason)
-    return {ours: sizes[theirs] for theirs, (ours, _) in FIELDS.items()}
+    return {ours: own[theirs] for theirs, (ours, _) in FIELDS.items()}
 
 
-def _embedding_size(path: Path, readers: Mapping[Modality, released.Reader], pooling: DnaPooling | None) -> int:
+def _embedding_size(path: Path, readers: Mapping[Modality, sizes.Reader], pooling: DnaPooling | None) -> int:
     """What the heads give; of a DNA tower without one the width of its states."""
-    sizes = {
+    widths = {
         reader.tower: reader.shape("trunk.embeddings.word_embeddings.weight", 2)[1]
         if modality == "dna" and pooling in WITHOUT_HEAD
         else reader.shape("head.weight", 2)[0]
         for modality, reader in readers.items()
     }
-    if len(set(sizes.values())) > 1:
-        raise ConversionError(str(path), f"its towers do not share a space: {sizes}")
-    return next(iter(sizes.values()))
+    if len(set(widths.values())) > 1:
+        raise ConversionError(str(path), f"its towers do not share a space: {widths}")
+    return next(iter(widths.values()))
 
 
 def _tokenizer(weights: str) -> TextTokenizer:
@@ -254,8 +254,8 @@ def _convert_bert(checkpoint: ForeignCheckpoint, target: Folder, head_width: int
     left = {name: tensor for name, tensor in checkpoint.tensors.items() if name not in leftovers}
     kept = {name: released.numbers(checkpoint.path, name, tensor) for name, tensor in left.items()}
     told = checkpoint.config.get("num_attention_heads")
-    reader = released.Reader(checkpoint.path, "DNA", kept, head_width, told if isinstance(told, int) else None)
-    config = BertConfig(**_bert_config(checkpoint, released.bert_sizes(reader, "bert.")))
+    reader = sizes.Reader(checkpoint.path, "DNA", kept, head_width, told if isinstance(told, int) else None)
+    config = BertConfig(**_bert_config(checkpoint, sizes.bert_sizes(reader, "bert.")))
     with torch.device("meta"):
         expected = BertForMaskedLM(config).state_dict()
     _check_complete(checkpoint, kept, expected, "DNA")
@@ -281,13 +281,13 @@ _NOT_IN_SHAPES = (
 )
 
 
-def _bert_config(checkpoint: ForeignCheckpoint, sizes: Mapping[str, int]) -> dict[str, Any]:
+def _bert_config(checkpoint: ForeignCheckpoint, own: Mapping[str, int]) -> dict[str, Any]:
     """Sizes from the tensors, and from the file's own config, if it has one, what they do not tell."""
-    for name, size in sizes.items():
+    for name, size in own.items():
         if name not in _NOT_IN_SHAPES and (told := checkpoint.config.get(name, size)) != size:
             reason = f"its config has {name} = {told}, its tensors {size}"
             raise WeightsError("DNA", str(checkpoint.path), reason)
-    return {**sizes, **{name: checkpoint.config[name] for name in _NOT_IN_SHAPES if name in checkpoint.config}}
+    return {**own, **{name: checkpoint.config[name] for name in _NOT_IN_SHAPES if name in checkpoint.config}}
 
 
 _VISION_SIZES = ("architecture", "image_size", "patch_size", "width", "depth", "num_heads")
@@ -295,18 +295,18 @@ _VISION_SIZES = ("architecture", "image_size", "patch_size", "width", "depth", "
 
 def _convert_vision_transformer(checkpoint: ForeignCheckpoint, target: Folder, head_width: int | None) -> Conversion:
     tensors = {name: released.numbers(checkpoint.path, name, tensor) for name, tensor in checkpoint.tensors.items()}
-    reader = released.Reader(checkpoint.path, "image", tensors, head_width)
-    tower, num_classes = released.image_tower(reader, ""), reader.shape("head.weight", 2)[0]
+    reader = sizes.Reader(checkpoint.path, "image", tensors, head_width)
+    tower, num_classes = sizes.image_tower(reader, ""), reader.shape("head.weight", 2)[0]
     with torch.device("meta"):
         model = timm_model(replace(tower, head="pretrained"), None)
         model.reset_classifier(num_classes)
     _check_complete(checkpoint, tensors, model.state_dict(), "image")
-    sizes = {name: getattr(tower, name) for name in _VISION_SIZES}
-    different = [f", {name}={value!r}" for name, value in sizes.items() if value != getattr(ImageTower(), name)]
+    own = {name: getattr(tower, name) for name in _VISION_SIZES}
+    different = [f", {name}={value!r}" for name, value in own.items() if value != getattr(ImageTower(), name)]
     what = f"{tower.architecture} of {tower.image_size} pixels with {num_classes:,} classes"
     use = f"Begin an image tower with it: ImageTower(weights='{target}/{MODEL}'{''.join(different)})"
     done = Conversion(what, use, len(tensors))
-    target.write_json("provenance.json", {**_provenance(checkpoint, done), "sizes": sizes})
+    target.write_json("provenance.json", {**_provenance(checkpoint, done), "sizes": own})
     target.write(MODEL, save(tensors))
     return done
 
