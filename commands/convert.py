@@ -27,6 +27,12 @@ def convert(
         Literal["softmax_mean", "logits_mean", "hidden_mean", "cls_token"] | None,
         typer.Option(help="How a model pools DNA, which its tensors do not tell. Default: what a published name says."),
     ] = None,
+    head_width: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Width of each attention head, which tensors do not tell. Default: 64 of what was released."
+        ),
+    ] = None,
     busy: BusyOption = "refuse",
 ) -> None:
     """Turn a released checkpoint into safetensors with JSON beside; every tensor in it is accounted for.
@@ -53,7 +59,8 @@ def convert(
             path = Path(source)
         console.print(f"Reading {path}")
         checkpoint = read_checkpoint(path)
-        done = conversion.convert(checkpoint, Folder(target), tokenizer or conversion.TOKENIZER, dna_pooling)
+        words = tokenizer or conversion.TOKENIZER
+        done = conversion.convert(checkpoint, Folder(target), words, dna_pooling, head_width)
     for line in _account(done, checkpoint.beside):
         console.print(line)
     say(target)

@@ -44,7 +44,8 @@ def verify(
 
 def _words(verdict: Verdict) -> str:
     note = f". {verdict.note[:1].upper()}{verdict.note[1:]}" if verdict.note else ""
-    lines = [f"{verdict.state}: {verdict.address} ({verdict.kind}, {verdict.num_files:,} files compared){note}"]
+    compared = f"{verdict.num_files:,} file{'' if verdict.num_files == 1 else 's'} compared"
+    lines = [f"{verdict.state}: {verdict.address} ({verdict.kind}, {compared}){note}"]
     for problem in verdict.problems:
         lines += [f"  {problem.file}: {problem.reason}", f"    {problem.remedy}"]
     if verdict.strangers:

@@ -79,8 +79,8 @@ def ray_session(address: str | None, *, dashboard: bool = True) -> Iterator[None
     if _is_open():  # the caller's own session, which it will stop itself
         yield
         return
-    # SIGTERM of a whole group ends the local cluster too, and Ray would then end this process without a word.
-    with nullcontext() if address else ended_at_once_by("terminated"):
+    # A signal to a whole group ends the local cluster too, and Ray would then end this process without a word.
+    with nullcontext() if address else ended_at_once_by("terminated", "disconnected"):
         yield from _session(address, dashboard)
 
 

@@ -38,6 +38,9 @@ def test_shapes_types_and_lengths_are_looked_at() -> None:
     for wrong in ({"image": row[:4], "dna": row}, {"image": row}):
         with pytest.raises(UsageError, match="embedded"):
             contrastive_loss(wrong, torch.tensor(1.0))
+    for length in (3.0, 0.5, float("nan")):
+        with pytest.raises(UsageError, match=f"rows of dna of length {length:.3g}; normalise them"):
+            contrastive_loss({"image": row, "dna": length * row}, torch.tensor(1.0))
     with pytest.raises(UsageError, match="uint8"):
         PixelValues("unit", (0.5,) * 3, (0.5,) * 3)(torch.ones(1, 3, 2, 2))
     with pytest.raises(EmbeddingsError, match="length 2"):

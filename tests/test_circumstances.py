@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from results.paper.tables import table_sheets
 from tests.training.training import AT_EVERY_STEP, StopHereError, interruption
-from workloads.circumstances import changes, circumstances, words
+from workloads.circumstances import circumstances
+from workloads.continued import changes, told, words
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.placement import Placement
 from workloads.record import RunFolder, provenance
@@ -16,6 +18,7 @@ from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
 from workloads.training.report import Listener
 from workloads.training.run import train_run
+from workloads.verify import things_in
 
 
 def trained(
@@ -71,5 +74,11 @@ def test_a_run_that_goes_on_with_other_threads_says_so_and_keeps_it(
     ]
     assert 0 < kept["continued"][0]["step"] <= kept["continued"][1]["step"]
     assert kept["circumstances"]["threads"] == before
+    assert told(run.source()).count(f"threads was {before} and is {other}") == 1
+    [(_, check)] = things_in(run.folder)
+    assert check(lambda done, total: None).note == told(run.source())
+    [sheet] = table_sheets(1, None, [run.folder])
+    assert f"{run.id}: {told(run.source())}." in sheet.notes
+    assert run.folder.read_json("evaluation.json")["circumstances"]["threads"] == before
     again = trained(spec, tiny_dataset, tmp_path)  # anew: its checkpoints went with its end
     assert "continued" not in again.folder.read_json("provenance.json")

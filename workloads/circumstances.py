@@ -7,13 +7,14 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from workloads.continued import changes, words
 from workloads.execution import Execution
 from workloads.placement import Placement, device_name
 from workloads.record import RunFolder, provenance
@@ -91,12 +92,6 @@ def of_training(placement: Placement, execution: Execution, precision: str) -> d
     return circumstances(placement, precision=precision, **how)
 
 
-def changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """What is otherwise, by name: what it was, and what it is; None where it was, or is, not there."""
-    names = [*before, *(name for name in now if name not in before)]
-    return {name: [before.get(name), now.get(name)] for name in names if before.get(name) != now.get(name)}
-
-
 def keep(run: RunFolder, step: int, now: Mapping[str, Any], say: Callable[[str], None] | None = None) -> None:
     """Write them into a run's provenance, and beside, if it goes on under others, what has changed.
 
@@ -115,19 +110,6 @@ def keep(run: RunFolder, step: int, now: Mapping[str, Any], say: Callable[[str],
     beside = {"continued": continued} if continued else {}
     rest = {name: value for name, value in kept.items() if name not in ("circumstances", "continued")}
     run.folder.write_json("provenance.json", {**rest, "circumstances": dict(now), **beside})
-
-
-def words(step: int, changed: Mapping[str, Sequence[Any]]) -> str:
-    """That a run goes on otherwise than it began, in a sentence."""
-    each = [f"{name} was {_word(was)} and is {_word(now)}" for name, (was, now) in changed.items()]
-    return (
-        f"the run goes on from step {step} otherwise than before, so its last bits will not be those of one that was "
-        f"not interrupted: {'; '.join(each)}"
-    )
-
-
-def _word(value: object) -> str:
-    return "not set" if value is None else str(value)[:40]
 
 
 def _to_stderr(sentence: str) -> None:

@@ -44,7 +44,7 @@ def unseen(what: str, unit: str) -> Tell:
 def run_command(app: Callable[[], None]) -> NoReturn:
     """Run a typer application; its end becomes a sentence and an exit code, as `tell_end` has them.
 
-    SIGTERM ends it as Ctrl-C does, so that what is open is closed and what has been started ends too.
+    SIGTERM and a closed terminal end it as Ctrl-C does, so that what is open is closed and what has been started ends.
     """
     with ended_by_signals():
         try:
@@ -70,7 +70,7 @@ def tell_end(end: BaseException) -> int | str | None:
     """Say in a sentence why a command ends; without a traceback, unless nobody expected it.
 
     Returns:
-        Its exit code: 2 for misuse, 130 after Ctrl-C and 143 after SIGTERM, 1 for other errors.
+        Its exit code: 2 for misuse, 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, 1 for other errors.
     """
     if (reason := heard_signal()) and not isinstance(end, StoppedError):
         end = SystemExit(exit_code(reason))  # whatever the signal has led to

@@ -43,19 +43,20 @@ def named(error: OSError, path: str, wanted: int | None = None) -> OSError:
     if host in str(error):
         return error if error.filename or not path else OSError(error.errno or errno.EIO, error.strerror, path)
     number = error.errno or errno.EIO
-    known = error.filename or path  # else the library's own words may say it
+    told_of = error.filename2 or error.filename  # of a copy, which is what is written
+    known = told_of or path  # else the library's own words may say it
     reason = os.strerror(number) if known and number in _REMEDIES and error.errno else error.strerror or str(error)
     told = [(reason or type(error).__name__) + host]
     if number in NO_ROOM:
         told += [f"{wanted:,} bytes are needed"] if wanted is not None else []
-        told += [f"{free:,} are free"] if (free := _free(Path(error.filename or path))) is not None else []
+        told += [f"{free:,} are free"] if (free := free_at(Path(known))) is not None else []
     told += [_REMEDIES[number]] if error.errno in _REMEDIES else []
-    aside = str(error.filename).endswith(".tmp")  # of which users know nothing, so that any other name is better
-    shown = error.filename if error.filename and not (aside and path) else path
+    aside = str(told_of).endswith(".tmp")  # of which users know nothing, so that any other name is better
+    shown = told_of if told_of and not (aside and path) else path
     return OSError(number, "; ".join(told), shown or None)
 
 
-def _free(path: Path) -> int | None:
+def free_at(path: Path) -> int | None:
     """Bytes that are free where a file is, or its nearest folder that there is."""
     with suppress(OSError):
         return shutil.disk_usage(next(each for each in (path, *path.parents) if each.exists())).free

@@ -40,6 +40,13 @@ class Point(TypedDict, total=False):
     converted: bool
 
 
+class Continued(TypedDict):
+    """One time that a run went on under other circumstances: each by its name, what it was and what it is."""
+
+    step: int
+    changed: dict[str, list[Any]]
+
+
 class Provenance(TypedDict, total=False):
     """provenance.json: where and with what a run was made."""
 
@@ -47,6 +54,7 @@ class Provenance(TypedDict, total=False):
     started: str
     commit: str | None
     weights: dict[str, dict[str, str]]
+    continued: list[Continued]
 
 
 class Status(TypedDict, total=False):

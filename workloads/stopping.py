@@ -1,4 +1,4 @@
-"""Stopping what is asked to stop: by Ctrl-C, by SIGTERM, or by whoever else gives a reason.
+"""Stopping what is asked to stop: by Ctrl-C, by SIGTERM, by a terminal that closes, or by whoever else gives a reason.
 
 A training asks after every step whether it is to stop, and stops with a checkpoint: there the first signal only asks.
 Elsewhere it ends what is being done, and what is open is closed. The second signal ends the process at once. Signals
@@ -10,6 +10,7 @@ import os
 import shlex
 import shutil
 import signal
+import stat
 import sys
 import threading
 import time
@@ -23,7 +24,7 @@ from workloads.printed_text import escaped
 Stop = Callable[[], str | None]
 """Why a training is to stop; None while it is not."""
 
-REASONS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
+REASONS = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated", signal.SIGHUP: "disconnected"}
 _ENDED_BY = {reason: 128 + number for number, reason in REASONS.items()}
 _CHILDS_GRACE = 30
 """Seconds for which a child that is told to end still serves the step that its parent is in."""
@@ -38,7 +39,7 @@ _said: list[str] = []
 
 
 def exit_code(reason: str) -> int:
-    """Of a process that was stopped, as shells have it: 130 after Ctrl-C, else 143."""
+    """Of a process that was stopped, as shells have it: 130 after Ctrl-C, 129 after a terminal's end, else 143."""
     return _ENDED_BY.get(reason, _ENDED_BY["terminated"])
 
 
@@ -72,7 +73,8 @@ def say_end(words: str, stream: Any = None) -> None:
     """Say why this process ends, once; of several under torchrun the first one does."""
     if not _said and os.environ.get("RANK", "0") == "0":
         _said.append(words)
-        print(escaped(words), file=stream or sys.stderr, flush=True)
+        with suppress(OSError):  # a terminal that has gone
+            print(escaped(words), file=stream or sys.stderr, flush=True)
 
 
 def never() -> None:
@@ -85,7 +87,7 @@ def stop_by_signals(
     patience: float = math.inf,
     hears: Callable[[str], object] = lambda reason: None,
 ) -> Iterator[Stop]:
-    """While it lasts SIGINT and SIGTERM ask to stop, and the second of them ends the process. In the main thread only.
+    """While it lasts signals of `REASONS` ask to stop, and the second ends the process. In the main thread only.
 
     Args:
         over: whether another worker has ended, or what runs it. Then there is no next step to stop after: once it was
@@ -95,7 +97,7 @@ def stop_by_signals(
         hears: told of the first signal, in another thread.
 
     Yields:
-        Why to stop: "interrupted" or "terminated".
+        Why to stop: one of `REASONS`.
     """
     heard: list[str] = []
     with _listening(heard, _nothing, over, patience, hears) as thread:
@@ -128,20 +130,20 @@ _COMMANDS: list[list[str]] = []
 
 
 @contextmanager
-def ended_at_once_by(reason: str) -> Iterator[None]:
-    """While it lasts this signal ends a command at once, with all that it started, unless a training is to be saved."""
-    _AT_ONCE.append(reason)
+def ended_at_once_by(*reasons: str) -> Iterator[None]:
+    """While it lasts these end a command at once, with all that it started, unless a training is to be saved."""
+    _AT_ONCE.append(reasons)
     try:
         yield
     finally:
-        _AT_ONCE.remove(reason)
+        _AT_ONCE.remove(reasons)
 
 
-_AT_ONCE: list[str] = []
+_AT_ONCE: list[tuple[str, ...]] = []
 
 
 def _leave_at_once(reason: str) -> None:
-    if reason in _AT_ONCE:
+    if any(reason in reasons for reasons in _AT_ONCE):
         _leave_for(reason)
 
 
@@ -174,7 +176,7 @@ def _listening(
     os.set_blocking(mouth, False)
     thread = threading.Thread(target=_listen, args=(ears, heard, over, patience, hears), name="signals", daemon=True)
     _keep_from_children()
-    before = {number: signal.signal(number, handler) for number in REASONS}
+    before = {number: signal.signal(number, handler) for number in _heard()}
     others = signal.set_wakeup_fd(mouth, warn_on_full_buffer=False)
     thread.start()
     try:
@@ -196,8 +198,13 @@ def end_quietly() -> None:
     Only in our own programs: whoever else imports us has handlers of its own.
     """
     if os.path.basename(sys.argv[0]) in _PROGRAMS:
-        for number in REASONS:
+        for number in _heard():
             signal.signal(number, _exit)
+
+
+def _heard() -> list[signal.Signals]:
+    """The signals that end commands; `nohup` has said that a terminal's end is none of them."""
+    return [number for number in REASONS if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
 
 
 def serve_until_the_end(_: int = 0) -> None:
@@ -207,7 +214,8 @@ def serve_until_the_end(_: int = 0) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(_CHILDS_GRACE))
+    for number in {signal.SIGTERM, signal.SIGHUP} & {*_heard()}:
+        signal.signal(number, lambda *_: signal.alarm(_CHILDS_GRACE))
 
 
 def leave(code: int) -> NoReturn:
@@ -240,12 +248,23 @@ def _listen(
         for number in told:
             if not (reason := REASONS.get(signal.Signals(number))) or time.monotonic() < deaf:
                 continue
+            _write_no_more_to_a_closed_terminal()
             if heard:
                 _leave_for(reason)
             heard.append(reason)
             until = time.monotonic() + patience
             deaf = time.monotonic() + (_ECHO if "TORCHELASTIC_RUN_ID" in os.environ else 0.0)
             hears(reason)
+
+
+def _write_no_more_to_a_closed_terminal() -> None:
+    """What is written to one is an error, which would end what saves."""
+    for number in (1, 2):
+        with suppress(OSError):
+            if stat.S_ISCHR(os.fstat(number).st_mode) and not os.isatty(number):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, number)
+                os.close(nowhere)
 
 
 def _leave_for(reason: str) -> NoReturn:

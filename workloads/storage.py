@@ -21,10 +21,10 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from workloads.disk_errors import NO_ROOM, named, naming
-from workloads.errors import DamagedError, OutsideError, SecretInAddressError, first_line
+from workloads.errors import AlteredError, DamagedError, OutsideError, SecretInAddressError, first_line
 from workloads.leftovers import aside_of
 from workloads.naming import in_address, is_inside
-from workloads.parquet_footer import EXTENSION_REFUSAL, has_extension_types
+from workloads.parquet_footer import EXTENSION_REFUSAL, footer_of, has_extension_types, is_altered
 
 
 class Folder:
@@ -121,6 +121,11 @@ class Folder:
         with self._fs.open_input_stream(self._inside(name), compression=None) as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
 
+    def size(self, name: str) -> int | None:
+        """Bytes of a file; None where there is none."""
+        size: int | None = self._fs.get_file_info(self._inside(name)).size
+        return size
+
     def copy_to(self, name: str, path: Path) -> None:
         """Copy a file to a disk of this machine, piece by piece."""
         pafs.copy_files(
@@ -167,11 +172,15 @@ class Folder:
 
         Raises:
             DamagedError: the file is not Parquet, or carries extension types, which could make a reader run code.
+            AlteredError: its footer is not the one that was sealed.
         """
         with self._reading_parquet(name):
             file = self._opened(name)
-            if has_extension_types(file):
+            footer = footer_of(file)
+            if has_extension_types(footer):
                 raise DamagedError(f"{self}/{name}", EXTENSION_REFUSAL)
+            if is_altered(footer):
+                raise AlteredError(f"{self}/{name}", "its footer is not what was written", str(self))
             return pq.ParquetFile(file, page_checksum_verification=True)
 
     def _opened(self, name: str) -> pa.NativeFile:
@@ -206,12 +215,6 @@ class Folder:
         with parquet_into(sink, table.schema) as writer:
             writer.write_table(table)
         self.write(name, sink.getvalue().to_pybytes())
-
-    @contextmanager
-    def parquet_writer(self, name: str, schema: pa.Schema, **options: Any) -> Iterator[pq.ParquetWriter]:
-        """Writes a Parquet file in pieces; it appears when the block ends well, whole, and not otherwise."""
-        with self.aside(name) as aside, parquet_into(aside, schema, **options) as writer:
-            yield writer
 
     def _put(self, aside: Path, target: str) -> None:
         """Let what was written beside become a file of this folder."""

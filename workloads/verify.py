@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
 
+from workloads.continued import told
 from workloads.errors import ClibdError, MissingPathError, first_line
 from workloads.lease import ABANDONED, read_lease
 from workloads.record import RunFolder, check_names
@@ -219,6 +220,7 @@ def _content(found: Verdict, folder: Folder, anew: str) -> None:
         check_names(folder.name, point, spec)
         if folder.has("measurements.parquet"):
             RunFolder(folder).measurement_table()
+        found.note = "; ".join(filter(None, [found.note, told(RunFolder(folder).source())]))
     except _UNREADABLE as error:
         file = str(error.args[0]).rpartition("/")[2] if isinstance(error, ClibdError) else "spec.json"
         if not any(problem.file == file for problem in found.problems):

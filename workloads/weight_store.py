@@ -80,7 +80,7 @@ def push_weights(weights: str, files: Mapping[str, Path], store: Folder) -> None
     folder.remove(MANIFEST)
     for name, path in files.items():
         if known.get(name) != digests[name]:
-            with folder.aside(name) as aside:
+            with folder.aside(name, path.stat().st_size) as aside:
                 shutil.copyfile(path, aside)
     folder.write_json(MANIFEST, {"files": {**known, **digests}})
 
@@ -124,7 +124,7 @@ def _copy(weights: str, files: Mapping[str, str], store: Folder, kept: Path) -> 
     target.remove(MANIFEST)
     try:
         for name, wanted in files.items():
-            with target.aside(name) as aside:  # whole at once for whoever reads it
+            with target.aside(name, source.size(name)) as aside:  # whole at once for whoever reads it
                 source.copy_to(name, Path(aside))
                 if (digest := target.digest(Path(aside).name)) != wanted:
                     reason = f"{source}/{name} has the SHA-256 {digest}, and its manifest says {wanted}"

@@ -18,6 +18,7 @@ from results.render import render_sheets
 from results.run import Run
 from results.runs import Runs
 from results.sheet import Sheet
+from workloads.continued import told
 from workloads.errors import MissingRunsError
 from workloads.printed_text import escaped
 from workloads.spec import spec_to_dict
@@ -66,10 +67,11 @@ def write_report(runs: Folder, out: Path | None = None) -> tuple[str, list[Sheet
 
 def _run(label: str, run: Run) -> dict[str, Any]:
     made = f"{run.source.get('started')}, commit {run.source.get('commit') or 'unknown'}"
-    told = {name: str(value) for name, value in run.status.items() if name != "state"}
+    said = {name: str(value) for name, value in run.status.items() if name != "state"}
+    said |= {"continued": words} if (words := told(run.source)) else {}
     fields = _flat(spec_to_dict(run.spec)) if run.spec else []
     command = " ".join(run.source.get("argv", []))
-    return {"id": run.name, "label": label, "made": made, "command": command, "fields": [*told.items(), *fields]}
+    return {"id": run.name, "label": label, "made": made, "command": command, "fields": [*said.items(), *fields]}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:

@@ -18,6 +18,7 @@ from results.runs import AskedRow, Runs
 from results.sheet import Sheet
 from sweeps import SWEEPS
 from sweeps.table import PLAIN, Row, Table, Value, in_order, is_statistic, standing_of
+from workloads.continued import told
 from workloads.errors import DamagedError, UsageError
 from workloads.record import EVALUATION, RunFolder
 from workloads.storage import Folder
@@ -114,12 +115,14 @@ def _sheet(table: Table, filling: Filling, notes: Sequence[str]) -> Sheet:
     left = [one for one in group.members if one.has_numbers and id(one) not in kept]
     num_old = sum(any(_stands(table, line.row, member) for line in lines) for member in left)
     older = [f"{num_old} older run(s) with another spec were left out."] if num_old else []
+    stopped = {run.name: told(run.source) for line in lines for run in line.runs}
+    gone_on = [f"{name}: {words}." for name, words in stopped.items() if words]
     about = [f"Ours: {group.title}", *([SYNTHETIC] if group.synthetic else []), *([_SMALL] * (group.scale == "small"))]
     return Sheet(
         title=f"Table {table.number}. {table.caption}" if isinstance(table.number, int) else table.caption,
         cells=tuple(filling.cells(lines)),
         about=tuple(about) if group.members else (_NOTHING,),
-        notes=(*notes, *_thresholds(lines), *older),
+        notes=(*notes, *_thresholds(lines), *gone_on, *older),
         headers=_HEADERS,
         show_rank=len(table.levels) > 1,
     )

@@ -8,8 +8,7 @@ import pytest
 from workloads.data.files.image_source import ImageSource
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.preparation import DatasetOptions, prepare
-from workloads.data.specimens.schema import SPECIMEN_SCHEMA
-from workloads.data.specimens.specimen_table import SpecimenTable
+from workloads.data.specimens.specimen_table import SpecimenTable, TableFacts
 from workloads.errors import MissingPathError, RecordError
 from workloads.storage import Folder
 
@@ -53,7 +52,7 @@ def test_a_table_that_breaks_off_is_not_in_the_store(bucket: str) -> None:
     folder = Folder(f"{bucket}/broken")
 
     def broken_off() -> None:
-        with folder.parquet_writer("t.parquet", SPECIMEN_SCHEMA):
+        with SpecimenTable(folder, "t.parquet").writer(TableFacts(source="test")):
             raise RuntimeError("power cut")
 
     with pytest.raises(RuntimeError, match="power cut"):

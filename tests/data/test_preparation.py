@@ -127,6 +127,18 @@ def test_a_preparation_that_is_stopped_before_its_first_shard_can_be_started_aga
     assert content(target) == content(prepared[0])
 
 
+def test_a_specimen_table_of_another_is_not_gone_on_with(
+    table: SpecimenTable, synthetic_table: Make, tmp_path: Path, prepared: tuple[Path, DatasetFacts]
+) -> None:
+    target = tmp_path / "data"
+    prepare(table, Folder(target), WANTED, in_order)
+    for path in [*target.rglob("part-*"), target / "dataset.json"]:
+        path.unlink()
+    synthetic_table(target / "specimens.parquet", 60, 5)  # whole, by its own checksums
+    prepare(table, Folder(target), WANTED, in_order)
+    assert content(target) == content(prepared[0])
+
+
 def test_another_table_or_another_image_size_needs_another_folder(
     table: SpecimenTable, synthetic_table: Make, tmp_path: Path
 ) -> None:

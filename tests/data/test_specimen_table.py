@@ -1,5 +1,6 @@
 """The specimen table on disk: written whole, read in pieces, sorted by split."""
 
+import random
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from workloads.data.specimens.schema import PROTOCOLS, SPECIMEN_SCHEMA
 from workloads.data.specimens.specimen_table import ROWS_PER_GROUP, SpecimenTable, TableFacts
-from workloads.errors import DamagedError, MissingPathError, UsageError
+from workloads.errors import ClibdError, DamagedError, MissingPathError, UsageError
 from workloads.storage import Folder
 
 FACTS = TableFacts(source="beetles.tsv", root="/somewhere", partition="paper, seed 42")
@@ -152,3 +153,20 @@ def test_extension_types_are_refused_before_they_are_built(tmp_path: Path) -> No
         assert Canary.built > 0
     finally:
         pa.unregister_extension_type("canary")
+
+
+def test_a_flipped_bit_anywhere_in_the_footer_is_found(tmp_path: Path) -> None:
+    table = written(tmp_path, rows_of(3, species=["A b", None, "C d"]))
+    path, whole = tmp_path / table.name, (tmp_path / table.name).read_bytes()
+    read, draw = pa.Table.from_batches(table.batches()), random.Random(5)
+    length = int.from_bytes(whole[-8:-4], "little")
+    names = [length - whole[-8 - length :].index(name.encode()) for name in ("species", "footer_sha256", "clibd")]
+    places = [length + 8 - draw.randrange(length + 8) for _ in range(200)] + [place + 8 for place in names]
+    for place in places:
+        changed = bytearray(whole)
+        changed[-place] ^= 1 << draw.randrange(8)
+        path.write_bytes(changed)
+        with pytest.raises(ClibdError, match=table.name):
+            _ = SpecimenTable.at(path).facts
+    path.write_bytes(whole)
+    assert pa.Table.from_batches(SpecimenTable.at(path).batches()) == read

@@ -1,26 +1,32 @@
 """What each kind of tower takes of a specimen, against the columns of the shards."""
 
+import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise, product
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from tokenizers import Tokenizer
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
+from tests.sealed import say_otherwise
 from workloads.data.inputs.barcode_inputs import MAX_BYTE_PAIRS
 from workloads.data.inputs.batches import EpochBatches, Specimens, View
 from workloads.data.inputs.image_views import evaluation_view
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.data.specimens.schema import PROTOCOLS
-from workloads.errors import SpecError
+from workloads.errors import DamagedError, SpecError
 from workloads.spec import DnaTower, ExperimentSpec
+from workloads.storage import Folder
 
 PROTOCOL = PROTOCOLS["clibd"]
 Open = Callable[..., Specimens]
@@ -222,3 +228,23 @@ def test_what_is_drawn_for_a_view_depends_on_nothing_else() -> None:
     ]
     assert len(set(drawn)) == 16
     assert View(1, 1, 1).random(1).random() == drawn[-1]
+
+
+def test_an_image_that_does_not_decode_names_its_specimen_and_its_shard(
+    tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_dataset.folder.address, tmp_path / "data")
+    dataset = PreparedDataset(Folder(tmp_path / "data"))
+    place = sorted(tmp_path.glob("data/split=train_seen/*.parquet"))[-1]
+    shard = pq.read_table(place)
+    images, spoiled = shard["image"].to_pylist(), len(shard) - 1
+    images[spoiled] = images[spoiled][: len(images[spoiled]) // 2]
+    pq.write_table(shard.set_column(shard.column_names.index("image"), "image", pa.array(images, pa.binary())), place)
+    name = str(place.relative_to(tmp_path / "data"))
+    # As if it had been written so: the digests agree, and no checksum is wrong.
+    files = {**dataset.files, name: dataset.folder.digest(name)}
+    say_otherwise(dataset.folder, "dataset.json", files=files, content="another")
+    specimens = Specimens(PreparedDataset(dataset.folder), ["train_seen"], tiny_spec, None, ("image",))
+    specimen = shard["specimen_id"][spoiled].as_py()
+    with pytest.raises(DamagedError, match=rf"{place}: of specimen {specimen} "):
+        specimens.inputs("image", np.arange(len(specimens)), View())

@@ -27,7 +27,7 @@ from tests.models.authors_model import (
     distance,
 )
 from workloads.conversion.convert import convert
-from workloads.conversion.released import Reader, image_tower
+from workloads.conversion.sizes import Reader, image_tower
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.errors import ConversionError, UsageError
@@ -48,7 +48,7 @@ def test_a_converted_model_embeds_as_the_released_one(
     names: str, lora: bool, fused: bool, num_merged: int, tokenizer: TextTokenizer, words: Path, tmp_path: Path
 ) -> None:
     theirs = authors_model(names, tokenizer, adapted=lora, fused_adapted=fused)
-    done = convert(checkpoint(theirs.state()), Folder(tmp_path), str(words))
+    done = convert(checkpoint(theirs.state()), Folder(tmp_path), str(words), head_width=64)
     run = RunFolder(Folder(tmp_path))
     loaded = open_run(run)
     assert run.state() == "finished"
@@ -68,7 +68,7 @@ def test_without_its_adapters_the_model_would_embed_otherwise(
     adapted: AuthorsModel, state: dict[str, Tensor], tokenizer: TextTokenizer, words: Path, tmp_path: Path
 ) -> None:
     zeroed = {n: torch.zeros_like(t) if ".linear_b_" in n or n.endswith("w_b.weight") else t for n, t in state.items()}
-    convert(checkpoint(zeroed), Folder(tmp_path), str(words))
+    convert(checkpoint(zeroed), Folder(tmp_path), str(words), head_width=64)
     assert distance(open_run(RunFolder(Folder(tmp_path))).model, adapted, tokenizer) > 1e-4
 
 
@@ -82,7 +82,7 @@ def test_two_towers_are_a_model_too(
     tmp_path: Path,
 ) -> None:
     two = {name: tensor for name, tensor in state.items() if not name.startswith(left_out)}
-    convert(checkpoint(two), Folder(tmp_path), str(words))
+    convert(checkpoint(two), Folder(tmp_path), str(words), head_width=64)
     loaded = open_run(RunFolder(Folder(tmp_path)))
     assert len(loaded.model.towers) == 2
     assert distance(loaded.model, adapted, tokenizer) < 1e-6
@@ -92,7 +92,7 @@ def test_two_towers_are_a_model_too(
 def test_a_converted_run_says_what_it_is_and_was_made_from(
     state: dict[str, Tensor], words: Path, tmp_path: Path
 ) -> None:
-    convert(checkpoint(state), Folder(tmp_path), str(words))
+    convert(checkpoint(state), Folder(tmp_path), str(words), head_width=64)
     spec = RunFolder(Folder(tmp_path)).spec()
     assert spec.recipe == "authors"
     assert spec.modalities == ("image", "dna", "text")
@@ -128,7 +128,7 @@ def test_a_later_variant_embeds_as_it_was_trained_and_not_as_another(
         theirs = AuthorsModel("new", tokenizer.vocabulary_size, True, embedding=WIDTH, pooling=pooling).eval()
     done = {}
     for given in VARIANTS:
-        done[given] = convert(checkpoint(theirs.state()), Folder(tmp_path / given), str(words), given)
+        done[given] = convert(checkpoint(theirs.state()), Folder(tmp_path / given), str(words), given, 64)
         away = distance(open_run(RunFolder(Folder(tmp_path / given))).model, theirs, tokenizer)
         assert away < 1e-6 if given == pooling else away > 1e-4
     assert RunFolder(Folder(tmp_path / pooling)).spec().dna.pooling == pooling
@@ -144,21 +144,22 @@ def test_the_variant_is_known_by_a_published_name_or_has_to_be_said(
     theirs = AuthorsModel("new", tokenizer.vocabulary_size, False, embedding=WIDTH)
     if pooling == "softmax_mean":
         with pytest.raises(UsageError, match=r"mine/best\.pth: .*--dna-pooling softmax_mean"):
-            convert(checkpoint(theirs.state(), Path(name)), Folder(tmp_path), str(words))
+            convert(checkpoint(theirs.state(), Path(name)), Folder(tmp_path), str(words), head_width=64)
     else:
-        assert convert(checkpoint(theirs.state(), Path(name)), Folder(tmp_path), str(words)).dna_pooling == pooling
+        done = convert(checkpoint(theirs.state(), Path(name)), Folder(tmp_path), str(words), head_width=64)
+        assert done.dna_pooling == pooling
 
 
 def test_a_model_without_dna_needs_no_variant(state: dict[str, Tensor], words: Path, tmp_path: Path) -> None:
     two = {name: tensor for name, tensor in state.items() if not name.startswith("dna_encoder")}
-    assert convert(checkpoint(two, Path("mine.pth")), Folder(tmp_path), str(words)).dna_pooling is None
+    assert convert(checkpoint(two, Path("mine.pth")), Folder(tmp_path), str(words), head_width=64).dna_pooling is None
 
 
 def test_a_variant_without_head_needs_the_towers_width_as_the_space(
     state: dict[str, Tensor], words: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ConversionError, match=rf"share a space: .*'DNA': {WIDTH}"):
-        convert(checkpoint(state), Folder(tmp_path), str(words), "cls_token")
+        convert(checkpoint(state), Folder(tmp_path), str(words), "cls_token", 64)
 
 
 def test_a_model_of_the_released_sizes_gets_the_architecture_they_have() -> None:
@@ -172,7 +173,7 @@ def test_a_model_of_the_released_sizes_gets_the_architecture_they_have() -> None
 def test_the_towers_of_a_converted_run_can_begin_another_one(
     state: dict[str, Tensor], words: Path, tmp_path: Path
 ) -> None:
-    convert(checkpoint(state), Folder(tmp_path), str(words))
+    convert(checkpoint(state), Folder(tmp_path), str(words), head_width=64)
     run = RunFolder(Folder(tmp_path))
     spec, trained = run.spec(), open_run(run).model
     again = build_tower(replace(spec.image, weights=str(tmp_path)), TowerInputs(), EMBEDDING)
@@ -184,13 +185,13 @@ def test_a_folder_that_holds_something_is_left_alone_unless_a_conversion_broke_o
 ) -> None:
     (tmp_path / "spec.json").write_text("{}")
     with pytest.raises(UsageError, match="not empty"):
-        convert(checkpoint(state), Folder(tmp_path), str(words))
+        convert(checkpoint(state), Folder(tmp_path), str(words), head_width=64)
     (tmp_path / "spec.json").unlink()
-    convert(checkpoint(state), Folder(tmp_path), str(words))
+    convert(checkpoint(state), Folder(tmp_path), str(words), head_width=64)
     with pytest.raises(UsageError, match="not empty"):
-        convert(checkpoint(state), Folder(tmp_path), str(words))
+        convert(checkpoint(state), Folder(tmp_path), str(words), head_width=64)
     (tmp_path / "status.json").unlink()
-    convert(checkpoint(state), Folder(tmp_path), str(words))
+    convert(checkpoint(state), Folder(tmp_path), str(words), head_width=64)
     assert RunFolder(Folder(tmp_path)).state() == "finished"
 
 
@@ -199,7 +200,7 @@ def test_the_command_converts_a_file_and_accounts_for_it(
 ) -> None:
     file, target = tmp_path / "last.pth", tmp_path / "converted"
     torch.save({"model": {f"module.{n}": t for n, t in adapted.state().items()}, "optimizer": {}}, file)
-    convert_command(str(file), str(target), str(words), "softmax_mean")
+    convert_command(str(file), str(target), str(words), "softmax_mean", 64)
     printed = capsys.readouterr()
     assert printed.out == f"{target}\n"
     assert "12 adapters merged" in printed.err
@@ -219,7 +220,7 @@ def test_a_converted_model_is_evaluated_like_a_run_of_ours(
     tiny_dataset: PreparedDataset,
     tmp_path: Path,
 ) -> None:
-    convert(checkpoint(state), Folder(tmp_path), str(words))
+    convert(checkpoint(state), Folder(tmp_path), str(words), head_width=64)
     result = CliRunner().invoke(
         app, ["evaluate", str(tmp_path), "--data", str(tiny_dataset.folder), "--format", "json"]
     )

@@ -80,7 +80,7 @@ def test_transformers_itself_reads_a_converted_barcodebert(language_model: nn.Mo
 
     state = pretrained(language_model)
     state["cls.predictions.decoder.weight"] += 1  # a decoder of its own, which must not be tied to the embeddings
-    convert(checkpoint(state), Folder(tmp_path))
+    convert(checkpoint(state), Folder(tmp_path), head_width=64)
     read, report = BertForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
@@ -101,11 +101,11 @@ def test_a_barcodebert_that_is_not_whole_is_refused(
     state = pretrained(language_model)
     spoil(state)
     with pytest.raises(WeightsError, match=sentence):
-        convert(checkpoint(state, told), Folder(tmp_path))
+        convert(checkpoint(state, told), Folder(tmp_path), head_width=64)
     assert list(tmp_path.iterdir()) == []
 
 
-def vision_transformer(num_classes: int) -> nn.Module:
+def vision_transformer(num_classes: int, num_heads: int = 2) -> nn.Module:
     declare_missing_operators()
     import timm
 
@@ -116,7 +116,7 @@ def vision_transformer(num_classes: int) -> nn.Module:
             img_size=IMAGE_SIZE,
             embed_dim=WIDTH,
             depth=DEPTH,
-            num_heads=2,
+            num_heads=num_heads,
             num_classes=num_classes,
         )
     return model.eval()
@@ -125,7 +125,7 @@ def vision_transformer(num_classes: int) -> nn.Module:
 @torch.no_grad()
 def test_a_converted_simclr_encoder_begins_an_image_tower(tmp_path: Path) -> None:
     theirs = vision_transformer(1000)
-    done = convert(checkpoint(theirs.state_dict()), Folder(tmp_path))
+    done = convert(checkpoint(theirs.state_dict()), Folder(tmp_path), head_width=64)
     assert f"image_size={IMAGE_SIZE}, width={WIDTH}, depth={DEPTH}, num_heads=2" in done.use
     image = torch.randint(0, 256, (3, 3, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8)
     logits = theirs(image.float() / 255)
@@ -136,10 +136,35 @@ def test_a_converted_simclr_encoder_begins_an_image_tower(tmp_path: Path) -> Non
     assert (compared(image) - logits).abs().max() < 1e-5
 
 
+@torch.no_grad()
+def test_heads_that_are_not_64_wide_are_said_by_whoever_converts_or_the_encoder_is_refused(tmp_path: Path) -> None:
+    theirs = vision_transformer(1000, num_heads=4)
+    with pytest.raises(WeightsError, match=r"image tower.*width is 128, .* how many attention heads.*--head-width 64"):
+        convert(checkpoint(theirs.state_dict()), Folder(tmp_path))
+    with pytest.raises(WeightsError, match="width is 128, which 2 heads of 48 do not fill"):
+        convert(checkpoint(theirs.state_dict()), Folder(tmp_path), head_width=48)
+    assert list(tmp_path.iterdir()) == []
+    done = convert(checkpoint(theirs.state_dict()), Folder(tmp_path), head_width=32)
+    assert "num_heads=4" in done.use
+    image = torch.randint(0, 256, (3, 3, IMAGE_SIZE, IMAGE_SIZE), dtype=torch.uint8)
+    spec = replace(IMAGE, num_heads=4, weights=f"{tmp_path}/model.safetensors", head="pretrained")
+    assert (build_tower(spec, TowerInputs(), 1000).eval()(image) - theirs(image.float() / 255)).abs().max() < 1e-5
+
+
+def test_a_files_own_config_says_how_many_heads_there_are(language_model: nn.Module, tmp_path: Path) -> None:
+    state = pretrained(language_model)
+    with pytest.raises(WeightsError, match=r"DNA tower.*--head-width"):
+        convert(checkpoint(state), Folder(tmp_path))
+    with pytest.raises(WeightsError, match="which 3 heads do not fill"):
+        convert(checkpoint(state, {"num_attention_heads": 3}), Folder(tmp_path))
+    convert(checkpoint(state, {"num_attention_heads": 8}), Folder(tmp_path))
+    assert json.loads((tmp_path / "config.json").read_text())["num_attention_heads"] == 8
+
+
 def test_an_encoder_with_a_tensor_too_many_is_refused(tmp_path: Path) -> None:
     tensors = {**vision_transformer(5).state_dict(), "extra": torch.ones(1)}
     with pytest.raises(WeightsError, match=r"image tower.* used, extra "):
-        convert(checkpoint(tensors), Folder(tmp_path))
+        convert(checkpoint(tensors), Folder(tmp_path), head_width=64)
 
 
 def test_tensors_of_no_known_model_are_refused(tmp_path: Path) -> None:
@@ -193,7 +218,7 @@ def test_a_published_name_is_fetched_and_kept_where_towers_look_for_it(
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     torch.save({f"module.{name}": tensor for name, tensor in pretrained(language_model).items()}, file)
-    convert_command("barcodebert-5mer", None, None)
+    convert_command("barcodebert-5mer", None, None, head_width=64)
     kept = tmp_path / "cache" / "weights" / "barcodebert-5mer"
     assert json.loads((kept / "provenance.json").read_text())["converted"]["hub_revision"] == commit
     tower = build_tower(replace(DNA, weights="barcodebert-5mer"), TowerInputs(), EMBEDDING)

@@ -112,7 +112,7 @@ def test_a_model_with_a_tensor_too_many_too_few_or_wrong_is_refused_by_its_name(
     spoil, sentence = SPOILED[case]
     spoil(state)
     with pytest.raises(ClibdError, match=sentence):
-        convert(checkpoint(state), Folder(tmp_path), str(words))
+        convert(checkpoint(state), Folder(tmp_path), str(words), head_width=64)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -120,4 +120,4 @@ def test_a_tokeniser_that_cannot_be_had_is_named_with_the_option_that_gives_one(
     state: dict[str, Tensor], tmp_path: Path
 ) -> None:
     with pytest.raises(WeightsError, match="--tokenizer names a folder"):
-        convert(checkpoint(state), Folder(tmp_path / "to"), str(tmp_path / "nothing"))
+        convert(checkpoint(state), Folder(tmp_path / "to"), str(tmp_path / "nothing"), head_width=64)

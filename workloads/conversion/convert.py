@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
-from workloads.conversion import released
+from workloads.conversion import released, sizes
 from workloads.conversion.foreign_checkpoint import ForeignCheckpoint
 from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.data.specimens import barcode
@@ -83,7 +83,11 @@ def fetch(name: str, target: str) -> Path:
 
 
 def convert(
-    checkpoint: ForeignCheckpoint, target: Folder, tokenizer: str = TOKENIZER, dna_pooling: DnaPooling | None = None
+    checkpoint: ForeignCheckpoint,
+    target: Folder,
+    tokenizer: str = TOKENIZER,
+    dna_pooling: DnaPooling | None = None,
+    head_width: int | None = None,
 ) -> Conversion:
     """Write what a checkpoint holds in our formats; what kind it is, its names tell.
 
@@ -92,17 +96,19 @@ def convert(
         target: folder to write; the file that makes it whole is written last.
         tokenizer: Hugging Face id or folder of the word pieces, for a model with a text tower.
         dna_pooling: how a model with a DNA tower pools, where the checkpoint's name does not tell.
+        head_width: of the attention heads of all towers; None where they are as released, or the file says it.
 
     Raises:
         UsageError: the folder holds something else, or nobody says how DNA is pooled.
-        WeightsError: a tensor is missing, not known or of a wrong shape, or the tokeniser cannot be had.
+        WeightsError: a tensor is missing, not known or of a wrong shape, the tokeniser cannot be had, or nobody says
+            how many attention heads there are.
     """
     check_target(target)
     if _WORDS in checkpoint.tensors:
-        return _convert_bert(checkpoint, target)
+        return _convert_bert(checkpoint, target, head_width)
     if _PATCHES in checkpoint.tensors:
-        return _convert_vision_transformer(checkpoint, target)
-    return _convert_model(checkpoint, target, tokenizer, dna_pooling)
+        return _convert_vision_transformer(checkpoint, target, head_width)
+    return _convert_model(checkpoint, target, tokenizer, dna_pooling, head_width)
 
 
 def check_target(target: Folder) -> None:
@@ -122,7 +128,11 @@ _WORDS, _PATCHES = "bert.embeddings.word_embeddings.weight", "patch_embed.proj.w
 
 
 def _convert_model(
-    checkpoint: ForeignCheckpoint, target: Folder, tokenizer: str, dna_pooling: DnaPooling | None
+    checkpoint: ForeignCheckpoint,
+    target: Folder,
+    tokenizer: str,
+    dna_pooling: DnaPooling | None,
+    head_width: int | None,
 ) -> Conversion:
     about = released.released_as(checkpoint.path)
     has_dna = any(name.startswith(released.ENCODERS["dna"]) for name in checkpoint.tensors)
@@ -134,13 +144,14 @@ def _convert_model(
             "one of their later variants"
         )
     model = released.rename(checkpoint.path, checkpoint.tensors, without_dna_head=pooling in WITHOUT_HEAD)
-    spec = _converted_spec(checkpoint.path, model.tensors, about.dataset, about.epochs, pooling)
+    readers = _readers(checkpoint.path, model.tensors, head_width)
+    spec = _converted_spec(checkpoint.path, readers, about, pooling)
     words = _tokenizer(tokenizer) if "text" in spec.modalities else None
     inputs = TowerInputs(vocabulary_size=words.vocabulary_size if words else 0, pad_id=words.pad_id if words else 0)
     rows = len(model.tensors["towers.text.trunk.embeddings.word_embeddings.weight"]) if words else 0
     if rows != inputs.vocabulary_size:
-        sizes = f"{rows} word pieces and the tokeniser {tokenizer} {inputs.vocabulary_size}"
-        raise WeightsError("text", str(checkpoint.path), f"it has {sizes}; --tokenizer names another one")
+        both = f"{rows} word pieces and the tokeniser {tokenizer} {inputs.vocabulary_size}"
+        raise WeightsError("text", str(checkpoint.path), f"it has {both}; --tokenizer names another one")
     with torch.device("meta"):
         empty = build_model(spec, inputs, pretrained=False)
     expected = {model.origin.get(name, name): tensor for name, tensor in empty.state_dict().items()}
@@ -157,64 +168,75 @@ def _convert_model(
     return done
 
 
+def _readers(path: Path, tensors: Mapping[str, Tensor], head_width: int | None) -> dict[Modality, sizes.Reader]:
+    """One of each tower that a model has under our names, `towers.<modality>.…`.
+
+    Raises:
+        ConversionError: there are fewer than two.
+    """
+    readers: dict[Modality, sizes.Reader] = {}
+    for modality, called in TOWER_NAMES.items():
+        prefix = f"towers.{modality}."
+        if own := {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}:
+            readers[modality] = sizes.Reader(path, called, own, head_width)
+    if len(readers) < 2:
+        raise ConversionError(str(path), f"it has {len(readers)} tower(s), and aligned are two at least")
+    return readers
+
+
 def _converted_spec(
-    path: Path, tensors: Mapping[str, Tensor], dataset: str, epochs: int, pooling: DnaPooling | None
+    path: Path,
+    readers: Mapping[Modality, sizes.Reader],
+    about: released.ReleasedFile,
+    pooling: DnaPooling | None,
 ) -> ExperimentSpec:
     """The experiment that a converted model stands for, by the recipe of the authors' code.
 
     Args:
         path: of the checkpoint, for messages.
-        tensors: the model under our names, `towers.<modality>.…`.
-        dataset: what it was trained on.
-        epochs: for how long.
+        readers: of its towers.
+        about: on what it was trained and for how long.
         pooling: of DNA; None where there is no such tower.
 
     Raises:
-        WeightsError: fewer than two towers, or shapes that fit no tower of ours.
+        WeightsError: shapes fit no tower of ours.
     """
-    readers: dict[Modality, released.Reader] = {}
-    for modality, called in TOWER_NAMES.items():
-        prefix = f"towers.{modality}."
-        if own := {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}:
-            readers[modality] = released.Reader(path, called, own)
-    if len(readers) < 2:
-        raise ConversionError(str(path), f"it has {len(readers)} tower(s), and aligned are two at least")
     spec = ExperimentSpec(
-        dataset=dataset,
+        dataset=about.dataset,
         data_fingerprint="converted",
         modalities=tuple(readers),
-        image=released.image_tower(readers["image"], "trunk.") if "image" in readers else ImageTower(),
+        image=sizes.image_tower(readers["image"], "trunk.") if "image" in readers else ImageTower(),
         dna=DnaTower(**_tower_sizes(readers["dna"], barcode.VOCABULARY_SIZE)) if "dna" in readers else DnaTower(),
         text=TextTower(**_tower_sizes(readers["text"])) if "text" in readers else TextTower(),
         embedding_size=_embedding_size(path, readers, pooling),
         batch_size=_AUTHORS_BATCH,
-        epochs=epochs,
+        epochs=about.epochs,
     )
     spec = with_recipe(spec, "authors")
     dna = replace(spec.dna, pooling=pooling) if pooling else spec.dna
     return replace(spec, dna=dna, image=replace(spec.image, fine_tuning="full"))  # the adapters are merged
 
 
-def _tower_sizes(reader: released.Reader, vocabulary_size: int | None = None) -> dict[str, Any]:
+def _tower_sizes(reader: sizes.Reader, vocabulary_size: int | None = None) -> dict[str, Any]:
     """What a tower's spec says of its BERT."""
-    sizes = released.bert_sizes(reader, "trunk.")
-    if vocabulary_size not in (None, sizes["vocab_size"]):
-        reason = f"its vocabulary has {sizes['vocab_size']} tokens, 5-mers have {vocabulary_size}"
+    own = sizes.bert_sizes(reader, "trunk.")
+    if vocabulary_size not in (None, own["vocab_size"]):
+        reason = f"its vocabulary has {own['vocab_size']} tokens, 5-mers have {vocabulary_size}"
         raise WeightsError(reader.tower, str(reader.path), reason)
-    return {ours: sizes[theirs] for theirs, (ours, _) in FIELDS.items()}
+    return {ours: own[theirs] for theirs, (ours, _) in FIELDS.items()}
 
 
-def _embedding_size(path: Path, readers: Mapping[Modality, released.Reader], pooling: DnaPooling | None) -> int:
+def _embedding_size(path: Path, readers: Mapping[Modality, sizes.Reader], pooling: DnaPooling | None) -> int:
     """What the heads give; of a DNA tower without one the width of its states."""
-    sizes = {
+    widths = {
         reader.tower: reader.shape("trunk.embeddings.word_embeddings.weight", 2)[1]
         if modality == "dna" and pooling in WITHOUT_HEAD
         else reader.shape("head.weight", 2)[0]
         for modality, reader in readers.items()
     }
-    if len(set(sizes.values())) > 1:
-        raise ConversionError(str(path), f"its towers do not share a space: {sizes}")
-    return next(iter(sizes.values()))
+    if len(set(widths.values())) > 1:
+        raise ConversionError(str(path), f"its towers do not share a space: {widths}")
+    return next(iter(widths.values()))
 
 
 def _tokenizer(weights: str) -> TextTokenizer:
@@ -225,15 +247,15 @@ def _tokenizer(weights: str) -> TextTokenizer:
         raise WeightsError(tower, name, f"{reason}; --tokenizer names a folder with its files") from error
 
 
-def _convert_bert(checkpoint: ForeignCheckpoint, target: Folder) -> Conversion:
+def _convert_bert(checkpoint: ForeignCheckpoint, target: Folder, head_width: int | None) -> Conversion:
     from transformers import BertConfig, BertForMaskedLM
 
     leftovers = tuple(name for name in checkpoint.tensors if name in _BERT_LEFTOVERS)
     left = {name: tensor for name, tensor in checkpoint.tensors.items() if name not in leftovers}
     kept = {name: released.numbers(checkpoint.path, name, tensor) for name, tensor in left.items()}
-    config = BertConfig(
-        **_bert_config(checkpoint, released.bert_sizes(released.Reader(checkpoint.path, "DNA", kept), "bert."))
-    )
+    told = checkpoint.config.get("num_attention_heads")
+    reader = sizes.Reader(checkpoint.path, "DNA", kept, head_width, told if isinstance(told, int) else None)
+    config = BertConfig(**_bert_config(checkpoint, sizes.bert_sizes(reader, "bert.")))
     with torch.device("meta"):
         expected = BertForMaskedLM(config).state_dict()
     _check_complete(checkpoint, kept, expected, "DNA")
@@ -251,7 +273,6 @@ def _convert_bert(checkpoint: ForeignCheckpoint, target: Folder) -> Conversion:
 _BERT_LEFTOVERS = ("bert.embeddings.position_ids", "classifier.weight", "classifier.bias")
 """Numbers from 0 on, which old versions of transformers stored, and a classifier that its own loader drops."""
 _NOT_IN_SHAPES = (
-    "num_attention_heads",
     "hidden_act",
     "layer_norm_eps",
     "hidden_dropout_prob",
@@ -260,32 +281,32 @@ _NOT_IN_SHAPES = (
 )
 
 
-def _bert_config(checkpoint: ForeignCheckpoint, sizes: Mapping[str, int]) -> dict[str, Any]:
+def _bert_config(checkpoint: ForeignCheckpoint, own: Mapping[str, int]) -> dict[str, Any]:
     """Sizes from the tensors, and from the file's own config, if it has one, what they do not tell."""
-    for name, size in sizes.items():
+    for name, size in own.items():
         if name not in _NOT_IN_SHAPES and (told := checkpoint.config.get(name, size)) != size:
             reason = f"its config has {name} = {told}, its tensors {size}"
             raise WeightsError("DNA", str(checkpoint.path), reason)
-    return {**sizes, **{name: checkpoint.config[name] for name in _NOT_IN_SHAPES if name in checkpoint.config}}
+    return {**own, **{name: checkpoint.config[name] for name in _NOT_IN_SHAPES if name in checkpoint.config}}
 
 
 _VISION_SIZES = ("architecture", "image_size", "patch_size", "width", "depth", "num_heads")
 
 
-def _convert_vision_transformer(checkpoint: ForeignCheckpoint, target: Folder) -> Conversion:
+def _convert_vision_transformer(checkpoint: ForeignCheckpoint, target: Folder, head_width: int | None) -> Conversion:
     tensors = {name: released.numbers(checkpoint.path, name, tensor) for name, tensor in checkpoint.tensors.items()}
-    reader = released.Reader(checkpoint.path, "image", tensors)
-    tower, num_classes = released.image_tower(reader, ""), reader.shape("head.weight", 2)[0]
+    reader = sizes.Reader(checkpoint.path, "image", tensors, head_width)
+    tower, num_classes = sizes.image_tower(reader, ""), reader.shape("head.weight", 2)[0]
     with torch.device("meta"):
         model = timm_model(replace(tower, head="pretrained"), None)
         model.reset_classifier(num_classes)
     _check_complete(checkpoint, tensors, model.state_dict(), "image")
-    sizes = {name: getattr(tower, name) for name in _VISION_SIZES}
-    different = [f", {name}={value!r}" for name, value in sizes.items() if value != getattr(ImageTower(), name)]
+    own = {name: getattr(tower, name) for name in _VISION_SIZES}
+    different = [f", {name}={value!r}" for name, value in own.items() if value != getattr(ImageTower(), name)]
     what = f"{tower.architecture} of {tower.image_size} pixels with {num_classes:,} classes"
     use = f"Begin an image tower with it: ImageTower(weights='{target}/{MODEL}'{''.join(different)})"
     done = Conversion(what, use, len(tensors))
-    target.write_json("provenance.json", {**_provenance(checkpoint, done), "sizes": sizes})
+    target.write_json("provenance.json", {**_provenance(checkpoint, done), "sizes": own})
     target.write(MODEL, save(tensors))
     return done
 

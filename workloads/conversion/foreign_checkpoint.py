@@ -24,6 +24,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from workloads.disk_errors import free_at
 from workloads.errors import ConversionError, MissingPathError, first_line
 from workloads.foreign_file import FACTS, REFUSAL, read_apart
 
@@ -93,11 +94,24 @@ def keep_tensors(path: Path, scratch: Path) -> None:
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
         tensors, config, beside = _contents(content)
         _check_size(path, tensors)
-        save_file({name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}, scratch / _TENSORS)
-        facts: dict[str, Any] = {"config": config, "beside": beside}
+        own = {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}
     except Exception as error:  # damaged files fail in every way there is, and the reason is all that is wanted
-        facts = {REFUSAL: _reason(error)}
+        facts: dict[str, Any] = {REFUSAL: _reason(error)}
+    else:
+        facts = {"config": config, "beside": beside} | _written(own, scratch)
     (scratch / FACTS).write_text(json.dumps(facts))
+
+
+def _written(tensors: dict[str, Tensor], scratch: Path) -> dict[str, str]:
+    """Write the tensors; why that cannot be."""
+    try:
+        save_file(tensors, scratch / _TENSORS)
+    except (SafetensorError, OSError) as error:
+        wanted = sum(tensor.nbytes for tensor in tensors.values())
+        needs = f"{first_line(error)}; {wanted:,} bytes are needed, and {free_at(scratch) or 0:,} are free"
+        where = f"its tensors cannot be written to {scratch.parent}"
+        return {REFUSAL: f"{where} ({needs}); make room there, or set TMPDIR to another folder"}
+    return {}
 
 
 def _check_size(path: Path, tensors: Mapping[str, Tensor]) -> None:

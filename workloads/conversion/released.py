@@ -10,14 +10,10 @@ The names, which changed once; both are the state of their `SimpleCLIP`:
 
 An adapted layer keeps its own weight W one name deeper, with A and B beside, and adds B A x without any factor. In the
 vision transformer the adapters are there even in models said to be fully fine-tuned. They are added to W here.
-
-Sizes are read off shapes, which do not tell the number of attention heads. Every head of the vision transformers and
-BERTs that were released is 64 wide, and that is taken for granted.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from math import isqrt
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,7 +23,7 @@ from workloads.errors import ConversionError, WeightsError, first_line
 from workloads.models.bert import CONVERTED_WEIGHTS
 from workloads.models.fine_tuning import QKV_PARTS, plain_layers
 from workloads.models.weights import TOWER_NAMES
-from workloads.spec import DnaPooling, ImageTower, Modality
+from workloads.spec import DnaPooling, Modality
 
 REPOSITORY = "bioscan-ml/clibd"
 PUBLISHED_AT = f"https://huggingface.co/{REPOSITORY}/resolve/main/"
@@ -250,84 +246,3 @@ def _without_adapters(path: Path, tensors: Mapping[str, Tensor]) -> tuple[dict[s
     except (KeyError, RuntimeError) as error:
         layer = first_line(error).strip("'")
         raise WeightsError(tower_of(layer), str(path), f"the adapters cannot be merged: {layer}") from error
-
-
-# --- Sizes by the shapes of tensors ---------------------------------------------------------------------------------
-
-_HEAD_WIDTH = 64
-_PATCH = 16
-_ARCHITECTURES = {(768, 12): "vit_base_patch16_224", (1024, 24): "vit_large_patch16_224"}
-"""By width and depth; other sizes are stated as differences from the first."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Reads shapes of the tensors of one transformer."""
-
-    path: Path
-    """The checkpoint's, for messages."""
-    tower: str
-    tensors: Mapping[str, Tensor]
-
-    def shape(self, name: str, num_sizes: int) -> tuple[int, ...]:
-        """The shape of a tensor.
-
-        Raises:
-            WeightsError: it is not there, or has not so many sizes.
-        """
-        if name not in self.tensors:
-            raise WeightsError(self.tower, str(self.path), f"it lacks {name}")
-        shape = tuple(self.tensors[name].shape)
-        if len(shape) != num_sizes:
-            raise WeightsError(self.tower, str(self.path), f"{name} is {shape}, which should be {num_sizes} sizes")
-        return shape
-
-
-def _num_heads(reader: Reader, width: int) -> int:
-    """How many heads share a width.
-
-    Raises:
-        WeightsError: heads of 64 do not fill it.
-    """
-    if width < _HEAD_WIDTH or width % _HEAD_WIDTH:
-        reason = f"its width is {width}, which no number of heads of {_HEAD_WIDTH} fills"
-        raise WeightsError(reader.tower, str(reader.path), reason)
-    return width // _HEAD_WIDTH
-
-
-def _depth(reader: Reader, prefix: str) -> int:
-    """Number of blocks, named `<prefix><number>.`."""
-    return len({name.removeprefix(prefix).split(".")[0] for name in reader.tensors if name.startswith(prefix)})
-
-
-def bert_sizes(reader: Reader, prefix: str) -> dict[str, int]:
-    """Sizes of the BERT whose names start with a prefix, as transformers calls them."""
-    embeddings, blocks = f"{prefix}embeddings.", f"{prefix}encoder.layer."
-    vocabulary_size, width = reader.shape(f"{embeddings}word_embeddings.weight", 2)
-    return {
-        "vocab_size": vocabulary_size,
-        "hidden_size": width,
-        "num_hidden_layers": _depth(reader, blocks),
-        "num_attention_heads": _num_heads(reader, width),
-        "intermediate_size": reader.shape(f"{blocks}0.intermediate.dense.weight", 2)[0],
-        "max_position_embeddings": reader.shape(f"{embeddings}position_embeddings.weight", 2)[0],
-        "type_vocab_size": reader.shape(f"{embeddings}token_type_embeddings.weight", 2)[0],
-    }
-
-
-def image_tower(reader: Reader, prefix: str) -> ImageTower:
-    """The vision transformer whose names start with a prefix.
-
-    Raises:
-        WeightsError: its images are not square.
-    """
-    width, _, patch, _ = reader.shape(f"{prefix}patch_embed.proj.weight", 4)
-    num_patches = reader.shape(f"{prefix}pos_embed", 3)[1] - 1  # the first position is that of the class token
-    side = isqrt(max(num_patches, 0))
-    if side * side != num_patches or not side:
-        raise WeightsError(reader.tower, str(reader.path), f"{prefix}pos_embed has {num_patches} patches, no square")
-    depth, num_heads = _depth(reader, f"{prefix}blocks."), _num_heads(reader, width)
-    tower = ImageTower(image_size=side * patch, patch_size=None if patch == _PATCH else patch)
-    if architecture := _ARCHITECTURES.get((width, depth)):
-        return replace(tower, architecture=architecture)
-    return replace(tower, width=width, depth=depth, num_heads=num_heads)

@@ -14,6 +14,7 @@ import pyarrow as pa
 from scipy.special import softmax
 
 from workloads.arrays import Doubles, Indices, Labels
+from workloads.circumstances import circumstances
 from workloads.command_line import Counting, Tell, unseen
 from workloads.data.inputs.batches import Specimens
 from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset, labels_of
@@ -250,4 +251,5 @@ def write_evaluation(target: Folder, about: Mapping[str, Any], measured: Sequenc
     unseal_run(target, EVALUATION, "measurements.parquet")
     target.remove(EVALUATION)
     target.write_table("measurements.parquet", measurements_to_table(measured))
-    target.write_json(EVALUATION, {**about, "missing_rank": MISSING_RANK[about["recipe"]]})
+    how = {"missing_rank": MISSING_RANK[about["recipe"]], "circumstances": circumstances(Placement())}
+    target.write_json(EVALUATION, {**about, **how})

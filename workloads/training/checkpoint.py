@@ -66,10 +66,14 @@ class _Place(NamedTuple):
 _NAME = re.compile(r"(?P<kind>step|best)-(?P<number>\d{8,})(?:-(?P<attempt>\d+))?")
 
 
+KEPT = 2
+"""How many checkpoints stay of a run that is trained."""
+
+
 class CheckpointStore:
     """The checkpoints of one run, on a disk or in an object store. One process writes, any may read."""
 
-    def __init__(self, folder: Folder, keep: int = 2) -> None:
+    def __init__(self, folder: Folder, keep: int = KEPT) -> None:
         """Take a folder, which need not exist.
 
         Args:

@@ -24,6 +24,8 @@ LARGEST_WHOLE = 2**22
 """Elements of a matrix of similarities that is held whole, 16 MiB in fp32: a batch of 2,048, and the paper's largest is
 2,000. Its three pairs take some 240 MB at the peak, little beside a micro-batch's activations. At a batch of 8,192 they
 would take 4 GB, and so what is larger is computed in tiles."""
+_UNIT = 0.01
+"""By which a row that was normalised in bf16 may miss a length of 1: its numbers have eight bits, and so 0.004."""
 _TILE_ON_CPU, _TILE_ON_GPU = 1024, 4096
 """Side of a tile: the fastest of 256 to 2,048 on a CPU; on a GPU large enough to fill it, at 64 MB in fp32."""
 
@@ -36,6 +38,7 @@ def contrastive_loss(
     tile: int | None = None,
     sizes: Sequence[int] | None = None,
     there: Mapping[str, Tensor] | None = None,
+    known_unit: bool = False,
 ) -> Tensor:
     """Mean over pairs of modalities of the symmetric contrastive loss, each specimen against the whole global batch.
 
@@ -59,11 +62,14 @@ def contrastive_loss(
         sizes: of the workers' shares; None: all are equal.
         there: by modality which specimens have it, bool (share,); one that is not named all have. The same modalities
             are named on every worker.
+        known_unit: whether lengths are known to be 1, as a model's are, and are not looked at: a GPU is waited for.
 
     Raises:
-        UsageError: there are no two modalities, or rows that do not belong together.
+        UsageError: there are no two modalities, rows that do not belong together, or some that are not of unit length.
     """
     _check_embedded(embedded, bind_to)
+    if not known_unit:
+        _check_lengths(embedded, there or {})
     shares, scale = _in_one_precision(embedded, scale)
     whole = {name: gathered(share, sizes) for name, share in shares.items()}  # (batch, size) each
     pairs = [pair for pair in combinations(shares, 2) if bind_to is None or bind_to in pair]
@@ -84,7 +90,7 @@ def contrastive_loss(
 
 
 def _check_embedded(embedded: Mapping[str, Tensor], bind_to: str | None) -> None:
-    """Refuse what would give a number that means nothing, by shapes alone: for lengths a GPU would be waited for.
+    """Refuse what would give a number that means nothing, by shapes alone.
 
     Raises:
         UsageError: there is something of the kind.
@@ -96,6 +102,22 @@ def _check_embedded(embedded: Mapping[str, Tensor], bind_to: str | None) -> None
         raise UsageError(f"embedded is of the shapes {shapes}; each modality has the same (specimens, size)")
     if bind_to is not None and bind_to not in embedded:
         raise UsageError(f"bind_to is {bind_to!r}, and embedded has {', '.join(embedded)}")
+
+
+def _check_lengths(embedded: Mapping[str, Tensor], there: Mapping[str, Tensor]) -> None:
+    """Refuse rows of another length than 1, whose products are no cosines; zeros stay zeros when they are normalised.
+
+    Raises:
+        UsageError: there is one of a specimen that has the modality.
+    """
+    for name, rows in embedded.items():
+        lengths = rows.detach().float().norm(dim=1)
+        lengths = lengths[there[name]] if name in there else lengths
+        if len(strange := lengths[~(((lengths - 1).abs() <= _UNIT) | (lengths == 0))]):
+            raise UsageError(
+                f"embedded has rows of {name} of length {strange[0]:.3g}; normalise them: "
+                "torch.nn.functional.normalize(rows, dim=1)"
+            )
 
 
 def loss_of_alike(batch_size: int, shares: Sequence[float]) -> float:

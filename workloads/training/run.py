@@ -28,11 +28,13 @@ from workloads.models.loaded import open_untrained, write_inputs
 from workloads.models.places import NOWHERE, Addresses, name_of, reading, weights_of, with_settings
 from workloads.models.weights import save_weights
 from workloads.placement import Placement, device_name
+from workloads.printed_text import remark
 from workloads.record import RunFolder, command_line, provenance
 from workloads.spec import ExperimentSpec, Recipe, first_difference
 from workloads.stopping import Stop, never
 from workloads.storage import Folder
 from workloads.training.checkpoint import CheckpointStore
+from workloads.training.disk_room import little_room
 from workloads.training.loop import fit
 from workloads.training.loss import loss_of_alike
 from workloads.training.optimization import max_learning_rate
@@ -188,6 +190,8 @@ def train_run(
         write_inputs(run, experiment)
         of_training(spec, dataset, experiment.began_with, specimens.trained).write(run)
         circumstances.keep(run, training.step, circumstances.of_training(placement, execution, spec.precision))
+        if words := little_room(run.folder, experiment.model, spec.selection != "last"):
+            remark(f"warning: {words}")
     score = None
     if spec.selection != "last":
         score = partial(validation_score, experiment, dataset, placement)

@@ -285,7 +285,7 @@ def _loss_of(
     if spec.objective == "classify":
         assert labels is not None
         return partial(classification_loss, labels=labels, sizes=sizes)
-    return partial(contrastive_loss, bind_to=spec.bind_to, sizes=sizes, there=there)
+    return partial(contrastive_loss, bind_to=spec.bind_to, sizes=sizes, there=there, known_unit=True)
 
 
 def _seed(seed: int, step: int, chunk: int) -> None:

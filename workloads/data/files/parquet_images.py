@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pat
 
 from workloads.errors import RecordError
-from workloads.parquet_footer import EXTENSION_REFUSAL, has_extension_types
+from workloads.parquet_footer import EXTENSION_REFUSAL, footer_of, has_extension_types
 
 _MOST_UNPACKED = 2**30  # bytes of the images of one row group, which are held together
 _SMALL, _MAX_RATIO = 64 * 2**20, 200
@@ -33,7 +33,7 @@ class ParquetImages:
         """
         try:
             with path.open("rb") as stream:
-                if has_extension_types(stream):
+                if has_extension_types(footer_of(stream)):
                     raise RecordError(EXTENSION_REFUSAL)
             self._file = pq.ParquetFile(path, page_checksum_verification=True)
         except (pa.ArrowException, UnicodeDecodeError) as error:

@@ -5,7 +5,6 @@ name when its bytes have been checked, and only then. Nothing is asked for but h
 this machine itself.
 """
 
-import errno
 import fcntl
 import hashlib
 import http.client
@@ -23,6 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from workloads.data.packages.published import Package
+from workloads.disk_errors import NO_ROOM, named
 from workloads.errors import DownloadError, UsageError
 
 OnBytes = Callable[[int, int | None], None]
@@ -31,7 +31,6 @@ OnBytes = Callable[[int, int | None], None]
 _CHUNK = 1 << 20
 _TRY_AGAIN = {408, 425, 429, 500, 502, 503, 504}
 _WORTHWHILE = 1 << 20  # an attempt that brought as much does not count as a failed one
-_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _LONGEST_PAUSE = 60.0
 
 
@@ -249,9 +248,10 @@ class _Part:
             while chunk:
                 chunk = chunk[self._stream.write(chunk) :]
         except OSError as error:
-            if error.errno not in _NO_ROOM:
+            if error.errno not in NO_ROOM:
                 raise
-            raise DownloadError(str(self._path), f"there is no room for it ({error.strerror})") from error
+            told = named(error, str(self._path), self._package.size)
+            raise DownloadError(str(self._path), f"there is no room for it ({told.strerror})") from error
 
     def _version(self) -> _Version | None:
         """Which version has partly arrived; None for nothing, or nothing that can be relied upon."""

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -93,8 +94,10 @@ def prepare(
     facts = first_facts(table, wanted)
     check_partition(table.protocol, table.column("species"), table.column("split"), table.column("specimen_id"))
     specimens = SpecimenTable(target, SPECIMEN_TABLE)
-    if not _claim(target, facts, table.facts.root) or not target.has(SPECIMEN_TABLE):
+    claim, kept = _claim(target, facts, table.facts.root)
+    if not (kept and target.has(SPECIMEN_TABLE) and target.digest(SPECIMEN_TABLE) == kept):
         table.sorted_by_split(specimens)
+        target.write_json(_SOURCE, {**claim, SPECIMEN_TABLE: target.digest(SPECIMEN_TABLE)})
     if facts.protocol == "insect":
         keep_published(Path(table.facts.root), target)
     published = wanted.text_tokenizer
@@ -201,22 +204,30 @@ def _surveyed(table: SpecimenTable, filled: set[str], sizes: dict[str, Counter[i
         yield batch
 
 
-def _claim(target: Folder, facts: DatasetFacts, root: str) -> bool:
-    """Mark a folder as holding one data set; whether what an earlier preparation left of it can be gone on with.
+_SOURCE = "source.json"
+
+
+def _claim(target: Folder, facts: DatasetFacts, root: str) -> tuple[dict[str, Any], str | None]:
+    """Mark a folder as holding one data set.
+
+    Returns:
+        The mark, and SHA-256 of the specimen table of an earlier preparation that can be gone on with; None without.
 
     Raises:
         UsageError: the folder holds another data set, or something else.
     """
     names = ("fingerprint", "schema_version", "jpeg_quality", "protocol", "partition")
     claim = {**{name: getattr(facts, name) for name in names}, "root": root}
-    stored = target.read_json("source.json") if target.has("source.json") else None
+    stored = target.read_json(_SOURCE) if target.has(_SOURCE) else None
+    kept = stored.pop(SPECIMEN_TABLE, None) if isinstance(stored, dict) else None
     there = [name for name in (*target.files(), *target.folders()) if not name.endswith(".tmp")]  # of killed processes
     if stored is None and there:
         raise UsageError(f"{target} is not empty; name a new folder for the prepared data set")
     if stored is not None and {**stored, "root": root} != claim:
         raise UsageError(f"{target} holds another data set, or another preparation of this one; name a new folder")
-    target.write_json("source.json", claim)
-    return stored == claim  # images that have moved are looked for in their new place
+    if stored != claim:  # images that have moved are looked for in their new place
+        target.write_json(_SOURCE, claim)
+    return claim, kept if stored == claim else None
 
 
 def _training_labels(table: SpecimenTable) -> set[str]:

@@ -20,7 +20,7 @@ from workloads.data.files.parquet_images import holds_bytes
 from workloads.data.sources.source import Refused
 from workloads.data.specimens.schema import FEATURES
 from workloads.errors import SourceError
-from workloads.parquet_footer import EXTENSION_REFUSAL, has_extension_types
+from workloads.parquet_footer import EXTENSION_REFUSAL, footer_of, has_extension_types
 
 _ROWS = 4096
 _LOOKED_AT = 8  # pictures
@@ -39,7 +39,7 @@ class ParquetTable:
         self.path = path
         try:
             with open(path, "rb") as stream:
-                if has_extension_types(stream):
+                if has_extension_types(footer_of(stream)):
                     raise SourceError(path, "", EXTENSION_REFUSAL)
             self._file = pq.ParquetFile(path, page_checksum_verification=True)
             self._schema = self._file.schema_arrow

@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 
 from workloads.data.specimens.schema import PROTOCOLS, SPECIMEN_SCHEMA, SplitProtocol, even_batches
 from workloads.disk_errors import naming
-from workloads.errors import ClibdError, DamagedError, MissingPathError, UsageError
+from workloads.errors import AlteredError, ClibdError, DamagedError, MissingPathError, UsageError
 from workloads.leftovers import aside_of
-from workloads.storage import Folder, cache_folder
+from workloads.parquet_footer import SEAL, UNSEALED, seal_footer
+from workloads.storage import Folder, cache_folder, parquet_into
 
 ROWS_PER_GROUP = 4096
 _METADATA = b"clibd"
@@ -61,10 +62,12 @@ class SpecimenTable:
             raise MissingPathError(str(self), "specimen table", "Make one with `clibd data import SOURCE --to FILE`.")
         try:
             file = self.folder.open_parquet(self.name)
+        except AlteredError:
+            raise
         except DamagedError as error:  # it may be anybody's file, so that nobody is told to remove it
             remedy = f"A source becomes one by `clibd data import {self} --to FILE`."
             raise UsageError(f"{self} is no specimen table: {error.args[1]}. {remedy}") from error
-        if file.schema_arrow.names != SPECIMEN_SCHEMA.names or _METADATA not in (file.schema_arrow.metadata or {}):
+        if file.schema_arrow.names != SPECIMEN_SCHEMA.names or _METADATA not in (file.metadata.metadata or {}):
             remedy = f"Make one with `clibd data import {self} --to FILE`."
             raise UsageError(f"{self} is not a specimen table of this version. {remedy}")
         return file
@@ -105,8 +108,11 @@ class SpecimenTable:
             DamagedError: it is not Parquet, or was changed.
         """
         try:
-            return TableFacts(**json.loads(self._file.schema_arrow.metadata[_METADATA]))
-        except (ValueError, TypeError) as error:
+            told = json.loads(
+                self._file.metadata.metadata[_METADATA]
+            )  # not Arrow's copy, which is from before the seal
+            return TableFacts(**{name: value for name, value in told.items() if name != SEAL})
+        except (ValueError, TypeError, AttributeError) as error:
             raise DamagedError(str(self), f"not the metadata of a specimen table ({error})") from error
 
     @property
@@ -163,13 +169,14 @@ class SpecimenTable:
         the cache folder where the target is in an object store.
         """
         waiting_room = Path(target.folder.path) if target.folder.is_local else cache_folder()
-        with naming(str(waiting_room)):
+        place = str(target if target.folder.is_local else waiting_room)
+        with naming(place):
             scratch = aside_of(waiting_room / "sorting")
             scratch.mkdir()
         compressed = pa.ipc.IpcWriteOptions(compression="zstd")
         try:
             files = {split: f"{scratch}/{split}" for split in self.protocol.splits}
-            with naming(str(waiting_room)), ExitStack() as stack:
+            with naming(place), ExitStack() as stack:
                 waiting = {
                     split: stack.enter_context(pa.ipc.new_file(file, SPECIMEN_SCHEMA, options=compressed))
                     for split, file in files.items()
@@ -187,9 +194,12 @@ class SpecimenTable:
     @contextmanager
     def writer(self, facts: TableFacts) -> Iterator[Callable[[pa.RecordBatch], None]]:
         """Writes batches of specimens; the file appears when all of them are written, and only then."""
-        schema = SPECIMEN_SCHEMA.with_metadata({_METADATA: json.dumps(asdict(facts), sort_keys=True)})
-        with self.folder.parquet_writer(self.name, schema) as writer:
-            yield lambda batch: writer.write_batch(batch.cast(schema), ROWS_PER_GROUP) if len(batch) else None
+        about = json.dumps({**asdict(facts), SEAL: UNSEALED}, sort_keys=True)
+        schema = SPECIMEN_SCHEMA.with_metadata({_METADATA: about})
+        with self.folder.aside(self.name) as aside:
+            with parquet_into(aside, schema) as writer:
+                yield lambda batch: writer.write_batch(batch.cast(schema), ROWS_PER_GROUP) if len(batch) else None
+            seal_footer(aside)
         self.__dict__.pop("_file", None)
 
 
