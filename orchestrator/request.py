@@ -196,7 +196,7 @@ def damaged_in(points: SweepPoints, folders: Mapping[str, RunFolder]) -> dict[st
             if stored and trained and (difference := first_difference(stored, trained.spec)):
                 raise DriftError(name, *difference)
         except DamagedError as error:
-            path, reason = error.args
+            path, reason = error.args[:2]
             found[name] = f"{path} is damaged: {reason}. Move the folder {run.folder} away, and it is made anew."
         except (DriftError, NewerVersionError) as error:
             found[name] = str(error)

@@ -1,6 +1,7 @@
 """The files that describe clusters: accepted by their schemas, as safe as they say; what they ship is the product."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -117,6 +118,7 @@ def checkout(tmp_path: Path) -> Path:
     return source
 
 
+@pytest.mark.skipif(shutil.which("rsync") is None, reason="rsync, by which `ray up` ships files, is not installed")
 @every_file
 def test_rays_own_rsync_ships_the_product_and_nothing_else(
     name: str, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

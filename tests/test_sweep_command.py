@@ -168,12 +168,17 @@ def test_a_plan_says_what_is_finished_whoever_made_it_and_what_cannot_be(
     assert all("cannot fill one batch" in p["reason"] for p in found["points"] if p["state"] == "cannot run")
     assert found["to_run"]["points"] == 0
 
-    (Path(elsewhere.folder.path) / "spec.json").unlink()
-    (Path(elsewhere.folder.path) / "spec.json").mkdir()  # what the disk does not let be read
+    spec = Path(elsewhere.folder.path) / "spec.json"
+    spec.unlink()
+    assert f"Move the folder {elsewhere.folder} away, and it is made anew" in reason_of_batch_50(sweep)
+    spec.mkdir()  # what the disk does not let be read
+    assert f"move the folder {elsewhere.folder} away, and it is made anew" in reason_of_batch_50(sweep)
 
+
+def reason_of_batch_50(sweep: Command) -> str:
     (point,) = [point for point in sweep.plan("batch-size")["points"] if point["label"] == "batch 50"]
     assert point["state"] == "cannot run"
-    assert f"move the folder {elsewhere.folder} away, and it is made anew" in point["reason"]
+    return str(point["reason"])
 
 
 def test_a_plan_counts_time_memory_disk_and_cost(sweep: Command) -> None:

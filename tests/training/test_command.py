@@ -196,6 +196,7 @@ def test_wandb_offline_keeps_the_curves_on_this_machine(
 ) -> None:
     monkeypatch.setenv("WANDB_SILENT", "true")
     monkeypatch.setenv("WANDB_API_KEY", "c0ffee" * 6 + "cafe")
+    monkeypatch.setenv("CLIBD_WANDB_PATIENCE", "120")  # on a busy machine
     run = train_small(tiny_dataset, tmp_path, "--wandb", "offline", epochs=1)
     (file,) = Path(run.folder.path).glob("wandb/offline-run-*/*.wandb")
     deadline = time.monotonic() + 60

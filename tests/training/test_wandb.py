@@ -18,6 +18,7 @@ from workloads.storage import Folder
 from workloads.training import wandb_log as ours
 from workloads.training.report import EpochReport, Listener, StepReport, event_log
 from workloads.training.wandb_log import wandb_log
+from workloads.training.wandb_teller import PATIENCE
 
 KEY = "c0ffee" * 6 + "cafe"
 
@@ -33,6 +34,12 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbSer
         monkeypatch.setenv("WANDB_X_FILE_STREAM_TRANSMIT_INTERVAL", "1")
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
         yield server
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where every point has to arrive, and the machine may be busy."""
+    monkeypatch.setenv(PATIENCE, "60")
 
 
 @pytest.fixture
@@ -98,6 +105,7 @@ def by_hand(run: RunFolder, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False, cwd=Path(__file__).parents[2])
 
 
+@pytest.mark.usefixtures("patient")
 def test_every_point_arrives_once_and_an_epoch_under_the_step_that_ended_it(
     server: WandbServer, run: RunFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -116,6 +124,7 @@ def test_every_point_arrives_once_and_an_epoch_under_the_step_that_ended_it(
     assert not [file for file in Path(run.folder.path).rglob("*") if file.is_file() and KEY in file.read_text("latin1")]
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_run_that_goes_on_repeats_nothing_and_keeps_the_end_of_an_epoch(server: WandbServer, run: RunFolder) -> None:
     def stopped() -> None:
         with wandb_log(run, "online"):

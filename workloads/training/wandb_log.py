@@ -12,7 +12,7 @@ from typing import Literal
 from workloads.record import RunFolder
 from workloads.run_errors import StoppedError
 from workloads.source_tree import ROOT
-from workloads.training.wandb_teller import PATIENCE
+from workloads.training.wandb_teller import patience
 
 WandbMode = Literal["off", "offline", "online"]
 """Where Weights & Biases keeps what it is told."""
@@ -41,11 +41,11 @@ def wandb_log(run: RunFolder, mode: WandbMode) -> Iterator[None]:
         how = "failed"
         raise
     finally:
-        if teller and not _ended(teller, how, PATIENCE + 1 if how != "stopped" else _STOPPING) and how != "stopped":
+        if teller and not _ended(teller, how, patience() + 1 if how != "stopped" else _STOPPING) and how != "stopped":
             words = f"python -m {_TELLER} {quote(str(run.folder))}"
             _say(f"Weights & Biases was not told everything. When it can be reached: {words}")
         if mode == "offline" and how != "stopped" and (keeper := _begun(run, "--beside", "--offline")):
-            _ended(keeper, how, _KEEPING)
+            _ended(keeper, how, max(_KEEPING, patience()))
 
 
 def _begun(run: RunFolder, *options: str) -> subprocess.Popen[bytes] | None:

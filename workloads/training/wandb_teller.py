@@ -24,13 +24,21 @@ from workloads.record import RunFolder
 from workloads.spec import spec_to_dict
 from workloads.storage import Folder
 
-PATIENCE = 4.0
-"""Seconds that W&B has at the end of a run for what is still under way."""
+PATIENCE = "CLIBD_WANDB_PATIENCE"
+"""The setting of the environment for `patience`."""
 _LOOK, _SHARE = 5.0, 100
 """Seconds between two looks at the log; and how many times as long as a look took, at least."""
 _TRY_AGAIN = (5.0, 60.0)
 """Seconds from one attempt to reach W&B to the next, which double."""
 _REFUSED = re.compile(r"\b(401|403)\b|api[_ ]key", re.IGNORECASE)
+
+
+def patience() -> float:
+    """Seconds that W&B has at the end of a run for what is still under way; 4, where nobody wants it otherwise."""
+    try:
+        return max(0.0, float(os.environ.get(PATIENCE, "")))
+    except ValueError:
+        return 4.0
 
 
 class UntoldError(ClibdError):
@@ -127,7 +135,7 @@ class _Beside(_Alone):
     def _listen(self) -> None:
         self.exit_code = 0 if sys.stdin.read().strip() == "finished" else 1
         self._over.set()
-        time.sleep(PATIENCE + 2)  # also where whoever began this cannot end it any more
+        time.sleep(patience() + 2)  # also where whoever began this cannot end it any more
         os._exit(1)
 
 
@@ -138,7 +146,7 @@ def _begun(run: RunFolder, mode: Literal["online", "offline"]) -> Any:
     place = run.folder.path if run.folder.is_local else os.environ.get("WANDB_DIR", tempfile.gettempdir())
     settings = wandb.Settings(
         init_timeout=60,
-        finish_timeout=PATIENCE,
+        finish_timeout=patience(),
         console="off",
         silent=True,
         disable_git=True,
@@ -234,7 +242,7 @@ def _has(path: str, last: int) -> bool:
     """Whether they say that they have a step; they may take a moment to count it."""
     import wandb
 
-    deadline = time.monotonic() + PATIENCE / 2
+    deadline = time.monotonic() + patience() / 2
     while last >= 0:
         with suppress(Exception):
             if wandb.Api(timeout=2).run(path).lastHistoryStep >= last:
