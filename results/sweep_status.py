@@ -4,7 +4,6 @@ A lease is live when it beat a minute ago or less, by its holder's clock or by t
 again goes by whether it has changed meanwhile.
 """
 
-import json
 import re
 import shlex
 import time
@@ -17,6 +16,7 @@ from typing import Any
 from workloads import lease
 from workloads.errors import MissingPathError
 from workloads.lease import LeaseReading, lease_of
+from workloads.plain_values import parsed
 from workloads.seals import LEASE, MANIFEST, STATUS
 from workloads.storage import Folder
 from workloads.tree import Tree
@@ -158,7 +158,7 @@ def _asked(tree: Tree, begun: Mapping[str, set[str]], only: str | None, threads:
 
 def _noted(tree: Tree, sweep: str) -> list[dict[str, Any]]:
     try:
-        noted = json.loads(tree.read(f"{sweep}/{_POINTS}") or b"[]")
+        noted = parsed(tree.read(f"{sweep}/{_POINTS}") or b"[]")
     except ValueError:
         return []
     return [entry for entry in noted if isinstance(entry, dict)] if isinstance(noted, list) else []

@@ -25,6 +25,7 @@ import psutil
 from workloads.command_line import clock, progress_words
 from workloads.conditional import ConditionalFile
 from workloads.leftovers import machine
+from workloads.plain_values import parsed
 from workloads.printed_text import remark
 from workloads.record import command_line
 from workloads.run_errors import LeaseLostError, RunBusyError
@@ -100,7 +101,7 @@ def read_lease(folder: Folder) -> LeaseReading | None:
 def lease_of(content: bytes, version: Any, modified: float) -> LeaseReading:
     """The lease that a content says; one that says nothing has a holder of whom nothing is known."""
     try:
-        said = json.loads(content)
+        said = parsed(content)
         numbers = {name: said[name] + 0 for name in ("pid", "began", "beat", "beaten")}
         holder = Holder(**{**{name: said[name] for name in Holder.__slots__}, **numbers, "facts": dict(said["facts"])})
     except (ValueError, TypeError, KeyError):

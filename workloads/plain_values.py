@@ -3,6 +3,7 @@
 Kinds are Python's own annotations, so that a dataclass or a `TypedDict` says once what its file holds.
 """
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -16,6 +17,18 @@ _WORDS: Mapping[Any, str] = {
     bool: "true or false",
     NoneType: "null",
 }
+
+
+def parsed(content: str | bytes) -> Any:
+    """What JSON says.
+
+    Raises:
+        ValueError: it is none, or goes deeper than it can be read.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def misfit(value: Any, kind: Any, name: str = "") -> str | None:

@@ -6,14 +6,13 @@ does not fit is a `DamagedError` that names file and field: one missing number, 
 Only what readers rely on stands in the forms; files of earlier versions lack some of it, and later ones say more.
 """
 
-import json
 from collections.abc import Collection
 from typing import Any, Required, TypedDict
 
 import pyarrow as pa
 
 from workloads.errors import DamagedError
-from workloads.plain_values import misfit
+from workloads.plain_values import misfit, parsed
 from workloads.storage import Folder, read_file
 
 POINTS = "points.json"
@@ -191,8 +190,8 @@ def read_events(folder: Folder, name: str = "events.jsonl") -> list[dict[str, An
         if len(line) > LONGEST_LINE:
             raise DamagedError(path, f"it has {len(line):,} bytes, and no line of a log has")
         try:
-            content = json.loads(line)
-        except (ValueError, RecursionError) as error:
+            content = parsed(line)
+        except ValueError as error:
             raise DamagedError(path, f"not JSON ({error})") from error
         events.append(checked(content, Event, path))
     return events

@@ -25,6 +25,7 @@ from workloads.errors import AlteredError, DamagedError, OutsideError, SecretInA
 from workloads.leftovers import aside_of
 from workloads.naming import in_address, is_inside
 from workloads.parquet_footer import EXTENSION_REFUSAL, footer_of, has_extension_types, is_altered
+from workloads.plain_values import parsed
 
 
 class Folder:
@@ -159,8 +160,8 @@ class Folder:
             DamagedError: the file is not JSON.
         """
         try:
-            return json.loads(self.read(name))
-        except (ValueError, RecursionError) as error:
+            return parsed(self.read(name))
+        except ValueError as error:
             raise DamagedError(f"{self}/{name}", f"not JSON ({error})") from error
 
     def write_json(self, name: str, value: Any) -> None:

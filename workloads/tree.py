@@ -1,9 +1,9 @@
 """Everything below a folder, listed once, and files of it read by many threads at once: for looking at many runs."""
 
-import json
 from typing import Any
 
 from workloads.object_store import object_store, store_errors
+from workloads.plain_values import parsed
 from workloads.storage import Folder
 
 
@@ -31,7 +31,7 @@ class Tree:
     def read_json(self, name: str) -> dict[str, Any]:
         """A JSON object; empty where it is gone or something else."""
         try:
-            content = json.loads(self.read(name) or b"{}")
+            content = parsed(self.read(name) or b"{}")
         except ValueError:
             return {}
         return content if isinstance(content, dict) else {}

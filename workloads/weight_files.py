@@ -3,7 +3,6 @@
 Imports no torch, so that any host can be asked what it has.
 """
 
-import json
 from collections.abc import Collection
 from contextlib import suppress
 from functools import cache
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from workloads.errors import WeightsError, first_line
+from workloads.plain_values import parsed
 from workloads.storage import Folder
 from workloads.weight_store import HUB_PREFIX, MANIFEST, kept_at, kept_folder, stored_files, weight_store
 
@@ -153,7 +153,7 @@ def published_json(tower: str, weights: str, name: str) -> dict[str, Any]:
     """
     path = published_file(tower, weights, name)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parsed(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise WeightsError(tower, weights, f"its {name} cannot be read ({error})") from error
     if not isinstance(content, dict):

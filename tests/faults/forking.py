@@ -107,7 +107,7 @@ def run_forked(
     code = _waited(child, began + (kill_after or 120.0))
     left = _left(child, scratch, shared, killed=code == -signal.SIGKILL)
     calls = (scratch / "calls").read_text() if (scratch / "calls").exists() else "0"
-    said = (scratch / "said").read_text(errors="replace")
+    said = (scratch / "said").read_text(errors="replace") if (scratch / "said").exists() else ""  # so early it died
     return {"code": code, "calls": int(calls), "said": said, "seconds": time.monotonic() - began, "left": left}
 
 

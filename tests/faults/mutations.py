@@ -162,7 +162,7 @@ def mutated_table(table: pa.Table, chance: random.Random) -> pa.Table:
             chosen = chance.choice((rows[::-1], rows[1:], rows + rows[:1], rows[:1], []))
             table = table.take(pa.array(chosen, pa.int64()))
         elif way < 0.78:
-            table = table.drop_columns([name])
+            table = table.remove_column(number)  # of a name there may be two
         elif way < 0.86:
             table = table.append_column(chance.choice((name, "x", "")), table.column(number))
         elif way < 0.93:

@@ -34,6 +34,7 @@ from workloads.evaluation.embed import parts_of
 from workloads.evaluation.embedded import KEYS, unit
 from workloads.evaluation.retrieval import nearest_keys, nearest_of
 from workloads.naming import slug
+from workloads.plain_values import parsed
 from workloads.predictions import MISSING, Answers, MissingRank, Place, Predictions, prediction_table
 from workloads.printed_text import remark
 from workloads.record import Measurement
@@ -182,7 +183,7 @@ def _read(folder: Folder, name: str, of: Mapping[str, str]) -> pa.Table | None:
     """Those of this data set; another's, and what is damaged, count as none and are made anew."""
     try:
         table = folder.read_table(name) if folder.has(name) else None
-        said = json.loads((table.schema.metadata or {})[b"floors"]) if table is not None else None
+        said = parsed((table.schema.metadata or {})[b"floors"]) if table is not None else None
     except (DamagedError, KeyError, ValueError):
         return None
     known = table is not None and {*table.column_names} in (_COLUMNS, {*_NOTHING.column_names})

@@ -29,6 +29,7 @@ from workloads.evaluation.embed import usable_modalities
 from workloads.evaluation.embedded import Embedded, queries_of
 from workloads.evaluation.floors import FLOORS, floor_answers, stored_floors
 from workloads.models.loaded import LoadedModel
+from workloads.plain_values import parsed
 from workloads.predictions import Answers
 from workloads.record import RunFolder
 from workloads.run_files import read_object
@@ -102,7 +103,7 @@ def read_trained_on(run: RunFolder) -> TrainedOn:
         return TrainedOn(declared=published) if published else TrainedOn(unknown=frozenset({run.id}))
     table = folder.read_table(TRAINED_ON)
     try:
-        about = json.loads((table.schema.metadata or {})[b"trained_on"])
+        about = parsed((table.schema.metadata or {})[b"trained_on"])
         specimens, barcodes, species = (
             table.filter(pc.equal(table["what"], what)) for what in ("specimen", "barcode", "species")
         )

@@ -32,6 +32,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from workloads.disk_errors import naming
 from workloads.errors import DamagedError
 from workloads.models.weights import HostCopy, misfit
+from workloads.plain_values import parsed
 from workloads.storage import Folder, read_file
 
 STATE, PROGRESS, MANIFEST = "state.safetensors", "progress.json", "manifest.json"
@@ -208,7 +209,7 @@ def _read(folder: Folder) -> Checkpoint:
     stored = read_file(folder, MANIFEST)
     files = {name: read_file(folder, name) for name in (PROGRESS, STATE)}
     try:
-        stated = json.loads(stored)
+        stated = parsed(stored)
         for name, content in files.items():
             size, sha256 = stated[name]["size"], stated[name]["sha256"]
             if len(content) != size:
@@ -220,7 +221,7 @@ def _read(folder: Folder) -> Checkpoint:
     if stored != _manifest(files):
         raise DamagedError(f"{folder}/{MANIFEST}", "not what was written")
     try:
-        return Checkpoint(str(folder), load(files[STATE]), json.loads(files[PROGRESS]))
+        return Checkpoint(str(folder), load(files[STATE]), parsed(files[PROGRESS]))
     except (SafetensorError, ValueError) as error:
         raise DamagedError(str(folder), f"of another version ({error})") from error
 

@@ -186,11 +186,12 @@ def _walk(file: "h5py.File", name: str) -> "h5py.Group | h5py.Dataset":
     return here
 
 
-def _is_own(group: "h5py.Group", name: str) -> bool:
-    """Whether a name that is in a group stands for something in this file, not for a link."""
+def _is_own(group: "h5py.Group", name: str | bytes) -> bool:
+    """Whether a name that is in a group stands for something in this file, not for a link; h5py has bytes of what is
+    no UTF-8, which is the name of nothing of ours."""
     import h5py
 
-    return bool(group.id.links.get_info(name.encode()).type == h5py.h5l.TYPE_HARD)
+    return isinstance(name, str) and bool(group.id.links.get_info(name.encode()).type == h5py.h5l.TYPE_HARD)
 
 
 def _step(file: "h5py.File", group: "h5py.Group", name: str) -> "h5py.Group | h5py.Dataset":

@@ -184,7 +184,10 @@ def open_text(file: TextFile) -> IO[bytes] | gzip.GzipFile:
         raise SourceError(file, "", f"it is compressed in a way that is not read (method {member.compress_type})")
     if member.file_size > _most_inflated(member.compress_size):
         raise SourceError(file, "", f"{member.compress_size:,} bytes that inflate to {member.file_size:,} are no table")
-    return file.open("rb")
+    try:
+        return file.open("rb")
+    except UnicodeDecodeError as error:  # before its content its name stands a second time
+        raise zipfile.BadZipFile(f"its name is not UTF-8 ({error})") from error
 
 
 def _most_inflated(packed: int) -> int:

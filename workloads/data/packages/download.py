@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from workloads.data.packages.published import Package
 from workloads.disk_errors import NO_ROOM, named
 from workloads.errors import DownloadError, UsageError
+from workloads.plain_values import parsed
 
 OnBytes = Callable[[int, int | None], None]
 """Told how many bytes are there, and how many there will be, if that is known."""
@@ -256,7 +257,7 @@ class _Part:
     def _version(self) -> _Version | None:
         """Which version has partly arrived; None for nothing, or nothing that can be relied upon."""
         try:
-            version = _Version(**json.loads(self._facts.read_bytes()))
+            version = _Version(**parsed(self._facts.read_bytes()))
         except (OSError, ValueError, TypeError):
             return None
         return None if version.total is not None and self._size() > version.total else version

@@ -19,8 +19,9 @@ from workloads.weight_store import kept_at, kept_folder
 
 NUM_WORD_PIECES = 2000
 
-_ANY = "Diptera"
-"""Is spelled once when a tokeniser is read: where its parts do not fit one another, its library panics only then."""
+_ANY = "Diptera \u2603"
+"""A word, and what is in no vocabulary, spelled once when a tokeniser is read: where its parts do not fit one another,
+its library panics, or fails, only then."""
 _SPECIAL_TOKENS = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")
 
 

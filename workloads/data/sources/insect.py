@@ -5,7 +5,6 @@ Order, family and genus come from a table of names such as NCBI's; impossible on
 of a diatom, a bivalve and a snail.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +25,7 @@ from workloads.data.sources.source import RawRecord, Records, Refused, Source
 from workloads.data.specimens.name_words import INSECT_ORDERS
 from workloads.data.specimens.schema import clean_name
 from workloads.errors import MissingPathError, RecordError, SourceError, some_of
+from workloads.plain_values import parsed
 
 _SPLIT_OF: dict[frozenset[str], str] = {
     frozenset({"trainval", "train"}): "train_seen",
@@ -234,8 +234,8 @@ def read_lineages(path: Path, are_real: bool = True) -> "Lineages":
 def _json_rows(path: Path) -> Iterator[tuple[str, str, Mapping[str, str]]]:
     """Where each row stands, the species, and what the table says of its ranks."""
     try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        content = parsed(path.read_bytes())
+    except ValueError as error:
         raise SourceError(path, "", f"not JSON ({error})") from error
     if not isinstance(content, dict):
         raise SourceError(path, "", "not an object of species")

@@ -1,6 +1,5 @@
 """Tables of one JSON object a line, as the `metadata.jsonl` of Hugging Face `datasets`."""
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +8,7 @@ from workloads.data.sources.delimited import TableRow
 from workloads.data.sources.lines import Ahead, bounded_lines
 from workloads.data.sources.source import Refused
 from workloads.errors import RecordError, SourceError
+from workloads.plain_values import parsed
 
 _LOOKED_AT = 100  # lines, whose keys are the columns
 
@@ -58,8 +58,8 @@ class JsonLines:
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        found = json.loads(line.decode())
-    except (ValueError, RecursionError) as error:
+        found = parsed(line.decode())
+    except ValueError as error:
         raise RecordError(f"not JSON ({' '.join(str(error).split())[:80]})") from error
     if not isinstance(found, dict):
         raise RecordError("not a JSON object of columns")

@@ -5,7 +5,6 @@ such a type may unpickle what the file says of it. Hugging Face `datasets` write
 their names in the footer, and pictures as `{bytes, path}`: the names are read, and pictures stay where they are.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from workloads.data.sources.source import Refused
 from workloads.data.specimens.schema import FEATURES
 from workloads.errors import SourceError
 from workloads.parquet_footer import EXTENSION_REFUSAL, footer_of, has_extension_types
+from workloads.plain_values import parsed
 
 _ROWS = 4096
 _LOOKED_AT = 8  # pictures
@@ -152,13 +152,13 @@ def _unreadable(path: Path, where: str, error: Exception) -> SourceError:
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
     """Names of the classes of columns, as Hugging Face `datasets` notes them; damaged notes say nothing."""
     try:
-        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+        features = parsed(metadata.get(b"huggingface", b"{}"))["info"]["features"]
         return {
             column: [str(name) for name in said["names"]]
             for column, said in features.items()
             if isinstance(said, dict) and said.get("_type") == "ClassLabel" and isinstance(said.get("names"), list)
         }
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         return {}
 
 

@@ -7,7 +7,6 @@ ids. A folder of images alone is read by the names of its folders. Which image b
 Features, row by row, may lie there as one `image_features*.npy` and one `dna_features*.npy`.
 """
 
-import json
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -33,6 +32,7 @@ from workloads.data.sources.table_files import (
     with_places,
 )
 from workloads.errors import MissingPathError, SourceError, some_of
+from workloads.plain_values import parsed
 
 _TABLE_NAMES = ("specimens", "pairs", "labels", "metadata")
 _HINTS = {
@@ -225,9 +225,9 @@ def _packaged(folder: Path) -> list[Path]:
         return []
     try:
         with packages[0].open("rb") as stream:
-            resources = json.loads(stream.read(_LONGEST_PACKAGE))["resources"]
+            resources = parsed(stream.read(_LONGEST_PACKAGE))["resources"]
         paths = [path for resource in resources for path in _paths(resource["path"])]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise SourceError(packages[0], "", f"not a description of a data package ({error})") from error
     names = [path for path in paths if ending_of(path, (*TABLES, *SEQUENCES))]
     for name in names:

@@ -17,6 +17,7 @@ from workloads.disk_errors import naming
 from workloads.errors import AlteredError, ClibdError, DamagedError, MissingPathError, UsageError
 from workloads.leftovers import aside_of
 from workloads.parquet_footer import SEAL, UNSEALED, seal_footer
+from workloads.plain_values import parsed
 from workloads.storage import Folder, cache_folder, parquet_into
 
 ROWS_PER_GROUP = 4096
@@ -108,9 +109,7 @@ class SpecimenTable:
             DamagedError: it is not Parquet, or was changed.
         """
         try:
-            told = json.loads(
-                self._file.metadata.metadata[_METADATA]
-            )  # not Arrow's copy, which is from before the seal
+            told = parsed(self._file.metadata.metadata[_METADATA])  # not Arrow's copy, which is from before the seal
             return TableFacts(**{name: value for name, value in told.items() if name != SEAL})
         except (ValueError, TypeError, AttributeError) as error:
             raise DamagedError(str(self), f"not the metadata of a specimen table ({error})") from error
