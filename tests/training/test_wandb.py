@@ -226,6 +226,7 @@ def test_a_full_or_read_only_folder_of_theirs_is_no_matter(
     assert "Traceback" not in capfd.readouterr().err
 
 
+@pytest.mark.usefixtures("patient")
 def test_offline_one_record_is_left_which_their_own_command_delivers(
     server: WandbServer, run: RunFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
