@@ -51,6 +51,9 @@ LAYERS = (
     "results.comparison",
     "results.figures",
     "results.paper",
+    "results.dashboard",
+    "results.dashboard.pages",
+    "results.dashboard.site",
 )
 """The packages of `workloads` and of `results`: each imports those before it, and none after it."""
 BANNED_NAMES = {"utils", "helpers", "common", "manager", "handler", "base", "misc"}

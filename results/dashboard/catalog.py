@@ -1,0 +1,189 @@
+"""What lies under a folder of runs, as pages need it: looked at again and again, read once, the last used ones kept.
+
+Many viewers share it, and nothing of one is another's. What has not changed since the last look is not read again: a
+listing of all names and times says what has. Nothing here ends because a run is damaged.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, TypeVar
+
+from results.dashboard.kept import Kept
+from results.dashboard.page import NotThereError
+from results.evaluated import EvaluatedFolder, read_evaluated
+from results.paper.tables import NUMBERS, declared, table_sheets
+from results.run import UNREADABLE, Run, read_run
+from results.runs import Runs
+from results.sheet import Sheet
+from results.sweep_status import Standing, Statuses
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.errors import MissingPathError
+from workloads.record import EVALUATION, MEASUREMENTS
+from workloads.seals import LEASE, STATUS
+from workloads.storage import Folder
+from workloads.tree import Tree
+
+Made = TypeVar("Made")
+
+_LOOK_AGAIN = 1.0
+"""Seconds for which one look at the folder serves everybody."""
+_KEPT_BYTES = 150_000_000
+_PASSING = (LEASE, "events.jsonl")
+"""Files that change while a run is at work, and that no table is made of."""
+
+
+class Catalog:
+    """A folder of runs, and the data set that they are of, if its place is known."""
+
+    def __init__(self, runs: Folder, data: Folder | None = None) -> None:
+        self.folder = runs
+        self.dataset = None if data is None else PreparedDataset(data)
+        self._statuses = Statuses(runs)
+        self._kept = Kept(_KEPT_BYTES)
+        self._lock = threading.Lock()
+        self._looked, self._look = 0.0, _Look({}, ())
+
+    # --- What is there now ----------------------------------------------------------------------------------------
+
+    @property
+    def now(self) -> "_Look":
+        """The last look at the folder, which is at most a second old."""
+        with self._lock:
+            if time.monotonic() - self._looked > _LOOK_AGAIN:
+                self._look = self._looked_again()
+                self._looked = time.monotonic()
+            return self._look
+
+    def _looked_again(self) -> "_Look":
+        try:
+            return _Look(Tree(self.folder).modified, tuple(self._statuses.read()))
+        except (MissingPathError, FileNotFoundError):  # nobody has begun a run yet
+            return _Look({}, ())
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """How far each point of each sweep is."""
+        return self.now.standings
+
+    def standing(self, run: str) -> Standing | None:
+        """How far a run is, by its id."""
+        return next((one for one in self.standings if one.run == run), None)
+
+    # --- Runs and evaluations -------------------------------------------------------------------------------------
+
+    def place(self, run: str) -> str:
+        """The folder of a run below that of runs, SWEEP/ID; a finished one before others.
+
+        Raises:
+            NotThereError: there is none of this id.
+        """
+        places = self.now.places.get(run, [])
+        if not places:
+            raise NotThereError(f"There is no run '{run}' under {self.folder}; the overview lists what is there.")
+        return min(places, key=lambda place: (f"{place}/{STATUS}" not in self.now.modified, place))
+
+    def run(self, run: str) -> Run:
+        """A run by its id; of one that is damaged or not finished what can be read, with its `problem`.
+
+        Raises:
+            NotThereError: there is none of this id.
+        """
+        place = self.place(run)
+        return self.kept(("run", place, self.now.version(place)), lambda: read_run(self.folder / place))
+
+    def evaluations(self, run: str) -> list[str]:
+        """Ids of the evaluations of a run: its own, which has the id of the run, and ID/NAME of others within it."""
+        place = self.place(run)
+        inside = (name.removeprefix(f"{place}/").rpartition("/") for name in self.now.modified if _is_in(name, place))
+        names = {folder for folder, _, file in inside if file == EVALUATION and folder.count("/") == 0}
+        return [f"{run}/{name}" if name else run for name in sorted(names)]
+
+    def evaluated(self, evaluation: str) -> EvaluatedFolder:
+        """An evaluation by its id; its predictions are read when somebody asks for them, and kept.
+
+        Raises:
+            NotThereError: there is none of this id, or it cannot be read; it says why.
+        """
+        run, _, name = evaluation.partition("/")
+        if evaluation not in self.evaluations(run):
+            raise NotThereError(f"'{evaluation}' is not evaluated yet: `clibd evaluate RUN --data DIR` does that.")
+        place = self.place(run)
+        folder = self.folder / place / name if name else self.folder / place
+        try:
+            return self.kept(("evaluated", str(folder), self.now.version(place)), lambda: read_evaluated(folder))
+        except UNREADABLE as error:
+            raise NotThereError(f"'{evaluation}' cannot be read: {error}") from error
+
+    def finished(self) -> list[str]:
+        """Ids of the runs that are finished and measured, in the order of their sweeps."""
+        there = (one.run for one in self.standings if one.run and one.state == "finished" and one.folder)
+        measured = (run for run in there if f"{self.place(run)}/{MEASUREMENTS}" in self.now.modified)
+        return list(dict.fromkeys(measured))
+
+    # --- Tables ---------------------------------------------------------------------------------------------------
+
+    def known(self) -> Runs:
+        """All that tables read, as it is now."""
+        return self.kept(("runs", self.now.tables_version), lambda: Runs(self.folder))
+
+    def sheets(self, number: int | str) -> list[Sheet]:
+        """A table of the paper, or one of our own: a sheet for each data set, scale and recipe.
+
+        Raises:
+            NotThereError: there is no such table.
+        """
+        if number not in NUMBERS and number not in declared():
+            raise NotThereError(f"There is no table {number}; there are 1 to 20 of the paper.")
+        version = self.now.tables_version
+        return self.kept(("sheets", number, version), lambda: table_sheets(number, self.known()))
+
+    # --- What is kept ---------------------------------------------------------------------------------------------
+
+    def kept(self, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
+        """What was made under a key, or is made now by one thread, for which others wait; the last used is kept."""
+        return self._kept.get(key, make)
+
+
+def _is_in(name: str, place: str) -> bool:
+    return name.startswith(f"{place}/")
+
+
+class _Look:
+    """The names and times of all files, and the states of all points, at one moment."""
+
+    def __init__(self, modified: Mapping[str, float], standings: tuple[Standing, ...]) -> None:
+        self.modified, self.standings = modified, standings
+
+    @cached_property
+    def places(self) -> dict[str, list[str]]:
+        """Where runs lie, by their ids."""
+        found: dict[str, list[str]] = {}
+        for name in self.modified:
+            if name.endswith(("/spec.json", "/point.json")) and name.count("/") == 2:
+                place = name.rpartition("/")[0]
+                found.setdefault(place.rpartition("/")[2], [])
+                if place not in found[place.rpartition("/")[2]]:
+                    found[place.rpartition("/")[2]].append(place)
+        return found
+
+    @cached_property
+    def _by_place(self) -> dict[str, list[tuple[str, float]]]:
+        found: dict[str, list[tuple[str, float]]] = {}
+        for name, when in self.modified.items():
+            found.setdefault("/".join(name.split("/")[:2]), []).append((name, when))
+        return found
+
+    def version(self, place: str, passing: bool = False) -> int:
+        """Another number as soon as a file of a run changes; of those at work only where it is asked for."""
+        return hash(tuple(sorted(each for each in self._by_place.get(place, []) if passing or _stays(each[0]))))
+
+    @cached_property
+    def tables_version(self) -> int:
+        """Another number as soon as a table may be another."""
+        return hash(tuple(sorted(each for each in self.modified.items() if _stays(each[0]))))
+
+
+def _stays(name: str) -> bool:
+    return not name.endswith(_PASSING) and "/checkpoints/" not in name and "/attempts/" not in name

@@ -1,0 +1,33 @@
+"""From an address to an answer: the page or file itself, or a page that says what is missing."""
+
+from dataclasses import dataclass
+
+from results.dashboard.catalog import Catalog
+from results.dashboard.page import Answer, Asked, NotThereError, Page
+from results.dashboard.site.kinds import kinds
+from results.run import UNREADABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer and its status, as HTTP counts them."""
+
+    answer: Answer
+    status: int = 200
+
+
+def answer(catalog: Catalog, asked: Asked) -> Answered:
+    """What stands at an address; where there is nothing, or it is damaged, a page that says so and why."""
+    kind = kinds().get(asked.page)
+    if kind is None or not {name for name, _ in asked.options} <= {*kind.options}:
+        return _missing("There is no such page.")
+    try:
+        return Answered(kind.make(catalog, asked))
+    except NotThereError as error:
+        return _missing(str(error))
+    except UNREADABLE as error:
+        return _missing(f"It cannot be read: {error}")
+
+
+def _missing(why: str) -> Answered:
+    return Answered(Page(title="Not there", template="missing.html.j2", told={"why": why}), 404)

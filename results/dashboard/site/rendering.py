@@ -1,0 +1,75 @@
+"""Pages as HTML: one environment of templates, in which all text from data is text."""
+
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from results.dashboard.page import Asked, Link, Page
+from results.dashboard.site.words import FILTERS
+from workloads.printed_text import escaped
+
+_EVERY = ("vendor/htmx-4.0.1.min.js", "columns.js", "site.js")
+"""Scripts of every page."""
+NAVIGATION = (("Overview", Asked("overview")), ("Paper tables", Asked("tables")), ("Data", Asked("data")))
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("results.dashboard", "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: escaped(value) if type(value) is str else value,  # what is markup is ours
+    )
+    environment.filters |= FILTERS
+    return environment
+
+
+def rendered(page: Page, asked: Asked, link: Link, static: str, served: bool) -> str:
+    """A page as HTML.
+
+    Args:
+        page: what it shows.
+        asked: its own address.
+        link: gives addresses as this page has to write them; None for what is not there, which stands as plain text.
+        static: what the addresses of static files begin with, such as `/static/`.
+        served: whether a server answers, so that it can be live and filtered.
+    """
+    template = _environment().get_template(page.template)
+
+    def to(kind: str, of: object = "", **options: Any) -> str | None:
+        return link(Asked.to(kind, of, options))
+
+    return template.render(
+        **page.told,
+        title=page.title,
+        trail=[("Overview", Asked("overview")), *page.trail],
+        synthetic=page.synthetic,
+        asked=asked,
+        here=link(asked),
+        link=to,
+        link_to=link,
+        static=static,
+        served=served,
+        navigation=NAVIGATION,
+        scripts=[*_EVERY, *page.scripts],
+    )
+
+
+def static_file(name: str) -> bytes | None:
+    """A file in `static/`; None where there is none of this name."""
+    if name not in static_names():
+        return None
+    return resources.files("results.dashboard").joinpath("static", *name.split("/")).read_bytes()
+
+
+@cache
+def static_names() -> frozenset[str]:
+    """All files in `static/`: what is not here is not served."""
+    top = resources.files("results.dashboard").joinpath("static")
+    below = {f"{each.name}/{file.name}" for each in top.iterdir() if each.is_dir() for file in each.iterdir()}
+    return frozenset({each.name for each in top.iterdir() if each.is_file()} | below)

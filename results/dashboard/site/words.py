@@ -1,0 +1,54 @@
+"""How templates write numbers, times and states: the same on every page."""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from results.render import percent
+from workloads.command_line import clock
+
+_DASH = "–"
+MARKS = {
+    **dict.fromkeys(("finished",), "✓"),
+    **dict.fromkeys(("failed", "damaged"), "✗"),
+    **dict.fromkeys(("training", "measuring", "starting"), "▶"),
+    **dict.fromkeys(("waiting", "stopping"), "⏸"),
+    **dict.fromkeys(("interrupted",), "⏏"),
+    **dict.fromkeys(("not begun", "impossible"), "○"),
+}
+"""A sign for each state beside its word, so that colour is never the only one."""
+
+
+def count(value: float | None) -> str:
+    """A whole number with separators."""
+    return _DASH if value is None else f"{value:,.0f}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """So many significant digits."""
+    return _DASH if value is None else f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
+
+
+def duration(seconds: float | None) -> str:
+    """Hours, minutes and seconds."""
+    return _DASH if seconds is None else clock(seconds)
+
+
+def day(seconds: float | None) -> str:
+    """A moment, in UTC."""
+    return _DASH if seconds is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+
+
+def mark(state: str) -> str:
+    """The sign of a state."""
+    return MARKS.get(state, "•")
+
+
+FILTERS: Mapping[str, Callable[..., Any]] = {
+    "count": count,
+    "number": number,
+    "percent": percent,
+    "duration": duration,
+    "day": day,
+    "mark": mark,
+}

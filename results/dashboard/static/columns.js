@@ -1,0 +1,55 @@
+// Columns that pages ask for by name: typed arrays out of scripts, as pages opened from disk may load nothing else.
+"use strict";
+window.clibd = (() => {
+  const waiting = new Map(), there = new Map();
+
+  function decoded([type, content, codes]) {
+    if (type === "words") return { words: content, codes: decoded(codes) };
+    const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+    return new globalThis[type](bytes.buffer);
+  }
+
+  // Called by the script of some columns when it has arrived.
+  function columns(name, told) {
+    const found = Object.fromEntries(Object.entries(told).map(([column, values]) => [column, decoded(values)]));
+    there.set(name, found);
+    (waiting.get(name) || []).forEach((resolve) => resolve(found));
+    waiting.delete(name);
+  }
+
+  // The columns of a name, from the script at an address; loaded once.
+  function load(name, address) {
+    if (there.has(name)) return Promise.resolve(there.get(name));
+    return new Promise((resolve, reject) => {
+      const others = waiting.get(name);
+      if (others) return others.push(resolve);
+      waiting.set(name, [resolve]);
+      const script = document.createElement("script");
+      script.src = address;
+      script.onerror = () => reject(new Error(`${name} cannot be read`));
+      document.head.append(script);
+    });
+  }
+
+  const word = (column, row) => (column.codes[row] < 0 ? null : column.words[column.codes[row]]);
+
+  // Runs for each element of a kind, now and whenever a part of the page was renewed.
+  const kinds = [];
+  function each(selector, begin) {
+    kinds.push([selector, begin]);
+    document.querySelectorAll(selector).forEach((element) => start(element, begin));
+  }
+  function start(element, begin) {
+    if (element.dataset.begun) return;
+    element.dataset.begun = "yes";
+    begin(element);
+  }
+  function renewed() {
+    for (const [selector, begin] of kinds) document.querySelectorAll(selector).forEach((one) => start(one, begin));
+  }
+
+  // What a page says to its scripts, in <script type="application/json"> within an element.
+  const told = (element) => JSON.parse(element.querySelector('script[type="application/json"]').textContent);
+
+  return { columns, load, word, each, renewed, told };
+})();
