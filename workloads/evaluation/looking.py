@@ -9,13 +9,13 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from workloads.arrays import Floats, Indices, Names
+from workloads.arrays import Indices, Names
 from workloads.data.files.images import open_image
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, RecordError, first_line
@@ -47,8 +47,9 @@ _FIRST_PAIRS = (("image", "dna"), *PAPERS_PAIRS)
 """By whose outcomes queries take turns: the first of these that was asked."""
 _QUALITY, _EFFORT = 80, 2
 """Of WebP: 0.9 kB and 0.4 ms a thumbnail; JPEG takes twice the bytes for what looks alike."""
-_FEWEST_FOR_UMAP, _MOST_FOR_UMAP = 3_000, 20_000
-"""Points between which the map is UMAP's."""
+FEWEST_FOR_UMAP, MOST_FOR_UMAP = 5_000, 20_000
+"""Points between which the map is UMAP's. It takes 20 to 50 s of one core, most of which numba compiles where points
+are few, and 0.5 GB; a run of the demo, with up to 3,800 points, is measured in less. Principal components take 0.5 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +109,9 @@ def choose_shown(predictions: Predictions, most: int = MOST_SHOWN) -> list[str]:
     chance, chosen = np.random.default_rng(_SEED), dict[str, None]()
     nearest = _nearest(predictions)
     turns = zip_longest(*_outcomes(predictions, chance))
-    others = chance.permutation(np.array(predictions.specimens["specimen_id"].to_pylist(), dtype=object))
     groups = [[query, *nearest[query]] for turn in turns for query in turn if query is not None]
-    for group in [*groups, *([other] for other in others)]:
+    others = np.array([name for name in predictions.specimens["specimen_id"].to_pylist() if name not in nearest])
+    for group in [*groups, *([other] for other in chance.permutation(others).tolist())]:
         new = [name for name in dict.fromkeys(group) if name not in chosen]
         if len(chosen) + len(new) <= most:
             chosen.update(dict.fromkeys(new))
@@ -210,7 +211,8 @@ def map_of(parts: Mapping[str, Embedded], most: int = MOST_POINTS) -> tuple[pa.T
     total = sum(map(len, having.values()))
     kept = _drawn(having, total, most)
     points = np.concatenate([unit(parts[part].rows[modality][own]) for (part, modality), own in kept.items()])
-    method, places = _placed(points)
+    method = method_for(len(points))
+    places = by_umap(points, _SEED) if method == "umap" else by_pca(points)
     rows = pa.concat_tables([_rows(parts[part], part, modality, own) for (part, modality), own in kept.items()])
     about = {"method": method, "points": len(points), "of": total}
     columns = [*rows.columns, *(pa.array(places[:, axis]) for axis in (0, 1))]
@@ -229,10 +231,9 @@ def _drawn(having: Mapping[tuple[str, str], Indices], total: int, most: int) -> 
     }
 
 
-def _placed(points: Floats) -> tuple[str, Floats]:
-    if _FEWEST_FOR_UMAP <= len(points) <= _MOST_FOR_UMAP:
-        return "umap", by_umap(points, _SEED)
-    return "pca", by_pca(points)
+def method_for(num_points: int) -> Literal["umap", "pca"]:
+    """How so many points are laid out."""
+    return "umap" if FEWEST_FOR_UMAP <= num_points <= MOST_FOR_UMAP else "pca"
 
 
 def _rows(embedded: Embedded, part: str, modality: str, own: Indices) -> pa.Table:
