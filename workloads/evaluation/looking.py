@@ -49,7 +49,7 @@ _QUALITY, _EFFORT = 80, 2
 """Of WebP: 0.9 kB and 0.4 ms a thumbnail; JPEG takes twice the bytes for what looks alike."""
 FEWEST_FOR_UMAP, MOST_FOR_UMAP = 5_000, 20_000
 """Points between which the map is UMAP's. It takes 20 to 50 s of one core, most of which numba compiles where points
-are few, and 0.5 GB; a run of the demo, with up to 3,800 points, is measured in less. Principal components take 0.5 s."""
+are few, and 0.5 GB; a run of the demo, which has up to 3,800, is measured in less. Principal components take 0.5 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +98,9 @@ def look_at(parts: Mapping[str, Embedded], predictions: Predictions, portraits: 
 def choose_shown(predictions: Predictions, most: int = MOST_SHOWN) -> list[str]:
     """Ids of the specimens that are shown, in their order; the same of the same predictions.
 
-    Partitions and outcomes take turns, an outcome being the lowest rank that a query shares with its nearest key, and
-    in each of them chance does. Each query brings along its nearest key by each of the paper's pairs. Where there is
-    room left, it is for all others.
+    Partitions and outcomes take turns, an outcome being the lowest rank that a query shares with its nearest key; in
+    each of them chance decides. Each query brings along its nearest key by each of the paper's pairs, and is left out
+    where there is no room for all. What room is left is for keys, and for queries that have asked in other pairs.
 
     Args:
         predictions: of an evaluation.
@@ -109,10 +109,11 @@ def choose_shown(predictions: Predictions, most: int = MOST_SHOWN) -> list[str]:
     chance, chosen = np.random.default_rng(_SEED), dict[str, None]()
     nearest = _nearest(predictions)
     turns = zip_longest(*_outcomes(predictions, chance))
-    groups = [[query, *nearest[query]] for turn in turns for query in turn if query is not None]
-    others = np.array([name for name in predictions.specimens["specimen_id"].to_pylist() if name not in nearest])
-    for group in [*groups, *([other] for other in chance.permutation(others).tolist())]:
-        new = [name for name in dict.fromkeys(group) if name not in chosen]
+    first = [query for turn in turns for query in turn if query is not None]
+    others = chance.permutation(np.array(predictions.specimens["specimen_id"].to_pylist(), dtype=object))
+    for specimen in (*first, *others):
+        group = dict.fromkeys([specimen, *nearest.get(specimen, ())])
+        new = [name for name in group if name not in chosen]
         if len(chosen) + len(new) <= most:
             chosen.update(dict.fromkeys(new))
     return list(chosen)
