@@ -54,19 +54,19 @@ class Shown:
 
     def thumbnail(self, specimen: str) -> bytes | None:
         """A WebP of at most 96 pixels a side; None of a specimen that has no image, or is not shown."""
-        content: bytes | None = self._of(specimen, "thumbnail")
-        return content
+        content = self._of(specimen, "thumbnail")
+        return content if isinstance(content, bytes) else None
 
     def barcode(self, specimen: str) -> str | None:
         """The barcode as it was read; None of a specimen that has none, or is not shown."""
-        text: str | None = self._of(specimen, "barcode")
-        return text
+        text = self._of(specimen, "barcode")
+        return text if isinstance(text, str) else None
 
     def rows_of(self, ids: Sequence[str]) -> pa.Table:
         """The rows of those of the specimens that are shown, in their order."""
         return self._table.take([self._rows[specimen] for specimen in ids if specimen in self._rows])
 
-    def _of(self, specimen: str, column: str) -> bytes | str | None:
+    def _of(self, specimen: str, column: str) -> object:
         row = self._rows.get(specimen)
         return None if row is None else self._table[column][row].as_py()
 
