@@ -6,12 +6,13 @@ one species that the query's is taken for, so that confusions have a pattern.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import pyarrow as pa
 
 from benchmarks.made_up_names import Words, genera
-from workloads.arrays import Indices, Mask, Names
+from workloads.arrays import Doubles, Indices, Mask, Names
 from workloads.evaluation.accuracy import accuracies_of
 from workloads.experiments import Data
 from workloads.intervals import with_intervals
@@ -71,16 +72,17 @@ def draw_insects(
         data: what the data set is called.
         num_species: of them.
         num_queries: of each partition.
-        words: hostile ones become species, genera and specimens.
+        words: hostile ones become taxa and specimens.
         chance: of all that is drawn.
     """
     kind = np.arange(num_species) % 6  # 2: unseen, asked in validation; 5: in the test
     common = 1 / (1 + chance.permutation(num_species))
     keys = np.repeat(np.arange(num_species), 1 + chance.poisson((_KEYS_EACH - 1) * common * num_species / common.sum()))
+    first_key = np.searchsorted(keys, np.arange(num_species + 1))
     asked = {part: _draw_queries(kind, other, common, num_queries, chance) for part, other in (("val", 5), ("test", 2))}
     species = np.concatenate([keys, *asked.values()])
     ends = np.cumsum([len(keys), *map(len, asked.values())])
-    places = dict(zip(asked, (np.arange(*pair) for pair in zip(ends, ends[1:], strict=False)), strict=True))
+    places = {part: np.arange(*span) for part, span in zip(asked, pairwise(ends), strict=True)}
     unseen = np.isin(kind, (2, 5))[species]
     split = np.where(unseen, np.where(kind[species] == 2, "val_unseen_keys", "test_unseen_keys"), "seen_keys")
     split = split.astype(object)
@@ -94,34 +96,37 @@ def draw_insects(
         species=species,
         unseen=unseen,
         split=split,
-        labels=_labels(species, num_species, words, chance),
+        labels=_labels(species, first_key, words, chance),
         num_species=num_species,
         keys=np.arange(ends[0]),
-        first_key=np.searchsorted(keys, np.arange(num_species + 1)),
+        first_key=first_key,
         queries=places,
     )
 
 
-def _draw_queries(
-    kind: Indices, other: int, common: np.ndarray, count: int, chance: np.random.Generator
-) -> Indices:
+def _draw_queries(kind: Indices, other: int, common: Doubles, count: int, chance: np.random.Generator) -> Indices:
     """Species of the queries of a partition, in which unseen species of the other one do not ask, (count,)."""
     weights = np.where(kind == other, 0, common)
     return chance.choice(len(kind), count, p=weights / weights.sum())
 
 
-def _labels(species: Indices, num_species: int, words: Words, chance: np.random.Generator) -> dict[Rank, Names]:
-    """Names of specimens by rank; a few lack that of their species, and some of these that of their genus too."""
+def _labels(species: Indices, first_key: Indices, words: Words, chance: np.random.Generator) -> dict[Rank, Names]:
+    """Names of specimens by rank; a few lack that of their species, and some of these that of their genus too.
+
+    The first key of a species has all of its names.
+    """
+    num_species = len(first_key) - 1
     count = {rank: -(-num_species // size) for rank, size in _GROUPS.items()}
     plain = genera(count["genus"], chance)
     names: dict[Rank, Names] = {
         "order": np.array([f"{name}ptera" for name in plain[: count["order"]]], dtype=object),
         "family": np.array([f"{name[:-1]}idae" for name in plain[: count["family"]]], dtype=object),
-        "genus": words.rename(plain),
-        "species": words.rename(np.array([f"{plain[s // 3]} {'abc'[s % 3]}ensis" for s in range(num_species)], object)),
+        "genus": plain,
+        "species": np.array([f"{plain[s // 3]} {'abc'[s % 3]}ensis" for s in range(num_species)], dtype=object),
     }
-    labels = {rank: names[rank][species // size] for rank, size in _GROUPS.items()}
+    labels = {rank: words.rename(names[rank])[species // size] for rank, size in _GROUPS.items()}
     lacking = chance.random(len(species))
+    lacking[first_key[:-1]] = 1
     labels["species"][lacking < 0.04] = None
     labels["genus"][lacking < 0.02] = None
     return labels
@@ -168,7 +173,7 @@ def _answers(
 
 
 def _nearest(
-    insects: MadeUpInsects, species: Indices, right: np.ndarray, chance: np.random.Generator
+    insects: MadeUpInsects, species: Indices, right: Doubles, chance: np.random.Generator
 ) -> tuple[Indices, Indices]:
     """Keys that answer, none twice, and the rank that each was drawn to share: 0 is the species; (queries, keys) both.
 
@@ -197,20 +202,19 @@ def _nearest(
 # --- Accuracies ---------------------------------------------------------------------------------------------------
 
 
-def accuracies(predictions: Predictions, insects: MadeUpInsects, intervals: bool) -> list[Measurement]:
+def accuracies(predictions: Predictions, insects: MadeUpInsects) -> list[Measurement]:
     """Every accuracy of the answers, as an evaluation measures them, and floors that are made up.
 
     Args:
         predictions: the answers.
         insects: for how many taxa there are.
-        intervals: whether they get their 95 % intervals, which is the slow part of it.
     """
     missing = MISSING_RANK["corrected"]
     answers = [predictions.answers(place) for place in predictions.places]
     rows = [row for one in answers for row in accuracies_of(one, missing)]
     floors = [row for row in rows if row.metric == "top1"]
     chance = {rank: 1 / -(-insects.num_species // size) for rank, size in _GROUPS.items()}
-    rows = with_intervals(rows, answers, missing) if intervals else rows
+    rows = with_intervals(rows, answers, missing)
     rows += [replace(row, method="random_key", value=chance[_rank(row)]) for row in floors]
     return rows + [replace(row, method="majority", value=min(1.0, 3 * chance[_rank(row)])) for row in floors]
 

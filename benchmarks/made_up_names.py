@@ -83,7 +83,24 @@ UNSEEN = (
 HOSTILE: tuple[str, ...] = (*MARKUP, *ADDRESSES, *CODE, *UNSEEN)
 """Sixty of them, no two alike."""
 
-_SYLLABLES = ("al", "bra", "cni", "dro", "eri", "fa", "gly", "his", "lep", "mus", "no", "pho", "rha", "sti", "tri", "xy")
+_SYLLABLES = (
+    "al",
+    "bra",
+    "cni",
+    "dro",
+    "eri",
+    "fa",
+    "gly",
+    "his",
+    "lep",
+    "mus",
+    "no",
+    "pho",
+    "rha",
+    "sti",
+    "tri",
+    "xy",
+)
 
 
 def genera(count: int, chance: np.random.Generator) -> Names:
@@ -100,10 +117,15 @@ class Words:
     def __init__(self, hostile: bool) -> None:
         """Take whether they are hostile."""
         self.hostile = hostile
+        self._known: dict[str, int] = {}
 
     def say(self, plain: str, number: int) -> str:
         """A text of some kind, the `number`-th of it: so 60 of a kind show every hostile string."""
         return HOSTILE[number % len(HOSTILE)] if self.hostile else plain
+
+    def call(self, plain: str, thing: str) -> str:
+        """What one thing is called, the same whenever it is asked for; 60 things have all the hostile names."""
+        return self.say(plain, self._known.setdefault(thing, len(self._known)))
 
     def rename(self, names: Names, start: int = 0) -> Names:
         """The names with hostile strings in place of those from a place on, as many as there is room for."""

@@ -3,8 +3,8 @@
     python -m benchmarks.made_up_runs RUNS --runs 200 --predictions 1000000 --keys 5 --seed 1
 
 The runs are those of the sweeps of the paper, over as many seeds as it takes. One of them, on a data set of its own,
-has a quarter of all predictions; the others share theirs evenly. Some have failed, were interrupted, are damaged, or run
-now: their leases beat once, and `--live SECONDS` beats on. `--hostile` puts hostile strings wherever names, labels,
+has a quarter of all predictions; the others share theirs evenly. Some have failed, were interrupted, are damaged, or
+run now: their leases beat once, and `--live SECONDS` beats on. `--hostile` puts hostile strings wherever names, labels,
 hosts or errors stand.
 """
 
@@ -14,15 +14,16 @@ import resource
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count, islice, zip_longest
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.made_up_answers import PARTITIONS, MadeUpInsects, draw_insects
-from benchmarks.made_up_folders import MadeUpRun, State, live_run, num_rows, pairs_of_point, write_run
+from benchmarks.made_up_folders import MadeUpRun, State, pairs_of_point, write_run
 from benchmarks.made_up_names import Words
+from benchmarks.made_up_training import beat, live_run
 from sweeps import SWEEPS
 from sweeps.point import Base, Impossible, Point
 from workloads.errors import UsageError
@@ -33,14 +34,14 @@ from workloads.run_files import Point as Entry
 from workloads.spec import MODALITIES
 from workloads.storage import Folder
 
-SHARES: Mapping[State, float] = {"failed": 0.05, "interrupted": 0.04, "running": 0.02, "damaged": 0.03}
+SHARES: Mapping[State, float] = {"failed": 0.05, "interrupted": 0.04, "running": 0.02, "damaged": 0.035}
 """Of all runs, and at least one of each where there are ten; the others are finished."""
 _FIRST_SEED = 42
 _LARGE_SHARE = 4
 """One run has one in so many of all predictions."""
+_LOOK = 2.0
+"""Seconds between two epochs of `--live`."""
 _NUM_SPECIES = {"made-up": 300, "made-up-large": 900, "made-up-insect": 120}
-_INTERVALS_UNTIL = 20_000
-"""Predictions of a run of which intervals are computed; those of more take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,7 @@ class _Asked:
 
 def make_runs(
     runs: Folder, num_runs: int, num_predictions: int, num_keys: int = 5, seed: int = 1, hostile: bool = False
-) -> Counter[str]:
+) -> dict[str, int]:
     """Write a folder of runs.
 
     Args:
@@ -80,7 +81,9 @@ def make_runs(
     made = _shared_out(planned, states, num_predictions, num_keys, words, seed)
     for run in made:
         write_run(run, runs / run.sweep / run.point.id, np.random.default_rng([seed, 1, run.number]))
-    return Counter({**Counter(states), "predictions": num_rows(made)})
+    beat(runs)  # what was written a minute ago counts as abandoned
+    rows = sum(sum(run.asked.values()) for run in made if run.state == "finished")
+    return {**{str(state): number for state, number in Counter(states).items()}, "predictions": rows}
 
 
 # --- Which runs ---------------------------------------------------------------------------------------------------
@@ -95,40 +98,44 @@ def _data(name: str, words: Words) -> Data:
 
 def _planned(runs: Folder, num_runs: int, words: Words) -> list[_Asked]:
     """The points that are made, the large one first, after noting in points.json all that their sweeps ask for."""
-    large = Base(spec=base_spec("paper", data := _data("made-up-large", words)), scale="paper", data=data)
-    asked = [point for point in SWEEPS["modalities"].points(large) if isinstance(point, Point)]
-    planned = {asked[-2].id: _Asked("modalities", asked[-2])}
-    noted: dict[str, list[Point | Impossible]] = defaultdict(list, {"modalities": [asked[-2]]})
-    for seed in count(_FIRST_SEED):
-        by_sweep = {name: sweep.points(_base(seed, words)) for name, sweep in SWEEPS.items()}
+    noted: dict[str, list[Point | Impossible]] = defaultdict(list)
+    planned = dict[str, _Asked]()
+    for by_sweep in _by_sweep(words):
         for name, points in by_sweep.items():
             noted[name] += points
         planned |= {each.point.id: each for each in _in_turn(by_sweep) if each.point.id not in planned}
         if len(planned) >= num_runs:
             break
-    for name, points in noted.items():
-        entries = [_entry(point, number, words) for number, point in enumerate(points)]
+    for name, asked in noted.items():
+        entries = [_entry(point, words) for point in asked]
         (runs / name).write_json(POINTS, list({repr((e["id"], e["row"])): e for e in entries}.values()))
     return list(islice(planned.values(), num_runs))
 
 
-def _base(seed: int, words: Words) -> Base:
-    data, insect = _data("made-up", words), _data("made-up-insect", words)
-    return Base(spec=base_spec("paper", data, seed=seed), scale="paper", data=data, insect=insect)
+def _by_sweep(words: Words) -> Iterator[dict[str, Sequence[Point | Impossible]]]:
+    """First the point of the large data set, and then those of all sweeps, seed by seed."""
+    data, insect = _data("made-up-large", words), _data("made-up-insect", words)
+    large = SWEEPS["modalities"].points(Base(spec=base_spec("paper", data), scale="paper", data=data))
+    yield {"modalities": [point for point in large if point.label == "I+D+T"]}
+    data = _data("made-up", words)
+    for seed in count(_FIRST_SEED):
+        base = Base(spec=base_spec("paper", data, seed=seed), scale="paper", data=data, insect=insect)
+        yield {name: sweep.points(base) for name, sweep in SWEEPS.items()}
 
 
 def _in_turn(by_sweep: Mapping[str, Sequence[Point | Impossible]]) -> Iterator[_Asked]:
     """Batch sizes first, and then a point of each sweep after the other, so that few runs are of many sweeps."""
     possible = {name: [_Asked(name, p) for p in found if isinstance(p, Point)] for name, found in by_sweep.items()}
-    yield from possible.pop("batch-size")
+    yield from possible.pop("batch-size", [])
     for turn in zip_longest(*possible.values()):
         yield from filter(None, turn)
 
 
-def _entry(point: Point | Impossible, number: int, words: Words) -> Entry:
+def _entry(point: Point | Impossible, words: Words) -> Entry:
     """A point as a sweep notes it."""
+    thing = point.label if isinstance(point, Impossible) else point.id
     row = None if point.row is None else {k: list(v) if isinstance(v, tuple) else v for k, v in point.row.items()}
-    entry: Entry = {"row": row, "label": words.say(point.label, number), "scale": "paper"}
+    entry: Entry = {"row": row, "label": words.call(point.label, thing), "scale": "paper"}
     if isinstance(point, Impossible):
         return {**entry, "id": None, "kind": None, "needs": [], "seed": None, "impossible": point.reason}
     spec = point.spec
@@ -178,12 +185,12 @@ def _shared_out(
             number=number,
             sweep=one.sweep,
             point=one.point,
-            entry=_entry(one.point, number, words),
+            entry=_entry(one.point, words),
             state=state,
+            nth=states[:number].count(state),
             insects=by_name[one.point.spec.data_fingerprint],
             asked=own,
             num_keys=num_keys,
-            intervals=sum(own.values()) <= _INTERVALS_UNTIL,
             words=words,
         )
         for number, (one, state, own) in enumerate(zip(planned, states, asked, strict=True))
@@ -214,7 +221,7 @@ def main() -> None:
     print(json.dumps({**made, "seconds": round(taken, 1), "bytes": size, "peak_memory_mb": round(peak)}))
     while time.monotonic() - began - taken < asked.live:
         live_run(runs)
-        time.sleep(2)
+        time.sleep(_LOOK)
 
 
 if __name__ == "__main__":
