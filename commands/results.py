@@ -73,9 +73,9 @@ def _check(runs: RunsOption = "runs") -> None:
     Noise: the published number lies within our 95 % interval or, of several seeds, within two standard errors of their
     mean. With 95 % intervals one in twenty differs by chance alone.
     """
+    from results.layout import number_text, ours_text, published_text
     from results.paper.tables import NUMBERS, table_sheets
     from results.paper.verdicts import verdict, verdicts
-    from results.render import number_text, ours_text, published_text
 
     known = Runs(existing_runs(runs))
     sheets = [sheet for number in NUMBERS for sheet in table_sheets(number, known)]
