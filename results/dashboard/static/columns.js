@@ -26,10 +26,18 @@ window.clibd = (() => {
       waiting.set(name, [resolve]);
       const script = document.createElement("script");
       script.src = address;
-      script.onerror = () => reject(new Error(`${name} cannot be read`));
+      script.onload = () => script.remove();
+      script.onerror = () => {
+        waiting.delete(name);
+        script.remove();
+        reject(new Error(`${name} cannot be read`));
+      };
       document.head.append(script);
     });
   }
+
+  // Columns that are other ones the next time they are loaded.
+  const forget = (name) => there.delete(name);
 
   const word = (column, row) => (column.codes[row] < 0 ? null : column.words[column.codes[row]]);
 
@@ -51,5 +59,5 @@ window.clibd = (() => {
   // What a page says to its scripts, in <script type="application/json"> within an element.
   const told = (element) => JSON.parse(element.querySelector('script[type="application/json"]').textContent);
 
-  return { columns, load, word, each, renewed, told };
+  return { columns, load, forget, word, each, renewed, told };
 })();
