@@ -32,21 +32,22 @@ def confusion_table(truth: Codes, found: Codes, names: Names) -> pd.DataFrame:
 def most_confused(confusions: pd.DataFrame, num_taxa: int, num_more: int) -> tuple[list[str], list[str]]:
     """The taxa whose queries were answered wrongly most often, and what they are taken for.
 
-    The commonest confusion is always among them, even where other taxa have more errors that are spread more widely.
+    The commonest confusion is always among them: its taxon may have fewer wrong answers in all than others, and what it
+    is taken for may be a rare answer elsewhere.
 
     Returns:
         The taxa; and these again, with the others that they are taken for most often. By name where equally often.
     """
     wrong = confusions[~confusions["right"]]
-    taxa = commonest(wrong.groupby("truth")["num_queries"].sum().to_dict(), num_taxa)
-    top = None if wrong.empty else wrong.iloc[0]
-    if top is not None and top["truth"] not in taxa:
-        taxa = [*taxa[:-1], top["truth"]]
+    taxa = _most(wrong, "truth", num_taxa)
     others = wrong[wrong["truth"].isin(taxa) & ~wrong["found"].isin(taxa)]
-    more = commonest(others.groupby("found")["num_queries"].sum().to_dict(), num_more)
-    if top is not None and top["found"] not in (*taxa, *more):
-        more = [*more[: num_more - 1], top["found"]]
-    return taxa, [*taxa, *more]
+    return taxa, [*taxa, *_most(others, "found", num_more)]
+
+
+def _most(wrong: pd.DataFrame, column: str, at_most: int) -> list[str]:
+    """The names with most queries, of which one is that of the first row."""
+    names = commonest(wrong.groupby(column)["num_queries"].sum().to_dict(), at_most)
+    return names if wrong.empty or wrong[column].iloc[0] in names else [*names[:-1], wrong[column].iloc[0]]
 
 
 def confusion_shares(confusions: pd.DataFrame, taxa: Sequence[str], columns: Sequence[str]) -> Doubles:

@@ -1,4 +1,4 @@
-"""What every query of an evaluation was answered, in arrays that are small enough to be kept and quick to be chosen from.
+"""What every query of an evaluation was answered, in arrays that are small enough to be kept, and quick to choose from.
 
 One million answers with five keys each take some 50 MB: specimens are rows of a table of ids and names, and what is
 asked of them again and again, such as the lowest rank that a query shares with its nearest key, is counted once.
@@ -97,8 +97,10 @@ class Answered:
     def nbytes(self) -> int:
         """Bytes of all arrays; splits are a few texts that many share."""
         own = (self.ids.nbytes, self.splits.nbytes, *(each.nbytes for each in self.codes.values()))
-        return sum(own) + sum(len(name) + 60 for names in self.names.values() for name in names) + sum(
-            one.nbytes for one in self.retrievals
+        return (
+            sum(own)
+            + sum(len(name) + 60 for names in self.names.values() for name in names)
+            + sum(one.nbytes for one in self.retrievals)
         )
 
     @property
