@@ -244,7 +244,7 @@ def thinned(one: Series) -> Series:
         if len(finite):
             kept |= {int(finite[values[finite].argmin()]), int(finite[values[finite].argmax()])}
     places = sorted(kept)
-    some = {
+    some: dict[str, Any] = {
         name: [own[n] for n in places]
         for name in ("x", "y", "low", "high", "words", "links")
         if (own := getattr(one, name))
