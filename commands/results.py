@@ -73,37 +73,29 @@ def _check(runs: RunsOption = "runs") -> None:
     Noise: the published number lies within our 95 % interval or, of several seeds, within two standard errors of their
     mean. With 95 % intervals one in twenty differs by chance alone.
     """
-    from results.paper.comparable import differs
+    from results.layout import number_text, ours_text, published_text
     from results.paper.tables import NUMBERS, table_sheets
-    from results.render import number_text, ours_text, published_text
+    from results.paper.verdicts import verdict, verdicts
 
     known = Runs(existing_runs(runs))
     sheets = [sheet for number in NUMBERS for sheet in table_sheets(number, known)]
-    verdicts = [(cell, differs(cell)) for sheet in sheets for cell in sheet.cells if cell.published is not None]
-    for cell, differing in verdicts:
-        if differing:
-            gap = number_text(cell, cell.difference, sign="+")
-            say(f"{_place(cell)}: published {published_text(cell)}, ours {ours_text(cell)}, {gap}")
-    compared = [differing for _, differing in verdicts if differing is not None]
-    say(f"{len(compared):,} of {len(verdicts):,} published numbers were compared; {sum(compared):,} differ.")
-    for reason, count in Counter(_why_not(cell) for cell, differing in verdicts if differing is None).most_common():
+    for cell in (cell for sheet in sheets for cell in sheet.cells if verdict(cell).word == "differs"):
+        gap = number_text(cell, cell.difference, sign="+")
+        say(f"{_place(cell)}: published {published_text(cell)}, ours {ours_text(cell)}, {gap}")
+    found = [found for _, found in verdicts(sheets)]
+    words = Counter(each.word for each in found)
+    num_compared = words["differs"] + words["within noise"]
+    say(f"{num_compared:,} of {len(found):,} published numbers were compared; {words['differs']:,} differ.")
+    for reason, count in Counter(str(each) for each in found if each.why).most_common():
         say(f"{count:>7,}  {reason}")
     end_with_damage(sheets, runs, strict=False)
-    raise typer.Exit(1 if any(compared) else 0)
+    raise typer.Exit(1 if words["differs"] else 0)
 
 
 def _place(cell: Cell) -> str:
     from results.damage import row_words
 
     return "; ".join(filter(None, (f"Table {cell.table}", cell.rank, row_words(cell), cell.block, cell.column)))
-
-
-def _why_not(cell: Cell) -> str:
-    if cell.ours is None:
-        return f"no number of ours: {cell.reason}"
-    if cell.published_note:
-        return f"the published number cannot be right: {cell.published_note}"
-    return f"not comparable: {cell.reason}" if cell.reason else "ours has neither interval nor seeds"
 
 
 @app.command("list")

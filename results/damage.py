@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from shlex import quote
 
-from results.render import value_text
+from results.layout import value_text
 from results.sheet import Cell, Sheet
 from workloads.errors import some_of
 

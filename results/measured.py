@@ -8,8 +8,8 @@ from dataclasses import replace
 from itertools import product
 from typing import Any
 
+from results.layout import percent
 from results.published import find_published, published_table
-from results.render import percent
 from results.sheet import Cell, Sheet, Unit
 from sweeps.table import SUBSETS, Value
 from workloads.predictions import PAPERS_PAIRS

@@ -33,7 +33,7 @@ _GRACE = 8.0
 """Seconds in which a command that is told to end has closed what is open; else it stands in something."""
 _ECHO = 1.0
 """Seconds in which torchrun passes a signal on that its whole group may have had already."""
-_PROGRAMS = ("clibd", "clibd-sweep", "clibd-results")
+_PROGRAMS = ("clibd", "clibd-sweep", "clibd-results", "clibd-dashboard")
 _said: list[str] = []
 """What was said of the end of this process, which is said once."""
 

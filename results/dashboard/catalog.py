@@ -4,13 +4,14 @@ Many viewers share it, and nothing of one is another's. What has not changed sin
 listing of all names and times says what has. Nothing here ends because a run is damaged.
 """
 
+import math
 import threading
 import time
-from collections.abc import Callable, Mapping
-from functools import cached_property
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from results.dashboard.kept import Kept
+from results.dashboard.look import Look
 from results.dashboard.page import NotThereError
 from results.evaluated import EvaluatedFolder, read_evaluated
 from results.paper.tables import NUMBERS, declared, table_sheets
@@ -21,7 +22,7 @@ from results.sweep_status import Standing, Statuses
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import MissingPathError
 from workloads.record import EVALUATION, MEASUREMENTS
-from workloads.seals import LEASE, STATUS
+from workloads.seals import STATUS
 from workloads.storage import Folder
 from workloads.tree import Tree
 
@@ -30,8 +31,6 @@ Made = TypeVar("Made")
 _LOOK_AGAIN = 1.0
 """Seconds for which one look at the folder serves everybody."""
 _KEPT_BYTES = 150_000_000
-_PASSING = (LEASE, "events.jsonl")
-"""Files that change while a run is at work, and that no table is made of."""
 
 
 class Catalog:
@@ -43,24 +42,37 @@ class Catalog:
         self._statuses = Statuses(runs)
         self._kept = Kept(_KEPT_BYTES)
         self._lock = threading.Lock()
-        self._looked, self._look = 0.0, _Look({}, ())
+        self._looked, self._look = -math.inf, Look(0, {}, ())
 
     # --- What is there now ----------------------------------------------------------------------------------------
 
     @property
-    def now(self) -> "_Look":
-        """The last look at the folder, which is at most a second old."""
+    def now(self) -> Look:
+        """The last look at the folder, which is about a second old at most."""
+        is_old = time.monotonic() - self._looked > _LOOK_AGAIN
+        # Where another thread looks just now, the look before will do; only for the first one all wait.
+        if is_old and self._lock.acquire(blocking=self._look.number == 0):
+            try:
+                self._look_if_old()
+            finally:
+                self._lock.release()
+        return self._look
+
+    def look_again(self) -> Look:
+        """A look at the folder as it is now."""
         with self._lock:
-            if time.monotonic() - self._looked > _LOOK_AGAIN:
-                self._look = self._looked_again()
-                self._looked = time.monotonic()
+            self._look_if_old(0.0)
             return self._look
 
-    def _looked_again(self) -> "_Look":
-        try:
-            return _Look(Tree(self.folder).modified, tuple(self._statuses.read()))
-        except (MissingPathError, FileNotFoundError):  # nobody has begun a run yet
-            return _Look({}, ())
+    def _look_if_old(self, age: float = _LOOK_AGAIN) -> None:
+        if time.monotonic() - self._looked > age:
+            try:
+                modified, standings = Tree(self.folder).modified, tuple(self._statuses.read())
+            except (MissingPathError, FileNotFoundError):  # nobody has begun a run yet
+                modified, standings = {}, ()
+            if not self._look.number or not self._look.shows(modified, standings):
+                self._look = Look(self._look.number + 1, modified, standings)
+            self._looked = time.monotonic()
 
     @property
     def standings(self) -> tuple[Standing, ...]:
@@ -148,42 +160,3 @@ class Catalog:
 
 def _is_in(name: str, place: str) -> bool:
     return name.startswith(f"{place}/")
-
-
-class _Look:
-    """The names and times of all files, and the states of all points, at one moment."""
-
-    def __init__(self, modified: Mapping[str, float], standings: tuple[Standing, ...]) -> None:
-        self.modified, self.standings = modified, standings
-
-    @cached_property
-    def places(self) -> dict[str, list[str]]:
-        """Where runs lie, by their ids."""
-        found: dict[str, list[str]] = {}
-        for name in self.modified:
-            if name.endswith(("/spec.json", "/point.json")) and name.count("/") == 2:
-                place = name.rpartition("/")[0]
-                found.setdefault(place.rpartition("/")[2], [])
-                if place not in found[place.rpartition("/")[2]]:
-                    found[place.rpartition("/")[2]].append(place)
-        return found
-
-    @cached_property
-    def _by_place(self) -> dict[str, list[tuple[str, float]]]:
-        found: dict[str, list[tuple[str, float]]] = {}
-        for name, when in self.modified.items():
-            found.setdefault("/".join(name.split("/")[:2]), []).append((name, when))
-        return found
-
-    def version(self, place: str, passing: bool = False) -> int:
-        """Another number as soon as a file of a run changes; of those at work only where it is asked for."""
-        return hash(tuple(sorted(each for each in self._by_place.get(place, []) if passing or _stays(each[0]))))
-
-    @cached_property
-    def tables_version(self) -> int:
-        """Another number as soon as a table may be another."""
-        return hash(tuple(sorted(each for each in self.modified.items() if _stays(each[0]))))
-
-
-def _stays(name: str) -> bool:
-    return not name.endswith(_PASSING) and "/checkpoints/" not in name and "/attempts/" not in name

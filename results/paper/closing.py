@@ -5,10 +5,11 @@ from dataclasses import replace
 from shlex import quote
 
 from results.damage import damage_words
+from results.layout import percent
 from results.measured import FLOORS
 from results.paper.data_statistics import COUNTED
 from results.paper.tables import sheets_of, table_sheets
-from results.render import percent, render_sheets
+from results.render import render_sheets
 from results.runs import Runs
 from results.sheet import Cell, Sheet
 from sweeps.point import Sweep

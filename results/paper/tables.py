@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 
+from results.layout import percent
 from results.paper.cells import Filling, Group, SheetLine
 from results.paper.data_statistics import COUNTED, data_sheets
 from results.published import published_table
-from results.render import percent
 from results.run import Run, read_named
 from results.runs import AskedRow, Runs
 from results.sheet import Sheet

@@ -41,7 +41,7 @@ def test_check_passes_where_what_can_be_compared_agrees(runs: Folder, write_run:
     code, out = call("check", "--runs", str(runs))
     assert code == 0
     assert "1 of 1,420 published numbers were compared; 0 differ." in out
-    assert "no number of ours: not run: `clibd-sweep batch-size --demo" in out
+    assert "  not run: `clibd-sweep batch-size --demo" in out
 
 
 def test_check_fails_and_says_which_number_differs(runs: Folder, write_run: Write, amp_points: Amp) -> None:

@@ -10,7 +10,7 @@ from results.dashboard.page import Asked, Link, Page
 from results.dashboard.site.words import FILTERS
 from workloads.printed_text import escaped
 
-_EVERY = ("vendor/htmx-4.0.1.min.js", "columns.js", "site.js")
+_EVERY = ("vendor/htmx-4.0.1.min.js", "columns.js", "site.js", "live.js")
 """Scripts of every page."""
 NAVIGATION = (("Overview", Asked("overview")), ("Paper tables", Asked("tables")), ("Data", Asked("data")))
 
@@ -29,7 +29,7 @@ def _environment() -> Environment:
     return environment
 
 
-def rendered(page: Page, asked: Asked, link: Link, static: str, served: bool) -> str:
+def rendered(page: Page, asked: Asked, link: Link, static: str, served: bool, look: int = 0) -> str:
     """A page as HTML.
 
     Args:
@@ -38,6 +38,7 @@ def rendered(page: Page, asked: Asked, link: Link, static: str, served: bool) ->
         link: gives addresses as this page has to write them; None for what is not there, which stands as plain text.
         static: what the addresses of static files begin with, such as `/static/`.
         served: whether a server answers, so that it can be live and filtered.
+        look: number of the look at the folder that it shows, by which a reader learns that there is a later one.
     """
     template = _environment().get_template(page.template)
 
@@ -55,6 +56,7 @@ def rendered(page: Page, asked: Asked, link: Link, static: str, served: bool) ->
         link_to=link,
         static=static,
         served=served,
+        look=look,
         navigation=NAVIGATION,
         scripts=[*_EVERY, *page.scripts],
     )

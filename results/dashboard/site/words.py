@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from results.render import percent
+from results.layout import percent
 from workloads.command_line import clock
 
 _DASH = "–"

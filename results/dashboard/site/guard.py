@@ -1,0 +1,211 @@
+"""Who may ask, and what a browser may do with the answers.
+
+A page elsewhere can make a reader's browser ask this server: by a name that leads to this machine (so the `Host` has to
+be ours), by a script or a picture of ours in it (so what other sites ask for is refused), or by a form (so nothing is
+sent but the token).
+"""
+
+import hashlib
+import hmac
+import ipaddress
+import re
+import socket
+from http.cookies import CookieError, SimpleCookie
+from typing import Any
+from urllib.parse import parse_qs
+
+import anyio
+from starlette.datastructures import Headers
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from results.dashboard.page import Asked, Page
+from results.dashboard.site.rendering import rendered
+from workloads.errors import UsageError
+
+LEAST_TOKEN = 16
+_LOGIN = "/login"
+_MOST_SENT = 4096
+_AFTER_A_WRONG_TOKEN = 0.5
+"""Seconds until the next may be tried on the same connection."""
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "content-security-policy": _POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=()",
+}
+
+
+class UnsafeHostError(UsageError):
+    """A server that others can reach, without a token."""
+
+    sentence = (
+        "{0} is reached from other machines, so it needs a token of at least {1} characters: set CLIBD_DASHBOARD_TOKEN "
+        "or give --token. `python3 -c 'import secrets; print(secrets.token_urlsafe())'` makes one. "
+        "Without --host only this machine is served."
+    )
+
+    def __init__(self, host: str, least: int, /) -> None: ...
+
+
+class Guard:
+    """Decides about each request before anything else sees it."""
+
+    def __init__(self, host: str, port: int, token: str | None = None) -> None:
+        """What it lets in.
+
+        Args:
+            host: that the server listens at.
+            port: as readers give it.
+            token: without which nobody reads; None for none.
+
+        Raises:
+            UnsafeHostError: others reach the host, and there is no token, or a short one.
+        """
+        if (token is None and not is_loopback(host)) or (token is not None and len(token) < LEAST_TOKEN):
+            raise UnsafeHostError(host, LEAST_TOKEN)
+        self._any_host = host in ("0.0.0.0", "::", "")
+        ours = {*_LOOPBACK, f"[{host}]" if ":" in host else host}
+        if self._any_host:
+            ours |= {socket.gethostname(), socket.getfqdn()}
+        self._hosts, self._port, self._token = {name.lower() for name in ours}, port, token
+        self._cookie = f"clibd-{port}"
+
+    def middleware(self, app: ASGIApp) -> ASGIApp:
+        """The application behind it."""
+
+        async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] != "http":
+                await app(scope, receive, send) if scope["type"] == "lifespan" else await _closed(send)
+                return
+
+            async def sent(message: Message) -> None:
+                if message["type"] == "http.response.start":
+                    extra = [(name.encode(), value.encode()) for name, value in _HEADERS.items()]
+                    message = {**message, "headers": [*message["headers"], *extra]}
+                await send(message)
+
+            reply = await self._instead(scope, receive)
+            await (app if reply is None else reply)(scope, receive, sent)
+
+        return guarded
+
+    async def _instead(self, scope: Scope, receive: Receive) -> Response | None:
+        """What is answered in place of the application; None where the request is let in."""
+        headers = Headers(scope=scope)
+        if len(headers.getlist("host")) != 1 or not self._is_ours(headers["host"]):
+            return _refused(421, "This address is not the dashboard's. Ask for it as the command that serves it says.")
+        if (origin := headers.get("origin")) is not None and not self._is_own(origin):
+            return _refused(403, "Other sites may not ask here.")
+        if not _is_from_here(headers):
+            return _refused(403, "Other sites may not ask here.")
+        if self._token is not None and scope["path"] == _LOGIN and scope["method"] == "POST":
+            return await self._logged_in(receive)
+        if scope["method"] not in ("GET", "HEAD"):
+            return _refused(405, "The dashboard is read only.", {"allow": "GET, HEAD"})
+        if self._token is None or scope["path"].startswith("/static/") or self._knows(headers):
+            return None
+        return _login(Asked("overview").path if scope["path"] == _LOGIN else _address(scope))
+
+    def _is_ours(self, host: str) -> bool:
+        """Whether a Host, with its port, is one of this server's."""
+        found = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[^\[\]:@/?#\s]+)(?::(\d{1,5}))?", host)
+        if found is None or int(found[2] or 80) != self._port:
+            return False
+        # A name may be made to lead here by whoever owns it; an address in digits may not.
+        return found[1].lower() in self._hosts or (self._any_host and _is_address(found[1].strip("[]")))
+
+    def _is_own(self, origin: str) -> bool:
+        scheme, _, host = origin.partition("://")
+        return scheme in ("http", "https") and self._is_ours(host)
+
+    # --- The token ------------------------------------------------------------------------------------------------
+
+    def _knows(self, headers: Headers) -> bool:
+        """Whether the token is in a header, or what stands for it in a cookie."""
+        kind, _, given = headers.get("authorization", "").partition(" ")
+        if kind.lower() == "bearer" and self._is_token(given.strip()):
+            return True
+        try:
+            cookie = SimpleCookie(headers.get("cookie", "")).get(self._cookie)
+        except CookieError:
+            return False
+        return cookie is not None and hmac.compare_digest(cookie.value.encode(), self._in_cookie().encode())
+
+    def _is_token(self, given: str) -> bool:
+        return self._token is not None and hmac.compare_digest(given.encode(), self._token.encode())
+
+    def _in_cookie(self) -> str:
+        """Other servers of this machine get its cookies too, so the token is not in it."""
+        return hmac.new((self._token or "").encode(), b"clibd-dashboard", hashlib.sha256).hexdigest()
+
+    async def _logged_in(self, receive: Receive) -> Response:
+        """The reply to the form: a cookie and the page that was asked for."""
+        form = await _form(receive)
+        to = form.get("to", "/")
+        if not self._is_token(form.get("token", "")):
+            await anyio.sleep(_AFTER_A_WRONG_TOKEN)
+            return _login(to, "This is not the token.")
+        reply = RedirectResponse(to if re.fullmatch(r"/(?![/\\])[\x21-\x7e]*", to) else "/", 303)
+        reply.set_cookie(self._cookie, self._in_cookie(), httponly=True, samesite="strict", path="/")
+        return reply
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches a host."""
+    return host == "localhost" or (_is_address(host) and ipaddress.ip_address(host).is_loopback)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_from_here(headers: Headers) -> bool:
+    """Whether a reader follows a link, or a page of ours asks; browsers say which, and other programs nothing."""
+    if headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+        return True
+    return headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+
+
+def _address(scope: Scope) -> str:
+    query = scope["query_string"].decode("latin-1")
+    return str(scope["raw_path"].decode("latin-1")) + (f"?{query}" if query else "")
+
+
+def _refused(status: int, why: str, headers: dict[str, str] | None = None) -> Response:
+    return Response(f"{why}\n", status, {"cache-control": "no-store", **(headers or {})}, "text/plain")
+
+
+def _login(to: str, wrong: str = "") -> Response:
+    page = Page(title="Who reads", template="login.html.j2", told={"to": to, "wrong": wrong, "action": _LOGIN})
+    html = rendered(page, Asked("login"), lambda asked: None, "/static/", served=False)
+    return Response(html, 401, {"cache-control": "no-store", "www-authenticate": "Bearer"}, "text/html; charset=utf-8")
+
+
+async def _form(receive: Receive) -> dict[str, str]:
+    """The fields of a small form; none of one that is too long."""
+    body = b""
+    while len(body) <= _MOST_SENT:
+        message: Any = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body") or message["type"] != "http.request":
+            break
+    if len(body) > _MOST_SENT:
+        return {}
+    return {name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace"), max_num_fields=4).items()}
+
+
+async def _closed(send: Send) -> None:
+    await send({"type": "websocket.close", "code": 1008})

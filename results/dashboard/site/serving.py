@@ -1,0 +1,106 @@
+"""The server as a process: a port that is free, a thread that serves, and an end that closes what is open."""
+
+import asyncio
+import errno
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import uvicorn
+
+from results.dashboard.catalog import Catalog
+from results.dashboard.site.guard import Guard
+from results.dashboard.site.server import dashboard
+from results.dashboard.site.watcher import Watcher
+from workloads.errors import UsageError
+
+_TRIED = 50
+_TO_CLOSE = 3
+"""Seconds in which replies are sent to their ends once the server is to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server that runs."""
+
+    address: str
+    """For a browser on this machine."""
+    port: int
+    wait: Callable[[], None]
+    """Until it ends."""
+
+
+class _Server(uvicorn.Server):
+    """Ends the streams of those who listen first, for which it would wait otherwise."""
+
+    def __init__(self, config: uvicorn.Config, watcher: Watcher) -> None:
+        super().__init__(config)
+        self._watcher = watcher
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn does it."""
+        self._watcher.close()
+        await super().shutdown(sockets)
+
+
+@contextmanager
+def served(catalog: Catalog, host: str = "127.0.0.1", port: int = 8300, token: str | None = None) -> Iterator[Served]:
+    """A server of a catalogue while the block lasts, in a thread.
+
+    Args:
+        catalog: of the runs.
+        host: that it listens at.
+        port: the first to try, others behind it are taken where it is taken; 0 for any.
+        token: without which nobody reads.
+
+    Raises:
+        UnsafeHostError: others reach the host, and there is no token.
+        UsageError: the host is none of this machine's, or all these ports are taken.
+    """
+    Guard(host, port, token)  # refused before a port is taken
+    with _bound(host, port) as listening:
+        port = listening.getsockname()[1]
+        watcher = Watcher(catalog)
+        app = dashboard(catalog, Guard(host, port, token), watcher)
+        config = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,  # an address may name what is nobody else's business
+            server_header=False,
+            timeout_graceful_shutdown=_TO_CLOSE,
+            ws="none",
+            loop="asyncio",
+        )
+        server = _Server(config, watcher)
+        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), name="server", daemon=True)
+        thread.start()
+        shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
+        try:
+            yield Served(f"http://{shown}:{port}/", port, thread.join)
+        finally:
+            server.should_exit = True
+            thread.join(_TO_CLOSE + 2)
+
+
+@contextmanager
+def _bound(host: str, port: int) -> Iterator[socket.socket]:
+    kind = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for attempt in range(port, port + _TRIED if port else 1):
+        listening = socket.socket(kind, socket.SOCK_STREAM)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, attempt))
+            listening.listen(256)
+        except (OSError, OverflowError) as error:
+            listening.close()
+            if getattr(error, "errno", None) == errno.EADDRINUSE:
+                continue
+            raise UsageError(
+                f"{host}:{attempt} cannot be listened at ({error}). Give another --host or --port."
+            ) from error
+        with listening:
+            yield listening
+        return
+    raise UsageError(f"ports {port} to {port + _TRIED - 1} of {host} are taken. Give another one with --port.")
