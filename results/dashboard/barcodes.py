@@ -76,7 +76,7 @@ def strip(barcode: str) -> Strip:
 
 
 def differences(query: str, key: str) -> Differences:
-    """Where a key's barcode has another base than a query's, both in one frame; what is uncertain differs in nothing."""
+    """Where a key's barcode has another base than a query's, both in one frame; what is uncertain never differs."""
     length = min(len(query), len(key))
     one, other = _letters(query[:length]), _letters(key[:length])
     certain = _certain(one) & _certain(other)

@@ -112,14 +112,14 @@ class Answered:
         """The retrievals of a partition, those of the paper first."""
         return [one for one in self.retrievals if one.place.partition == partition]
 
-    def retrieval(self, partition: str, pair: str) -> Retrieval:
-        """One retrieval; the first there is where an address does not say which, and none is as by default.
+    def retrieval(self, partition: str = "", pair: str = "") -> Retrieval:
+        """One retrieval; where it is not said which, the first one: validation, and image to DNA, if there is that.
 
         Raises:
             NotThereError: there is none; it says which ones there are.
         """
         for one in self.retrievals:
-            if one.place.partition == partition and one.words == pair:
+            if partition in ("", one.place.partition) and pair in ("", one.words):
                 return one
         have = ", ".join(f"{one.place.partition} {one.words}" for one in self.retrievals)
         raise NotThereError(f"'{self.name}' has no {partition} queries {pair}; there are {have or 'none at all'}.")
@@ -156,9 +156,9 @@ class Answered:
 
     def name_of(self, row: int, rank: Rank) -> str | None:
         """The name of a specimen at a rank."""
-        return self.name(rank, int(self.codes[rank][row]))
+        return self.called(rank, int(self.codes[rank][row]))
 
-    def name(self, rank: Rank, code: int) -> str | None:
+    def called(self, rank: Rank, code: int) -> str | None:
         """The name of a code; None of a missing one."""
         return None if code < 0 else str(self.names[rank][code])
 

@@ -4,7 +4,6 @@ The choice is a function of predictions and embeddings alone, and so is the map:
 again choose and place alike.
 """
 
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from workloads.arrays import Indices, Names
-from workloads.data.files.images import open_image
+from workloads.data.files.images import thumbnail
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, RecordError, first_line
 from workloads.evaluation.embedded import KEYS, REST, Embedded, unit
@@ -45,8 +43,6 @@ Portraits = Callable[[pa.Table], pa.Table]
 _SEED = 0
 _FIRST_PAIRS = (("image", "dna"), *PAPERS_PAIRS)
 """By whose outcomes queries take turns: the first of these that was asked."""
-_QUALITY, _EFFORT = 80, 2
-"""Of WebP: 0.9 kB and 0.4 ms a thumbnail; JPEG takes twice the bytes for what looks alike."""
 FEWEST_FOR_UMAP, MOST_FOR_UMAP = 5_000, 20_000
 """Points between which the map is UMAP's. It takes 20 to 50 s of one core, most of which numba compiles where points
 are few, and 0.5 GB; a run of the demo, which has up to 3,800, is measured in less. Principal components take 0.5 s."""
@@ -182,12 +178,9 @@ def _thumbnail(content: bytes | None) -> bytes | None:
     if content is None:
         return None
     try:
-        image = open_image(content)
+        return thumbnail(content, LONGEST_SIDE)
     except RecordError:
         return None
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.HAMMING)
-    image.save(buffer := io.BytesIO(), "WEBP", quality=_QUALITY, method=_EFFORT)
-    return buffer.getvalue()
 
 
 # --- The map ------------------------------------------------------------------------------------------------------
