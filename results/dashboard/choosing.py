@@ -26,6 +26,8 @@ class Choice:
     """A name of the query: as it is written, else in other letters, else how some names begin."""
     at: Rank | None = None
     """The rank of that name; None for any."""
+    within: str = ""
+    """The name of a higher taxon than of that rank, which the query is of."""
     found: str = ""
     """The name of the nearest key."""
     subset: str = ""
@@ -66,6 +68,7 @@ def choice_of(asked: Asked) -> Choice:
         outcome=asked.option("outcome"),
         taxon=asked.option("taxon"),
         at=rank_of(asked, "at") if asked.option("at") else None,
+        within=asked.option("within"),
         found=asked.option("found"),
         subset=asked.option("subset"),
         least=_cosine(asked, "least"),
@@ -98,6 +101,8 @@ def chosen(answered: Answered, one: Retrieval, choice: Choice) -> Indices:
         mask &= one.unseen == UNSEEN[choice.subset]
     if choice.taxon:
         mask &= _specimens_of(answered, choice.taxon, (choice.at,) if choice.at else RANKS)[one.queries]
+    if choice.within:
+        mask &= within(answered, one, choice.rank, choice.within)
     if choice.found:
         mask &= (one.nearest >= 0) & _specimens_of(answered, choice.found, (choice.rank,))[one.nearest]
     if choice.least is not None:
@@ -105,6 +110,14 @@ def chosen(answered: Answered, one: Retrieval, choice: Choice) -> Indices:
     if choice.most is not None:
         mask &= one.similarity <= np.float32(choice.most)
     return np.flatnonzero(mask)
+
+
+def within(answered: Answered, one: Retrieval, rank: Rank, taxon: str) -> Mask:
+    """Which queries have the name of a taxon at a higher rank, (queries,)."""
+    inside = np.zeros(len(one), dtype=bool)
+    for above in RANKS[: RANKS.index(rank)]:
+        inside |= np.isin(answered.truth(one, above), np.flatnonzero(answered.names[above] == taxon))
+    return inside
 
 
 def _specimens_of(answered: Answered, text: str, ranks: tuple[Rank, ...]) -> Mask:

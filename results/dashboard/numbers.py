@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from results.dashboard.catalog import Catalog
 from results.dashboard.page import NotThereError
 from results.evaluated import EvaluatedFolder
+from results.figures.keys_of_taxa import searched_splits
 from results.run import UNREADABLE
 from workloads.arrays import Codes, Floats, Indices, Mask, Names
 from workloads.predictions import MISSING, NO_KEY, PAPERS_PAIRS, MissingRank, Place, Predictions
@@ -74,7 +75,9 @@ class Answered:
         """Take what was read; `name` is the id of the evaluation."""
         self.name, self.facts = name, facts
         self.ids: pa.Array = predictions.specimens["specimen_id"].combine_chunks()
-        self.splits: Names = np.array(predictions.specimens["split"].to_pylist(), dtype=object)
+        splits = predictions.specimens["split"].combine_chunks().dictionary_encode()
+        self._splits = [str(split) for split in splits.dictionary.to_pylist()]
+        self._split: NDArray[np.int8] = splits.indices.fill_null(-1).to_numpy().astype(np.int8)
         self.codes: Mapping[Rank, Codes] = {rank: predictions.codes(rank) for rank in RANKS}
         """Of the specimens' names by rank, `MISSING` where there is none, (specimens,)."""
         self.names: Mapping[Rank, Names] = {rank: predictions.names(rank) for rank in RANKS}
@@ -95,8 +98,8 @@ class Answered:
 
     @cached_property
     def nbytes(self) -> int:
-        """Bytes of all arrays; splits are a few texts that many share."""
-        own = (self.ids.nbytes, self.splits.nbytes, *(each.nbytes for each in self.codes.values()))
+        """Bytes of all arrays and names."""
+        own = (self.ids.nbytes, self._split.nbytes, *(each.nbytes for each in self.codes.values()))
         return (
             sum(own)
             + sum(len(name) + 60 for names in self.names.values() for name in names)
@@ -139,6 +142,16 @@ class Answered:
     def hits(self, one: Retrieval, rank: Rank) -> Mask:
         """Whether the nearest key has the query's name, (queries,)."""
         return np.asarray(self.truth(one, rank) == self.found(one, rank))
+
+    def searched(self, place: Place) -> Mask:
+        """Which specimens were keys of a retrieval, (specimens,)."""
+        chosen = searched_splits(self._splits, place.keys)
+        return np.isin(self._split, [self._splits.index(split) for split in chosen])
+
+    def split(self, row: int) -> str:
+        """The split of a specimen."""
+        code = int(self._split[row])
+        return "" if code < 0 else self._splits[code]
 
     def row(self, specimen: str) -> int | None:
         """The row of a specimen by its id."""

@@ -22,7 +22,7 @@ def _picture(catalog: Catalog, asked: Asked) -> File:
     specimen = asked.option("specimen")
     if (row := evaluation.row(specimen)) is None:
         raise NotThereError(f"'{specimen}' is no specimen of {asked.of}; its retrieval page lists them.")
-    shown, split = portraits(catalog, evaluation), str(evaluation.splits[row])
+    shown, split = portraits(catalog, evaluation), evaluation.split(row)
     try:
         if asked.option("size", "small") != "full":
             content = shown.thumbnail(specimen, split)

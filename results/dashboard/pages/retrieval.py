@@ -1,6 +1,6 @@
 """Retrieval: a query and its nearest keys, with picture and barcode, out of all that fit what was chosen."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,13 @@ from workloads.spec import RANKS, Rank
 
 _A_PAGE = 24
 """Examples of a list."""
+_FEW = 10
+"""Evaluations of which an export holds everything."""
 OPTIONS = {
     "partition": "val",
     "pair": "image-dna",
     "rank": "species",
-    **dict.fromkeys(("outcome", "taxon", "at", "found", "subset", "least", "most", "page", "specimen"), ""),
+    **dict.fromkeys(("outcome", "taxon", "at", "within", "found", "subset", "least", "most", "page", "specimen"), ""),
 }
 
 
@@ -162,7 +164,7 @@ def _example(
 
 def _nearest_keys(evaluation: Answered, one: Retrieval, row: int, shown: Portraits) -> list[Nearest]:
     query = int(one.queries[row])
-    barcode = shown.barcode(evaluation.id(query), str(evaluation.splits[query]))
+    barcode = shown.barcode(evaluation.id(query), evaluation.split(query))
     there = np.flatnonzero(one.keys[row] >= 0).tolist()
     return [_near(evaluation, one, row, place, shown, barcode, drawn=True) for place in there]
 
@@ -172,7 +174,7 @@ def _near(
 ) -> Nearest:
     """One of the nearest keys; `barcode` is the query's, to which its own is compared."""
     query, key = int(one.queries[row]), int(one.keys[row, place])
-    own = shown.barcode(evaluation.id(key), str(evaluation.splits[key])) if barcode else None
+    own = shown.barcode(evaluation.id(key), evaluation.split(key)) if barcode else None
     return Nearest(
         place + 1,
         _specimen(evaluation, key, query, shown, drawn),
@@ -190,7 +192,7 @@ def _shared(evaluation: Answered, query: int, key: int) -> str:
 def _specimen(evaluation: Answered, row: int, query: int, shown: Portraits, drawn: bool) -> Specimen:
     specimen = evaluation.id(row)
     names = [(rank, evaluation.name_of(row, rank)) for rank in RANKS]
-    barcode = shown.barcode(specimen, str(evaluation.splits[row])) if drawn else None
+    barcode = shown.barcode(specimen, evaluation.split(row)) if drawn else None
     return Specimen(
         specimen,
         tuple((rank, name, name is not None and name == evaluation.name_of(query, rank)) for rank, name in names),
@@ -219,12 +221,16 @@ def evaluations(catalog: Catalog) -> Iterable[Answered]:
                 continue
 
 
-def retrievals(catalog: Catalog, page: str, more: Sequence[dict[str, str]] = ({},)) -> Iterable[Asked]:
-    """Addresses of a kind of pages for each exported retrieval, each with some further words."""
+def are_few(catalog: Catalog) -> bool:
+    """Whether an export has room for every page of every evaluation, or for the chief ones of each only."""
+    return sum(len(catalog.evaluations(run)) for run in catalog.finished()) <= _FEW
+
+
+def retrievals(catalog: Catalog) -> Iterable[Asked]:
+    """Addresses of the exported retrievals."""
     for evaluation in evaluations(catalog):
         for one in filter(exported, evaluation.retrievals):
-            place = {"partition": one.place.partition, "pair": one.words}
-            yield from (Asked.to(page, evaluation.name, {**place, **words}) for words in more)
+            yield Asked.to("retrieval", evaluation.name, {"partition": one.place.partition, "pair": one.words})
 
 
 KINDS = (
@@ -232,6 +238,6 @@ KINDS = (
         name="retrieval",
         make=_retrieval,
         options=OPTIONS,
-        listed=lambda catalog: retrievals(catalog, "retrieval"),
+        listed=retrievals,
     ),
 )
