@@ -244,10 +244,10 @@ class RunFolder:
         return checked(told, Status, f"{self.folder}/{STATUS}")
 
     def is_finished(self) -> bool:
-        """Whether it is; where the folder does not say so, or no longer, it counts as not."""
+        """Whether it is; where the folder does not say so, no longer, or not to this user, it counts as not."""
         try:
             return self.state() == "finished"
-        except (DamagedError, NewerVersionError):
+        except (DamagedError, NewerVersionError, PermissionError):
             return False
 
     def spec(self) -> ExperimentSpec:
