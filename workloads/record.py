@@ -309,6 +309,8 @@ def check_names(name: str, point: Mapping[str, Any], spec: ExperimentSpec | None
 
 
 EVALUATION = "evaluation.json"
+_ABOUT = ("spec.json", "point.json", "provenance.json")
+"""What no two runs have in common."""
 
 
 def read_evaluation(folder: Folder) -> dict[str, Any]:
@@ -323,9 +325,14 @@ def read_evaluation(folder: Folder) -> dict[str, Any]:
         there = f"There is one in {', '.join(f'{folder}/{name}' for name in inside)}." if inside else ""
         remedy = there or "Make one with `clibd evaluate RUN --data DIR`."
         raise MissingPathError(str(folder), f"evaluation ({EVALUATION})", remedy)
-    if folder.has("spec.json") and RunFolder(folder).state() != "finished":
-        raise MissingPathError(str(folder), "finished run", "Start its training again: it goes on where it stopped.")
-    return read_object(sealed_folder(folder), EVALUATION, Evaluation)
+    sealed = sealed_folder(folder)
+    if sealed.has("spec.json"):
+        if RunFolder(folder).state() != "finished":
+            remedy = "Start its training again: it goes on where it stopped."
+            raise MissingPathError(str(folder), "finished run", remedy)
+        for name in filter(sealed.has, _ABOUT):
+            sealed.read(name)  # it is not what was sealed where another run's file came with that run's seals
+    return read_object(sealed, EVALUATION, Evaluation)
 
 
 def find_runs(runs: Folder, sweep: str) -> list[RunFolder]:
