@@ -14,7 +14,8 @@
         predictions.parquet   nearest keys of every query; of a classifier classifier.parquet, its species
         specimens.parquet     the names of every query and key
         measurements.parquet  every accuracy with its interval, in long form
-        shown.parquet         for looking at: pictures and barcodes of some queries and keys; map.parquet: all in a plane
+        shown.parquet         for looking at: pictures and barcodes of some queries and keys
+        map.parquet           their embeddings in a plane
         evaluation.json       by which rules they were measured
         manifest.json         the SHA-256 of every file above but checkpoints, sealed again by later measurements
         status.json           written last: its `finished` means that all of the above is whole
