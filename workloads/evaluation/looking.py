@@ -48,8 +48,8 @@ _FIRST_PAIRS = (("image", "dna"), *PAPERS_PAIRS)
 _QUALITY, _EFFORT = 80, 2
 """Of WebP: 0.9 kB and 0.4 ms a thumbnail; JPEG of quality 80 takes twice the bytes."""
 FEWEST_FOR_UMAP, MOST_FOR_UMAP = 5_000, 20_000
-"""Points between which the map is UMAP's. Of 768 numbers each it takes 22 s of one core for 3,000 points, of which numba
-compiles for 8, 54 s for 10,000, 45 s for 20,000 in fewer epochs, and 0.5 GB; principal components take 0.5 s. A run of
+"""Points between which the map is UMAP's. Of 768 numbers each it takes 22 s of a core for 3,000 points (numba compiles
+for 8 of them), 54 s for 10,000, 45 s for 20,000 in fewer epochs, and 0.5 GB; principal components take 0.5 s. A run of
 the demo, which has up to 3,800 points, is measured in less."""
 
 
