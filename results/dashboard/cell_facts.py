@@ -10,6 +10,7 @@ from typing import Any
 from results.damage import row_words
 from results.dashboard.catalog import Catalog
 from results.dashboard.page import NotThereError
+from results.dashboard.table_blocks import PARTITIONS
 from results.differing import differing_fields, from_the_paper
 from results.layout import number_text, ours_text, published_text
 from results.measured import FLOORS
@@ -20,7 +21,6 @@ from results.sheet import PERCENT, Cell, Sheet
 from workloads.record import Measurement
 
 _STATISTICS = {"hours": "hours_per_epoch", "GB": "cuda_memory_gb"}
-_PARTITIONS = {"val": "validation", "test": "test"}
 _SUBSETS = {"harmonic_mean": "harmonic mean of seen and unseen", "all": "seen and unseen together"}
 _COUNTED_OF = {"micro": "queries", "macro": "classes"}
 _FIELDS = ("method", "partition", "average", "query", "key")
@@ -73,12 +73,12 @@ def _place(cell: Cell) -> dict[str, str]:
     n = f"{cell.n:,} {_COUNTED_OF.get(cell.average or '', '')}".strip() if cell.n is not None else None
     asked = f"{cell.query} to {cell.key}" if cell.query and cell.key else None
     found = {
-        "Partition": _PARTITIONS.get(cell.partition or "", cell.partition),
+        "Partition": PARTITIONS.get(cell.partition or "", cell.partition),
         "Rank": cell.rank,
         "Average": cell.average,
         "Queries": _SUBSETS.get(cell.subset or "", cell.subset),
         "Retrieval": asked,
-        "Right if among": f"the nearest {cell.k}" if cell.k else None,
+        "Right by": _nearest(cell.k) if cell.k else None,
         "n": n,
         "Method": cell.method,
         "Run": cell.label,
@@ -87,6 +87,10 @@ def _place(cell: Cell) -> dict[str, str]:
         "Recipe": cell.recipe,
     }
     return {name: str(value) for name, value in found.items() if value}
+
+
+def _nearest(k: int) -> str:
+    return f"the nearest key{'' if k == 1 else f', or one of the {k} nearest'} (top-{k})"
 
 
 def _floors(sheet: Sheet, cell: Cell) -> list[tuple[str, str]]:

@@ -4,20 +4,21 @@ An address names the sheet, as runs of other data sets, scales and recipes stand
 the cell whose runs are shown.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from results.damage import damage_words
 from results.dashboard.catalog import Catalog
 from results.dashboard.cell_facts import cell_facts
 from results.dashboard.page import Asked, File, Kind, NotThereError, Page
 from results.dashboard.pages.tables import OWN, caption_of, is_synthetic, number_of
-from results.layout import Laid, Spot, counts_below, lines_of, words_below
+from results.dashboard.table_blocks import blocks_of
+from results.layout import Laid, words_below
 from results.paper.tables import NUMBERS
-from results.paper.verdicts import Verdict, counts, verdict
+from results.paper.verdicts import counts
 from results.render import render_sheets
-from results.sheet import Cell, Format, Sheet
+from results.sheet import Format, Sheet
 
 CITATION = (
     "ZeMing Gong, Austin T. Wang, Xiaoliang Huo, Joakim Bruslund Haurum, Scott C. Lowe, Graham W. Taylor and "
@@ -28,8 +29,6 @@ CITATION = (
 _FILTERS = {"rank": "Rank", "average": "Average", "partition": "Partition", "k": "Top"}
 """Fields of cells that an address chooses by, and what they are called."""
 _VIEWS = {"both": "published and ours", "ours": "ours alone", "difference": "differences alone"}
-_SHOWN = {"both": ("paper", "ours", "diff"), "ours": ("ours",), "difference": ("diff",)}
-_PARTS = {"paper": "paper", "ours": "ours", "diff": "difference", "verdict": "verdict"}
 _OPTIONS = {"sheet": "1", "view": "both", "cell": "", **dict.fromkeys(_FILTERS, "")}
 _MOST_CELLS = 400
 """Cells of a sheet, up to which an export has a page of each; of more, of those with numbers of ours."""
@@ -43,31 +42,6 @@ class Choice:
     to: Sequence[Asked]
     """Where it leads; where an export lacks the first, the next."""
     chosen: bool
-
-
-class Entry(NamedTuple):
-    """What stands in a row under a column."""
-
-    part: str
-    text: str
-    best: bool = False
-    number: int | None = None
-    """Of its cell on the sheet."""
-    verdict: Verdict | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """Columns that are read together, row by row."""
-
-    title: str
-    names: Sequence[str]
-    """What the fields are called that name a row."""
-    columns: Sequence[tuple[str, Sequence[str]]]
-    """Headers, each with the words for what stands below it."""
-    rows: Sequence[tuple[Sequence[str], Sequence[Entry]]]
-    about: str
-    """Unit, partition, and how many queries or classes are behind."""
 
 
 # --- The page -----------------------------------------------------------------------------------------------------
@@ -90,7 +64,7 @@ def _table(catalog: Catalog, asked: Asked) -> Page:
         "citation": CITATION if asked.of not in OWN else None,
         "sheets": _sheet_choices(asked, sheets),
         "filters": _filters(asked, sheet),
-        "blocks": [_block(laid, name, cells, view, numbers) for name, cells in laid.blocks.items()],
+        "blocks": blocks_of(laid, view, numbers),
         "words": counts([shown]),
         "notes": words_below(laid),
         "damaged": damage_words([sheet], str(catalog.folder)),
@@ -162,60 +136,6 @@ def _choices(asked: Asked, name: str, default: str, values: Sequence[str]) -> li
         Choice(_VIEWS.get(value, value) or "all", [asked.but(**{name: to}), alone.but(**{name: to})], value == chosen)
         for value, to in options
     ]
-
-
-# --- Its blocks ---------------------------------------------------------------------------------------------------
-
-
-def _block(laid: Laid, name: str, cells: Sequence[Cell], view: str, numbers: dict[int, int]) -> Block:
-    lines = lines_of(laid, cells)
-    published = {cell.column for cell in cells if cell.published is not None}
-    rows = [
-        ([spot.text for spot in line if not spot.column], list(_entries(line, view, published, numbers)))
-        for line in lines
-    ]
-    headers: dict[str, list[str]] = {}
-    for spot, entry in zip(_under_columns(lines[0], view, published), rows[0][1], strict=True):
-        headers.setdefault(spot.column, []).append(_PARTS[entry.part])
-    names = [spot.part for spot in lines[0] if not spot.column]
-    return Block(name, names, list(headers.items()), rows, _about(cells))
-
-
-def _under_columns(line: Sequence[Spot], view: str, published: set[str]) -> Iterator[Spot]:
-    """What is shown of a line, and behind each published column its verdict, for which stands a part of its own."""
-    by_column: dict[str, list[Spot]] = {}
-    for spot in line:
-        if spot.column:
-            by_column.setdefault(spot.column, []).append(spot)
-    for column, spots in by_column.items():
-        kept = [spot for spot in spots if spot.part in _SHOWN[view]]
-        if column not in published:
-            yield from kept if view != "difference" else ()
-            continue
-        yield from kept
-        if view != "ours":
-            yield spots[-1]._replace(part="verdict", text="", best=False)
-
-
-def _entries(line: Sequence[Spot], view: str, published: set[str], numbers: dict[int, int]) -> Iterator[Entry]:
-    for spot in _under_columns(line, view, published):
-        number = None if spot.cell is None else numbers[id(spot.cell)]
-        if spot.part != "verdict":
-            yield Entry(spot.part, spot.text, spot.best, number)
-        else:
-            found = None if spot.cell is None or spot.cell.published is None else verdict(spot.cell)
-            yield Entry("verdict", "", False, number, found)
-
-
-_UNITS = {"share": "accuracies in percent", "hours": "hours", "GB": "GB", "records": "records", "taxa": "taxa"}
-_PARTITIONS = {"val": "validation", "test": "test"}
-
-
-def _about(cells: Sequence[Cell]) -> str:
-    units = dict.fromkeys(_UNITS.get(cell.unit, cell.unit) for cell in cells)
-    parts = dict.fromkeys(_PARTITIONS.get(cell.partition, cell.partition) for cell in cells if cell.partition)
-    texts = [", ".join(units).capitalize(), f"partition {' and '.join(parts)}" if parts else "", counts_below(cells)]
-    return f"{'; '.join(filter(None, texts))}."
 
 
 # --- A cell -------------------------------------------------------------------------------------------------------
