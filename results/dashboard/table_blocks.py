@@ -8,8 +8,7 @@ from results.layout import Laid, Spot, counts_below, lines_of
 from results.paper.verdicts import Verdict, verdict
 from results.sheet import Cell
 
-_SHOWN = {"both": ("paper", "ours", "diff"), "ours": ("ours",), "difference": ("diff",)}
-_PARTS = {"paper": "paper", "ours": "ours", "diff": "difference", "verdict": "verdict"}
+_PARTS = {"paper": "paper", "ours": "ours", "diff": "difference"}
 _UNITS = {"share": "accuracies in percent", "hours": "hours", "GB": "GB", "records": "records", "taxa": "taxa"}
 PARTITIONS = {"val": "validation", "test": "test"}
 """What partitions are called."""
@@ -19,11 +18,14 @@ class Entry(NamedTuple):
     """What stands in a row under a column."""
 
     part: str
+    """`paper`, `ours` or `diff`."""
     text: str
     best: bool = False
+    """Whether it is the best of ours."""
     number: int | None = None
     """Of its cell on the sheet."""
     verdict: Verdict | None = None
+    """What came of its published number; None also where the whole block says so at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,57 +40,56 @@ class Block:
     rows: Sequence[tuple[Sequence[str], Sequence[Entry]]]
     about: str
     """Unit, partition, and how many queries or classes are behind."""
+    verdict: Verdict | None
+    """What came of all published numbers, where it is the same."""
 
 
 def blocks_of(laid: Laid, view: str = "both", numbers: Mapping[int, int] | None = None) -> list[Block]:
-    """The blocks of a sheet that is laid out.
+    """The blocks of a sheet that is laid out; of differences alone only those with published numbers.
 
     Args:
         laid: the sheet.
-        view: `both`, `ours` or `difference`: which numbers are shown; a verdict stands beside all but `ours`.
+        view: `both`, `ours` or `difference`: which numbers are shown; a verdict goes with all but `ours`.
         numbers: of cells on their sheet, by `id`, where there are pages of them.
     """
-    return [_block(laid, name, cells, view, numbers or {}) for name, cells in laid.blocks.items()]
+    blocks = [_block(laid, name, cells, view, numbers or {}) for name, cells in laid.blocks.items()]
+    return [block for block in blocks if block.columns]
 
 
 def _block(laid: Laid, name: str, cells: Sequence[Cell], view: str, numbers: Mapping[int, int]) -> Block:
     lines = lines_of(laid, cells)
     published = {cell.column for cell in cells if cell.published is not None}
-    rows = [
-        ([spot.text for spot in line if not spot.column], list(_entries(line, view, published, numbers)))
-        for line in lines
-    ]
+    said = [verdict(cell) for cell in cells if cell.published is not None]
+    alike = said[0] if said and view != "ours" and all(each == said[0] for each in said) else None
+    marked = {"both": "ours", "difference": "diff"}.get(view) if alike is None else None
+    spots = [list(_shown(line, view, published)) for line in lines]
     headers: dict[str, list[str]] = {}
-    for spot, entry in zip(_under_columns(lines[0], view, published), rows[0][1], strict=True):
-        headers.setdefault(spot.column, []).append(_PARTS[entry.part])
-    names = [spot.part for spot in lines[0] if not spot.column]
-    return Block(name, names, list(headers.items()), rows, _about(cells))
+    for spot in spots[0]:
+        headers.setdefault(spot.column, []).append(_PARTS[spot.part])
+    names = [[spot.text for spot in line if not spot.column] for line in lines]
+    rows = [(named, [_entry(spot, marked, numbers) for spot in line]) for named, line in zip(names, spots, strict=True)]
+    fields = [spot.part for spot in lines[0] if not spot.column]
+    return Block(name, fields, list(headers.items()), rows, _about(cells), alike)
 
 
-def _under_columns(line: Sequence[Spot], view: str, published: set[str]) -> Iterator[Spot]:
-    """What is shown of a line, and behind each published column its verdict, for which stands a part of its own."""
-    by_column: dict[str, list[Spot]] = {}
+def _shown(line: Sequence[Spot], view: str, published: set[str]) -> Iterator[Spot]:
+    """What is shown of a line; of differences alone a dash where there is none."""
+    has_difference = {spot.column for spot in line if spot.part == "diff"}
     for spot in line:
-        if spot.column:
-            by_column.setdefault(spot.column, []).append(spot)
-    for column, spots in by_column.items():
-        kept = [spot for spot in spots if spot.part in _SHOWN[view]]
-        if column not in published:
-            yield from kept if view != "difference" else ()
-            continue
-        yield from kept
-        if view != "ours":
-            yield spots[-1]._replace(part="verdict", text="", best=False)
+        if view != "difference":
+            if spot.column and (view == "both" or spot.part == "ours"):
+                yield spot
+        elif spot.column in has_difference:
+            if spot.part == "diff":
+                yield spot
+        elif spot.column in published and spot.part == "ours":
+            yield spot._replace(part="diff", text="–", best=False)
 
 
-def _entries(line: Sequence[Spot], view: str, published: set[str], numbers: Mapping[int, int]) -> Iterator[Entry]:
-    for spot in _under_columns(line, view, published):
-        number = None if spot.cell is None else numbers.get(id(spot.cell))
-        if spot.part != "verdict":
-            yield Entry(spot.part, spot.text, spot.best, number)
-        else:
-            found = None if spot.cell is None or spot.cell.published is None else verdict(spot.cell)
-            yield Entry("verdict", "", False, number, found)
+def _entry(spot: Spot, marked: str | None, numbers: Mapping[int, int]) -> Entry:
+    number = None if spot.cell is None else numbers.get(id(spot.cell))
+    is_marked = spot.part == marked and spot.cell is not None and spot.cell.published is not None
+    return Entry(spot.part, spot.text, spot.best, number, verdict(spot.cell) if is_marked and spot.cell else None)
 
 
 def _about(cells: Sequence[Cell]) -> str:
