@@ -121,7 +121,7 @@ def _details(run: MadeUpRun, reached: int, skill: float) -> dict[str, Any]:
     """What the status of a finished run says."""
     if run.point.kind != "train":
         return {"evaluation_seconds": 60.0}
-    counts = {"num_parameters": 200_000_000, "num_trained_parameters": 190_000_000, "num_workers": 4, "num_chunks": 1}
+    counts = {"num_parameters": 200_000_000, "num_trained_parameters": 190_000_000, "num_workers": 2, "num_chunks": 1}
     took = {"training_seconds": EPOCH_SECONDS * reached, "evaluation_seconds": 60.0, "selected_epoch": reached - 1}
     return {**counts, **took, "selected_score": skill / 2, "device": run.words.say("made-up GPU", run.number + 6)}
 

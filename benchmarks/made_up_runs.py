@@ -14,6 +14,7 @@ import resource
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count, islice, zip_longest
 from pathlib import Path
@@ -113,10 +114,11 @@ def _planned(runs: Folder, num_runs: int, words: Words) -> list[_Asked]:
 
 
 def _by_sweep(words: Words) -> Iterator[dict[str, Sequence[Point | Impossible]]]:
-    """First the point of the large data set, and then those of all sweeps, seed by seed."""
+    """First what is asked of the large data set, a run and all that cannot be; then all sweeps, seed by seed."""
     data, insect = _data("made-up-large", words), _data("made-up-insect", words)
-    large = SWEEPS["modalities"].points(Base(spec=base_spec("paper", data), scale="paper", data=data))
-    yield {"modalities": [point for point in large if point.label == "I+D+T"]}
+    large = Base(spec=base_spec("paper", data), scale="paper", data=data)
+    alone = [point for point in SWEEPS["modalities"].points(large) if point.label == "I+D+T"]
+    yield {"modalities": alone, "insect": [p for p in SWEEPS["insect"].points(large) if isinstance(p, Impossible)]}
     data = _data("made-up", words)
     for seed in count(_FIRST_SEED):
         base = Base(spec=base_spec("paper", data, seed=seed), scale="paper", data=data, insect=insect)
@@ -135,13 +137,14 @@ def _entry(point: Point | Impossible, words: Words) -> Entry:
     """A point as a sweep notes it."""
     thing = point.label if isinstance(point, Impossible) else point.id
     row = None if point.row is None else {k: list(v) if isinstance(v, tuple) else v for k, v in point.row.items()}
-    entry: Entry = {"row": row, "label": words.call(point.label, thing), "scale": "paper"}
+    entry: Entry = {"row": row, "label": words.call(point.label, thing), "scale": "paper", "synthetic": True}
     if isinstance(point, Impossible):
-        return {**entry, "id": None, "kind": None, "needs": [], "seed": None, "impossible": point.reason}
+        large, why = _data("made-up-large", words), words.call(point.reason, f"why not {thing}")
+        entry |= {"dataset": large.name, "data_fingerprint": large.fingerprint, "recipe": "corrected", "seed": None}
+        return {**entry, "id": None, "kind": None, "needs": [], "impossible": why}
     spec = point.spec
-    entry |= {"recipe": spec.recipe, "dataset": spec.dataset, "data_fingerprint": spec.data_fingerprint}
-    entry |= {"id": point.id, "kind": point.kind, "needs": list(point.needs), "seed": spec.seed}
-    return {**entry, "synthetic": True}
+    entry |= {"dataset": spec.dataset, "data_fingerprint": spec.data_fingerprint, "recipe": spec.recipe}
+    return {**entry, "seed": spec.seed, "id": point.id, "kind": point.kind, "needs": list(point.needs)}
 
 
 def _states(planned: Sequence[_Asked], chance: np.random.Generator) -> list[State]:
@@ -218,9 +221,11 @@ def main() -> None:
     taken = time.monotonic() - began
     size = sum(file.stat().st_size for file in asked.folder.rglob("*") if file.is_file())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({**made, "seconds": round(taken, 1), "bytes": size, "peak_memory_mb": round(peak)}))
+    took = {"seconds": round(taken, 1), "cpu_seconds": round(time.process_time(), 1)}
+    print(json.dumps({**made, **took, "bytes": size, "peak_memory_mb": round(peak)}), flush=True)
     while time.monotonic() - began - taken < asked.live:
-        live_run(runs)
+        with suppress(UsageError):  # no epochs are left, and leases beat all the same
+            live_run(runs)
         time.sleep(_LOOK)
 
 
