@@ -213,7 +213,7 @@ def test_differences_of_barcodes_are_marked_and_counted() -> None:
     query, key = "ACGTACGTAC" * 12, "ACGTACGTAC" * 11 + "ACGTNCGTAA"
     found = differences(query, key)
     assert (found.num, found.of) == (1, 119)
-    assert found.marks == "M9 12h1v10h-1z"  # position 119: the tenth base of the second line
+    assert found.marks == "M9 23h1v4h-1z"  # position 119: the tenth base of the second line
     assert [line.begins for line in found.lines] == [1, 61]
     assert found.lines[1].key[-1] == ("A", True)
     assert "".join(letters for letters, _ in found.lines[0].key) == "·" * 60

@@ -1,8 +1,10 @@
 // Barcodes as stripes, and where two of them differ; both lie in one frame. As barcodes.py draws them on the server.
 "use strict";
 clibd.barcodes = (() => {
-  const A_LINE = 110, LINE = 12, HIGH = 10, BASES = "ACGT", SVG = "http://www.w3.org/2000/svg";
+  const A_LINE = 110, LINE = 14, HIGH = 9, MARK = 4, BASES = "ACGT", SVG = "http://www.w3.org/2000/svg";
   const box = (begins, line, length) => `M${begins} ${line * LINE}h${length}v${HIGH}h-${length}z`;
+
+  const mark = (place) => `M${place % A_LINE} ${Math.floor(place / A_LINE) * LINE + HIGH}h1v${MARK}h-1z`;
 
   // Positions at which both have a certain base, and those of them where the bases differ.
   function differences(query, key) {
@@ -23,7 +25,7 @@ clibd.barcodes = (() => {
     return drawn;
   }
 
-  // A drawing of a barcode; bases at some places are framed.
+  // A drawing of a barcode, with marks below the bases that differ.
   function stripes(barcode, differs) {
     const lines = Math.max(1, Math.ceil(barcode.length / A_LINE)), drawn = new Map();
     for (let place = 0, next; place < barcode.length; place = next) {
@@ -41,7 +43,7 @@ clibd.barcodes = (() => {
     const apart = differs ? `, ${differs.places.length} of ${differs.of} differ` : "";
     svg.setAttribute("aria-label", `Barcode, ${barcode.replace(/^N+|N+$/g, "").length} bases${apart}`);
     for (const [kind, d] of drawn) svg.append(path(kind, d));
-    const marks = differs ? differs.places.map((place) => box(place % A_LINE, Math.floor(place / A_LINE), 1)) : [];
+    const marks = differs ? differs.places.map(mark) : [];
     if (marks.length) svg.append(path("differs", marks.join("")));
     return svg;
   }

@@ -150,7 +150,7 @@ clibd.each("#answers[data-retrieval-rows]", async (section) => {
     grid.append(figure(asks, asks, caption, "query"));
     for (let place = 0; place < neighbours && key(row, place) >= 0; place++) {
       const near = key(row, place), rank = shared(asks, near), head = made("figcaption");
-      head.append(badge(rank), " ", made("span", "muted", `${place + 1}. nearest`));
+      head.append(badge(rank), " ", made("span", "muted", `key ${place + 1}`));
       grid.append(figure(near, asks, head, `key shared-${rank}`, `cosine ${cosine(row, place).toFixed(4)}`));
     }
     article.append(bar, grid);
