@@ -4,7 +4,7 @@ window.clibd = (() => {
   const waiting = new Map(), there = new Map();
 
   function decoded([type, content, codes]) {
-    if (type === "words") return { words: content, codes: decoded(codes) };
+    if (type === "words") return { words: content, codes: codes ? decoded(codes) : Int32Array.from(content.keys()) };
     const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
     return new globalThis[type](bytes.buffer);
   }
