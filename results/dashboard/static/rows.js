@@ -201,6 +201,7 @@ clibd.each("#answers[data-retrieval-rows]", async (section) => {
     const page = Math.min(pages, Math.max(1, Number(chosen.get("page")) || Math.floor(at / A_PAGE) + 1));
     if (!chosen.get("specimen")) row = list[(page - 1) * A_PAGE];
     const count = made("p"), gallery = made("ol", "gallery");
+    count.setAttribute("role", "status");
     count.append(made("strong", "", list.length.toLocaleString("en")), ` of n = ${num.toLocaleString("en")} queries fit what was chosen.`);
     gallery.start = (page - 1) * A_PAGE + 1;
     for (const each of list.slice((page - 1) * A_PAGE, page * A_PAGE)) gallery.append(item(each, how));
