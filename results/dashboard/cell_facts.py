@@ -10,10 +10,11 @@ from typing import Any
 from results.dashboard.catalog import Catalog
 from results.dashboard.page import NotThereError
 from results.dashboard.table_blocks import PARTITIONS
+from results.differing import differing_fields
 from results.layout import field_name, number_text, ours_text, published_text, value_text
 from results.measured import FLOORS
 from results.paper.data_statistics import COUNTED
-from results.paper.differing import differing_fields, from_the_paper
+from results.paper.row_spec import from_the_paper
 from results.paper.verdicts import verdict
 from results.run import Run
 from results.sheet import PERCENT, Cell, Sheet

@@ -1,38 +1,20 @@
-"""In which fields specs differ: those of runs among themselves, and of a run from the paper's row it stands for."""
+"""How the paper says that it ran a row of a table, as a spec, and in what a run of ours is otherwise."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import lru_cache
-from typing import Any
 
+from results.differing import differing_fields
 from results.paper.tables import declared
 from sweeps import SWEEPS
 from sweeps.point import Base, Point
 from sweeps.table import Value
 from workloads.errors import ClibdError
 from workloads.experiments import Data, base_spec
-from workloads.spec import MODALITIES, RUN_PREFIX, ExperimentSpec, spec_to_dict
+from workloads.spec import MODALITIES, RUN_PREFIX, ExperimentSpec
 
 _OF_DATA = ("dataset", "data_fingerprint", "synthetic", "seed")
 """Fields that say what a run is of, which stands elsewhere."""
-_ABSENT = "–"
-
-
-def flat_fields(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """Nested fields as text by their dotted names, such as `image.lora.rank`."""
-    fields: dict[str, str] = {}
-    for name, value in values.items():
-        inner = flat_fields(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: str(value)}
-        fields |= inner
-    return fields
-
-
-def differing_fields(specs: Sequence[ExperimentSpec], leave_out: Sequence[str] = ()) -> dict[str, tuple[str, ...]]:
-    """Fields in which any of some specs differ, with the value of each spec; a field that one lacks is a dash there."""
-    every = [flat_fields(spec_to_dict(spec)) for spec in specs]
-    names = dict.fromkeys(name for fields in every for name in fields if name not in leave_out)
-    values = {name: tuple(fields.get(name, _ABSENT) for fields in every) for name in names}
-    return {name: told for name, told in values.items() if len(set(told)) > 1}
 
 
 def from_the_paper(number: int | str, row: Mapping[str, Value], spec: ExperimentSpec) -> dict[str, tuple[str, str]]:
