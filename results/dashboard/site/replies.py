@@ -43,13 +43,14 @@ def reply_to(catalog: Catalog, asked: Asked) -> Reply:
     asked, look = plain(asked), catalog.now
     if asked.page not in kinds():
         return _made(catalog, asked)
-    return catalog.kept(("reply", asked, look.number), lambda: _made(catalog, asked))
+    return catalog.kept(("reply", asked, look.number, catalog.problem), lambda: _made(catalog, asked))
 
 
 def _made(catalog: Catalog, asked: Asked) -> Reply:
     answered = answer(catalog, asked)
     if isinstance(answered.answer, Page):
-        html = rendered(answered.answer, asked, served_link, "/static/", served=True, look=catalog.now.number)
+        look, problem = catalog.now.number, catalog.problem
+        html = rendered(answered.answer, asked, served_link, "/static/", served=True, look=look, problem=problem)
         return _reply(html.encode("utf-8", "replace"), "text/html; charset=utf-8", answered.status)
     file = answered.answer
     saved = f"attachment; filename*=UTF-8''{quote(file.name, safe='')}" if file.name else "inline"
