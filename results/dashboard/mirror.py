@@ -1,7 +1,7 @@
 """Runs in an object store as a folder of this machine: each file is fetched once, and again when it is another.
 
-What pages read of every run is fetched at each look; what is large waits until somebody asks for its run. Weights and
-checkpoints are never fetched.
+What pages read of every run is fetched at each look; what is large waits until somebody asks for its run. Weights,
+checkpoints and embeddings are never fetched.
 """
 
 import errno
@@ -16,8 +16,10 @@ from workloads.storage import Folder, cache_folder
 from workloads.tree import Tree
 
 _AT_ONCE = 32
-_NEVER = ("/checkpoints/", ".safetensors")
-_LARGE = ("/embeddings/", "/predictions.parquet", "/specimens.parquet", "/classifier.parquet", "/trained_on.parquet")
+_NEVER = ("/checkpoints/", "/embeddings/", ".safetensors")
+_LARGE = tuple(
+    f"/{name}.parquet" for name in ("predictions", "specimens", "classifier", "trained_on", "shown", "map", "floors")
+)
 _NO_NAME = (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 """An object may be called as if it lay in another one, or longer than a disk allows: it is none of ours."""
 _SAME = 0.01

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.page import Asked, File, Page
-from results.dashboard.site.answers import answer
+from results.dashboard.site.answers import answer, html_of
 from results.dashboard.site.kinds import kinds, plain
 from results.dashboard.site.rendering import rendered, static_file, static_names
 from workloads.command_line import Tell
@@ -107,9 +107,12 @@ class _Site:
             found = self._found(plain(other))
             return None if found is None else f"{up}{found}"
 
-        made = answer(self._catalog, asked).answer
-        if isinstance(made, Page):
-            html = rendered(made, asked, link, f"{up}static/", served=False)
+        def render(page: Page) -> str:
+            return rendered(page, asked, link, f"{up}static/", served=False)
+
+        made = answer(self._catalog, asked)
+        if isinstance(made.answer, Page):
+            html, _ = html_of(made.answer, made.status, render)
             self.write(place, html.encode("utf-8", "replace"))
 
     def _found(self, asked: Asked) -> str | None:

@@ -30,7 +30,7 @@ def _environment() -> Environment:
 
 
 def rendered(
-    page: Page, asked: Asked, link: Link, static: str, served: bool, look: int = 0, problem: str | None = None
+    page: Page, asked: Asked, link: Link, static: str, served: bool, look: int = 0, stale: str | None = None
 ) -> str:
     """A page as HTML.
 
@@ -41,7 +41,7 @@ def rendered(
         static: what the addresses of static files begin with, such as `/static/`.
         served: whether a server answers, so that it can be live and filtered.
         look: number of the look at the folder that it shows, by which a reader learns that there is a later one.
-        problem: why it shows how the folder was, and not how it is now, where that is so.
+        stale: why it shows how the folder was, and not how it is now, where that is so.
     """
     template = _environment().get_template(page.template)
 
@@ -60,7 +60,7 @@ def rendered(
         static=static,
         served=served,
         look=look,
-        problem=problem,
+        stale=stale,
         navigation=NAVIGATION,
         scripts=[*_EVERY, *page.scripts],
     )
