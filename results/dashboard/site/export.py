@@ -119,7 +119,7 @@ class _Site:
         """Where something lies in the folder; None where it is not in it."""
         if asked in self._pages:
             return _place(asked)
-        if (kind := kinds().get(asked.page)) is None or kind.suffix_of(asked) == ".html":
+        if (kind := kinds().get(asked.page)) is None or kind.suffix == ".html":
             return None
         if asked not in self._files:
             self._files[asked] = self._made(asked)
@@ -138,7 +138,7 @@ def _place(asked: Asked) -> str:
     """The file of an address: no name of the data is a path, and none differs from another by capitals alone."""
     if asked == _FIRST:
         return "index.html"
-    suffix = kinds()[asked.page].suffix_of(asked)
+    suffix = kinds()[asked.page].suffix
     digest = hashlib.blake2b(asked.path.encode("utf-8", "replace"), digest_size=6).hexdigest()
     words = slug(asked.of)[:_READABLE].strip(".-") if asked.of else asked.page
     return f"{asked.page}/{words}-{digest}{suffix}"
