@@ -126,7 +126,7 @@ class Guard:
         return found[1].lower() in self._hosts or (self._any_host and _is_address(found[1].strip("[]")))
 
     def _is_own(self, headers: Headers) -> bool:
-        """Whether a page of ours asks, where a page does; of our form browsers say `null`, as pages send no referrer."""
+        """Whether a page of ours asks, where a page does; of our form browsers say `null`: it sends no referrer."""
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         scheme, _, host = (origin or "").partition("://")
         if origin is None or (origin == "null" and site == "same-origin"):
