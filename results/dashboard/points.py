@@ -67,12 +67,12 @@ class Points:
     classes: Mapping[Rank, Sequence[ClassOfPoints]]
     """By rank, the commonest first; what has no colour of its own comes last."""
     specimens: pa.Table
-    """specimen_id and names, in the order in which they begin."""
+    """specimen_id and names, in the order in which their points stand."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of it all."""
-        return sum(array.nbytes for array in self.columns.values()) + int(self.specimens.nbytes)
+        return sum(int(array.nbytes) for array in self.columns.values()) + int(self.specimens.nbytes)
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -98,25 +98,29 @@ def read_points(evaluated: EvaluatedFolder) -> Points | None:
     table = read_map(evaluated.folder)
     if table is None:
         return None
-    table = table.take(pc.sort_indices(table, [("specimen_id", "ascending"), ("modality", "ascending")]))
-    ids = table["specimen_id"].combine_chunks()
-    begins = np.ones(len(table), dtype=bool)
-    begins[1:] = np.asarray(pc.not_equal(ids[1:], ids[:-1]))
+    owners = table["specimen_id"].combine_chunks().dictionary_encode()
+    owner = owners.indices.to_numpy()
+    order = np.argsort(owner, kind="stable")
+    begins = np.diff(owner[order], prepend=-1)
     partitions = tuple(sorted(table["partition"].drop_null().unique().to_pylist()))
     parts = pa.array([None, *partitions], pa.string())
-    named = _named(evaluated.predictions.specimens, ids.filter(pa.array(begins)))
-    owner = np.cumsum(begins) - 1
-    places = np.stack([np.asarray(table[name]) for name in ("x", "y")], axis=1)
-    coloured = {rank: _coloured(named[rank], owner, places) for rank in COLOURED}
-    x, y = _whole(places).T
+    named = _named(evaluated.predictions.specimens, owners.dictionary)
+    places = np.stack([np.asarray(table[name])[order] for name in ("x", "y")], axis=1)
+    coloured = {rank: _coloured(named[rank], owner[order], places) for rank in COLOURED}
+    modality = _codes(table["modality"], pa.array(MODALITIES, pa.string()))[order]
+    part = _codes(table["partition"], parts)[order]
     metadata = table.schema.metadata or {}
+    method, of = metadata.get(b"method", b"").decode(), int(metadata.get(b"of", len(table)))
+    x, y = _whole(places).T
+    del table
+    pa.default_memory_pool().release_unused()  # 200 MB of a million points, which Arrow would keep for later
     return Points(
-        method=metadata.get(b"method", b"").decode(),
-        of=int(metadata.get(b"of", len(table))),
+        method=method,
+        of=of,
         x=x,
         y=y,
-        modality=_codes(table["modality"], pa.array(MODALITIES, pa.string())),
-        part=_codes(table["partition"], parts),
+        modality=modality,
+        part=part,
         partitions=partitions,
         begins=begins.astype(np.int8),
         slots={rank: slots for rank, (slots, _) in coloured.items()},
@@ -127,7 +131,9 @@ def read_points(evaluated: EvaluatedFolder) -> Points | None:
 
 def _named(specimens: pa.Table, ids: pa.Array) -> pa.Table:
     rows = pc.index_in(ids, value_set=specimens["specimen_id"].combine_chunks())
-    names = {rank: specimens[rank].combine_chunks().dictionary_encode().take(rows) for rank in RANKS}
+    names: dict[str, pa.Array] = {
+        rank: specimens[rank].combine_chunks().dictionary_encode().take(rows) for rank in RANKS
+    }
     return pa.table({"specimen_id": ids, **names})
 
 
@@ -178,8 +184,8 @@ def specimen_columns(points: Points, evaluated: EvaluatedFolder) -> dict[str, An
         at = rows.drop_null().to_numpy()
         cosine[at] = np.nan_to_num(answers.cosines[there, 0] * 10_000).round()
         shares[at] = answers.depth_shared()[there]
-    names = {rank: points.specimens[rank].cast(pa.string()).to_pylist() for rank in RANKS}
-    return {"specimen": ids.to_pylist(), **names, "cosine": cosine, "shares": shares}
+    told: dict[str, Any] = {rank: points.specimens[rank].cast(pa.string()).to_pylist() for rank in RANKS}
+    return {"specimen": ids.to_pylist(), **told, "cosine": cosine, "shares": shares}
 
 
 def asked_places(evaluated: EvaluatedFolder, partitions: Sequence[str]) -> list[Place]:

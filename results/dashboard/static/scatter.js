@@ -7,6 +7,7 @@
 clibd.scatter = (element, points, { same, said, chose, moved }) => {
   const STATES = clibd.painter.STATES;
   const MOST_ZOOM = 64, NEAR = 14, CELLS = 256, STEP = 0.15;
+  const MOST_MOVING = 150_000, STILL = 200; // points that are drawn while the view moves; ms until it stands still
   const field = element.querySelector(".field"), status = element.querySelector(".status");
   const canvas = document.createElement("canvas"), marks = document.createElement("canvas"), hint = document.createElement("div");
   marks.className = "marks";
@@ -17,11 +18,11 @@ clibd.scatter = (element, points, { same, said, chose, moved }) => {
   const painter = clibd.painter(canvas, points);
   element.dataset.drawn = painter.way;
   const view = { x: 0, y: 0, zoom: 1 };
-  let mode = "move", ink, waiting = false, pointed = -1;
+  let mode = "move", ink, waiting = false, still = 0, pointed = -1;
 
   // --- What is seen ------------------------------------------------------------------------------------------------
   const rgb = (text) => {
-    const [context] = [document.createElement("canvas").getContext("2d")];
+    const context = document.createElement("canvas").getContext("2d");
     context.fillStyle = text;
     context.fillRect(0, 0, 1, 1);
     return [...context.getImageData(0, 0, 1, 1).data.slice(0, 3)];
@@ -49,12 +50,16 @@ clibd.scatter = (element, points, { same, said, chose, moved }) => {
   const at = (n) => [points.places[2 * n] / 32767, points.places[2 * n + 1] / 32767];
   const size = () => ratio() * Math.max(2, Math.min(9, 160 / Math.sqrt(points.count) + 1)) * Math.min(2.5, view.zoom ** 0.35) + (points.count < 5000 ? 2 : 0);
 
-  function draw() {
+  // Machines without a graphics card take seconds for a million points: some of them do while the view moves.
+  function draw(moving = false) {
+    clearTimeout(still);
+    const every = moving ? Math.min(63, Math.ceil(points.count / MOST_MOVING)) : 1;
+    if (every > 1) still = setTimeout(draw, STILL);
     if (waiting) return;
     waiting = true;
     requestAnimationFrame(() => {
       waiting = false;
-      painter.draw({ ...view, ...scales(), size: size() }, ink);
+      painter.draw({ ...view, ...scales(), size: size() }, ink, every);
       if (moved) moved(project);
       element.dataset.frames = String(Number(element.dataset.frames || 0) + 1);
     });
@@ -62,13 +67,13 @@ clibd.scatter = (element, points, { same, said, chose, moved }) => {
   function resized() {
     const r = ratio(), box = field.getBoundingClientRect();
     for (const one of [canvas, marks]) [one.width, one.height] = [Math.max(1, Math.round(box.width * r)), Math.max(1, Math.round(box.height * r))];
-    draw();
+    draw(true);
   }
   function moveTo(x, y) {
     view.x = Math.max(-1, Math.min(1, x));
     view.y = Math.max(-1, Math.min(1, y));
     hint.hidden = true;
-    draw();
+    draw(true);
   }
   function zoom(factor, left = field.clientWidth / 2, top = field.clientHeight / 2) {
     const [x, y] = unproject(left, top);
@@ -242,10 +247,9 @@ clibd.scatter = (element, points, { same, said, chose, moved }) => {
     modes.forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
   }));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => (colours(), draw()));
-  canvas.addEventListener("restored", draw);
-  new ResizeObserver(resized).observe(field);
+  canvas.addEventListener("restored", () => draw());
   colours();
-  resized();
+  new ResizeObserver(resized).observe(field); // which calls it at once
   const looked = () => (painter.looked(), draw());
   return { choose, looked, status };
 };

@@ -20,7 +20,7 @@ clibd.painter = (() => {
     void main() {
       chosen = step(2.5, look.z);
       gl_Position = look.z < 0.5 ? vec4(2.0, 2.0, 2.0, 1.0) : vec4((place - centre) * scale, 0.0, 1.0);
-      gl_PointSize = size * (chosen > 0.5 ? 1.8 : 1.0);
+      gl_PointSize = chosen > 0.5 ? max(9.0, 1.8 * size) : size;
       colour = vec4(colours[int(look.x)], look.z < 1.5 ? 0.12 : 0.85);
       edge = ink;
       shape = look.y;
@@ -51,22 +51,27 @@ clibd.painter = (() => {
   }
 
   function byWebGL(canvas, gl, points) {
-    let used, places, looks;
+    let used, uniforms, places, looks;
     function begin() {
       used = program(gl);
       gl.useProgram(used);
+      uniforms = Object.fromEntries(["centre", "scale", "size", "colours", "ink"].map((name) => [name, gl.getUniformLocation(used, name)]));
       [places, looks] = [gl.createBuffer(), gl.createBuffer()];
-      attribute("place", places, 2, gl.SHORT, true, points.places);
+      filled(places, points.places);
       looked();
       gl.enable(gl.BLEND);
       gl.blendFuncSeparate(gl.SRC_ALPHA, gl.ONE_MINUS_SRC_ALPHA, gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
     }
-    function attribute(name, buffer, size, type, normal, data) {
-      const at = gl.getAttribLocation(used, name);
+    function filled(buffer, data) {
       gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
       gl.bufferData(gl.ARRAY_BUFFER, data, gl.DYNAMIC_DRAW);
+    }
+    // Every so many points of a buffer of four bytes each.
+    function attribute(name, buffer, size, type, normal, every) {
+      const at = gl.getAttribLocation(used, name);
+      gl.bindBuffer(gl.ARRAY_BUFFER, buffer);
       gl.enableVertexAttribArray(at);
-      gl.vertexAttribPointer(at, size, type, normal, size === 3 ? 4 : 0, 0);
+      gl.vertexAttribPointer(at, size, type, normal, 4 * every, 0);
     }
     // Four bytes a point, as that is what hardware likes.
     function looked() {
@@ -76,19 +81,20 @@ clibd.painter = (() => {
         told[at + 1] = points.shape[n];
         told[at + 2] = points.state[n];
       }
-      attribute("look", looks, 3, gl.UNSIGNED_BYTE, false, told);
+      filled(looks, told);
     }
-    function draw(view, ink) {
-      const uniform = (name) => gl.getUniformLocation(used, name);
+    function draw(view, ink, every) {
+      attribute("place", places, 2, gl.SHORT, true, every);
+      attribute("look", looks, 3, gl.UNSIGNED_BYTE, false, every);
       gl.viewport(0, 0, canvas.width, canvas.height);
       gl.clearColor(0, 0, 0, 0);
       gl.clear(gl.COLOR_BUFFER_BIT);
-      gl.uniform2f(uniform("centre"), view.x, view.y);
-      gl.uniform2f(uniform("scale"), (2 * view.perX) / canvas.width, (2 * view.perY) / canvas.height);
-      gl.uniform1f(uniform("size"), view.size);
-      gl.uniform3fv(uniform("colours"), ink.colours.flatMap((colour) => colour.map((level) => level / 255)));
-      gl.uniform3fv(uniform("ink"), ink.ink.map((level) => level / 255));
-      gl.drawArrays(gl.POINTS, 0, points.count);
+      gl.uniform2f(uniforms.centre, view.x, view.y);
+      gl.uniform2f(uniforms.scale, (2 * view.perX) / canvas.width, (2 * view.perY) / canvas.height);
+      gl.uniform1f(uniforms.size, view.size);
+      gl.uniform3fv(uniforms.colours, ink.colours.flatMap((colour) => colour.map((level) => level / 255)));
+      gl.uniform3fv(uniforms.ink, ink.ink.map((level) => level / 255));
+      gl.drawArrays(gl.POINTS, 0, Math.floor((points.count - 1) / every) + 1);
     }
     canvas.addEventListener("webglcontextlost", (event) => event.preventDefault());
     canvas.addEventListener("webglcontextrestored", () => {
@@ -102,15 +108,15 @@ clibd.painter = (() => {
   // Without WebGL: pixels are set one by one, the chosen ones last.
   function byPixels(canvas, points) {
     const context = canvas.getContext("2d");
-    function draw(view, ink) {
+    function draw(view, ink, every) {
       const { width, height } = canvas;
       const image = context.createImageData(width, height), pixels = new Uint32Array(image.data.buffer);
       const packed = ([red, green, blue], alpha) => ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
       const strong = ink.colours.map((colour) => packed(colour, 255)), pale = ink.colours.map((colour) => packed(colour, 40));
       const edge = packed(ink.ink, 255);
       for (const state of [STATES.pale, STATES.shown, STATES.chosen]) {
-        const radius = Math.max(1, Math.round((view.size * (state === STATES.chosen ? 1.8 : 1)) / 2));
-        for (let n = 0; n < points.count; n++) {
+        const radius = Math.max(1, Math.round((state === STATES.chosen ? Math.max(9, 1.8 * view.size) : view.size) / 2));
+        for (let n = 0; n < points.count; n += every) {
           if (points.state[n] !== state) continue;
           const x = Math.round(width / 2 + (points.places[2 * n] / 32767 - view.x) * view.perX);
           const y = Math.round(height / 2 - (points.places[2 * n + 1] / 32767 - view.y) * view.perY);
@@ -131,7 +137,8 @@ clibd.painter = (() => {
     return { way: "pixels", draw, looked: () => {} };
   }
 
-  // A painter of points on a canvas: draw(view, ink) draws them, looked() takes over what changed in their looks.
+  // A painter of points on a canvas: draw(view, ink, every) draws each so-many-th (at most the 63rd, as attributes lie
+  // 252 bytes apart at most), looked() takes over what changed in their looks.
   function painter(canvas, points) {
     // What is drawn has to stay there to be printed.
     const gl = canvas.getContext("webgl", { preserveDrawingBuffer: true, antialias: false, premultipliedAlpha: false });
