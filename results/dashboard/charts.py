@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from results.render import value_text
+from results.dashboard.page import Asked, Link
+from results.layout import value_text
 from sweeps.table import Value
 from workloads.printed_text import escaped
 
@@ -48,7 +49,7 @@ class Series:
     high: Sequence[Number] = ()
     words: Sequence[str] = ()
     """What each point is, shown when it is pointed at and in the table."""
-    links: Sequence[str | None] = ()
+    links: Sequence[Asked | None] = ()
     """Where a click on each point leads."""
     drawn: Drawn = "line"
     column: str | None = None
@@ -59,12 +60,14 @@ class Series:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class More:
-    """Where the further points of a run that goes on come from: columns, as `column_file` makes them."""
+    """The further points of a run that goes on: columns, as `column_file` makes them.
 
-    address: str
-    """Without the option `after`, which says how many rows are known; none of these comes again."""
+    The macro is given their address; the option `after` then says how many rows are known, and none of these comes
+    again. They are called NAME-AFTER.
+    """
+
+    run: str
     name: str
-    """Of the columns, before `-AFTER`."""
     after: int
     """Rows that are known so far."""
     x: str
@@ -103,15 +106,14 @@ class Chart:
         cut = [f"{one.of:,} of {one.name}" for one in self.series if one.of]
         return f"Drawn by the least and the most of each part: {', '.join(cut)}." if cut else ""
 
-    @property
-    def data(self) -> Mapping[str, Any]:
+    def data(self, link: Link) -> Mapping[str, Any]:
         """What the script draws, as JSON says it; None for what is missing."""
         return {
             "kind": self.kind,
             "title": escaped(self.title),
             "x": _axis(self.x),
             "y": _axis(self.y),
-            "series": [_told(one) for one in self.series],
+            "series": [_told(one, link) for one in self.series],
             "ticks": [[escaped(text) for text in texts] for texts in self.ticks],
             "more": self.more.name if self.more else None,
             "moreX": self.more.x if self.more else None,
@@ -126,8 +128,8 @@ class Chart:
         return (*first, (self.x.title, not self.x.words), (self.y.title, True), *ends, *last)
 
     @property
-    def rows(self) -> list[tuple[tuple[str, ...], str | None]]:
-        """Rows of the table, each with the address that its last cell links to; evenly chosen where there are many."""
+    def rows(self) -> list[tuple[tuple[str, ...], Asked | None]]:
+        """Rows of the table, each with what its last cell links to; evenly chosen where there are many."""
         every = [row for one in self.series for row in self._rows_of(one)]
         step = max(1, math.ceil(len(every) / _MOST_ROWS))
         return every[::step]
@@ -137,7 +139,7 @@ class Chart:
         """Points that there are."""
         return sum(len(one.y) for one in self.series)
 
-    def _rows_of(self, one: Series) -> Iterator[tuple[tuple[str, ...], str | None]]:
+    def _rows_of(self, one: Series) -> Iterator[tuple[tuple[str, ...], Asked | None]]:
         intervals = any(other.low for other in self.series)
         worded = any(other.words for other in self.series)
         for place, (x, y) in enumerate(zip(one.x, one.y, strict=True)):
@@ -173,7 +175,7 @@ class Line:
     group: str
     """Lines of a group have one colour and one dash."""
     values: Mapping[str, Value]
-    link: str | None = None
+    link: Asked | None = None
 
 
 def parallel(title: str, fields: Sequence[str], drawn: Sequence[Line], note: str = "") -> Chart:
@@ -215,7 +217,7 @@ def _parallel_series(group: str, drawn: Sequence[Line], fields: Sequence[str], s
     x: list[Number | str] = []
     y: list[Number] = []
     words: list[str] = []
-    links: list[str | None] = []
+    links: list[Asked | None] = []
     for one in drawn:
         for number, field in enumerate(fields):
             value = one.values.get(field)
@@ -244,7 +246,7 @@ def thinned(one: Series) -> Series:
         if len(finite):
             kept |= {int(finite[values[finite].argmin()]), int(finite[values[finite].argmax()])}
     places = sorted(kept)
-    some = {
+    some: dict[str, Any] = {
         name: [own[n] for n in places]
         for name in ("x", "y", "low", "high", "words", "links")
         if (own := getattr(one, name))
@@ -282,11 +284,11 @@ def _axis(axis: Axis) -> dict[str, Any]:
     return {"title": escaped(axis.title), "log": axis.log, "share": axis.share, "words": axis.words}
 
 
-def _told(one: Series) -> dict[str, Any]:
+def _told(one: Series, link: Link) -> dict[str, Any]:
     """A series as JSON; what is no finite number is null."""
     told: dict[str, Any] = {"name": escaped(one.name), "drawn": one.drawn, "column": one.column}
     told |= {name: [_plain(value) for value in getattr(one, name)] for name in ("x", "y", "low", "high", "words")}
-    return told | {"links": list(one.links)}
+    return told | {"links": [link(asked) if asked else None for asked in one.links]}
 
 
 def _plain(value: Number | str) -> float | int | str | None:

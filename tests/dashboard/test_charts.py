@@ -16,6 +16,7 @@ from results.dashboard.charts import (
     scatter,
     thinned,
 )
+from results.dashboard.page import Asked
 from results.dashboard.site.rendering import _environment
 from tests.dashboard.showing import words_of
 
@@ -24,8 +25,14 @@ _EPOCH = Axis(title="Epoch")
 
 
 def _drawn(chart: Chart) -> str:
-    template = _environment().from_string('{% from "charts.html.j2" import chart %}{{ chart(one) }}')
-    return template.render(one=chart)
+    template = _environment().from_string(
+        '{% from "charts.html.j2" import chart with context %}{{ chart(one, "/run-log/a") }}'
+    )
+    return template.render(one=chart, link_to=_path)
+
+
+def _path(asked: Asked) -> str:
+    return asked.path
 
 
 def test_a_chart_says_what_it_shows() -> None:
@@ -41,7 +48,7 @@ def test_shares_are_percent_in_words_and_shares_in_data() -> None:
     series = Series(name="seen", x=["order", "species"], y=[0.5, 0.25], low=[0.4, 0.2], high=[0.6, 0.3])
     chart = bars("By rank", Axis(title="Rank"), axis, [series])
     assert "order 50.0 40.0 60.0" in words_of(_drawn(chart))
-    assert chart.data["series"][0]["low"] == [0.4, 0.2]
+    assert chart.data(_path)["series"][0]["low"] == [0.4, 0.2]
     assert [name for name, _ in chart.heads] == ["Rank", "Accuracy (%)", "Low", "High"]
 
 
@@ -68,7 +75,7 @@ def test_many_points_keep_their_extremes() -> None:
 
 def test_parallel_lines_have_a_scale_each() -> None:
     runs = [
-        Line(name="a", group="finished", values={"batch_size": 500, "lora": True}, link="/run/a"),
+        Line(name="a", group="finished", values={"batch_size": 500, "lora": True}, link=Asked("run", "a")),
         Line(name="b", group="failed", values={"batch_size": 2000, "lora": None}),
     ]
     chart = parallel("Fields", ["batch_size", "lora"], runs)
@@ -78,8 +85,8 @@ def test_parallel_lines_have_a_scale_each() -> None:
 
 
 def test_a_live_chart_says_where_more_comes_from() -> None:
-    more = More(address="/run-log/a", name="run-log-a", after=3, x="epoch")
+    more = More(run="a", name="run-log-a", after=3, x="epoch")
     chart = lines("Loss", _EPOCH, _LOSS, [Series(name="loss", x=[1], y=[1.0], column="loss")], more=more)
-    assert 'data-more="/run-log/a" data-after="3"' in _drawn(chart)
-    assert chart.data["more"] == "run-log-a"
-    assert not lines("Loss", _EPOCH, _LOSS, []).data["series"]
+    assert 'data-more="/run-log/a" data-run="a" data-after="3"' in _drawn(chart)
+    assert chart.data(_path)["more"] == "run-log-a"
+    assert not lines("Loss", _EPOCH, _LOSS, []).data(_path)["series"]

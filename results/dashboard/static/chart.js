@@ -131,12 +131,13 @@
   }
 
   // Further points of a run that goes on; the charts of one address share what is loaded.
-  let busy = false, again = false;
-  async function more() {
-    if (busy) return void (again = true);
+  let busy = false, again = null;
+  async function more(event) {
+    if (busy) return void (again = event);
     busy = true;
     for (const one of shown) if (!one.element.isConnected) shown.delete(one);
-    const growing = [...shown].filter((one) => one.element.dataset.more);
+    const changed = new Set(event.detail.changed);
+    const growing = [...shown].filter(({ element }) => element.dataset.more && changed.has(element.dataset.run));
     const loads = new Map(growing.map(({ element, told }) => [element.dataset.more, { after: element.dataset.after, name: told.more }]));
     for (const [address, { after, name }] of loads) {
       try {
@@ -148,10 +149,9 @@
       }
     }
     busy = false;
-    if (again) {
-      again = false;
-      more();
-    }
+    const next = again;
+    again = null;
+    if (next) more(next);
   }
 
   function grow(one, columns) {
