@@ -95,7 +95,7 @@ def read_points(evaluated: EvaluatedFolder) -> Points | None:
     Raises:
         DamagedError: they, or the names of their specimens, are not what was written.
     """
-    table = read_map(evaluated.folder)
+    table, about = read_map(evaluated.folder), evaluated.facts.get("map", {})
     if table is None:
         return None
     owners = table["specimen_id"].combine_chunks().dictionary_encode()
@@ -109,14 +109,12 @@ def read_points(evaluated: EvaluatedFolder) -> Points | None:
     coloured = {rank: _coloured(named[rank], owner[order], places) for rank in COLOURED}
     modality = _codes(table["modality"], pa.array(MODALITIES, pa.string()))[order]
     part = _codes(table["partition"], parts)[order]
-    metadata = table.schema.metadata or {}
-    method, of = metadata.get(b"method", b"").decode(), int(metadata.get(b"of", len(table)))
     x, y = _whole(places).T
     del table
     pa.default_memory_pool().release_unused()  # 200 MB of a million points, which Arrow would keep for later
     return Points(
-        method=method,
-        of=of,
+        method=str(about.get("method", "")),
+        of=int(about.get("of", len(owner))),
         x=x,
         y=y,
         modality=modality,

@@ -1,15 +1,19 @@
 """Figure 4, interactive: the accuracy of each taxon against the number of its keys, and means with intervals."""
 
 from collections.abc import Iterator
-from typing import Any, cast
+from itertools import product
+from typing import Any
 
 import numpy as np
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.charts import SCRIPTS, Axis, Chart, Series, scatter
 from results.dashboard.columns import column_file
-from results.dashboard.page import Asked, File, Kind, Link, NotThereError, Page
+from results.dashboard.page import Asked, File, Kind, NotThereError, Page
 from results.evaluated import EvaluatedFolder
+from results.measured import FLOORS
+from results.run import UNREADABLE, Measured
+from workloads.record import RunFolder
 from workloads.spec import RANKS, Rank
 
 _FOR_A_CHART = 2_000
@@ -41,7 +45,8 @@ def _class_size(catalog: Catalog, asked: Asked) -> Page:
         title=f"Accuracy of {words} by their number of keys",
         template="class_size.html.j2",
         told={**about, **choices, "means": means.to_dict("records"), "words": words, "many": many}
-        | {"drawn": lambda link: _drawn(asked.of, choice, taxa, means, link, many), "ticks": _ticks(taxa)},
+        | {"beside": _beside(evaluated, choice)}
+        | {"drawn": _drawn(asked.of, choice, taxa, means, many), "ticks": _ticks(taxa)},
         scripts=(*(("scatter_draw.js", "scatter.js", "class_size.js") if many else ()), *SCRIPTS),
         trail=((run, Asked("run", run)),),
         synthetic=bool(evaluated.facts["synthetic"]),
@@ -63,7 +68,7 @@ def _chosen(catalog: Catalog, asked: Asked) -> tuple[EvaluatedFolder, _Choice]:
     pair = asked.option("pair") or ("image-dna" if "image-dna" in pairs else next(iter(pairs), ""))
     if rank not in RANKS or pair not in pairs:
         raise NotThereError(f"There is no such retrieval, or no such rank: {', '.join(dict.fromkeys(pairs))}.")
-    return evaluated, (partition, pair, cast(Rank, rank))
+    return evaluated, (partition, pair, rank)
 
 
 def _numbers(catalog: Catalog, evaluation: str, evaluated: EvaluatedFolder, choice: _Choice) -> tuple[Any, Any]:
@@ -77,7 +82,9 @@ def _numbers(catalog: Catalog, evaluation: str, evaluated: EvaluatedFolder, choi
         taxa = taxa_by_keys(evaluated, evaluated.answers(partition, query, key), rank)
         taxa = taxa.sort_values(["num_keys", "name"], ascending=[False, True], kind="stable")
         taxa["least"] = doubling(taxa["num_keys"])
-        means = accuracy_by(taxa, "least").astype(object)
+        logs = np.log(_at(taxa["num_keys"].to_numpy()))
+        middles = taxa.assign(middle=logs).groupby(["subset", "least"], as_index=False)["middle"].mean()
+        means = accuracy_by(taxa, "least").merge(middles, on=["subset", "least"]).astype(object)
         return taxa, means.where(means.notna(), None)
 
     version = catalog.now.version(catalog.place(evaluation.partition("/")[0]))
@@ -88,12 +95,24 @@ def _at(num_keys: Any) -> Any:
     return np.where(num_keys > 0, num_keys, _WITHOUT_KEYS)
 
 
-def _middle(least: int) -> float:
-    """Where the mean of a class of key counts stands: in the middle of it, as the axis goes."""
-    return _WITHOUT_KEYS if least == 0 else float(np.sqrt(least * (2 * least - 1)))
+def _beside(evaluated: EvaluatedFolder, choice: _Choice) -> list[tuple[str, str, float, float | None, float | None]]:
+    """What the same queries come to over all taxa, with chance and floors, by subset; nothing if it cannot be read."""
+    partition, pair, rank = choice
+    query, key = pair.rsplit("-", 1)
+    try:
+        measured = Measured(RunFolder(evaluated.folder).measurement_table())
+    except UNREADABLE:
+        return []
+    place = {"partition": partition, "query": query, "key": key, "level": rank, "average": "macro", "metric": "top1"}
+    found = []
+    for subset, (method, words) in product(_SUBSETS, {"clibd": "accuracy", **FLOORS}.items()):
+        one = measured.find({**place, "species": subset, "method": method, "keys": "all"})
+        if one is not None:
+            found.append((subset, words, one.value, one.low, one.high))
+    return found
 
 
-def _drawn(of: str, choice: _Choice, taxa: Any, means: Any, link: Link, many: bool) -> Chart:
+def _drawn(of: str, choice: _Choice, taxa: Any, means: Any, many: bool) -> Chart:
     """Means with their intervals, and each taxon where these are few enough, with a link to its page."""
     partition, pair, rank = choice
     series = []
@@ -108,7 +127,7 @@ def _drawn(of: str, choice: _Choice, taxa: Any, means: Any, link: Link, many: bo
                     x=[float(x) for x in _at(own["num_keys"].to_numpy()) * _SIDESTEP[subset]],
                     y=own["accuracy"].astype(float).tolist(),
                     words=[_words(*row) for row in own[["name", "accuracy", "num_queries", "num_keys"]].to_numpy()],
-                    links=[link(_species(of, choice, name)) for name in own["name"]],
+                    links=[_species(of, choice, name) for name in own["name"]],
                     drawn="points",
                 )
             )
@@ -116,7 +135,7 @@ def _drawn(of: str, choice: _Choice, taxa: Any, means: Any, link: Link, many: bo
         series.append(
             Series(
                 name=f"mean over {subset} {_PLURALS[rank]}",
-                x=[_middle(least) * _SIDESTEP[subset] for least in mean["least"]],
+                x=[float(np.exp(middle)) * _SIDESTEP[subset] for middle in mean["middle"]],
                 y=mean["accuracy"].astype(float).tolist(),
                 low=mean["low"].tolist(),
                 high=mean["high"].tolist(),

@@ -9,6 +9,7 @@ from results.dashboard.columns import column_file
 from results.dashboard.page import Asked, File, Kind, NotThereError, Page
 from results.dashboard.points import COLOURED, Points, asked_places, read_points, specimen_columns
 from results.evaluated import EvaluatedFolder
+from results.run import UNREADABLE
 from workloads.shown import MAP, read_shown
 from workloads.spec import MODALITIES
 
@@ -31,7 +32,7 @@ def _embedding(catalog: Catalog, asked: Asked) -> Page:
     rank = asked.option("rank", COLOURED[0])
     if rank not in COLOURED:
         raise NotThereError(f"Names at the rank of '{rank}' have no colours; {' and '.join(COLOURED)} have.")
-    maps = [each for each in _before_and_after(catalog, evaluation) if each["points"] is not None or not each["other"]]
+    maps = _before_and_after(catalog, evaluation)
     run = evaluation.partition("/")[0]
     return Page(
         title=f"Embeddings of {evaluation}",
@@ -49,7 +50,10 @@ def _before_and_after(catalog: Catalog, evaluation: str) -> list[dict[str, Any]]
     is_before = bool(own.facts.get("untrained"))
     maps = [(is_before, _shown_map(catalog, evaluation, own, other=False))]
     if (twin := _twin(catalog, evaluation, own)) is not None:
-        maps.append((not is_before, _shown_map(catalog, twin, catalog.evaluated(twin), other=True)))
+        try:
+            maps.append((not is_before, _shown_map(catalog, twin, catalog.evaluated(twin), other=True)))
+        except UNREADABLE as error:
+            maps.append((not is_before, {"of": twin, "other": True, "points": None, "problem": str(error)}))
     headings = {True: "Before alignment", False: "After alignment"}
     return [
         {**shown, "heading": headings[before]} for before, shown in sorted(maps, key=lambda one: one[0], reverse=True)
@@ -62,7 +66,10 @@ def _twin(catalog: Catalog, evaluation: str, own: EvaluatedFolder) -> str | None
     other = run.removesuffix(_UNTRAINED) if run.endswith(_UNTRAINED) else f"{run}{_UNTRAINED}"
     runs = [run, *([other] if other in catalog.now.places else [])]
     for each in (each for one in runs for each in catalog.evaluations(one) if each != evaluation):
-        facts = catalog.evaluated(each).facts
+        try:
+            facts = catalog.evaluated(each).facts
+        except NotThereError:  # its own page says why
+            continue
         is_other = bool(facts.get("untrained")) != bool(own.facts.get("untrained"))
         if is_other and all(facts.get(name) == own.facts.get(name) for name in ("dataset", "data_fingerprint")):
             return each
@@ -75,7 +82,7 @@ _UNTRAINED = "-untrained"
 
 def _shown_map(catalog: Catalog, evaluation: str, evaluated: EvaluatedFolder, other: bool) -> dict[str, Any]:
     points = points_of(catalog, evaluation, evaluated)
-    about: dict[str, Any] = {"of": evaluation, "other": other, "points": points}
+    about: dict[str, Any] = {"of": evaluation, "other": other, "points": points, "problem": ""}
     if points is None:
         return about
     pairs = {place.partition: (place.query, place.key) for place in asked_places(evaluated, points.partitions)}
