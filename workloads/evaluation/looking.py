@@ -46,10 +46,11 @@ _SEED = 0
 _FIRST_PAIRS = (("image", "dna"), *PAPERS_PAIRS)
 """By whose outcomes queries take turns: the first of these that was asked."""
 _QUALITY, _EFFORT = 80, 2
-"""Of WebP: 0.9 kB and 0.4 ms a thumbnail; JPEG takes twice the bytes for what looks alike."""
+"""Of WebP: 0.9 kB and 0.4 ms a thumbnail; JPEG of quality 80 takes twice the bytes."""
 FEWEST_FOR_UMAP, MOST_FOR_UMAP = 5_000, 20_000
-"""Points between which the map is UMAP's. It takes 20 to 50 s of one core, most of which numba compiles where points
-are few, and 0.5 GB; a run of the demo, which has up to 3,800, is measured in less. Principal components take 0.5 s."""
+"""Points between which the map is UMAP's. Of 768 numbers each it takes 22 s of a core for 3,000 points (numba compiles
+for 8 of them), 54 s for 10,000, 45 s for 20,000 in fewer epochs, and 0.5 GB; principal components take 0.5 s. A run of
+the demo, which has up to 3,800 points, is measured in less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +82,11 @@ def look_at(parts: Mapping[str, Embedded], predictions: Predictions, portraits: 
     """
     specimens, shown = predictions.specimens, None
     if portraits is not None:
-        ids = pa.array(choose_shown(predictions), pa.string())
         rows = {name: row for row, name in enumerate(specimens["specimen_id"].to_pylist())}
-        shown = portraits(specimens.take([rows[name] for name in ids.to_pylist()]))
+        shown = portraits(specimens.take([rows[name] for name in choose_shown(predictions)]))
     points, placed = map_of(parts)
-    return Looking(
-        shown,
-        points,
-        {"shown": {"specimens": 0 if shown is None else len(shown), "of": len(specimens)}, "map": placed},
-    )
+    count = {"specimens": 0 if shown is None else len(shown), "of": len(specimens)}
+    return Looking(shown, points, {"shown": count, "map": placed})
 
 
 # --- Which specimens are shown ------------------------------------------------------------------------------------
@@ -214,6 +211,8 @@ def map_of(parts: Mapping[str, Embedded], most: int = MOST_POINTS) -> tuple[pa.T
     points = np.concatenate([unit(parts[part].rows[modality][own]) for (part, modality), own in kept.items()])
     method = method_for(len(points))
     places = by_umap(points, _SEED) if method == "umap" else by_pca(points)
+    if not np.isfinite(places).all():  # UMAP leaves a point without neighbours nowhere
+        method, places = "pca", by_pca(points)
     rows = pa.concat_tables([_rows(parts[part], part, modality, own) for (part, modality), own in kept.items()])
     about = {"method": method, "points": len(points), "of": total}
     columns = [*rows.columns, *(pa.array(places[:, axis]) for axis in (0, 1))]
