@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from results.confusions import commonest
 from results.evaluated import EvaluatedFolder, read_evaluated
-from results.figures.ink import FAINT, INK, commonest, feature_word, legend, mark, shown
+from results.figures.ink import FAINT, INK, feature_word, legend, mark, shown
 from results.figures.picture import FigureChoice, Picture, plain_style, sheet_of
 from workloads.data.specimens.schema import subset_of
 from workloads.errors import UsageError

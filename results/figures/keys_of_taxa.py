@@ -1,6 +1,6 @@
 """How the accuracy of taxa goes with their number of keys: Figure 4 as numbers, for drawing and for the dashboard."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -81,8 +81,12 @@ def _keys_per_taxon(specimens: pa.Table, rank: Rank, keys: KeyChoice) -> Mapping
         rank: whose names.
         keys: which keys were searched. Those of a species' own kind are all of its keys.
     """
-    splits = [split for split in specimens["split"].unique().to_pylist() if split not in _ASKING]
-    searched = [split for split in splits if keys in ("all", "own", subset_of(split))]
-    names = specimens[rank].filter(pc.is_in(specimens["split"], value_set=pa.array(searched, pa.string())))
+    searched = pa.array(searched_splits(specimens["split"].unique().to_pylist(), keys), pa.string())
+    names = specimens[rank].filter(pc.is_in(specimens["split"], value_set=searched))
     counted = names.drop_null().value_counts()
     return dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
+
+
+def searched_splits(splits: Iterable[str], keys: KeyChoice) -> list[str]:
+    """Those of the splits of an evaluation whose specimens were searched as keys."""
+    return [split for split in splits if split not in _ASKING and keys in ("all", "own", subset_of(split))]
