@@ -12,7 +12,9 @@ import pytest
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.page import File
-from results.dashboard.points import NAMELESS, NUM_COLOURS, OTHER, read_points, specimen_columns
+from results.dashboard.pages.embedding import points_of
+from results.dashboard.pages.retrieval_columns import SPECIMENS
+from results.dashboard.points import NAMELESS, NUM_COLOURS, OTHER
 from results.evaluated import EvaluatedFolder, read_evaluated
 from tests.dashboard.showing import sent, shown, words_of
 from tests.results.figures.made_up import Row, made_up_rows, write_evaluated
@@ -86,28 +88,28 @@ def columns_of(file: File) -> dict[str, Any]:
 def test_every_point_is_drawn_once_where_it_lies_in_the_colour_of_its_name(runs: Path) -> None:
     catalog = Catalog(Folder(runs))
     evaluated = catalog.evaluated("made-up")
-    points, specimens = (columns_of(sent(catalog, kind, "made-up")) for kind in ("map-columns", "map-specimens"))
+    points, specimens = (columns_of(sent(catalog, kind, "made-up")) for kind in ("map-columns", SPECIMENS))
     table = read_map(evaluated.folder)
     assert table is not None
-    owner = np.cumsum(points["begins"]) - 1
+    owner = np.cumsum(points["steps"])
     drawn = Counter(
-        (specimens["specimen"][at], MODALITIES[modality], [None, "test", "val"][part])
+        (specimens["id"][at], MODALITIES[modality], [None, "test", "val"][part])
         for at, modality, part in zip(owner, points["modality"], points["part"], strict=True)
     )
     expected = table.select(["specimen_id", "modality", "partition"]).to_pylist()
     assert drawn == Counter(tuple(row.values()) for row in expected)
     places = {(row["specimen_id"], row["modality"]): (row["x"], row["y"]) for row in table.to_pylist()}
     of_points = zip(owner, points["modality"], strict=True)
-    own = np.array([places[specimens["specimen"][at], MODALITIES[modality]] for at, modality in of_points])
+    own = np.array([places[specimens["id"][at], MODALITIES[modality]] for at, modality in of_points])
     half = max(np.ptp(own, axis=0)) / 2
     back = np.stack([points["x"], points["y"]], axis=1) / 32_767 * half + (own.max(axis=0) + own.min(axis=0)) / 2
     assert np.abs(back - own).max() <= half / 32_767
     names = {row["specimen_id"]: row for row in evaluated.predictions.specimens.to_pylist()}
-    assert all([names[n][rank] for n in specimens["specimen"]] == specimens[rank] for rank in RANKS)
-    counts = Counter(names[specimens["specimen"][at]]["family"] for at in owner)
+    assert all([names[n][rank] for n in specimens["id"]] == specimens[rank] for rank in RANKS)
+    counts = Counter(names[specimens["id"][at]]["family"] for at in owner)
     commonest = sorted((name for name in counts if name), key=lambda name: (-counts[name], name))
     for at, slot in zip(owner, points["slot_family"], strict=True):
-        name = names[specimens["specimen"][at]]["family"]
+        name = names[specimens["id"][at]]["family"]
         place = NAMELESS if name is None else min(commonest.index(name), OTHER)
         assert slot == place
 
@@ -115,8 +117,8 @@ def test_every_point_is_drawn_once_where_it_lies_in_the_colour_of_its_name(runs:
 def test_what_is_said_of_a_query_is_what_it_was_answered(runs: Path) -> None:
     catalog = Catalog(Folder(runs))
     evaluated = catalog.evaluated("made-up")
-    told = columns_of(sent(catalog, "map-specimens", "made-up"))
-    rows = {name: place for place, name in enumerate(told["specimen"])}
+    told = columns_of(sent(catalog, "map-answers", "made-up"))
+    rows = {name: place for place, name in enumerate(columns_of(sent(catalog, SPECIMENS, "made-up"))["id"])}
     asked = set()
     for partition in ("val", "test"):
         answers = evaluated.answers(partition, "image", "dna")
@@ -131,7 +133,7 @@ def test_the_page_says_method_counts_and_what_distances_mean(runs: Path) -> None
     catalog = Catalog(Folder(runs))
     html = shown(catalog, "embedding", "made-up")
     words = words_of(html)
-    points = read_points(catalog.evaluated("made-up"))
+    points = points_of(catalog, "made-up")
     assert points is not None
     assert "two principal components" in words
     assert "distances mean little" in words
@@ -145,11 +147,12 @@ def test_the_page_says_method_counts_and_what_distances_mean(runs: Path) -> None
 
 def test_names_beyond_the_eighth_are_others(tmp_path: Path, rows: list[Row]) -> None:
     many = [{**row, "family": f"family {number % 11}"} for number, row in enumerate(rows)]
-    points = read_points(_looked_at(tmp_path / "run", many))
+    _looked_at(tmp_path / "runs/batch/made-up", many)
+    points = points_of(Catalog(Folder(tmp_path / "runs")), "made-up")
     assert points is not None
     *named, others = points.classes["family"]
     assert (len(named), others.slot, others.name) == (NUM_COLOURS, OTHER, None)
-    assert others.count == int((points.slots["family"] == OTHER).sum())  # type: ignore[attr-defined]
+    assert others.count == int((points.slots["family"] == OTHER).sum())
     assert min(one.count for one in named) > 0
 
 
@@ -186,7 +189,5 @@ def test_hostile_names_are_text(tmp_path: Path, rows: list[Row]) -> None:
     _looked_at(tmp_path / "runs/batch/made-up", [{**row, "order": name} for row in rows])
     catalog = Catalog(Folder(tmp_path / "runs"))
     assert "<img" not in shown(catalog, "embedding", "made-up")
-    assert b"<img" not in sent(catalog, "map-specimens", "made-up").content
-    points = read_points(catalog.evaluated("made-up"))
-    assert points is not None
-    assert set(specimen_columns(points, catalog.evaluated("made-up"))["order"]) == {name}
+    assert b"<img" not in sent(catalog, SPECIMENS, "made-up").content
+    assert set(columns_of(sent(catalog, SPECIMENS, "made-up"))["order"]) == {name}
