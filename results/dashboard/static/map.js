@@ -69,10 +69,13 @@
       }));
     }
     function linked(specimen, n) {
-      if (!part[n] || !element.dataset.retrieval) return specimen;
-      const link = document.createElement("a"), asked = new URLSearchParams({ partition: told.parts[part[n]], specimen });
+      const address = boxes.part[part[n]].dataset.retrieval;
+      if (!address) return specimen;
+      const link = document.createElement("a"), to = new URL(address, location.href);
       // An exported page chooses by what stands behind #.
-      link.href = `${element.dataset.retrieval}${element.dataset.served === undefined ? "#" : "?"}${asked}`;
+      if (element.dataset.served === undefined) to.hash = new URLSearchParams({ specimen });
+      else to.searchParams.set("specimen", specimen);
+      link.href = to;
       link.textContent = specimen;
       return link;
     }
