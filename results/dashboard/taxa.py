@@ -8,7 +8,7 @@ import numpy as np
 from results.dashboard.catalog import Catalog
 from results.dashboard.numbers import Answered, Retrieval
 from results.run import UNREADABLE
-from workloads.arrays import Indices
+from workloads.arrays import Codes, Indices
 from workloads.data.prepared.dataset import SPECIMEN_TABLE
 from workloads.predictions import MISSING, PAPERS_PAIRS
 from workloads.spec import Rank
@@ -84,7 +84,7 @@ def _counted(evaluation: Answered, retrievals: Sequence[Retrieval], rank: Rank) 
     return Counted(rank, len(keys), _bins(keys, num), _bins(truth, num), _bins(truth[most.unseen], num), asked, right)
 
 
-def _bins(codes: Indices, num: int) -> Indices:
+def _bins(codes: Codes, num: int) -> Indices:
     return np.bincount(codes[codes != MISSING], minlength=num)
 
 

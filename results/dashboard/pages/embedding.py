@@ -7,6 +7,7 @@ from results.dashboard.catalog import Catalog
 from results.dashboard.columns import column_file
 from results.dashboard.numbers import answered
 from results.dashboard.page import Asked, File, Kind, NotThereError, Page
+from results.dashboard.pages.retrieval import evaluations
 from results.dashboard.pages.retrieval_columns import PORTRAITS, SPECIMENS, name_of
 from results.dashboard.points import COLOURED, OTHER, Points, answer_columns, read_points
 from results.evaluated import EvaluatedFolder
@@ -120,10 +121,9 @@ def _map_answers(catalog: Catalog, asked: Asked) -> File:
 
 
 def _listed(catalog: Catalog) -> Iterator[Asked]:
-    for run in catalog.finished():
-        for evaluation in catalog.evaluations(run):
-            yield Asked("embedding", evaluation)
-            yield Asked.to("embedding", evaluation, {"rank": COLOURED[1]})
+    for evaluation in evaluations(catalog):
+        yield Asked("embedding", evaluation.name)
+        yield Asked.to("embedding", evaluation.name, {"rank": COLOURED[1]})
 
 
 KINDS = (
