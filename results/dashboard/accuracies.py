@@ -143,7 +143,7 @@ def _chart(pair: tuple[str, str], subsets: tuple[str, ...], compared: str, rows:
     """Bars by rank: macro accuracies on validation, or else what there is first."""
     shown = [row for row in rows if row[:2] == (rows[0][0], rows[0][1])]
     series = []
-    for subset in subsets:
+    for subset in subsets if len(subsets) == 1 else [one for one in subsets if one != "all"]:
         there = [(row[2], row[3][subset]) for row in shown if row[3][subset]]
         ends = all(one.low is not None and one.high is not None for _, one in there)
         series.append(

@@ -1,7 +1,7 @@
 """What pages of many runs need of each: a few numbers and words, kept while whole runs are forgotten again."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from results.dashboard.catalog import Catalog
@@ -32,10 +32,14 @@ class Spent:
     """None where nothing says it yet."""
 
     @property
+    def is_cpu(self) -> bool:
+        """Whether it says that it had no GPU."""
+        return self.device is not None and self.device.upper().startswith("CPU")
+
+    @property
     def gpu_hours(self) -> float | None:
         """None on a CPU, and where the device is not known."""
-        is_gpu = self.device is not None and not self.device.upper().startswith("CPU")
-        return self.seconds * self.workers / 3600 if is_gpu else None
+        return None if self.device is None or self.is_cpu else self.seconds * self.workers / 3600
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,11 +177,6 @@ def state_of(standing: Standing, summaries: Mapping[str, Summary]) -> str:
 def summaries(catalog: Catalog, standings: Sequence[Standing]) -> dict[str, Summary]:
     """Of all runs among some points that have a folder, by their ids."""
     return {one.run: summary(catalog, one.run) for one in standings if one.run and one.folder}
-
-
-def with_state(standing: Standing, summaries: Mapping[str, Summary]) -> Standing:
-    """A point with that state."""
-    return replace(standing, state=state_of(standing, summaries))
 
 
 def group_of(state: str) -> str:

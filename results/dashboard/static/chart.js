@@ -69,11 +69,12 @@
     };
   }
 
+  // Of exponents that are raised Plotly writes the style into the page, as the policy forbids: hence 1e-5.
   function axis(told, ink, places) {
     const type = told.words ? "category" : told.log ? "log" : "linear";
     const lines = { gridcolor: ink.line, linecolor: ink.line, zerolinecolor: ink.line, tickcolor: ink.line };
     const ticks = told.words ? { tickvals: places.map(plain), ticktext: places.map((text) => cut(text, LONGEST_TICK)) } : {};
-    return { ...lines, ...ticks, type, title: { text: plain(told.title), standoff: 8 }, automargin: true, exponentformat: "power", separatethousands: true };
+    return { ...lines, ...ticks, type, title: { text: plain(told.title), standoff: 8 }, automargin: true, exponentformat: "e", separatethousands: true };
   }
 
   // The axes of parallel lines: an upright for each field, with the words or the ends of its values beside.
