@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.charts import Axis, Chart, Line, Series, parallel, scatter
@@ -11,10 +12,11 @@ from results.dashboard.training_log import training_log
 from results.layout import value_text
 from results.sweep_status import OVER, Standing
 from sweeps.table import Value
-from workloads.record import EVALUATION
+from workloads.record import EVALUATION, Measurement
 
 _MOST_FIELDS = 9
 """Upright axes of parallel lines beside the numbers; more are no picture any more."""
+_LAST = ("dataset", "seed")
 _CHIEF = "Accuracy (%)"
 NUMBERS = {
     "accuracy": (_CHIEF, lambda one: one.chief.value if one.chief else None),
@@ -97,7 +99,7 @@ def varying(shown: Sequence[Trial]) -> list[str]:
     rows = dict.fromkeys(name for one in shown if one.summary for name in one.summary.row)
     names = dict.fromkeys(name for fields in specs for name in fields)
     differing = [name for name in names if len({value_text(fields.get(name)) for fields in specs}) > 1]
-    return sorted(differing, key=lambda name: name not in rows)
+    return sorted(differing, key=lambda name: (name in _LAST, name not in rows))
 
 
 def parallel_chart(shown: Sequence[Trial]) -> Chart | None:
@@ -167,32 +169,54 @@ def _ends(known: Sequence[Summary]) -> tuple[list[float | None], list[float | No
 
 
 def pareto_chart(shown: Sequence[Trial], number: str) -> Chart | None:
-    """Accuracy against what it costs, with the line of those that none beats in both; None without two such runs."""
+    """Accuracy against what it costs, with the line of those that none beats in both; None without two such runs.
+
+    Runs of other data sets were asked other queries, and have points and a line of their own.
+    """
     title, get = NUMBERS[number]
-    points = [(one, one.summary, get(one.summary)) for one in shown if one.summary and one.summary.chief]
-    there = [(one, known, cost) for one, known, cost in points if cost is not None and known.chief]
-    if len(there) < 2:
+    there = [(one, one.summary, one.summary.chief) for one in shown if one.summary and one.summary.chief]
+    points = [
+        _Point(one.name, known, chief, cost)
+        for one, known, chief in there
+        if chief and (cost := get(known)) is not None
+    ]
+    if len(points) < 2:
         return None
-    there.sort(key=lambda each: (each[2], -(each[1].chief.value if each[1].chief else 0.0)))
-    accuracies = [known.chief.value for _, known, _ in there if known.chief]
-    best = [place for place, value in enumerate(accuracies) if all(value > other for other in accuracies[:place])]
-    low, high = _ends([known for _, known, _ in there])
+    datasets = dict.fromkeys(point.known.dataset for point in points)
+    series = []
+    for dataset in datasets:
+        own = sorted(
+            (one for one in points if one.known.dataset == dataset), key=lambda one: (one.cost, -one.chief.value)
+        )
+        series += _front(own, f" on {dataset}" if len(datasets) > 1 else "")
+    note = f"Accuracy: {CHIEF_WORDS}; 95 % intervals. The line joins runs that no other beats in both."
+    named = f"Accuracy against {title[:1].lower()}{title[1:]}"
+    return scatter(named, Axis(title=title), Axis(title=_CHIEF, share=True), series, note)
+
+
+class _Point(NamedTuple):
+    """A run by what it reached and what that took."""
+
+    name: str
+    known: Summary
+    chief: Measurement
+    cost: float
+
+
+def _front(points: Sequence[_Point], where: str) -> list[Series]:
+    """Points in the order of their costs, and the line of the best."""
+    values = [one.chief.value for one in points]
+    best = [n for n, value in enumerate(values) if all(value > other for other in values[:n])]
+    low, high = _ends([one.known for one in points])
     runs = Series(
-        name="runs",
-        x=[cost for _, _, cost in there],
-        y=accuracies,
+        name=f"runs{where}",
+        x=[one.cost for one in points],
+        y=values,
         low=low,
         high=high,
-        words=[one.name for one, _, _ in there],
-        links=[Asked("run", known.run) for _, known, _ in there],
+        words=[one.name for one in points],
+        links=[Asked("run", one.known.run) for one in points],
         drawn="points",
     )
-    front = Series(name="Pareto line", x=[there[n][2] for n in best], y=[accuracies[n] for n in best])
-    note = f"Accuracy: {CHIEF_WORDS}; 95 % intervals. The line joins runs that no other beats in both."
-    return scatter(
-        f"Accuracy against {title[:1].lower()}{title[1:]}",
-        Axis(title=title),
-        Axis(title=_CHIEF, share=True),
-        [runs, front],
-        note,
-    )
+    front = Series(name=f"Pareto line{where}", x=[points[n].cost for n in best], y=[values[n] for n in best])
+    return [runs, front]

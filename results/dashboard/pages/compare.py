@@ -22,6 +22,8 @@ from workloads.spec import RANKS, Rank
 _PAIRS = {f"{query}-{key}": (query, key) for query, key in PAPERS_PAIRS}
 _SHOWN = 15
 """Species that are listed on either side."""
+_LISTED = 2
+"""Pairs of runs that an export holds."""
 _PATIENCE = 0.15
 """Seconds in which a comparison may be made before the page comes without it, and asks for it again."""
 
@@ -63,8 +65,7 @@ def _compared(catalog: Catalog, a: Side, b: Side, told: dict[str, Any]) -> dict[
     """What is told of two that both are there."""
     runs = [catalog.run(side.run) for side in (a, b)]
     specs = [run.spec for run in runs if run.spec]
-    names = [f"{letter}: {side.label}" for letter, side in zip("AB", (a, b), strict=True)]
-    logs = {name: training_log(catalog, side.run) for name, side in zip(names, (a, b), strict=True)}
+    logs = {"A": training_log(catalog, a.run), "B": training_log(catalog, b.run)}
     found: Contest | None = None
     reason: str | None = None
     pending = False
@@ -135,15 +136,17 @@ def _chart(found: Contest) -> Chart | None:
 
 
 def _listed(catalog: Catalog) -> Iterable[Asked]:
-    """Of each sweep its two best runs."""
+    """The two best runs of the first sweeps that have two: each pair takes seconds."""
+    pairs = []
     for sweep in dict.fromkeys(one.sweep for one in catalog.standings):
         own = [one for one in catalog.standings if one.sweep == sweep and one.run in catalog.finished()]
         known = [one for one in summaries(catalog, own).values() if one.chief and catalog.evaluations(one.run)]
         known.sort(key=lambda one: one.chief.value if one.chief else 0.0, reverse=True)
-        for a, b in pairwise(known[:2]):
-            with suppress(*UNREADABLE):
-                contest(catalog, a.run, b.run, "val", _PAIRS["image-dna"]).result()  # made before the page is
-            yield Asked.to("compare", "", {"a": a.run, "b": b.run})
+        pairs += [(a.run, b.run) for a, b in pairwise(known[:2]) if a.dataset == b.dataset]
+    for a, b in list(dict.fromkeys(pairs))[:_LISTED]:
+        with suppress(*UNREADABLE):
+            contest(catalog, a, b, "val", _PAIRS["image-dna"]).result()  # made before the page is
+        yield Asked.to("compare", "", {"a": a, "b": b})
 
 
 _OPTIONS = {"a": "", "b": "", "rank": "species", "partition": "val", "pair": "image-dna"}

@@ -19,8 +19,8 @@ from results.dashboard.trials import (
 )
 
 _HEADS = (
-    ("state", "State", ""),
     ("trial", "Trial", ""),
+    ("state", "State", ""),
     ("accuracy", "Accuracy (%)", "n"),
     ("loss", "Last loss", "n"),
     ("epoch", "Epoch", "n"),
