@@ -1,6 +1,7 @@
 """What many tests share: a tiny prepared data set of synthetic insects, and an experiment that fits it."""
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -70,6 +71,20 @@ def _one_thread_of_torch() -> None:
 def plain_run(work: Work, shards: Sequence[Shard]) -> Iterable[ShardReport]:
     """The shards one after another, without Ray."""
     return map(work, shards)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hang_ups_are_heard() -> None:
+    """Who starts the tests under nohup, as some managers of jobs do, means them, not the programs that they start."""
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+@pytest.fixture(autouse=True)
+def _in_no_session_of_ray(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster that tests of Ray share is open until the last one, and commands within a session end otherwise."""
+    if not request.node.nodeid.startswith(RAY):
+        monkeypatch.setattr("workloads.stopping._AT_ONCE", [])
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -15,6 +15,7 @@ from workloads.data.prepared.shards import PREPARED_SCHEMA
 from workloads.data.specimens.schema import SPECIMEN_SCHEMA
 from workloads.data.specimens.specimen_table import TableFacts
 from workloads.record import MEASUREMENT_SCHEMA
+from workloads.shown import MAP_SCHEMA, SHOWN_SCHEMA
 from workloads.training.report import EpochReport, StepReport
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +56,8 @@ def test_the_documents_name_files() -> None:
         ("shards", PREPARED_SCHEMA.names),
         ("measurements", MEASUREMENT_SCHEMA.names),
         ("predictions", tuple(name for names in predictions._SCHEMAS.values() for name in names.names)),
+        ("shown", SHOWN_SCHEMA.names),
+        ("map", MAP_SCHEMA.names),
         ("events", tuple(field.name for kind in (StepReport, EpochReport) for field in fields(kind))),
         ("CSV and JSON", RECORD),
     ],

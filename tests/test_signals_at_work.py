@@ -153,15 +153,29 @@ def test_a_training_whose_terminal_closes_is_saved(tiny_dataset: PreparedDataset
     until = time.monotonic() + PATIENCE
     reader = Thread(target=_drain, args=(terminal,), daemon=True)
     reader.start()
-    while not list(tmp_path.glob("train/*/checkpoints/*/manifest.json")):
-        assert time.monotonic() < until, shlex.join(words)
-        time.sleep(0.05)
-    os.close(terminal)  # the kernel sends SIGHUP, and what is written to the terminal is an error
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 129
+    try:
+        while not list(tmp_path.glob("train/*/checkpoints/*/manifest.json")):
+            assert time.monotonic() < until, shlex.join(words)
+            time.sleep(0.05)
+        os.close(terminal)  # the kernel sends SIGHUP, and what is written to the terminal is an error
+        assert _code_of(pid) == 129
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
     assert_all_gone(pid)
     run = only_run(tmp_path)
     assert run.state() == "missing"
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def _code_of(pid: int) -> int | None:
+    """The exit code of a child that is to end; None of one that does not."""
+    until = time.monotonic() + PATIENCE
+    while not (ended := os.waitpid(pid, os.WNOHANG))[0]:
+        if time.monotonic() > until:
+            return None
+        time.sleep(0.05)
+    return os.waitstatus_to_exitcode(ended[1])
 
 
 def _drain(terminal: int) -> None:

@@ -99,6 +99,15 @@ class Answers:
         """
         return np.asarray((self.found[rank][:, :k] == self.truth[rank][:, None]).any(axis=1))
 
+    def depth_shared(self, place: int = 0) -> Indices:
+        """How deep each query's names are those of one of its keys, (queries,): 0 for no rank, 1 for the order, 4 for
+        the species; `place` 0 is the nearest key.
+        """
+        depth = np.zeros(len(self), dtype=np.int64)
+        for number, rank in enumerate(RANKS, start=1):
+            depth[(self.truth[rank] != MISSING) & (self.found[rank][:, place] == self.truth[rank])] = number
+        return depth
+
 
 def prediction_table(place: Place, ids: Names, subset: Names, key_ids: Names, cosines: Floats) -> pa.Table:
     """The rows of one retrieval.

@@ -14,6 +14,8 @@
         predictions.parquet   nearest keys of every query; of a classifier classifier.parquet, its species
         specimens.parquet     the names of every query and key
         measurements.parquet  every accuracy with its interval, in long form
+        shown.parquet         for looking at: pictures and barcodes of some queries and keys
+        map.parquet           their embeddings in a plane
         evaluation.json       by which rules they were measured
         manifest.json         the SHA-256 of every file above but checkpoints, sealed again by later measurements
         status.json           written last: its `finished` means that all of the above is whole
@@ -244,10 +246,10 @@ class RunFolder:
         return checked(told, Status, f"{self.folder}/{STATUS}")
 
     def is_finished(self) -> bool:
-        """Whether it is; where the folder does not say so, or no longer, it counts as not."""
+        """Whether it is; where the folder does not say so, no longer, or not to this user, it counts as not."""
         try:
             return self.state() == "finished"
-        except (DamagedError, NewerVersionError):
+        except (DamagedError, NewerVersionError, PermissionError):
             return False
 
     def spec(self) -> ExperimentSpec:
@@ -309,6 +311,8 @@ def check_names(name: str, point: Mapping[str, Any], spec: ExperimentSpec | None
 
 
 EVALUATION = "evaluation.json"
+_ABOUT = ("spec.json", "point.json", "provenance.json")
+"""What no two runs have in common."""
 
 
 def read_evaluation(folder: Folder) -> dict[str, Any]:
@@ -323,9 +327,14 @@ def read_evaluation(folder: Folder) -> dict[str, Any]:
         there = f"There is one in {', '.join(f'{folder}/{name}' for name in inside)}." if inside else ""
         remedy = there or "Make one with `clibd evaluate RUN --data DIR`."
         raise MissingPathError(str(folder), f"evaluation ({EVALUATION})", remedy)
-    if folder.has("spec.json") and RunFolder(folder).state() != "finished":
-        raise MissingPathError(str(folder), "finished run", "Start its training again: it goes on where it stopped.")
-    return read_object(sealed_folder(folder), EVALUATION, Evaluation)
+    sealed = sealed_folder(folder)
+    if sealed.has("spec.json"):
+        if RunFolder(folder).state() != "finished":
+            remedy = "Start its training again: it goes on where it stopped."
+            raise MissingPathError(str(folder), "finished run", remedy)
+        for name in filter(sealed.has, _ABOUT):
+            sealed.read(name)  # it is not what was sealed where another run's file came with that run's seals
+    return read_object(sealed, EVALUATION, Evaluation)
 
 
 def find_runs(runs: Folder, sweep: str) -> list[RunFolder]:

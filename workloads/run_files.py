@@ -66,6 +66,21 @@ class Status(TypedDict, total=False):
     loss_of_alike: float
 
 
+class ShownCount(TypedDict):
+    """How many specimens an evaluation shows, of how many that it asked and searched."""
+
+    specimens: int
+    of: int
+
+
+class MapFacts(TypedDict):
+    """How the points of an evaluation were laid out, and how many of how many."""
+
+    method: str
+    points: int
+    of: int
+
+
 class Evaluation(TypedDict, total=False):
     """evaluation.json: of what and by which rules a folder was measured."""
 
@@ -84,6 +99,8 @@ class Evaluation(TypedDict, total=False):
     declared: list[str]
     num_without_name: dict[str, dict[str, int]]
     num_lacking: dict[str, dict[str, int]]
+    shown: ShownCount
+    map: MapFacts
 
 
 class Threshold(TypedDict):
@@ -213,6 +230,8 @@ def read_rows(
 ) -> pa.Table:
     """The columns of a table that are known, in their order; what a later version may have added is left out.
 
+    Its metadata is kept.
+
     Args:
         folder: that it lies in.
         name: of the Parquet file.
@@ -238,4 +257,4 @@ def read_rows(
             raise DamagedError(path, f"the column {each.name} is of {column}, and not of {each.type}")
         if table[each.name].null_count and each.name not in nullable:
             raise DamagedError(path, f"the column {each.name} has no value in a row")
-    return table.select([each.name for each in known]).cast(pa.schema(known))
+    return table.select([each.name for each in known]).cast(pa.schema(known, table.schema.metadata))

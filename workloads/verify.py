@@ -209,7 +209,10 @@ _COMMANDS = {
     "attention-": "clibd attention {run} --data DIR",
 }
 """Which command makes the files of a finished run whose names begin so."""
-_MEASURED = ("measurements.parquet", "predictions.parquet", "specimens.parquet", "evaluation.json")
+_MEASURED = (
+    *("measurements.parquet", "predictions.parquet", "specimens.parquet", "evaluation.json"),
+    *("shown.parquet", "map.parquet"),
+)
 
 
 def _content(found: Verdict, folder: Folder, anew: str) -> None:

@@ -1,6 +1,5 @@
 """Figure 10: images, barcodes and texts in one plane by UMAP, by taxon and modality, before and after alignment."""
 
-import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -15,15 +14,14 @@ from matplotlib.figure import Figure
 from results.evaluated import EvaluatedFolder, read_evaluated
 from results.figures.ink import FAINT, INK, commonest, feature_word, legend, mark, shown
 from results.figures.picture import FigureChoice, Picture, plain_style, sheet_of
-from workloads.arrays import Floats
 from workloads.data.specimens.schema import subset_of
 from workloads.errors import UsageError
+from workloads.plane import by_umap
 from workloads.spec import RANKS, Rank
 from workloads.storage import Folder
 
 _NUM_TAXA = 10
 _FEWEST = 5  # points; fewer are no picture, and UMAP has no neighbours to look at
-_NUM_NEIGHBOURS = 15
 _HUES = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#A89400", "#222222", "#8C564B", "#8A8A8A"]
 _MARKERS = {"image": "o", "dna": "^", "text": "*"}
 
@@ -82,28 +80,12 @@ def _embedding_map(
     rows = {name: chosen[chosen["first_of_text"] | (name != "text")] for name in vectors}
     order = pd.Series(place.to_numpy(), chosen.index)
     rows = {name: own[np.isfinite(vectors[name][order[own.index], 0])] for name, own in rows.items()}
-    places = _lay_out(np.concatenate([vectors[name][order[own.index]] for name, own in rows.items()]), seed)
+    vectors_of_all = np.concatenate([vectors[name][order[own.index]] for name, own in rows.items()])
+    if len(vectors_of_all) < _FEWEST:
+        raise UsageError(f"{len(vectors_of_all)} points are too few for a map; choose a wider group of taxa")
+    places = by_umap(vectors_of_all, seed)
     points = pd.concat([own.assign(modality=name) for name, own in rows.items()], ignore_index=True)
     return points.assign(panel=panel, x=places[:, 0].astype(float), y=places[:, 1].astype(float))
-
-
-def _lay_out(points: Floats, seed: int) -> Floats:
-    """Two coordinates a point, the same for the same seed: one thread, and a random start as in the authors' code."""
-    if len(points) < _FEWEST:
-        raise UsageError(f"{len(points)} points are too few for a map; choose a wider group of taxa")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ImportWarning)  # about its parametric form, which needs TensorFlow
-        from umap import UMAP
-    mapping = UMAP(
-        n_components=2,
-        metric="cosine",
-        min_dist=0.5,
-        init="random",
-        n_neighbors=min(_NUM_NEIGHBOURS, len(points) - 1),
-        random_state=seed,
-        n_jobs=1,
-    )
-    return np.asarray(mapping.fit_transform(points), dtype=np.float32)
 
 
 @plain_style()

@@ -100,6 +100,7 @@ def _records(
 ) -> Iterator[dict[str, Any]]:
     for key, answer in answers.items():
         row = int(np.flatnonzero(answer.ids == query)[0])
+        own = answer.take(np.array([row]))
         for place, name in enumerate(answer.key_ids[row, :_NUM_KEYS]):
             if name is not None:
                 yield {
@@ -112,18 +113,9 @@ def _records(
                     "place": place + 1,
                     "key_id": name,
                     "cosine": round(float(answer.cosines[row, place]), 6),
-                    "shared": _shared(answer, row, place),
+                    "shared": ("none", *RANKS)[own.depth_shared(place)[0]],
                     **{f"key_{rank}": names[name][rank] for rank in RANKS},
                 }
-
-
-def _shared(answers: Answers, row: int, place: int) -> str:
-    """The lowest rank at which query and key have the same name."""
-    for rank in reversed(RANKS):
-        code = answers.truth[rank][row]
-        if code != MISSING and code == answers.found[rank][row, place]:
-            return rank
-    return "none"
 
 
 @plain_style()

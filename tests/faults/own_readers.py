@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from results.run import read_named
@@ -32,6 +33,7 @@ from workloads.lease import read_lease
 from workloads.predictions import Place, Predictions, prediction_table, specimen_table
 from workloads.record import Measurement, RunFolder, measurements_to_table, provenance, read_evaluation
 from workloads.seals import MADE, MANIFEST, STATUS, with_seal
+from workloads.shown import MAP, MAP_SCHEMA, SHOWN, SHOWN_SCHEMA, read_map, read_shown
 from workloads.spec import RANKS
 from workloads.storage import Folder
 from workloads.verify import things_in
@@ -61,6 +63,14 @@ _EVENTS = [
         **{"allocated_gb": 0.0, "reserved_gb": 0.0, "papers_memory_gb": 0.0},
     }
     for number, event in enumerate(("step", "step", "epoch") * 2)
+]
+_SHOWN = [
+    {"specimen_id": "a", "thumbnail": b"RIFF\x04\0\0\0WEBP", "barcode": "ACGT"},
+    {"specimen_id": "c", "thumbnail": None, "barcode": None},
+]
+_POINTS = [
+    {"specimen_id": name, "partition": part, "kind": kind, "modality": "dna", "x": 0.5, "y": -1.0}
+    for name, part, kind in (("a", "val", "query"), ("c", None, "key"))
 ]
 _LEASE = {
     **{"owner": "a", "token": "b", "host": "h", "pid": 1, "machine": "m", "command": "c", "began": 1.0, "beat": 2},
@@ -110,6 +120,8 @@ def _whole_run() -> dict[str, bytes]:
         run.folder.write_table("measurements.parquet", measurements_to_table(shares))
         asked = prediction_table(place, ids[:2], np.array(["seen", "unseen"], dtype=object), keys, cosines)
         Predictions(asked, specimen_table(ids, ids, names)).write(run.folder)
+        run.folder.write_table(SHOWN, pa.Table.from_pylist(_SHOWN, SHOWN_SCHEMA))
+        run.folder.write_table(MAP, pa.Table.from_pylist(_POINTS, MAP_SCHEMA))
         run.finish("finished", num_parameters=5)
         return {path.name: path.read_bytes() for path in Path(made).iterdir()}
 
@@ -228,6 +240,8 @@ _TABLES = {
     "measurements.parquet": RunFolder.measurements,
     "predictions.parquet": _read_predictions,
     "specimens.parquet": _read_predictions,
+    SHOWN: lambda run: read_shown(run.folder),
+    MAP: lambda run: read_map(run.folder),
 }
 _IN_TABLES = ("spec.json", "point.json", "provenance.json", "evaluation.json")
 

@@ -24,6 +24,7 @@ from workloads.evaluation.accuracy import KS, accuracies_of, coded_answers, labe
 from workloads.evaluation.embed import embed, embed_parts
 from workloads.evaluation.embedded import KEYS, Embedded, queries_of
 from workloads.evaluation.evaluate import Questions, find_answers, measure_predictions
+from workloads.evaluation.looking import LOOKING_FILES, Portraits, look_at, portraits_of
 from workloads.evaluation.stored import EmbeddingFacts, lacking_of, write_embedded
 from workloads.evaluation.trained_on import BESIDE_FILES, Beside, beside_run
 from workloads.intervals import with_intervals
@@ -76,7 +77,8 @@ def measure(
         write_evaluation(run.folder, {**said, **beside.about, "recipe": spec.recipe}, of_classifier)
     else:
         tell = counting("searching", "searches")
-        measure_embedded(run.folder, parts, Questions(recipe=spec.recipe), said, beside, tell)
+        questions = Questions(recipe=spec.recipe)
+        measure_embedded(run.folder, parts, questions, said, beside, tell, portraits_of(dataset))
 
 
 def measure_classifier(
@@ -173,8 +175,9 @@ def measure_embedded(
     model: Mapping[str, Any],
     beside: Beside,
     tell: Tell = lambda done, total: None,
+    portraits: Portraits | None = None,
 ) -> list[Measurement]:
-    """Measure embeddings and write predictions, measurements and evaluation.json.
+    """Measure embeddings and write predictions, measurements, what is left for looking at, and evaluation.json.
 
     Args:
         folder: of the evaluation.
@@ -183,14 +186,17 @@ def measure_embedded(
         model: what evaluation.json says of the model and its data beside.
         beside: what is said of the data set and of the model's training.
         tell: told how many searches of how many are done.
+        portraits: gives images and barcodes of some specimens; None where there are none to be had.
     """
     queries = queries_of(parts)
     predictions = find_answers(parts[KEYS], queries, questions, tell)
     measurements = measure_predictions(predictions, parts[KEYS], queries, MISSING_RANK[questions.recipe], beside)
-    unseal_run(folder, EVALUATION, PREDICTIONS, SPECIMENS, "measurements.parquet", *BESIDE_FILES)
+    looking = look_at(parts, predictions, portraits)
+    unseal_run(folder, EVALUATION, PREDICTIONS, SPECIMENS, "measurements.parquet", *BESIDE_FILES, *LOOKING_FILES)
     folder.remove(EVALUATION)  # written last, so that it stands for files that belong together
     predictions.write(folder)
     beside.write(folder)
+    looking.write(folder)
     without_name = {
         part: {rank: int(np.count_nonzero([name is None for name in embedded.labels[rank]])) for rank in RANKS}
         for part, embedded in queries.items()
@@ -203,7 +209,7 @@ def measure_embedded(
         "num_without_name": without_name,
         "num_lacking": lacking_of(parts),
     }
-    write_evaluation(folder, {**model, **beside.about, **asked}, measurements)
+    write_evaluation(folder, {**model, **beside.about, **asked, **looking.about}, measurements)
     return measurements
 
 

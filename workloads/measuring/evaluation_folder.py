@@ -15,6 +15,7 @@ from workloads.errors import EmbeddingsError, MissingPathError, ModalitiesError,
 from workloads.evaluation.embed import usable_modalities
 from workloads.evaluation.embedded import REST, Embedded
 from workloads.evaluation.evaluate import Questions
+from workloads.evaluation.looking import Portraits, portraits_again, portraits_of
 from workloads.evaluation.measure import about, about_data, embedding_facts, measure_classifier, measure_embedded
 from workloads.evaluation.openclip_row import Prompts, embed_openclip, openclip_row
 from workloads.evaluation.stored import EmbeddingFacts, read_parts, stored_facts, stored_parts, write_embedded
@@ -123,7 +124,8 @@ def measure_again(
         raise UsageError("without --data a finished run's own embeddings are measured; name a data set to embed it")
     parts, spec = read_parts(run.folder), run.spec()
     questions = _questions(recipe or spec.recipe, keys)
-    return _searched(target or run.folder, parts, questions, about(facts, spec.synthetic), read_beside(run.folder))
+    said, beside = about(facts, spec.synthetic), read_beside(run.folder)
+    return _searched(target or run.folder, parts, questions, said, beside, portraits_again(run.folder))
 
 
 def measure_openclip(
@@ -170,7 +172,7 @@ def measure_openclip(
     parts = _embedded(target, facts, embed, what, again)
     said = {**about_data(dataset.facts), **row}
     beside = beside_of(dataset, parts, TrainedOn(declared=declared([model, row["model"]])))
-    return _searched(target, parts, _questions(recipe, keys), said, beside)
+    return _searched(target, parts, _questions(recipe, keys), said, beside, portraits_of(dataset))
 
 
 def openclip_folder(model: str, data: Folder) -> Folder:
@@ -234,7 +236,8 @@ def _retrieved(
     what = f"Embedding {job.data} ({', '.join(job.modalities)}) with {run.id}", "chunks"
     parts = _embedded(target, facts, partial(embed, job), what, again, with_rest)
     beside = beside_run(run, experiment, dataset, parts, untrained)
-    return _searched(target, parts, questions, about(facts, dataset.facts.synthetic, untrained), beside)
+    said = about(facts, dataset.facts.synthetic, untrained)
+    return _searched(target, parts, questions, said, beside, portraits_of(dataset))
 
 
 def _embedded(
@@ -273,9 +276,14 @@ def _embedded(
 
 
 def _searched(
-    target: Folder, parts: Mapping[str, Embedded], questions: Questions, model: Mapping[str, Any], beside: Beside
+    target: Folder,
+    parts: Mapping[str, Embedded],
+    questions: Questions,
+    model: Mapping[str, Any],
+    beside: Beside,
+    portraits: Portraits | None,
 ) -> MeasuredFolder:
     with counting(stderr_console(), "Searching", "retrievals") as tell:
-        measurements = measure_embedded(target, parts, questions, model, beside, tell)
+        measurements = measure_embedded(target, parts, questions, model, beside, tell, portraits)
     seal_run(target)
     return MeasuredFolder(target, measurements, target.read_json(EVALUATION))

@@ -7,18 +7,18 @@ whole batch.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from itertools import combinations
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from workloads.errors import UsageError
-from workloads.placement import Placement, full_precision, gathered
+from workloads.placement import Placement, gathered
+from workloads.training.similarities import Similarities, tiled_sums
 
 LARGEST_WHOLE = 2**22
 """Elements of a matrix of similarities that is held whole, 16 MiB in fp32: a batch of 2,048, and the paper's largest is
@@ -26,8 +26,6 @@ LARGEST_WHOLE = 2**22
 would take 4 GB, and so what is larger is computed in tiles."""
 _UNIT = 0.01
 """By which a row that was normalised in bf16 may miss a length of 1: its numbers have eight bits, and so 0.004."""
-_TILE_ON_CPU, _TILE_ON_GPU = 1024, 4096
-"""Side of a tile: the fastest of 256 to 2,048 on a CPU; on a GPU large enough to fill it, at 64 MB in fp32."""
 
 
 def contrastive_loss(
@@ -165,7 +163,7 @@ def _rows_of_pairs(
 
 
 def _pair_loss(a: Tensor, b: Tensor, scale: Tensor) -> Tensor:
-    logits = _Similarities.apply(scale * a, b)  # s A B', (batch, batch)
+    logits = Similarities.apply(scale * a, b)  # s A B', (batch, batch)
     targets = torch.arange(len(a), device=a.device)  # each specimen itself
     return (F.cross_entropy(logits, targets) + F.cross_entropy(logits.T, targets)) / 2
 
@@ -175,7 +173,7 @@ def _tiled_pair_loss(
 ) -> Tensor:
     """The same, of this worker's rows against all: CE(s A B', I) is the mean of log Σ_j exp(s a_i b_j) - s a_i b_i."""
     own = _first_row(a, sizes)
-    by_row, by_column, positives = _tiled_sums(a, whole_b, scale, own, tile=tile)
+    by_row, by_column, positives = tiled_sums(a, whole_b, scale, own, tile=tile)
     by_column = gathered(by_column[None]).logsumexp(0)  # over the rows of all workers
     return (gathered(by_row - 2 * positives, sizes) + by_column).mean() / 2
 
@@ -201,7 +199,7 @@ def two_view_loss(
     whole = torch.cat([gathered(one, sizes), gathered(other, sizes)])  # one view and then the other, (2 batch, size)
     if tile or len(whole) ** 2 > LARGEST_WHOLE:
         return _tiled_two_view_loss(one, other, whole, scale, tile, sizes)
-    logits = _Similarities.apply(scale * whole, whole).fill_diagonal_(-torch.inf)  # s Z Z', (2 batch, 2 batch)
+    logits = Similarities.apply(scale * whole, whole).fill_diagonal_(-torch.inf)  # s Z Z', (2 batch, 2 batch)
     targets = torch.arange(len(whole), device=whole.device).roll(len(whole) // 2)  # each one's other view
     return F.cross_entropy(logits, targets)
 
@@ -212,8 +210,8 @@ def _tiled_two_view_loss(
     """The same, of this worker's rows against all."""
     own = _first_row(one, sizes)
     others = own + len(whole) // 2
-    by_one, _, positives = _tiled_sums(one, whole, scale, others, own, tile=tile)
-    by_other, _, _ = _tiled_sums(other, whole, scale, own, others, tile=tile)
+    by_one, _, positives = tiled_sums(one, whole, scale, others, own, tile=tile)
+    by_other, _, _ = tiled_sums(other, whole, scale, own, others, tile=tile)
     return gathered(by_one + by_other - 2 * positives, sizes).mean() / 2
 
 
@@ -246,112 +244,3 @@ def _in_one_precision(embedded: Mapping[str, Tensor], scale: Tensor) -> tuple[di
     """All in the widest of their types, at least fp32."""
     dtype = reduce(torch.promote_types, (tensor.dtype for tensor in embedded.values()), torch.float32)
     return {name: tensor.to(dtype) for name, tensor in embedded.items()}, scale.to(dtype)
-
-
-class _Similarities(torch.autograd.Function):
-    """A B' in full precision, forward and backward: a scale of 14 to 100 magnifies what autocast and TF32 round."""
-
-    @staticmethod
-    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
-        ctx.save_for_backward(a, b)
-        with full_precision(a.device):
-            return a @ b.T
-
-    @staticmethod
-    def backward(ctx: Any, *upstream: Tensor) -> tuple[Tensor, Tensor]:
-        a, b = ctx.saved_tensors
-        with full_precision(a.device):
-            return upstream[0] @ b, upstream[0].T @ a
-
-
-# --- Sums over all similarities, a tile at a time -----------------------------------------------------------------
-
-
-def _tiled_sums(
-    rows: Tensor, columns: Tensor, scale: Tensor, positive: int, excluded: int | None = None, *, tile: int | None = None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Sums over the similarities S = s R C' of some rows with all columns, exact, with gradient, a tile at a time.
-
-    Memory grows with the batch, not with its square. The way forward computes the similarities in tiles and keeps the
-    log-sum-exp of every row and column; the way back computes the tiles again and adds each one's part of the
-    gradients. That is one matrix product more than keeping all similarities would take (4 instead of 3).
-
-    Args:
-        rows: R, embeddings, (rows, size).
-        columns: C, embeddings, (columns, size).
-        scale: s, positive scalar.
-        positive: column of the first row's positive; each further row's is one further.
-        excluded: likewise the column that is left out, where rows are among the columns; None: none.
-        tile: side of a tile; None: what suits the device.
-
-    Returns:
-        Log-sum-exp of each row, (rows,), that of each column, (columns,), and each row's positive similarity, (rows,).
-    """
-    tile = tile or (_TILE_ON_CPU if rows.device.type == "cpu" else _TILE_ON_GPU)
-    by_row, by_column, positives = _TiledSums.apply(rows, columns, scale, positive, excluded, tile)
-    return by_row, by_column, positives
-
-
-class _TiledSums(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any, rows: Tensor, columns: Tensor, scale: Tensor, positive: int, excluded: int | None, tile: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        by_row = rows.new_full((len(rows),), -math.inf)
-        by_column = rows.new_full((len(columns),), -math.inf)
-        positives = torch.empty_like(by_row)
-        with full_precision(rows.device):
-            for at, to, similarities in _tiles(rows, columns, scale, excluded, tile):
-                torch.logaddexp(by_row[at], similarities.logsumexp(1), out=by_row[at])
-                torch.logaddexp(by_column[to], similarities.logsumexp(0), out=by_column[to])
-                matched, its_positives = _diagonal(similarities, at.start + positive - to.start)
-                positives[at][matched] = its_positives
-        ctx.given = positive, excluded, tile
-        ctx.set_materialize_grads(False)  # where nobody asks for some of the sums
-        ctx.save_for_backward(rows, columns, scale, by_row, by_column)
-        return by_row, by_column, positives
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *upstream: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Give s G C and s G' R, G[i, j] = up_row[i] P[i, j] + up_column[j] Q[i, j] + up_positive[i] [j is i's].
-
-        P is the softmax of the rows, Q that of the columns.
-        """
-        rows, columns, scale, by_row, by_column = ctx.saved_tensors
-        (positive, excluded, tile), (up_row, up_column, up_positive) = ctx.given, upstream
-        into_rows, into_columns = torch.zeros_like(rows), torch.zeros_like(columns)
-        with full_precision(rows.device):
-            for at, to, similarities in _tiles(rows, columns, scale, excluded, tile):
-                weights = torch.zeros_like(similarities)
-                if up_row is not None:
-                    weights += (similarities - by_row[at, None]).exp_().mul_(up_row[at, None])
-                if up_positive is not None:
-                    matched, of_positives = _diagonal(weights, at.start + positive - to.start)
-                    of_positives += up_positive[at][matched]
-                if up_column is not None:
-                    weights += similarities.sub_(by_column[to]).exp_().mul_(up_column[to])
-                into_rows[at].addmm_(weights, columns[to])
-                into_columns[to].addmm_(weights.T, rows[at])
-            of_scale = torch.dot(into_rows.flatten(), rows.flatten())
-        return into_rows.mul_(scale), into_columns.mul_(scale), of_scale, None, None, None
-
-
-def _tiles(
-    rows: Tensor, columns: Tensor, scale: Tensor, excluded: int | None, tile: int
-) -> Iterator[tuple[slice, slice, Tensor]]:
-    """Which rows, which columns, and their similarities."""
-    for top in range(0, len(rows), tile):
-        scaled = scale * rows[top : top + tile]
-        for left in range(0, len(columns), tile):
-            similarities = scaled @ columns[left : left + tile].T
-            if excluded is not None:
-                similarities.diagonal(top + excluded - left).fill_(-math.inf)
-            yield slice(top, top + tile), slice(left, left + tile), similarities
-
-
-def _diagonal(tile: Tensor, offset: int) -> tuple[slice, Tensor]:
-    """Those of a tile's rows that a diagonal crosses, and its elements."""
-    diagonal = tile.diagonal(offset)
-    first = max(0, -offset)
-    return slice(first, first + len(diagonal)), diagonal
