@@ -44,9 +44,7 @@ def _overview(catalog: Catalog, asked: Asked) -> Page:
 # --- What came out ------------------------------------------------------------------------------------------------
 
 
-def _came_out(
-    sweeps: Sequence[SweepProgress], known: Mapping[str, Summary], labels: Mapping[str | None, str]
-) -> list[str]:
+def _came_out(sweeps: Sequence[SweepProgress], known: Mapping[str, Summary], labels: Mapping[str, str]) -> list[str]:
     """What was asked and what came out, in sentences."""
     points = sum(one.num_points for one in sweeps)
     done = sum(one.groups.get("done", 0) for one in sweeps)
