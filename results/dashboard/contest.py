@@ -11,7 +11,9 @@ import numpy as np
 
 from results.dashboard.accuracies import SUBSETS
 from results.dashboard.catalog import Catalog
+from results.dashboard.summaries import summaries
 from results.evaluated import EvaluatedFolder, PairedAnswers, paired
+from results.sweep_status import Standing
 from workloads.arrays import Codes, Indices
 from workloads.arrays import Names as Taxa
 from workloads.errors import IncomparableError
@@ -98,6 +100,16 @@ class Contest:
         gained = sign * (own.second - own.first)
         order = np.lexsort((-gained / own.queries, -gained))[:most]
         return own.at(order[gained[order] > 0])
+
+
+def best_two(catalog: Catalog, standings: Sequence[Standing]) -> tuple[str, str] | None:
+    """The two best runs among some points, of one data set; None where there are no two."""
+    there = {*catalog.finished()}
+    own = summaries(catalog, [one for one in standings if one.run in there])
+    known = [one for one in own.values() if one.chief and catalog.evaluations(one.run)]
+    known.sort(key=lambda one: one.chief.value if one.chief else 0.0, reverse=True)
+    others = [one for one in known[1:] if one.dataset == known[0].dataset]
+    return (known[0].run, others[0].run) if others else None
 
 
 def contest(catalog: Catalog, first: str, second: str, partition: str, pair: tuple[str, str]) -> Future[Contest]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.charts import SCRIPTS
+from results.dashboard.contest import best_two
 from results.dashboard.page import Asked, Kind, NotThereError, Page
 from results.dashboard.progress import price_of, sweep_progress
 from results.dashboard.summaries import CHIEF_WORDS, summaries
@@ -62,6 +63,7 @@ def _sweep(catalog: Catalog, asked: Asked) -> Page:
             "field_chart": field_chart(shown, field, number) if field else None,
             "parallel": parallel_chart(shown),
             "fronts": fronts,
+            "best": best_two(catalog, standings),
         },
         scripts=(*SCRIPTS, "sweep.js"),
         synthetic=any(one.synthetic for one in known.values()),
