@@ -18,6 +18,7 @@ from results.dashboard.trials import (
     trials,
     varying,
 )
+from results.sweep_status import LIVE
 
 _HEADS = (
     ("trial", "Trial", ""),
@@ -53,6 +54,7 @@ def _sweep(catalog: Catalog, asked: Asked) -> Page:
             "price": price_of(asked),
             "trials": in_order(shown, sort, down),
             "heads": _HEADS,
+            "live": LIVE,
             "sort": sort if sort in SORTS else "",
             "down": down,
             "chief": CHIEF_WORDS,
