@@ -39,7 +39,8 @@ def _run(catalog: Catalog, asked: Asked) -> Page:
         "state": state,
         "live": standing.state in LIVE,
         "label": _label(run, standing),
-        "facts": _facts(run, standing, len(log)),
+        "facts": [*_facts(run, standing, len(log)), ("Folder", f"{catalog.address}/{place}")],
+        "folder": f"{catalog.address}/{place}",
         "cost": spent(run, attempts),
         "measured": measured,
         "answered": [one.evaluation for one in measured if _has_answers(catalog, place, one.evaluation)],
@@ -96,7 +97,6 @@ def _facts(run: Run, standing: Standing, num_logged: int) -> list[tuple[str, str
         "Went on": told(source) or None,
         "Restarts": standing.restarts or None,
         "Logged": f"{num_logged:,} lines" if num_logged else None,
-        "Folder": str(run.folder),
     }
     return [(name, str(value)) for name, value in facts.items() if value not in (None, "")]
 

@@ -37,7 +37,7 @@ def _sweep(catalog: Catalog, asked: Asked) -> Page:
     standings = [one for one in catalog.standings if one.sweep == asked.of]
     if not standings:
         there = ", ".join(dict.fromkeys(one.sweep for one in catalog.standings)) or "none yet"
-        raise NotThereError(f"There is no sweep '{asked.of}' under {catalog.folder}; there are: {there}.")
+        raise NotThereError(f"There is no sweep '{asked.of}' under {catalog.address}; there are: {there}.")
     known = summaries(catalog, standings)
     shown = trials(catalog, standings, known)
     sort, down = asked.option("sort"), asked.option("order") == "down"
