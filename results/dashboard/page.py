@@ -46,8 +46,9 @@ class Asked:
     @property
     def path(self) -> str:
         """Its path and query on the server."""
-        below = f"/{self.page}" + (f"/{quote(self.of, safe='')}" if self.of else "")
-        return ("/" if self == Asked("overview") else below) + (f"?{urlencode(self.options)}" if self.options else "")
+        below = "/" if self.page == "overview" and not self.of else f"/{quote(self.page)}"
+        below += f"/{quote(self.of, safe='', errors='replace')}" if self.of else ""
+        return below + (f"?{urlencode(self.options, errors='replace')}" if self.options else "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,13 +99,8 @@ class Kind:
     """Names of the words that its addresses may have, each with its default."""
     listed: Callable[["Catalog"], Iterable[Asked]] = lambda catalog: ()
     """Pages that an export holds; files are in it where such a page links to them."""
-    suffix: str | Callable[[Asked], str] = ".html"
-    """Of an exported file; a function where pages and files are of one kind, by their options. What is no `.html` is a
-    file, and in an export wherever an exported page links to it."""
-
-    def suffix_of(self, asked: Asked) -> str:
-        """The suffix of what stands at one of its addresses."""
-        return self.suffix if isinstance(self.suffix, str) else self.suffix(asked)
+    suffix: str = ".html"
+    """Of an exported file. What is no `.html` is a file, and in an export wherever an exported page links to it."""
 
 
 Link = Callable[[Asked], str | None]
