@@ -9,7 +9,6 @@ from commands.options import FormOption, print_sheets
 from results.sheet import Sheet
 from workloads.command_line import stderr_console
 from workloads.data.specimens.specimen_table import SpecimenTable
-from workloads.spec import RANKS
 from workloads.storage import Folder
 
 
@@ -26,7 +25,7 @@ def stats(
 
 def statistics_of(data: str, out: str, console: Console) -> dict[str, Sheet]:
     """Count, and write every table and figure into a folder; the sheets by name."""
-    from results.paper.data_statistics import write_statistics
+    from results.paper.data_statistics import count_prepared, write_statistics
     from workloads.data.prepared.dataset import PreparedDataset
     from workloads.data.specimens.statistics import count_taxa
 
@@ -35,12 +34,11 @@ def statistics_of(data: str, out: str, console: Console) -> dict[str, Sheet]:
         console.print(f"Counting {len(table):,} specimens")
         facts, counts = table.facts, count_taxa(table.column, table.protocol)
         name, synthetic, partition = facts.source, facts.synthetic_seed is not None, facts.partition
-    else:  # what is in the shards: the data set's own specimen table also has those that preparation refused
+    else:
         dataset = PreparedDataset(Folder(data))
         prepared = dataset.facts
         console.print(f"Counting {sum(prepared.num_specimens.values()):,} specimens")
-        labels = dataset.load([split for split, count in prepared.num_specimens.items() if count], RANKS)
-        counts = count_taxa(labels.column, prepared.splits)
+        counts = count_prepared(dataset)
         name, synthetic, partition = prepared.name, prepared.synthetic, prepared.partition
     sheets, files = write_statistics(counts, out, name, synthetic=synthetic, partition=partition)
     console.print(f"{len(files)} files in {out}: {', '.join(files)}")

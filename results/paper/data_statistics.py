@@ -18,8 +18,8 @@ from results.published import PublishedNumber, find_published, published_table
 from results.render import render_sheets
 from results.sheet import Cell, Format, Sheet, Unit, cell_from_record, record
 from sweeps.table import SUBSETS
-from workloads.data.prepared.dataset import BIOSCAN_1M_SPLITS
-from workloads.data.specimens.statistics import ROLES, TaxonCounts, chance, mean_records, taxa_overlap
+from workloads.data.prepared.dataset import BIOSCAN_1M_SPLITS, PreparedDataset
+from workloads.data.specimens.statistics import ROLES, TaxonCounts, chance, count_taxa, mean_records, taxa_overlap
 from workloads.errors import DamagedError
 from workloads.plain_values import misfit
 from workloads.spec import RANKS, Rank
@@ -41,6 +41,18 @@ _UNITS: Mapping[int, Unit] = {5: "records", 6: "taxa", 7: "share"}
 
 
 # --- Sheets and files ---------------------------------------------------------------------------------------------
+
+
+def count_prepared(dataset: PreparedDataset) -> TaxonCounts:
+    """What is in the shards; the data set's own specimen table also has those that preparation refused.
+
+    Raises:
+        MissingPathError: there is no prepared data set, or it is empty.
+        DamagedError: what is there is not whole.
+    """
+    facts = dataset.facts
+    labels = dataset.load([split for split, count in facts.num_specimens.items() if count], RANKS)
+    return count_taxa(labels.column, facts.splits)
 
 
 def statistic_sheets(counts: TaxonCounts, dataset: str, synthetic: bool) -> dict[str, Sheet]:

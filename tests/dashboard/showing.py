@@ -8,7 +8,7 @@ from results.dashboard.site.answers import answer
 from results.dashboard.site.rendering import rendered
 
 
-def shown(catalog: Catalog, page: str, of: object = "", status: int = 200, **options: object) -> str:
+def shown(catalog: Catalog, page: str, of: object = "", /, status: int = 200, **options: object) -> str:
     """The HTML at an address, as the server gives it."""
     asked = Asked.to(page, of, options)
     answered = answer(catalog, asked)
@@ -17,7 +17,7 @@ def shown(catalog: Catalog, page: str, of: object = "", status: int = 200, **opt
     return rendered(answered.answer, asked, lambda other: other.path, "/static/", served=True)
 
 
-def sent(catalog: Catalog, page: str, of: object = "", **options: object) -> File:
+def sent(catalog: Catalog, page: str, of: object = "", /, **options: object) -> File:
     """The file at an address."""
     answered = answer(catalog, Asked.to(page, of, options))
     assert isinstance(answered.answer, File)

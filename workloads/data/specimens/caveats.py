@@ -1,4 +1,4 @@
-"""What a reader should know of the specimens: lineages that contradict each other, and barcodes that splits share.
+"""What to know of the specimens: lineages that contradict each other, and barcodes and images that splits share.
 
 Nothing is merged or mended here, and nothing refused; what is found is told to the user.
 """
@@ -96,7 +96,7 @@ def _by_count(counts: Mapping[str, int]) -> str:
     )
 
 
-# --- Barcodes -----------------------------------------------------------------------------------------------------
+# --- Barcodes and images ----------------------------------------------------------------------------------------------
 
 
 def shared_barcodes(table: SpecimenTable) -> list[str]:
@@ -111,7 +111,7 @@ def shared_barcodes(table: SpecimenTable) -> list[str]:
     that any two hashes agree is 1.13e6^2 / 2^65, about 3 in 100 million.
     """
     protocol = table.protocol
-    hashes, splits, labelled = _hashed_barcodes(table)
+    hashes, splits, labelled = _hashed(table, "barcode")
     within = {name: splits == code for code, name in enumerate(protocol.splits)}
     trains, answers, unseen = (
         np.logical_or.reduce([within[split] for split in chosen])
@@ -132,18 +132,35 @@ def shared_barcodes(table: SpecimenTable) -> list[str]:
     return sentences
 
 
+def shared_images(table: SpecimenTable) -> list[str]:
+    """How many image files of each split are those of a specimen of another split too, in sentences.
+
+    Told by the names of the files, of all views; no image is read. Nothing is said of splits without images.
+    """
+    protocol = table.protocol
+    hashes, splits, _ = _hashed(table, "image")
+    sentences = []
+    for code, split in enumerate(protocol.splits):
+        if len(own := hashes[splits == code]):
+            others = _num_among(own, hashes[splits != code])
+            sentences.append(f"{split}: {len(own):,} image files, {others:,} also of a specimen of another split.")
+    return sentences
+
+
 def _num_among(hashes: Digests, others: Digests) -> int:
     return int(np.isin(hashes, others).sum())
 
 
-def _hashed_barcodes(table: SpecimenTable) -> tuple[Digests, Codes, Mask]:
-    """Hash, number of the split, and whether the species is known, for specimens with a barcode and a split."""
+def _hashed(table: SpecimenTable, column: str) -> tuple[Digests, Codes, Mask]:
+    """Hash of each line of a column, number of the split, and whether the species is known, where there is a split."""
     names = pa.array(table.protocol.splits)
     hashes, splits, labelled = [np.empty(0, np.uint64)], [np.empty(0, np.int32)], [np.empty(0, np.bool_)]
-    for batch in table.batches(["barcode", "species", "split"]):
+    for batch in table.batches([column, "species", "split"]):
         codes = pc.index_in(batch["split"], value_set=names)
-        kept = batch.filter(pc.and_(pc.is_valid(batch["barcode"]), pc.is_valid(codes)))
-        hashes.append(text_digests(kept["barcode"].to_pylist()))
-        splits.append(pc.index_in(kept["split"], value_set=names).to_numpy(zero_copy_only=False))
-        labelled.append(pc.is_valid(kept["species"]).to_numpy(zero_copy_only=False))
+        kept = batch.filter(pc.and_(pc.is_valid(batch[column]), pc.is_valid(codes)))
+        lines = pc.split_pattern(kept[column], "\n")
+        rows = pc.list_parent_indices(lines)
+        hashes.append(text_digests(pc.list_flatten(lines).to_pylist()))
+        splits.append(pc.index_in(kept["split"], value_set=names).take(rows).to_numpy(zero_copy_only=False))
+        labelled.append(pc.is_valid(kept["species"]).take(rows).to_numpy(zero_copy_only=False))
     return np.concatenate(hashes), np.concatenate(splits), np.concatenate(labelled)

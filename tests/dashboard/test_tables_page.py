@@ -1,0 +1,33 @@
+"""The list of all tables: how much of each there is, and what came of it."""
+
+import re
+from pathlib import Path
+
+from results.dashboard.catalog import Catalog
+from results.paper.tables import NUMBERS
+from tests.dashboard.showing import shown, words_of
+from workloads.storage import Folder
+
+
+def test_without_runs_every_published_number_is_not_run(tmp_path: Path) -> None:
+    html = shown(Catalog(Folder(tmp_path)), "tables")
+    words = words_of(html)
+    assert "1,420 numbers are published. Of these, 0 are reproduced within noise, 0 differ" in words
+    assert "1,420 have no number of ours yet" in words
+    assert {int(number) for number in re.findall(r'href="/table/(\d+)"', html)} == {*NUMBERS}
+    assert 'href="/table/seeds"' in html
+    assert "SYNTHETIC" not in words
+
+
+def test_what_there_is_of_each(golden_runs: Folder) -> None:
+    words = words_of(shown(Catalog(golden_runs), "tables"))
+    assert "18 Automatic mixed precision, species level, validation set SYNTHETIC 16 8" in words
+    assert "SYNTHETIC specimens." in words
+    assert "1 run is damaged" not in words
+
+
+def test_a_damaged_run_is_named_and_breaks_nothing(golden_runs: Folder) -> None:
+    broken = next(name for name in (golden_runs / "amp").folders() if "-s42-" in name)
+    (golden_runs / "amp" / broken).write("measurements.parquet", b"half")
+    words = words_of(shown(Catalog(golden_runs), "tables"))
+    assert f"1 run is damaged: {broken}; clibd verify" in words
