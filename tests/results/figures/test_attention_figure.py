@@ -12,18 +12,18 @@ import pyarrow as pa
 import pytest
 
 from results.evaluated import EvaluatedFolder, read_evaluated
-from results.figures.attention_maps import (
+from results.figures.attention_cases import (
     ROWS_OF_FIGURE,
     ROWS_OF_GROUP,
     SUBSETS,
     AttentionFigure,
     Glance,
     StoredAttention,
-    draw_attention,
     groups_of_figure,
     overlaid,
     read_attention,
 )
+from results.figures.attention_maps import draw_attention
 from results.figures.picture import FigureChoice
 from results.sheet import records_text
 from tests.results.figures.made_up import overlaps
