@@ -5,7 +5,8 @@ window.clibd = (() => {
 
   function decoded([type, content, codes]) {
     if (type === "words") return { words: content, codes: decoded(codes) };
-    const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+    const letters = atob(content), bytes = new Uint8Array(letters.length);
+    for (let n = 0; n < letters.length; n++) bytes[n] = letters.charCodeAt(n);
     return new globalThis[type](bytes.buffer);
   }
 
