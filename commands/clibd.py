@@ -2,7 +2,7 @@
 
 import typer
 
-from commands import data, results, sweep, weights
+from commands import dashboard, data, results, sweep, weights
 from commands.attention import attention
 from commands.bzsl import bzsl
 from commands.convert import convert
@@ -36,6 +36,7 @@ app.command()(verify)
 app.add_typer(weights.app, name="weights")
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(results.app, name="results")
+app.add_typer(dashboard.app, name="dashboard")
 
 
 def main() -> None:

@@ -1,56 +1,141 @@
 """`clibd-dashboard`, which is `clibd dashboard` too: results in a browser, while sweeps run and afterwards."""
 
 import os
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
 import webbrowser
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperGroup
 
-from workloads.command_line import run_program
-from workloads.errors import MissingPathError
+from commands.options import with_version
+from workloads.command_line import counting, run_program, stderr_console
+from workloads.errors import ClibdError, MissingPathError, UsageError
 from workloads.printed_text import remark, say
 
 if TYPE_CHECKING:
     from results.dashboard.catalog import Catalog
 
 TOKEN = "CLIBD_DASHBOARD_TOKEN"
+_SERVE = "serve"
 _PORT = 8300
+_UNTIL_IT_ANSWERS = 60.0
+"""Seconds in which a server on a cluster is to begin, for a browser to be opened then."""
+RunsArgument = Annotated[str, typer.Argument(help="Folder of runs: a path, or an s3:// or gs:// address.")]
 DataOption = Annotated[
     str | None, typer.Option(help="Prepared data set: pictures, barcodes, and the page about the data.")
 ]
 
 
-def serve(
-    runs: Annotated[str, typer.Argument(help="Folder of runs: a path, or an s3:// or gs:// address.")] = "runs",
+class _ClusterCommandError(ClibdError):
+    """A dashboard on a cluster's head that ended by itself."""
+
+    sentence = (
+        "the dashboard on the head of {0} ended with exit code {1}; what it said stands above. "
+        "`ray exec {0} 'clibd-dashboard --help'` shows whether the head is there and has it."
+    )
+
+    def __init__(self, cluster: str, code: int, /) -> None: ...
+
+
+class _Dashboard(TyperGroup):
+    """`clibd-dashboard RUNS` is `clibd-dashboard serve RUNS`."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
+        """What begins with no command and asks for no help is for `serve`."""
+        if not args or args[0] not in (*self.list_commands(ctx), "--help", "--version"):  # type: ignore[arg-type]
+            args = [_SERVE, *args]
+        return super().parse_args(ctx, args)  # type: ignore[arg-type]
+
+
+app = typer.Typer(
+    cls=_Dashboard,
+    help="Look at results in a browser, from folders of runs alone: live while sweeps run, or as a folder to mail.\n\n"
+    "`clibd-dashboard RUNS` is short for `clibd-dashboard serve RUNS`.",
+    pretty_exceptions_enable=False,
+    callback=with_version,
+    rich_markup_mode="markdown",
+)
+
+
+@app.command(_SERVE)
+def _serve(
+    runs: RunsArgument = "runs",
     data: DataOption = None,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Where it is taken, the next free one.")] = _PORT,
     host: Annotated[str, typer.Option(help="To listen at; one that others reach needs a token.")] = "127.0.0.1",
     token: Annotated[
-        str | None, typer.Option(help=f"Without which nobody reads. Better in ${TOKEN}, which `ps` does not show.")
+        str | None, typer.Option(help=f"Without which nobody reads. Better in {TOKEN}, which `ps` does not show.")
     ] = None,
+    exact: Annotated[bool, typer.Option("--exact-port", help="End where the port is taken.")] = False,
     opens: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = False,
+    cluster: Annotated[
+        str | None, typer.Option(help="Ray's file of a cluster: serve on its head, and forward the port to here.")
+    ] = None,
 ) -> None:
-    """Serve the results of a folder of runs as pages, live while sweeps run.
+    """Serve the results of a folder of runs, live while sweeps run.
 
     Example: clibd-dashboard runs --data DIR
+
+    Example: clibd-dashboard --cluster cluster.yaml gs://BUCKET/runs
     """
+    if cluster is not None:
+        if token is not None or host != "127.0.0.1":
+            raise UsageError("--cluster serves on the head's own loopback, through ssh: leave out --host and --token")
+        _serve_on_head(cluster, runs, data, port, opens)
+        return
     from results.dashboard.site.serving import served
 
     catalog = _catalog(runs, data)
-    with served(catalog, host, port, token or os.environ.get(TOKEN) or None) as server:
+    with served(catalog, host, port, token or os.environ.get(TOKEN) or None, exact=exact) as server:
         if port not in (0, server.port):
-            remark(f"Port {port} is taken.")
+            remark(f"Port {port} is taken, so it is {server.port}.")
         say(f"{server.address} shows {catalog.folder}. Ctrl-C ends it.")
         if opens:
             webbrowser.open(server.address)
         server.wait()
 
 
-def _catalog(runs: str, data: str | None) -> "Catalog":
-    """The runs and their data.
+@app.command("export")
+def _export(
+    runs: RunsArgument = "runs",
+    out: Annotated[Path, typer.Option(help="Folder to write; an earlier export there is replaced.")] = Path("site"),
+    data: DataOption = None,
+) -> None:
+    """Write all pages as a folder that opens by double click, without a network, and can be mailed.
+
+    Example: clibd-dashboard export runs --out site/ --data DIR
+    """
+    export_with_progress(_catalog(runs, data), out)
+
+
+def export_with_progress(catalog: "Catalog", out: Path) -> Path:
+    """Write the pages, and say where they are; gives the page to open.
 
     Raises:
-        MissingPathError: the data set is not there; runs may come later.
+        TakenFolderError: the folder holds something else.
+    """
+    from results.dashboard.site.export import export
+
+    with counting(stderr_console(), "Pages", "pages") as tell:
+        made = export(catalog, out, tell)
+    say(f"{made.first}: {made.num_pages:,} pages, {made.num_bytes / 1e6:,.1f} MB. Open it, or mail the folder {out}.")
+    return made.first
+
+
+def _catalog(runs: str, data: str | None) -> "Catalog":
+    """The runs, which may come later, and their data.
+
+    Raises:
+        MissingPathError: the data set is not there.
     """
     from results.dashboard.catalog import Catalog
     from workloads.storage import Folder
@@ -61,8 +146,57 @@ def _catalog(runs: str, data: str | None) -> "Catalog":
     return Catalog(Folder(runs), folder)
 
 
-app = typer.Typer(pretty_exceptions_enable=False)
-app.command()(serve)
+# --- On a cluster -------------------------------------------------------------------------------------------------
+
+
+def _serve_on_head(cluster: str, runs: str, data: str | None, port: int, opens: bool) -> None:
+    """Serve on the head until it is ended here; ssh forwards the port, which is the same on both sides.
+
+    Raises:
+        UsageError: there is no such file, or no `ray` command.
+        _ClusterCommandError: it ended there.
+    """
+    if not Path(cluster).is_file():
+        raise MissingPathError(cluster, "file of a cluster", "`ray up` was given one, such as cluster.yaml.")
+    beside = os.pathsep.join((os.environ.get("PATH", ""), str(Path(sys.executable).parent)))
+    if (ray := shutil.which("ray", path=beside)) is None:
+        raise UsageError("there is no `ray` command here, which reaches the cluster: pip install 'ray[default]'")
+    port = _free_port(port)
+    words = ["clibd-dashboard", _SERVE, runs, f"--port={port}", "--exact-port", *([f"--data={data}"] if data else [])]
+    command = [ray, "exec", cluster, "--port-forward", str(port), shlex.join(words)]
+    if opens:
+        threading.Thread(target=_open_when_it_answers, args=(f"http://127.0.0.1:{port}/",), daemon=True).start()
+    with subprocess.Popen(command) as forwarding:
+        try:
+            code = forwarding.wait()
+        except BaseException:  # Ctrl-C has reached it too
+            with suppress(subprocess.TimeoutExpired):
+                forwarding.wait(5)
+            forwarding.terminate()
+            raise
+    if code:
+        raise _ClusterCommandError(cluster, code)
+
+
+def _free_port(wanted: int) -> int:
+    """The first port of this machine from one on that nobody listens at."""
+    for port in (*range(wanted, min(wanted + 50, 65_536)), 0):
+        with socket.socket() as asked, suppress(OSError):
+            asked.bind(("127.0.0.1", port))
+            return int(asked.getsockname()[1])
+    raise UsageError(f"no port is free from {wanted} on; give another one with --port")
+
+
+def _open_when_it_answers(address: str) -> None:
+    """ssh takes connections before anything listens behind it, so the server itself is asked."""
+    import urllib.request
+
+    until = time.monotonic() + _UNTIL_IT_ANSWERS
+    while time.monotonic() < until:
+        with suppress(OSError), urllib.request.urlopen(address, timeout=2):
+            webbrowser.open(address)
+            return
+        time.sleep(0.5)
 
 
 def main() -> None:

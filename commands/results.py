@@ -4,7 +4,6 @@ import re
 import time
 from collections import Counter
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -191,20 +190,6 @@ def _figure(
     )
     for file in draw_figure(name, choice, out):
         say(file)
-
-
-@app.command("report")
-def _report(
-    runs: RunsOption = "runs",
-    out: Annotated[Path | None, typer.Option(help="File to write. Default: report.html in the folder of runs.")] = None,
-    strict: StrictOption = False,
-) -> None:
-    """Write one HTML page with all tables, curves and the runs behind each number; it opens without a network."""
-    from results.paper.report import write_report
-
-    page, sheets = write_report(existing_runs(runs), out)
-    say(page)
-    end_with_damage(sheets, runs, strict)
 
 
 def main() -> None:

@@ -2,7 +2,6 @@
 
 import difflib
 import inspect
-from contextlib import suppress
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +11,13 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from commands.options import AddressOption, CpuOption, GpuKindOption, WaitOption, WorkersOption, with_version
+from commands.sweep_end import say_what_came_out
 from commands.sweep_file import TAKEN, read_sweep, write_template
 from commands.sweep_status import logs, status
 from sweeps import SWEEPS
 from sweeps.point import Sweep
 from workloads.command_line import run_program
-from workloads.errors import MissingRunsError, UsageError
+from workloads.errors import UsageError
 from workloads.experiments import FROM_SCRATCH, Scale
 from workloads.lease import Busy
 from workloads.printed_text import say
@@ -258,7 +258,7 @@ def run(ctx: typer.Context, **given: Any) -> None:
             run_sweep(points, resources, SweepDisplay(console), look, options.busy or "follow")
         except FailedRunsError as error:  # the others are of use
             failed = error
-    _say_what_came_out(request, options.full)
+    say_what_came_out(request, options.full, options.demo)
     if failed is not None:
         raise failed
 
@@ -277,22 +277,6 @@ def sweeps_of(name: str) -> tuple[Sweep, ...]:
     if name == _PAPER:
         return tuple(SWEEPS.values())
     return (read_sweep(name),) if name.endswith(".py") else (_sweep_named(name),)
-
-
-def _say_what_came_out(request: "SweepRequest", full: bool) -> None:
-    """Statistics beside the whole paper, the closing table, and the report."""
-    from commands.statistics import statistics_of
-    from results.paper.closing import closing_words
-    from results.paper.report import write_report
-    from workloads.command_line import stderr_console
-
-    console = stderr_console()
-    if len(request.sweeps) > 1:
-        statistics_of(str(request.data.folder), f"{request.runs}/statistics", console)
-    say(closing_words(request.sweeps, request.runs, full))
-    console.print(f"Runs: {request.runs}")
-    with suppress(MissingRunsError):  # a sweep that only its user knows has no report
-        console.print(f"Report: {write_report(request.runs)[0]}")
 
 
 def main() -> None:

@@ -135,7 +135,7 @@ def _next(found: "Sequence[Standing]", runs: str) -> str:
     sweep = next((standing.sweep for standing in found if standing.state not in ("finished", "impossible")), None)
     if sweep is not None:
         return f"{reason}start the sweep again, as it was started: clibd-sweep {sweep} …{at}"
-    return f"clibd-results report{at}"
+    return f"clibd-dashboard {shlex.quote(runs)}"
 
 
 def logs(

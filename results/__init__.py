@@ -1,1 +1,1 @@
-"""From finished run folders to tables and reports, beside the published numbers; neither Ray nor torch."""
+"""From finished run folders to tables and pages, beside the published numbers; neither Ray nor torch."""

@@ -136,7 +136,7 @@ def test_the_rules_notice_an_offence_wherever_it_hides() -> None:
 def test_results_and_sweeps_load_neither_ray_nor_torch() -> None:
     program = (
         "import sys\n"
-        "import results.paper.tables, results.paper.report, results.measured, results.comparison, sweeps\n"
+        "import results.paper.tables, results.measured, results.comparison, sweeps\n"
         "import workloads.experiments, workloads.record\n"
         "print(sorted({'ray', 'torch', 'timm', 'transformers'} & set(sys.modules)))\n"
     )

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import commands.clibd
+import commands.dashboard
 import commands.results
 import commands.sweep
 from orchestrator.session import ray_session
@@ -26,7 +27,12 @@ from workloads.data.sources.synthetic_insect import write_synthetic_insect
 pytestmark = pytest.mark.ray
 
 ROOT = Path(__file__).parents[1]
-PROGRAMS = {"clibd": commands.clibd.app, "clibd-sweep": commands.sweep.app, "clibd-results": commands.results.app}
+PROGRAMS = {
+    "clibd": commands.clibd.app,
+    "clibd-sweep": commands.sweep.app,
+    "clibd-results": commands.results.app,
+    "clibd-dashboard": commands.dashboard.app,
+}
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SMALLER = (
     (("clibd", "train"), ("--epochs=1", "--scale=small", "--cpu", "--runs=runs")),
@@ -49,7 +55,6 @@ REFUSED = {
     "barcodebert-5mer": (1, "hub"),
     "clibd-image-dna-text": (1, "hub"),
     "best.pth": (2, "best.pth"),
-    "report": (2, "clibd-sweep batch-size"),
 }
 """Words that name what is not here; the exit code then, and what the answer names."""
 

@@ -10,12 +10,32 @@ import pytest
 import typer.main
 
 import commands.clibd
+import commands.dashboard
 import commands.results
 import commands.sweep
 from workloads.command_line import run_command
 
-PROGRAMS = {"clibd": commands.clibd.app, "clibd-sweep": commands.sweep.app, "clibd-results": commands.results.app}
-HEAVY = ("torch", "ray", "faiss", "umap", "matplotlib", "plotly", "scipy", "sklearn", "statsmodels", "optuna", "timm")
+PROGRAMS = {
+    "clibd": commands.clibd.app,
+    "clibd-sweep": commands.sweep.app,
+    "clibd-results": commands.results.app,
+    "clibd-dashboard": commands.dashboard.app,
+}
+HEAVY = (
+    "torch",
+    "ray",
+    "faiss",
+    "umap",
+    "matplotlib",
+    "fastapi",
+    "uvicorn",
+    "jinja2",
+    "scipy",
+    "sklearn",
+    "statsmodels",
+    "optuna",
+    "timm",
+)
 
 
 def commands_in(words: tuple[str, ...], command: click.Command) -> Iterator[tuple[tuple[str, ...], str]]:
@@ -32,7 +52,9 @@ def test_these_are_the_commands() -> None:
     assert {" ".join(words) for words in COMMANDS} >= {
         *(f"clibd {name}" for name in ("train", "evaluate", "open-set", "bzsl", "attention", "costs", "convert")),
         *(f"clibd data {name}" for name in ("download", "import", "partition", "prepare", "stats")),
-        *(f"clibd-results {name}" for name in ("table", "report", "compare", "figure")),
+        *(f"clibd-results {name}" for name in ("table", "compare", "figure")),
+        "clibd-dashboard serve",
+        "clibd-dashboard export",
     }
 
 
@@ -52,7 +74,7 @@ def test_a_command_says_what_it_does_and_what_it_takes(
     assert " ".join(COMMANDS[words].split()[:5]) in " ".join(printed.out.split())
 
 
-@pytest.mark.parametrize("module", ["commands.clibd", "commands.sweep", "commands.results"])
+@pytest.mark.parametrize("module", ["commands.clibd", "commands.sweep", "commands.results", "commands.dashboard"])
 def test_help_waits_for_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {HEAVY!r} if name in sys.modules])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -39,6 +39,11 @@ def is_inside(name: str) -> bool:
     return "\0" not in name and not {"", ".", ".."} & {*name.split("/")}
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a name on a disk is text; what is none has bytes in it that Python keeps as surrogates."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def in_address(name: str) -> str:
     """A name as it stands in an address: a `?` in it begins no settings, and a blank does not end it."""
     return quote(name, safe=_OF_ADDRESSES)

@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -105,7 +105,12 @@ class Folder:
 
     def _names(self, kind: pafs.FileType) -> list[str]:
         infos = self._fs.get_file_info(pafs.FileSelector(self.path, allow_not_found=True))
-        return sorted(info.base_name for info in infos if info.type == kind and is_inside(info.base_name))
+        names = []
+        for info in infos:
+            with suppress(UnicodeDecodeError):  # none of ours: no name of ours is anything but UTF-8
+                if info.type == kind and is_inside(info.base_name):
+                    names.append(info.base_name)
+        return sorted(names)
 
     def walk(self, skipped: Collection[str] = ()) -> list[str]:
         """Names of all files below, relative to this folder; folders directly inside may be skipped."""

@@ -1,7 +1,12 @@
 """Everything below a folder, listed once, and files of it read by many threads at once: for looking at many runs."""
 
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
+from workloads.naming import is_utf8
 from workloads.object_store import object_store, store_errors
 from workloads.plain_values import parsed
 from workloads.storage import Folder
@@ -11,20 +16,29 @@ class Tree:
     """The files below a folder of runs, as they were when it was made."""
 
     def __init__(self, folder: Folder) -> None:
+        """List it, empty where it is not there; what has an odd name, or cannot be listed, hinders nothing else. Names that are no UTF-8 are none.
+
+        Raises:
+            OSError: the store does not answer.
+        """
         self.folder = folder
-        self._store, self._prefix = object_store(folder)
         self.modified: dict[str, float] = {}
         """When each was last written, in seconds since 1970 by the clock of the disk or store; by its relative name."""
-        with store_errors(str(folder)):
-            for found in self._store.list(self._prefix, chunk_size=1000):
-                for file in found:
-                    self.modified[file["path"].removeprefix(f"{self._prefix}/")] = file["last_modified"].timestamp()
+        self.sizes: dict[str, int] = {}
+        """Bytes of each."""
+        for name, modified, size in _on_disk(Path(folder.path)) if folder.is_local else _in_store(folder):
+            self.modified[name], self.sizes[name] = modified, size
 
     def read(self, name: str) -> bytes | None:
-        """A file as it is now; None where it is gone."""
+        """A file as it is now; None where it is gone, or a disk does not give it."""
+        if self.folder.is_local:
+            with suppress(OSError):
+                return Path(self.folder.path, name).read_bytes()
+            return None
+        store, prefix = object_store(self.folder)
         try:
             with store_errors(f"{self.folder}/{name}"):
-                return bytes(self._store.get(f"{self._prefix}/{name}").bytes())
+                return bytes(store.get(f"{prefix}/{name}").bytes())
         except FileNotFoundError:
             return None
 
@@ -35,3 +49,28 @@ class Tree:
         except ValueError:
             return {}
         return content if isinstance(content, dict) else {}
+
+
+def _in_store(folder: Folder) -> Iterator[tuple[str, float, int]]:
+    """Names, times and sizes of all objects."""
+    store, prefix = object_store(folder)
+    with store_errors(str(folder)):
+        for found in store.list(prefix, chunk_size=1000):
+            for file in found:
+                name = file["path"].removeprefix(f"{prefix}/")
+                yield name, file["last_modified"].timestamp(), file["size"]
+
+
+def _on_disk(top: Path) -> Iterator[tuple[str, float, int]]:
+    """The same of files, links followed; one that leads back into what it lies in is left out."""
+    above = {str(top): frozenset({os.path.realpath(top)})}
+    for place, folders, files in os.walk(top, followlinks=True):
+        inside = above.pop(place)
+        real = {name: os.path.realpath(os.path.join(place, name)) for name in folders}
+        folders[:] = [name for name in folders if real[name] not in inside and is_utf8(name)]
+        above |= {os.path.join(place, name): inside | {real[name]} for name in folders}
+        below = os.path.relpath(place, top)
+        for name in filter(is_utf8, files):
+            with suppress(OSError):  # it is gone, or a link to nothing
+                found = os.stat(os.path.join(place, name))
+                yield name if below == "." else f"{below}/{name}", found.st_mtime, found.st_size

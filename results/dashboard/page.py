@@ -46,8 +46,9 @@ class Asked:
     @property
     def path(self) -> str:
         """Its path and query on the server."""
-        below = f"/{self.page}" + (f"/{quote(self.of, safe='')}" if self.of else "")
-        return ("/" if self == Asked("overview") else below) + (f"?{urlencode(self.options)}" if self.options else "")
+        below = "/" if self.page == "overview" and not self.of else f"/{quote(self.page)}"
+        below += f"/{quote(self.of, safe='', errors='replace')}" if self.of else ""
+        return below + (f"?{urlencode(self.options, errors='replace')}" if self.options else "")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from commands.results import app as results_app
 from commands.sweep import app as sweep_app
 from results.comparison.compare import comparison_sheet
+from results.dashboard.catalog import Catalog
+from results.dashboard.site.export import export
 from results.paper.closing import closing_words
-from results.paper.report import write_report
 from results.paper.tables import table_sheets
 from results.render import render_sheets
 from results.run_logs import log_text
@@ -68,7 +69,7 @@ def printed(app: object, *words: str) -> str:
 
 ALWAYS: dict[str, Callable[[Path, str], object]] = {
     "table": lambda runs, name: render_sheets(table_sheets(18, Folder(runs)), "md"),
-    "report": lambda runs, name: write_report(Folder(runs), runs / "report.html"),
+    "pages": lambda runs, name: export(Catalog(Folder(runs)), runs.parent / "pages"),
     "closing words": lambda runs, name: closing_words([SWEEPS["amp"]], Folder(runs)),
     "list": lambda runs, name: printed(results_app, "list", "--runs", str(runs)),
     "status": lambda runs, name: printed(sweep_app, "status", "--runs", str(runs)),

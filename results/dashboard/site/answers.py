@@ -1,11 +1,13 @@
 """From an address to an answer: the page or file itself, or a page that says what is missing."""
 
+import traceback
 from dataclasses import dataclass
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.page import Answer, Asked, NotThereError, Page
 from results.dashboard.site.kinds import kinds
 from results.run import UNREADABLE
+from workloads.printed_text import remark
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,12 @@ def answer(catalog: Catalog, asked: Asked) -> Answered:
         return _missing(str(error))
     except UNREADABLE as error:
         return _missing(f"It cannot be read: {error}")
+    except Exception as error:  # a mistake of ours costs this page, not the others
+        remark("".join(traceback.format_exception(error)).rstrip())
+        return _missing(
+            "Something went wrong when this page was made; where the dashboard was started it says what.", 500
+        )
 
 
-def _missing(why: str) -> Answered:
-    return Answered(Page(title="Not there", template="missing.html.j2", told={"why": why}), 404)
+def _missing(why: str, status: int = 404) -> Answered:
+    return Answered(Page(title="Not there", template="missing.html.j2", told={"why": why}), status)

@@ -46,21 +46,24 @@ class _Server(uvicorn.Server):
 
 
 @contextmanager
-def served(catalog: Catalog, host: str = "127.0.0.1", port: int = 8300, token: str | None = None) -> Iterator[Served]:
+def served(
+    catalog: Catalog, host: str = "127.0.0.1", port: int = 8300, token: str | None = None, exact: bool = False
+) -> Iterator[Served]:
     """A server of a catalogue while the block lasts, in a thread.
 
     Args:
         catalog: of the runs.
         host: that it listens at.
-        port: the first to try, others behind it are taken where it is taken; 0 for any.
+        port: the first to try; where it is taken the next free one is taken. 0 for any.
         token: without which nobody reads.
+        exact: whether it is to be this port.
 
     Raises:
         UnsafeHostError: others reach the host, and there is no token.
-        UsageError: the host is none of this machine's, or all these ports are taken.
+        UsageError: the host is none of this machine's, or the port and those behind it are taken.
     """
     Guard(host, port, token)  # refused before a port is taken
-    with _bound(host, port) as listening:
+    with _bound(host, port, 1 if exact or not port else _TRIED) as listening:
         port = listening.getsockname()[1]
         watcher = Watcher(catalog)
         app = dashboard(catalog, Guard(host, port, token), watcher)
@@ -85,22 +88,23 @@ def served(catalog: Catalog, host: str = "127.0.0.1", port: int = 8300, token: s
 
 
 @contextmanager
-def _bound(host: str, port: int) -> Iterator[socket.socket]:
+def _bound(host: str, first: int, tried: int) -> Iterator[socket.socket]:
+    """A socket that listens at the first free one of some ports."""
     kind = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for attempt in range(port, port + _TRIED if port else 1):
+    for port in range(first, min(first + tried, 65_536)):
         listening = socket.socket(kind, socket.SOCK_STREAM)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            listening.bind((host, attempt))
+            listening.bind((host, port))
             listening.listen(256)
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             listening.close()
-            if getattr(error, "errno", None) == errno.EADDRINUSE:
+            if error.errno == errno.EADDRINUSE:
                 continue
             raise UsageError(
-                f"{host}:{attempt} cannot be listened at ({error}). Give another --host or --port."
+                f"{host}:{port} is no place to listen at ({error}): give another --host or --port"
             ) from error
         with listening:
             yield listening
         return
-    raise UsageError(f"ports {port} to {port + _TRIED - 1} of {host} are taken. Give another one with --port.")
+    raise UsageError(f"ports {first} to {first + tried - 1} of {host} are taken: give another one with --port")
