@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from results.paper.tables import declared
@@ -71,11 +72,12 @@ def spec_of_row(number: int | str, row: Mapping[str, Value], spec: ExperimentSpe
     return None
 
 
-def _points(sweep: str, base: Base) -> list[Point]:
+@lru_cache(64)  # pages ask for the same rows of many cells
+def _points(sweep: str, base: Base) -> tuple[Point, ...]:
     try:
-        return [point for point in SWEEPS[sweep].points(base) if isinstance(point, Point)]
+        return tuple(point for point in SWEEPS[sweep].points(base) if isinstance(point, Point))
     except ClibdError:  # it needs what this data set has not
-        return []
+        return ()
 
 
 def _plain_starts(spec: ExperimentSpec) -> ExperimentSpec:

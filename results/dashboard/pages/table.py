@@ -31,7 +31,7 @@ _FILTERS = {"rank": "Rank", "average": "Average", "partition": "Partition", "k":
 _VIEWS = {"both": "published and ours", "ours": "ours alone", "difference": "differences alone"}
 _OPTIONS = {"sheet": "1", "view": "both", "cell": "", **dict.fromkeys(_FILTERS, "")}
 _MOST_CELLS = 400
-"""Cells of a sheet, up to which an export has a page of each; of more, of those with numbers of ours."""
+"""Cells of a sheet, up to which an export has a page of each published number; of more, of those with ours beside."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +186,7 @@ def _listed(catalog: Catalog) -> Iterable[Asked]:
             yield from (
                 plain.but(cell=place)
                 for place, cell in enumerate(sheet.cells)
-                if cell.ours is not None or (all_of_them and cell.published is not None)
+                if cell.runs or (cell.published is not None and (all_of_them or cell.ours is not None))
             )
 
 
