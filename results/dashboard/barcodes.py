@@ -15,8 +15,8 @@ from workloads.data.specimens.barcode import placed
 BASES = "ACGT"
 A_LINE = 110
 """Bases a line of stripes: six lines hold the 660 that the DNA tower reads, as in Figure 3."""
-_LINE, _HIGH = 12, 10
-"""Height of a line with its gap and without, in the units of the drawing, of which a base is one wide."""
+_LINE, _HIGH, _MARK = 14, 9, 4
+"""Heights of a line with its gap, of its bases, and of a mark below a base, in units of which a base is one wide."""
 _LETTERS = 60
 """Bases a line of an alignment."""
 
@@ -51,7 +51,7 @@ class Differences:
     """Positions at which both have a certain base."""
     lines: tuple[Line, ...]
     marks: str
-    """Frames around the bases that differ, a path over the key's stripes."""
+    """Marks below the bases that differ, a path over the key's stripes."""
 
 
 def in_frame(barcode: str | None, frame: str) -> str | None:
@@ -82,7 +82,7 @@ def differences(query: str, key: str) -> Differences:
     certain = _certain(one) & _certain(other)
     differs = certain & (one != other)
     places = np.flatnonzero(differs).tolist()
-    marks = "".join(_box(place % A_LINE, place // A_LINE, 1) for place in places)
+    marks = "".join(f"M{place % A_LINE} {place // A_LINE * _LINE + _HIGH}h1v{_MARK}h-1z" for place in places)
     lines = tuple(_line(query[:length], key[:length], differs, begins) for begins in range(0, length, _LETTERS))
     return Differences(len(places), int(certain.sum()), lines, marks)
 

@@ -16,7 +16,6 @@ from workloads.data.specimens.barcode import consensus
 from workloads.errors import ClibdError, first_line
 from workloads.shown import LONGEST_SIDE, Shown, read_shown
 
-_REMEDY = "`clibd-dashboard RUNS --data DIR` shows those of its data set"
 _MOST_FOR_FRAME = 500
 """Barcodes that give the frame, where it is not the data set's."""
 
@@ -29,7 +28,7 @@ class Portraits:
     shelves: "Shelves | None" = None
     """Of the data set, which has all."""
     lacking: str | None = None
-    """Why there is nothing, or little; and what to do."""
+    """Why there is nothing, or little."""
     frame: str = ""
     """In which barcodes are compared."""
 
@@ -138,10 +137,10 @@ def _portraits(catalog: Catalog, answered: Answered) -> Portraits:
     if found.shelves is None and found.shown is not None:
         known = [found.shown.barcode(name) for name in found.shown.ids[:_MOST_FOR_FRAME]]
         found.frame = consensus([each.upper() for each in known if each and each.isascii()])
-        few = f"Of {len(answered.ids):,} specimens {len(found.shown.ids):,} were kept with picture and barcode; "
-        reasons.append(f"{few}{_REMEDY}.")
+        few = f"Of {len(answered.ids):,} specimens {len(found.shown.ids):,} were kept with picture and barcode."
+        reasons.append(few)
     elif found.shelves is None:
-        reasons.append(f"This evaluation has kept no pictures and barcodes; {_REMEDY}.")
+        reasons.append("This evaluation has kept no pictures and barcodes.")
     found.lacking = " ".join(reasons) or None
     return found
 

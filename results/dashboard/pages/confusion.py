@@ -88,7 +88,6 @@ def _confusion(catalog: Catalog, asked: Asked) -> Page:
             "rows": rows,
             "depths": list(zip(DEPTHS, shares(depths, np.full(len(DEPTHS), depths.sum())), strict=True)),
             "beside": _beside(catalog, evaluation, one, rank),
-            "exported": exported(one),
         },
         trail=((run, Asked("run", run)),),
         synthetic=evaluation.synthetic,

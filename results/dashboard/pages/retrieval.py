@@ -11,6 +11,7 @@ from results.dashboard.catalog import Catalog
 from results.dashboard.choosing import OUTCOMES, choice_of, chosen
 from results.dashboard.numbers import DEPTHS, UNSEEN, Answered, Retrieval, answered
 from results.dashboard.page import Asked, Kind, NotThereError, Page
+from results.dashboard.pages.retrieval_columns import PORTRAITS, ROWS, SPECIMENS, name_of
 from results.dashboard.portraits import Portraits, portraits
 from workloads.arrays import Indices
 from workloads.predictions import PAPERS_PAIRS
@@ -97,7 +98,11 @@ def _retrieval(catalog: Catalog, asked: Asked) -> Page:
         "outcomes": OUTCOMES,
         "subsets": tuple(UNSEEN),
         "ranks": RANKS,
-        "exported": exported(one),
+        "columns": {
+            kind: (Asked.to(kind, asked.of, place), name_of(kind, evaluation, of))
+            for kind, place, of in ((ROWS, _place(one), one), (SPECIMENS, {}, None))
+        },
+        "portraits": (Asked.to(PORTRAITS, asked.of), name_of(PORTRAITS, evaluation)) if _has_any(shown) else None,
     }
     run = asked.of.partition("/")[0]
     words = f"{one.place.query} to {one.place.key}"
@@ -109,6 +114,14 @@ def _retrieval(catalog: Catalog, asked: Asked) -> Page:
         trail=((run, Asked("run", run)),),
         synthetic=evaluation.synthetic,
     )
+
+
+def _place(one: Retrieval) -> dict[str, str]:
+    return {"partition": one.place.partition, "pair": one.words}
+
+
+def _has_any(shown: Portraits) -> bool:
+    return shown.shown is not None or shown.shelves is not None
 
 
 # --- Which queries are listed ---------------------------------------------------------------------------------------
@@ -230,7 +243,7 @@ def retrievals(catalog: Catalog) -> Iterable[Asked]:
     """Addresses of the exported retrievals."""
     for evaluation in evaluations(catalog):
         for one in filter(exported, evaluation.retrievals):
-            yield Asked.to("retrieval", evaluation.name, {"partition": one.place.partition, "pair": one.words})
+            yield Asked.to("retrieval", evaluation.name, _place(one))
 
 
 KINDS = (

@@ -15,6 +15,7 @@ from results.evaluated import EvaluatedFolder, read_evaluated
 from workloads.experiments import Data, base_spec
 from workloads.predictions import MISSING, Answers, Place, Predictions, prediction_table, specimen_table
 from workloads.record import EVALUATION, Measurement, RunFolder, measurements_to_table
+from workloads.shown import SHOWN
 from workloads.spec import RANKS
 from workloads.storage import Folder
 
@@ -74,6 +75,8 @@ def write_evaluated(
     dataset: str = "insects",
     synthetic: bool = False,
     pairs: Sequence[tuple[str, str]] = PAIRS,
+    fingerprint: str = "0-64",
+    shown: pa.Table | None = None,
 ) -> EvaluatedFolder:
     """Writes a run folder whose embeddings are noise about a centre for each species, and what is nearest in them."""
     chance = np.random.default_rng(seed)
@@ -90,7 +93,7 @@ def write_evaluated(
     labels: dict[str, npt.NDArray[np.object_]] = {rank: np.array(columns[rank], dtype=object) for rank in RANKS}
     keys = np.flatnonzero([str(split).endswith("keys") for split in splits])
     run = RunFolder(Folder(folder))
-    data = Data(name=dataset, fingerprint="0-64", synthetic=synthetic, modalities=("image", "dna", "text"))
+    data = Data(name=dataset, fingerprint=fingerprint, synthetic=synthetic, modalities=("image", "dna", "text"))
     run.begin(base_spec("small", data, seed=seed), {"row": {}, "label": "", "scale": "small"}, {})
     tables = []
     for partition in ("val", "test"):
@@ -107,8 +110,10 @@ def write_evaluated(
     predictions.write(run.folder)
     measured = [row for place in predictions.places for row in _accuracies(predictions.answers(place))]
     run.folder.write_table("measurements.parquet", measurements_to_table(measured))
-    facts = {"dataset": dataset, "data_fingerprint": "0-64", "synthetic": synthetic}
+    facts = {"dataset": dataset, "data_fingerprint": fingerprint, "synthetic": synthetic}
     run.folder.write_json(EVALUATION, {**facts, "recipe": "corrected", "missing_rank": "left_out"})
+    if shown is not None:
+        run.folder.write_table(SHOWN, shown)
     run.finish("finished")
     return read_evaluated(Folder(folder))
 

@@ -112,7 +112,7 @@ def shrink(content: bytes, shorter_side: int) -> bytes:
 
 
 _THUMBNAIL_QUALITY, _THUMBNAIL_EFFORT = 80, 2
-"""Of WebP: 0.9 kB and 0.4 ms a thumbnail; JPEG takes twice the bytes for what looks alike."""
+"""Of WebP: 0.9 kB and 0.4 ms a thumbnail; JPEG of quality 80 takes twice the bytes."""
 
 
 def thumbnail(content: bytes, longest_side: int) -> bytes:
