@@ -25,7 +25,8 @@ def one_of_each(catalog: Catalog) -> dict[str, Asked]:
     found = {"overview": Asked("overview"), "tables": Asked("tables"), "data": Asked("data")}
     found |= {"table": Asked("table", _TABLE)} | dict(_cells(catalog))
     found |= dict(_of_states(catalog))
-    found["sweep"] = Asked("sweep", Counter(one.sweep for one in catalog.standings).most_common(1)[0][0])
+    begun = Counter(one.sweep for one in catalog.standings if one.folder)
+    found["sweep"] = Asked("sweep", begun.most_common(1)[0][0])
     found["run"] = Asked("run", run)
     for name in ("retrieval", "species", "confusion", "embedding", "attention", "class-size"):
         found |= {name: Asked(name, run)} if name in kinds() else {}

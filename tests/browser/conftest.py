@@ -34,6 +34,8 @@ from workloads.storage import Folder
 ROOT = Path(__file__).parents[2]
 CHROMIUM = os.environ.get("CLIBD_CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
 _NUM_RUNS, _NUM_PREDICTIONS = 12, 4_000
+_OWN = ("http://127.0.0.1:", "file://", "data:", "blob:")
+"""What addresses that a page may ask for begin with."""
 _BEAT_EVERY = 10.0
 """Seconds; runs that are at work count as abandoned after a minute."""
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
@@ -166,8 +168,6 @@ def hostile_address(hostile_runs: Path) -> Iterator[str]:
 class Guard:
     """What a page did that none may do."""
 
-    own: tuple[str, ...]
-    """What addresses that it may ask for begin with."""
     bad: list[str] = field(default_factory=list)
 
     def watch(self, page: Page) -> Page:
@@ -180,7 +180,7 @@ class Guard:
         return page
 
     def _asked(self, url: str) -> None:
-        if not url.startswith((*self.own, "data:", "blob:")):
+        if not url.startswith(_OWN):
             self.bad.append(f"request: {url}")
 
 
@@ -188,9 +188,9 @@ Reader = Callable[..., Page]
 
 
 @pytest.fixture
-def reader(browser: Browser, address: str, hostile_address: str) -> Iterator[Reader]:
+def reader(browser: Browser) -> Iterator[Reader]:
     """Gives pages of readers, each of a context of its own; what they do that none may do fails the test."""
-    guard = Guard((address, hostile_address, "file://"))
+    guard = Guard()
     with ExitStack() as contexts:
 
         def new(**options: Any) -> Page:
@@ -200,6 +200,12 @@ def reader(browser: Browser, address: str, hostile_address: str) -> Iterator[Rea
 
         yield new
     assert not guard.bad, guard.bad
+
+
+@pytest.fixture(scope="session")
+def axe() -> str:
+    """The source of axe-core, which looks for what readers with other senses or hands cannot use."""
+    return (ROOT / "tests" / "browser" / "vendor" / "axe-4.14.1.min.js").read_text()
 
 
 @pytest.fixture
