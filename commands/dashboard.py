@@ -51,9 +51,9 @@ class _Dashboard(TyperGroup):
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
         """What begins with no command and asks for no help is for `serve`."""
-        if not args or args[0] not in (*self.list_commands(ctx), "--help", "--version"):  # type: ignore[arg-type]
+        if not args or args[0] not in (*self.list_commands(ctx), "--help", "--version"):
             args = [_SERVE, *args]
-        return super().parse_args(ctx, args)  # type: ignore[arg-type]
+        return super().parse_args(ctx, args)
 
 
 app = typer.Typer(

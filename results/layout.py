@@ -136,7 +136,7 @@ def lines_of(shown: Laid, cells: Sequence[Cell]) -> list[list[Spot]]:
     return [
         [
             *([Spot("", "Taxa", str(rank or _DASH))] if sheet.show_rank else []),
-            *(Spot("", _field_name(sheet, field), value_text(value)) for field, value in names),
+            *(Spot("", field_name(sheet, field), value_text(value)) for field, value in names),
             *([Spot("", "Run", label or "not run")] if labelled else []),
             *([Spot("", "Seen in training", trained.get(label, _DASH))] if any(trained) else []),
             *(_number_spot(shown, in_row.get(column), column, part, best) for column, part in parts),
@@ -149,7 +149,8 @@ def _number_spot(shown: Laid, cell: Cell | None, column: str, part: str, best: C
     return Spot(column, part, _text(shown, cell, part), part == "ours" and id(cell) in best, cell)
 
 
-def _field_name(sheet: Sheet, field: str) -> str:
+def field_name(sheet: Sheet, field: str) -> str:
+    """What a field of a sheet's rows is called."""
     return sheet.headers.get(field, field if len(field) == 1 else field.replace("_", " ").capitalize())
 
 

@@ -68,13 +68,16 @@ class Statuses:
         self._seen: dict[str, tuple[bytes, float, bool]] = {}
         """Each lease as it was last: what it said, when it was first seen so, and whether it had changed by then."""
 
-    def read(self) -> list[Standing]:
+    def read(self, tree: Tree | None = None) -> list[Standing]:
         """All points, sweep by sweep, in the order in which they were asked for.
+
+        Args:
+            tree: what lies there; None to look now.
 
         Raises:
             MissingPathError: there is no such sweep, or none at all.
         """
-        tree = Tree(self._runs)
+        tree = tree or Tree(self._runs)
         begun = _begun(tree.modified)
         with ThreadPoolExecutor(_AT_ONCE) as threads:
             asked = _asked(tree, begun, self._sweep, threads)

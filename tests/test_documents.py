@@ -48,6 +48,8 @@ SMALLER = (
     (("clibd-sweep", "status"), ()),
     (("clibd-sweep", "logs"), ()),
     (("clibd-sweep",), ("--plan",)),
+    (("clibd-dashboard", "export"), ()),
+    (("clibd-dashboard",), ("--help",)),  # it would serve until somebody ends it
 )
 """How commands begin, and what makes them small: the first that fits, in place of their own options of these names."""
 REFUSED = {

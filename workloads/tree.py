@@ -16,7 +16,7 @@ class Tree:
     """The files below a folder of runs, as they were when it was made."""
 
     def __init__(self, folder: Folder) -> None:
-        """List it, empty where it is not there; what has an odd name, or cannot be listed, hinders nothing else. Names that are no UTF-8 are none.
+        """List it, empty where it is not there; names that are no UTF-8 are left out, other odd ones hinder nothing.
 
         Raises:
             OSError: the store does not answer.

@@ -8,10 +8,12 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from results.dashboard.kept import Kept
 from results.dashboard.look import Look
+from results.dashboard.mirror import Mirror
 from results.dashboard.page import NotThereError
 from results.evaluated import EvaluatedFolder, read_evaluated
 from results.paper.tables import NUMBERS, declared, table_sheets
@@ -20,7 +22,7 @@ from results.runs import Runs
 from results.sheet import Sheet
 from results.sweep_status import Standing, Statuses
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.errors import MissingPathError
+from workloads.errors import MissingPathError, first_line
 from workloads.record import EVALUATION, MEASUREMENTS
 from workloads.seals import STATUS
 from workloads.storage import Folder
@@ -37,9 +39,15 @@ class Catalog:
     """A folder of runs, and the data set that they are of, if its place is known."""
 
     def __init__(self, runs: Folder, data: Folder | None = None) -> None:
-        self.folder = runs
+        self.address = str(runs)
+        """Of the runs, as a reader gives it to a command."""
+        self._mirror = None if runs.is_local else Mirror(runs)
+        self.folder = runs if self._mirror is None else self._mirror.folder
+        """Where files of the runs are read; of a store a copy on this machine."""
+        self.problem: str | None = None
+        """Why the folder cannot be looked at now, where that is so; the last look is shown then."""
         self.dataset = None if data is None else PreparedDataset(data)
-        self._statuses = Statuses(runs)
+        self._statuses = Statuses(self.folder)
         self._kept = Kept(_KEPT_BYTES)
         self._lock = threading.Lock()
         self._looked, self._look = -math.inf, Look(0, {}, ())
@@ -65,14 +73,24 @@ class Catalog:
             return self._look
 
     def _look_if_old(self, age: float = _LOOK_AGAIN) -> None:
-        if time.monotonic() - self._looked > age:
-            try:
-                modified, standings = Tree(self.folder).modified, tuple(self._statuses.read())
-            except (MissingPathError, FileNotFoundError):  # nobody has begun a run yet
-                modified, standings = {}, ()
-            if not self._look.number or not self._look.shows(modified, standings):
-                self._look = Look(self._look.number + 1, modified, standings)
-            self._looked = time.monotonic()
+        if time.monotonic() - self._looked <= age:
+            return
+        try:
+            self._look, self.problem = self._made(), None
+        except OSError as error:  # a store that does not answer now
+            self.problem = f"The runs cannot be looked at now: {first_line(error)}"
+            self._look = self._look if self._look.number else Look(1, {}, ())
+        self._looked = time.monotonic()
+
+    def _made(self) -> Look:
+        modified = None if self._mirror is None else self._mirror.renew()
+        tree, standings = Tree(self.folder), list[Standing]()
+        with suppress(MissingPathError):  # nobody has begun a run yet
+            standings = self._statuses.read(tree)
+        before, seen = self._look, tree.modified if modified is None else modified
+        if before.number and before.shows(seen, tuple(standings)):
+            return before
+        return Look(before.number + 1, seen, tuple(standings))
 
     @property
     def standings(self) -> tuple[Standing, ...]:
@@ -93,7 +111,7 @@ class Catalog:
         """
         places = self.now.places.get(run, [])
         if not places:
-            raise NotThereError(f"There is no run '{run}' under {self.folder}; the overview lists what is there.")
+            raise NotThereError(f"There is no run '{run}' under {self.address}; the overview lists what is there.")
         return min(places, key=lambda place: (f"{place}/{STATUS}" not in self.now.modified, place))
 
     def run(self, run: str) -> Run:
@@ -123,8 +141,14 @@ class Catalog:
             raise NotThereError(f"'{evaluation}' is not evaluated yet: `clibd evaluate RUN --data DIR` does that.")
         place = self.place(run)
         folder = self.folder / place / name if name else self.folder / place
+
+        def read() -> EvaluatedFolder:
+            if self._mirror is not None:
+                self._mirror.bring(place)
+            return read_evaluated(folder)
+
         try:
-            return self.kept(("evaluated", str(folder), self.now.version(place)), lambda: read_evaluated(folder))
+            return self.kept(("evaluated", str(folder), self.now.version(place)), read)
         except UNREADABLE as error:
             raise NotThereError(f"'{evaluation}' cannot be read: {error}") from error
 

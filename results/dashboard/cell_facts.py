@@ -7,14 +7,14 @@ from math import isclose
 from statistics import fmean
 from typing import Any
 
-from results.damage import row_words
 from results.dashboard.catalog import Catalog
 from results.dashboard.page import NotThereError
 from results.dashboard.table_blocks import PARTITIONS
-from results.differing import differing_fields, from_the_paper
-from results.layout import number_text, ours_text, published_text
+from results.differing import differing_fields
+from results.layout import field_name, number_text, ours_text, published_text, value_text
 from results.measured import FLOORS
 from results.paper.data_statistics import COUNTED
+from results.paper.row_spec import from_the_paper
 from results.paper.verdicts import verdict
 from results.run import Run
 from results.sheet import PERCENT, Cell, Sheet
@@ -53,7 +53,7 @@ def cell_facts(catalog: Catalog, sheet: Sheet, cell: Cell) -> dict[str, Any]:
     behind = _behind(cell, sheet.decimals, runs)
     return {
         "cell": cell,
-        "row": row_words(cell) if any(value is not None for value in cell.row.values()) else "",
+        "row": {field_name(sheet, name): value_text(value) for name, value in cell.row.items() if value is not None},
         "verdict": verdict(cell),
         "published": published_text(cell, sheet.decimals) if cell.published is not None else None,
         "ours": ours_text(cell, sheet.decimals) if cell.ours is not None else None,

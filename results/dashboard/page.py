@@ -99,13 +99,8 @@ class Kind:
     """Names of the words that its addresses may have, each with its default."""
     listed: Callable[["Catalog"], Iterable[Asked]] = lambda catalog: ()
     """Pages that an export holds; files are in it where such a page links to them."""
-    suffix: str | Callable[[Asked], str] = ".html"
-    """Of an exported file; a function where pages and files are of one kind, by their options. What is no `.html` is a
-    file, and in an export wherever an exported page links to it."""
-
-    def suffix_of(self, asked: Asked) -> str:
-        """The suffix of what stands at one of its addresses."""
-        return self.suffix if isinstance(self.suffix, str) else self.suffix(asked)
+    suffix: str = ".html"
+    """Of an exported file. What is no `.html` is a file, and in an export wherever an exported page links to it."""
 
 
 Link = Callable[[Asked], str | None]

@@ -2,6 +2,7 @@
 
 import gzip
 import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -61,19 +62,29 @@ def test_the_head_of_a_page_has_no_content(tmp_path: Path) -> None:
         assert desk.ask("/live", "HEAD").headers["content-type"].startswith("text/event-stream")
 
 
-def test_an_error_of_ours_is_a_page_and_ends_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    def broken(catalog: Catalog, asked: Asked) -> Page:
-        raise ZeroDivisionError("of ours")
+def broken(catalog: Catalog, asked: Asked) -> Page:
+    raise ZeroDivisionError("of ours")
 
-    only({"overview": Kind(name="overview", make=broken)}, monkeypatch)
+
+def unrendered(catalog: Catalog, asked: Asked) -> Page:
+    return Page(title="of ours", template="missing.html.j2", told={})
+
+
+@pytest.mark.parametrize(("make", "said"), [(broken, "ZeroDivisionError: of ours"), (unrendered, "'why' is undefined")])
+def test_an_error_of_ours_is_a_page_and_ends_nothing(
+    make: Callable[[Catalog, Asked], Page],
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    only({"overview": Kind(name="overview", make=make)}, monkeypatch)
     with served(Folder(tmp_path)) as desk:
         got = desk.ask("/")
         assert (got.status, "went wrong" in got.text) == (500, True)
         assert "of ours" not in got.text
         assert desk.ask("/static/style.css").status == 200
-    assert "ZeroDivisionError: of ours" in capfd.readouterr().err
+    assert said in capfd.readouterr().err
 
 
 def test_a_taken_port_leads_to_the_next_unless_it_is_to_be_this_one(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from workloads.storage import Folder
 def test_without_runs_every_published_number_is_not_run(tmp_path: Path) -> None:
     html = shown(Catalog(Folder(tmp_path)), "tables")
     words = words_of(html)
-    assert "1,420 numbers are published. Of these, 0 are reproduced within noise, 0 differ" in words
-    assert "1,420 have no number of ours yet" in words
+    assert "1,420 numbers are published: 0 reproduced within noise, 0 different by more" in words
+    assert "1,420 not run yet" in words
     assert {int(number) for number in re.findall(r'href="/table/(\d+)"', html)} == {*NUMBERS}
     assert 'href="/table/seeds"' in html
     assert "SYNTHETIC" not in words

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from results.differing import differing_fields, from_the_paper, spec_of_row
+from results.differing import differing_fields
+from results.paper.row_spec import from_the_paper, spec_of_row
 from results.paper.tables import NUMBERS, declared
 from workloads.spec import ExperimentSpec
 

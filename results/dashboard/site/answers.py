@@ -1,6 +1,7 @@
 """From an address to an answer: the page or file itself, or a page that says what is missing."""
 
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from results.dashboard.catalog import Catalog
@@ -30,10 +31,22 @@ def answer(catalog: Catalog, asked: Asked) -> Answered:
     except UNREADABLE as error:
         return _missing(f"It cannot be read: {error}")
     except Exception as error:  # a mistake of ours costs this page, not the others
-        remark("".join(traceback.format_exception(error)).rstrip())
-        return _missing(
-            "Something went wrong when this page was made; where the dashboard was started it says what.", 500
-        )
+        return _went_wrong(error)
+
+
+def html_of(page: Page, status: int, render: Callable[[Page], str]) -> tuple[str, int]:
+    """A page as HTML and its status; where it cannot be rendered, the page that says so."""
+    try:
+        return render(page), status
+    except Exception as error:
+        wrong = _went_wrong(error)
+        assert isinstance(wrong.answer, Page)
+        return render(wrong.answer), wrong.status
+
+
+def _went_wrong(error: Exception) -> Answered:
+    remark("".join(traceback.format_exception(error)).rstrip())
+    return _missing("Something went wrong when this was made; where the dashboard was started it says what.", 500)
 
 
 def _missing(why: str, status: int = 404) -> Answered:

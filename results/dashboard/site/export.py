@@ -15,7 +15,7 @@ from pathlib import Path
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.page import Asked, File, Page
-from results.dashboard.site.answers import answer
+from results.dashboard.site.answers import answer, html_of
 from results.dashboard.site.kinds import kinds, plain
 from results.dashboard.site.rendering import rendered, static_file, static_names
 from workloads.command_line import Tell
@@ -107,16 +107,19 @@ class _Site:
             found = self._found(plain(other))
             return None if found is None else f"{up}{found}"
 
-        made = answer(self._catalog, asked).answer
-        if isinstance(made, Page):
-            html = rendered(made, asked, link, f"{up}static/", served=False)
+        def render(page: Page) -> str:
+            return rendered(page, asked, link, f"{up}static/", served=False)
+
+        made = answer(self._catalog, asked)
+        if isinstance(made.answer, Page):
+            html, _ = html_of(made.answer, made.status, render)
             self.write(place, html.encode("utf-8", "replace"))
 
     def _found(self, asked: Asked) -> str | None:
         """Where something lies in the folder; None where it is not in it."""
         if asked in self._pages:
             return _place(asked)
-        if (kind := kinds().get(asked.page)) is None or kind.suffix_of(asked) == ".html":
+        if (kind := kinds().get(asked.page)) is None or kind.suffix == ".html":
             return None
         if asked not in self._files:
             self._files[asked] = self._made(asked)
@@ -135,7 +138,7 @@ def _place(asked: Asked) -> str:
     """The file of an address: no name of the data is a path, and none differs from another by capitals alone."""
     if asked == _FIRST:
         return "index.html"
-    suffix = kinds()[asked.page].suffix_of(asked)
+    suffix = kinds()[asked.page].suffix
     digest = hashlib.blake2b(asked.path.encode("utf-8", "replace"), digest_size=6).hexdigest()
     words = slug(asked.of)[:_READABLE].strip(".-") if asked.of else asked.page
     return f"{asked.page}/{words}-{digest}{suffix}"

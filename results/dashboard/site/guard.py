@@ -12,7 +12,7 @@ import re
 import socket
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qsl
 
 import anyio
 from starlette.datastructures import Headers
@@ -195,16 +195,18 @@ def _login(to: str, wrong: str = "") -> Response:
 
 
 async def _form(receive: Receive) -> dict[str, str]:
-    """The fields of a small form; none of one that is too long."""
+    """The fields of the form; none of one that is too long, or of another."""
     body = b""
     while len(body) <= _MOST_SENT:
         message: Any = await receive()
         body += message.get("body", b"")
         if not message.get("more_body") or message["type"] != "http.request":
             break
-    if len(body) > _MOST_SENT:
+    try:
+        fields = parse_qsl(body.decode("utf-8", "replace"), max_num_fields=2) if len(body) <= _MOST_SENT else []
+    except ValueError:  # more fields than the form has
         return {}
-    return {name: values[-1] for name, values in parse_qs(body.decode("utf-8", "replace"), max_num_fields=4).items()}
+    return dict(fields)
 
 
 async def _closed(send: Send) -> None:

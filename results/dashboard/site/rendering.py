@@ -29,7 +29,9 @@ def _environment() -> Environment:
     return environment
 
 
-def rendered(page: Page, asked: Asked, link: Link, static: str, served: bool, look: int = 0) -> str:
+def rendered(
+    page: Page, asked: Asked, link: Link, static: str, served: bool, look: int = 0, stale: str | None = None
+) -> str:
     """A page as HTML.
 
     Args:
@@ -39,6 +41,7 @@ def rendered(page: Page, asked: Asked, link: Link, static: str, served: bool, lo
         static: what the addresses of static files begin with, such as `/static/`.
         served: whether a server answers, so that it can be live and filtered.
         look: number of the look at the folder that it shows, by which a reader learns that there is a later one.
+        stale: why it shows how the folder was, and not how it is now, where that is so.
     """
     template = _environment().get_template(page.template)
 
@@ -57,6 +60,7 @@ def rendered(page: Page, asked: Asked, link: Link, static: str, served: bool, lo
         static=static,
         served=served,
         look=look,
+        stale=stale,
         navigation=NAVIGATION,
         scripts=[*_EVERY, *page.scripts],
     )

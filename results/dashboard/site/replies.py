@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.page import Asked, Page
-from results.dashboard.site.answers import answer
+from results.dashboard.site.answers import answer, html_of
 from results.dashboard.site.kinds import kinds, plain
 from results.dashboard.site.rendering import rendered, static_file
 
@@ -43,14 +43,19 @@ def reply_to(catalog: Catalog, asked: Asked) -> Reply:
     asked, look = plain(asked), catalog.now
     if asked.page not in kinds():
         return _made(catalog, asked)
-    return catalog.kept(("reply", asked, look.number), lambda: _made(catalog, asked))
+    return catalog.kept(("reply", asked, look.number, catalog.problem), lambda: _made(catalog, asked))
 
 
 def _made(catalog: Catalog, asked: Asked) -> Reply:
     answered = answer(catalog, asked)
     if isinstance(answered.answer, Page):
-        html = rendered(answered.answer, asked, served_link, "/static/", served=True, look=catalog.now.number)
-        return _reply(html.encode("utf-8", "replace"), "text/html; charset=utf-8", answered.status)
+        look, stale = catalog.now.number, catalog.problem
+
+        def render(page: Page) -> str:
+            return rendered(page, asked, served_link, "/static/", served=True, look=look, stale=stale)
+
+        html, status = html_of(answered.answer, answered.status, render)
+        return _reply(html.encode("utf-8", "replace"), "text/html; charset=utf-8", status)
     file = answered.answer
     saved = f"attachment; filename*=UTF-8''{quote(file.name, safe='')}" if file.name else "inline"
     return _reply(file.content, file.media_type, answered.status, {"content-disposition": saved})

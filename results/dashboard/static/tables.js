@@ -1,20 +1,20 @@
-// Keeps all columns that name a row in view, where they leave room for the numbers; without this, only the first stays.
+// Keeps the columns that name a row in view, as many as leave half of the room for numbers; without this, the first.
 "use strict";
 clibd.each("table.sheet", (table) => {
   const region = table.parentElement;
   const names = [...table.tHead.rows[0].cells].filter((cell) => cell.classList.contains("name"));
+  const rows = [table.tHead.rows[0], ...table.tBodies[0].rows];
 
   function pin() {
     const widths = names.map((cell) => cell.getBoundingClientRect().width);
-    const room = widths.reduce((sum, width) => sum + width, 0) < region.clientWidth / 2;
     let left = 0;
-    names.forEach((name, column) => {
-      for (const row of [table.tHead.rows[0], ...table.tBodies[0].rows]) {
-        const cell = row.cells[column];
-        cell.classList.toggle("pinned", room);
-        cell.style.left = room ? `${left}px` : "";
+    widths.forEach((width, column) => {
+      const fits = left + width < region.clientWidth / 2;
+      for (const row of rows) {
+        row.cells[column].classList.toggle("pinned", fits);
+        row.cells[column].style.left = fits ? `${left}px` : "";
       }
-      left += widths[column];
+      left += width;
     });
   }
   pin();
