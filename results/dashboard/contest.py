@@ -13,6 +13,7 @@ from results.dashboard.accuracies import SUBSETS
 from results.dashboard.catalog import Catalog
 from results.evaluated import EvaluatedFolder, PairedAnswers, paired
 from workloads.arrays import Codes, Indices
+from workloads.arrays import Names as Taxa
 from workloads.errors import IncomparableError
 from workloads.spec import RANKS, Rank
 
@@ -155,7 +156,7 @@ def _contest(
     )
 
 
-def _by_name(both: PairedAnswers, rank: Rank, names: Sequence[str]) -> ByName:
+def _by_name(both: PairedAnswers, rank: Rank, names: Taxa) -> ByName:
     first = both[0]
     counted = first.counted(rank, "left_out")
     truth: Codes = first.truth[rank][counted]

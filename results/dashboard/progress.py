@@ -38,7 +38,7 @@ class SweepProgress:
     """Of failed and damaged runs: id, label and why."""
     synthetic: bool
     command: str | None
-    """That goes on with it, as the last run has it."""
+    """That goes on with it, as the last of its runs has it; other sweeps may have begun the rest."""
 
     @property
     def num_points(self) -> int:
@@ -62,6 +62,7 @@ def sweep_progress(sweep: str, standings: Sequence[Standing], known: Mapping[str
     left = [one.seconds_left for one in standings if one.seconds_left is not None]
     waiting = Counter(one.waiting_for for one in standings if one.waiting_for)
     broken = [one for one in standings if state_of(one, known) in ("failed", "damaged") and one.run]
+    own = [one for one in standings if one.folder and one.folder.startswith(f"{sweep}/")]
     of_paper = SWEEPS.get(sweep)
     return SweepProgress(
         sweep=sweep,
@@ -76,7 +77,7 @@ def sweep_progress(sweep: str, standings: Sequence[Standing], known: Mapping[str
         unknown=sum(one is None or one.device is None for one in taken),
         errors=tuple((one.run or "", one.label, _why(one, known)) for one in broken),
         synthetic=any(one.synthetic for one in known.values()),
-        command=next((one.command for one in reversed(standings) if one.command), None),
+        command=next((one.command for one in reversed(own) if one.command), None),
     )
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from results.dashboard.catalog import Catalog
-from results.dashboard.charts import Axis, Chart, More, Series, lines
+from results.dashboard.charts import Axis, Chart, Drawn, More, Series, lines
 from results.run import UNREADABLE
 from workloads.arrays import Doubles
 from workloads.run_files import read_events
@@ -121,7 +121,7 @@ def _curve(
         if there.any() or (live and column != "epoch_score"):
             x, y = values[STEP][there].astype(int).tolist(), values[column][there].tolist()
             called = ", ".join(filter(None, (name, words if len(columns) > 1 or not name else "")))
-            drawn = "both" if column.startswith("epoch_") else "line"
+            drawn: Drawn = "both" if column.startswith("epoch_") else "line"
             series.append(Series(name=called, x=x, y=y, drawn=drawn, column=column))
     rows = max((len(values[STEP]) for values in known.values()), default=0)
     more = More(run=live, name=f"run-log-{live}", after=rows, x=STEP) if live else None

@@ -21,7 +21,7 @@ _CHIEF = "Accuracy (%)"
 NUMBERS = {
     "accuracy": (_CHIEF, lambda one: one.chief.value if one.chief else None),
     "score": ("Score of selection (%)", lambda one: one.score),
-    "memory": ("Memory as the paper counts it (GB)", lambda one: one.memory_gb),
+    "memory": ("Memory (GB)", lambda one: one.memory_gb),
     "hours": ("Hours an epoch", lambda one: one.hours_per_epoch),
     "gpu-hours": ("GPU hours", lambda one: one.spent.gpu_hours if one.spent else None),
 }

@@ -1,6 +1,6 @@
 """Two evaluations: the fields in which they differ, their difference by rank, what each won and lost, their curves."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -39,7 +39,7 @@ class Side:
 
 def _compare(catalog: Catalog, asked: Asked) -> Page:
     chosen = asked.option("a"), asked.option("b")
-    choices = _choices(catalog)
+    choices = catalog.kept(("choices", catalog.now.number), lambda: _choices(catalog))
     told: dict[str, Any] = {
         "a": None,
         "b": None,
@@ -54,7 +54,7 @@ def _compare(catalog: Catalog, asked: Asked) -> Page:
     }
     if not all(chosen):
         return Page(title="Compare two runs", template="compare.html.j2", told=told)
-    a, b = (_side(catalog, name) for name in chosen)
+    a, b = (_side(catalog, name, choices) for name in chosen)
     told |= {"a": a, "b": b, "same": a.evaluation == b.evaluation} | _compared(catalog, a, b, told)
     both = f"{a.label} and {b.label}"
     synthetic = any(is_synthetic(catalog.run(side.run)) for side in (a, b))
@@ -92,11 +92,11 @@ def _compared(catalog: Catalog, a: Side, b: Side, told: dict[str, Any]) -> dict[
     }
 
 
-def _side(catalog: Catalog, evaluation: str) -> Side:
+def _side(catalog: Catalog, evaluation: str, choices: Mapping[str, str]) -> Side:
     run = evaluation.partition("/")[0]
     if evaluation not in catalog.evaluations(run):
         raise NotThereError(f"'{evaluation}' is not evaluated yet: `clibd evaluate RUN --data DIR` does that.")
-    return Side(evaluation=evaluation, run=run, label=_choices(catalog).get(evaluation, evaluation))
+    return Side(evaluation=evaluation, run=run, label=choices.get(evaluation, evaluation))
 
 
 def _choices(catalog: Catalog) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The overview: what was asked and what came out, how far each sweep is, and what came of each published number."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.page import Asked, Kind, Page
@@ -14,15 +15,12 @@ from results.sheet import Cell
 from results.sweep_status import Standing
 from workloads.errors import some_of
 
-_MOST_REASONS = 6
-"""Reasons, or commands, that are listed for one verdict."""
-
 
 def _overview(catalog: Catalog, asked: Asked) -> Page:
     standings = catalog.standings
     known = summaries(catalog, standings)
     sweeps = progress(catalog)
-    labels = {one.run: one.label for one in reversed(standings) if one.run}
+    labels = {one.run: f"{one.label} of {one.sweep}" for one in reversed(standings) if one.run}
     synthetic = any(one.synthetic for one in known.values())
     total = {one.run: one.spent for one in known.values()}
     return Page(
@@ -46,9 +44,7 @@ def _overview(catalog: Catalog, asked: Asked) -> Page:
 # --- What came out ------------------------------------------------------------------------------------------------
 
 
-def _came_out(
-    sweeps: Sequence[SweepProgress], known: Mapping[str, Summary], labels: Mapping[str | None, str]
-) -> list[str]:
+def _came_out(sweeps: Sequence[SweepProgress], known: Mapping[str, Summary], labels: Mapping[str, str]) -> list[str]:
     """What was asked and what came out, in sentences."""
     points = sum(one.num_points for one in sweeps)
     done = sum(one.groups.get("done", 0) for one in sweeps)
@@ -56,9 +52,7 @@ def _came_out(
     sentences = [f"{_many(len(sweeps), 'sweep')} asked for {_many(points, 'point')} ({asked}); {done:,} are done."]
     broken = [one.run for one in known.values() if one.is_damaged]
     if broken:
-        sentences.append(
-            f"{_many(len(broken), 'run')} cannot be read as {'it is' if len(broken) == 1 else 'they are'} damaged."
-        )
+        sentences.append(f"Damaged, and not counted as done: {_many(len(broken), 'run')}.")
     best = _best(known)
     if best is None or best.chief is None:
         sentences.append("No run has been measured by images asking for DNA yet.")
@@ -66,15 +60,14 @@ def _came_out(
         chief = best.chief
         ends = f" (95 % interval {percent(chief.low)} to {percent(chief.high)})" if chief.low is not None else ""
         sentences.append(
-            f"The best run by {CHIEF_WORDS}, is {labels.get(best.run, best.run)} on {best.dataset}: "
+            f"The best run by {CHIEF_WORDS}, is {labels.get(best.run, best.run)} (seed {best.fields.get('seed')}), "
+            f"on {best.dataset}{' (SYNTHETIC)' if best.synthetic else ''}: "
             f"{percent(chief.value)} %{ends}, n = {chief.count:,} species; {_beside(best)}."
         )
     datasets = sorted({one.dataset for one in known.values() if one.synthetic and one.dataset})
     if datasets:
-        kinds = "" if all(one.synthetic for one in known.values()) else f" on {', '.join(datasets)}"
-        sentences.append(
-            f"All numbers{kinds} are of SYNTHETIC specimens: they show that the pipeline works, and no more."
-        )
+        which = "All numbers" if all(one.synthetic for one in known.values()) else f"Numbers on {', '.join(datasets)}"
+        sentences.append(f"{which} are of SYNTHETIC specimens: they show that the pipeline works, and no more.")
     return sentences
 
 
@@ -99,25 +92,18 @@ def _many(count: int, what: str) -> str:
 def _verdicts(catalog: Catalog) -> list[tuple[Word, int, list[tuple[str, int]], list[tuple[str, int]]]]:
     """Each verdict: how many published numbers, the commonest reasons, and how many by table."""
     found = verdicts([sheet for number in NUMBERS for sheet in catalog.sheets(number)])
+    by_word: dict[Word, list[tuple[Cell, Verdict]]] = {word: [] for word in WORDS if word != "no published number"}
+    for cell, said in found:
+        by_word[said.word].append((cell, said))
     return [
-        (word, len(own), _commonest(verdict.why for _, verdict in own), _commonest(cell.table for cell, _ in own))
-        for word in WORDS
-        if word != "no published number"
-        for own in [_of(found, word)]
+        (
+            word,
+            len(own),
+            Counter(said.why for _, said in own if said.why).most_common(),
+            sorted(Counter(cell.table for cell, _ in own).items(), key=lambda pair: int(pair[0])),
+        )
+        for word, own in by_word.items()
     ]
-
-
-def _of(found: Iterable[tuple[Cell, Verdict]], word: Word) -> list[tuple[Cell, Verdict]]:
-    return [pair for pair in found if pair[1].word == word]
-
-
-def _commonest(reasons: Iterable[str | None]) -> list[tuple[str, int]]:
-    """Each with how often; those of tables in their order stay few anyway."""
-    counted: dict[str, int] = {}
-    for reason in reasons:
-        if reason:
-            counted[reason] = counted.get(reason, 0) + 1
-    return sorted(counted.items(), key=lambda pair: -pair[1])
 
 
 # --- States, for what has changed since the last visit --------------------------------------------------------------

@@ -63,7 +63,7 @@ def _sweep(catalog: Catalog, asked: Asked) -> Page:
             "parallel": parallel_chart(shown),
             "fronts": fronts,
         },
-        scripts=SCRIPTS,
+        scripts=(*SCRIPTS, "sweep.js"),
         synthetic=any(one.synthetic for one in known.values()),
     )
 

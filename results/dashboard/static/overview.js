@@ -1,51 +1,51 @@
 // What has changed since the reader's last visit: the states of runs then are kept in this browser, and nowhere else.
 "use strict";
 (() => {
-  const GOOD = 30; // lines that are listed
+  const MOST = 30; // lines that are listed
+  const AWAY = 30 * 60 * 1000; // milliseconds after which a reader who comes again pays another visit
+  const line = (text, kind = "p") => Object.assign(document.createElement(kind), { textContent: text });
 
-  function before(key) {
+  function kept(key) {
     try {
-      return JSON.parse(localStorage.getItem(key));
+      const found = JSON.parse(localStorage.getItem(key));
+      return found && typeof found.seen === "number" && found.states ? found : null;
     } catch {
-      return null; // no storage, or somebody else's
+      return null; // no storage, or what somebody else has left there
     }
   }
 
-  function keep(key, states) {
+  // The visit before this one, {seen, states}, or null; notes that the reader is here and what is shown now.
+  function visited(key, states) {
+    const found = kept(key);
+    const before = found && Date.now() - found.seen < AWAY ? found.before : found && { seen: found.seen, states: found.states };
     try {
-      localStorage.setItem(key, JSON.stringify({ when: Date.now(), states }));
+      localStorage.setItem(key, JSON.stringify({ seen: Date.now(), states, before: before || null }));
     } catch {
       // Without storage every visit is the first.
     }
+    return before || null;
   }
-
-  const line = (text, kind = "p") => Object.assign(document.createElement(kind), { textContent: text });
 
   function changes(runs, then) {
-    const now = new Map(runs.map(([run, label, sweep, state]) => [run, { label, sweep, state }]));
-    const other = [...now].filter(([run, { state }]) => then[run] !== state);
-    const words = other.map(([run, { label, sweep, state }]) => `${sweep}, ${label}: ${state}${then[run] ? `, was ${then[run]}` : ", new"}`);
-    const gone = Object.keys(then).filter((run) => !now.has(run));
-    return gone.length ? [...words, `${gone.length} runs are gone`] : words;
+    const now = new Set(runs.map(([run]) => run));
+    const other = runs.filter(([run, , , state]) => then[run] !== state);
+    const words = other.map(([run, label, sweep, state]) => `${sweep}, ${label}: ${state}, ${then[run] ? `was ${then[run]}` : "new"}`);
+    const gone = Object.keys(then).filter((run) => !now.has(run)).length;
+    return gone ? [...words, `Runs that are gone: ${gone}`] : words;
   }
 
-  // The last visit is that of the page that was loaded before this one: renewing a part is no visit.
-  const last = new Map();
   clibd.each("[data-since]", (element) => {
-    const key = `clibd since ${element.dataset.since}`;
     const runs = clibd.told(element);
-    if (!last.has(key)) last.set(key, before(key));
-    const visit = last.get(key);
-    keep(key, Object.fromEntries(runs.map(([run, , , state]) => [run, state])));
-    if (!visit || typeof visit.states !== "object" || !visit.states) {
+    const visit = visited(`clibd since ${element.dataset.since}`, Object.fromEntries(runs.map(([run, , , state]) => [run, state])));
+    if (!visit) {
       return element.replaceChildren(line("This is your first visit with this browser; the next one says what has changed."));
     }
     const words = changes(runs, visit.states);
-    const when = `your last visit on ${new Date(visit.when).toISOString().slice(0, 16).replace("T", " ")} UTC`;
+    const when = `your last visit, until ${new Date(visit.seen).toISOString().slice(0, 16).replace("T", " ")} UTC`;
     if (!words.length) return element.replaceChildren(line(`Nothing has changed since ${when}.`));
     const list = document.createElement("ul");
-    list.append(...words.slice(0, GOOD).map((text) => line(text, "li")));
-    const rest = words.length > GOOD ? [line(`And ${words.length - GOOD} more.`)] : [];
+    list.append(...words.slice(0, MOST).map((text) => line(text, "li")));
+    const rest = words.length > MOST ? [line(`And ${words.length - MOST} more.`)] : [];
     element.replaceChildren(line(`Since ${when}:`), list, ...rest);
   });
 })();
