@@ -120,8 +120,11 @@ class Catalog:
         Raises:
             NotThereError: there is none of this id.
         """
-        place = self.place(run)
-        return self.kept(("run", place, self.now.version(place)), lambda: read_run(self.folder / place))
+        return self._run_at(self.folder / self.place(run))
+
+    def _run_at(self, folder: Folder) -> Run:
+        place = "/".join(folder.address.rsplit("/", 2)[1:])
+        return self.kept(("run", place, self.now.version(place)), lambda: read_run(folder))
 
     def evaluations(self, run: str) -> list[str]:
         """Ids of the evaluations of a run: its own, which has the id of the run, and ID/NAME of others within it."""
@@ -163,7 +166,7 @@ class Catalog:
 
     def known(self) -> Runs:
         """All that tables read, as it is now."""
-        return self.kept(("runs", self.now.tables_version), lambda: Runs(self.folder))
+        return self.kept(("runs", self.now.tables_version), lambda: Runs(self.folder, self._run_at))
 
     def sheets(self, number: int | str) -> list[Sheet]:
         """A table of the paper, or one of our own: a sheet for each data set, scale and recipe.
