@@ -99,7 +99,7 @@ class Answered:
     @cached_property
     def nbytes(self) -> int:
         """Bytes of all arrays and names."""
-        own = (self.ids.nbytes, self._split.nbytes, *(each.nbytes for each in self.codes.values()))
+        own = (int(self.ids.nbytes), self._split.nbytes, *(each.nbytes for each in self.codes.values()))
         return (
             sum(own)
             + sum(len(name) + 60 for names in self.names.values() for name in names)
@@ -192,6 +192,8 @@ def _read(evaluated: EvaluatedFolder, evaluation: str) -> Answered:
         return Answered(evaluation, evaluated.facts, Predictions.read(evaluated.folder))
     except UNREADABLE as error:
         raise NotThereError(f"The answers of '{evaluation}' cannot be read: {error}") from error
+    finally:
+        pa.default_memory_pool().release_unused()  # a million rows have taken half a GB for a moment
 
 
 def _retrieval(predictions: Predictions, codes: Mapping[Rank, Codes], place: Place) -> Retrieval:

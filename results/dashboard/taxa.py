@@ -8,7 +8,7 @@ import numpy as np
 from results.dashboard.catalog import Catalog
 from results.dashboard.numbers import Answered, Retrieval
 from results.run import UNREADABLE
-from workloads.arrays import Indices
+from workloads.arrays import Codes, Indices
 from workloads.data.prepared.dataset import SPECIMEN_TABLE
 from workloads.predictions import MISSING, PAPERS_PAIRS
 from workloads.spec import Rank
@@ -34,6 +34,8 @@ class Counted:
     """The taxa of a rank, by the codes of their names, (codes,) each."""
 
     rank: Rank
+    num_searched: int
+    """Keys in all, with this name or another or none."""
     num_keys: Indices
     num_queries: Indices
     """Of one partition, by whatever feature most of them were asked."""
@@ -71,8 +73,7 @@ def counted(catalog: Catalog, evaluation: Answered, partition: str, rank: Rank) 
 def _counted(evaluation: Answered, retrievals: Sequence[Retrieval], rank: Rank) -> Counted:
     num = len(evaluation.names[rank])
     codes = evaluation.codes[rank]
-    first = retrievals[0]
-    keys = codes[evaluation.searched(first.place)]
+    keys = codes[evaluation.searched(retrievals[0].place)]
     asked, right = {}, {}
     for one in retrievals:
         truth = evaluation.truth(one, rank)
@@ -80,10 +81,10 @@ def _counted(evaluation: Answered, retrievals: Sequence[Retrieval], rank: Rank) 
         right[one.words] = _bins(truth[evaluation.hits(one, rank)], num)
     most = max(retrievals, key=len)
     truth = evaluation.truth(most, rank)
-    return Counted(rank, _bins(keys, num), _bins(truth, num), _bins(truth[most.unseen], num), asked, right)
+    return Counted(rank, len(keys), _bins(keys, num), _bins(truth, num), _bins(truth[most.unseen], num), asked, right)
 
 
-def _bins(codes: Indices, num: int) -> Indices:
+def _bins(codes: Codes, num: int) -> Indices:
     return np.bincount(codes[codes != MISSING], minlength=num)
 
 

@@ -218,9 +218,9 @@ def test_differences_of_barcodes_are_marked_and_counted() -> None:
     assert found.lines[1].key[-1] == ("A", True)
     assert "".join(letters for letters, _ in found.lines[0].key) == "·" * 60
     assert dict(strip("AACN").paths) == {
-        "base-a": "M0 0h2v10h-2z",
-        "base-c": "M2 0h1v10h-1z",
-        "base-n": "M3 0h1v10h-1z",
+        "base-a": "M0 0h2v9h-2z",
+        "base-c": "M2 0h1v9h-1z",
+        "base-n": "M3 0h1v9h-1z",
     }
 
 

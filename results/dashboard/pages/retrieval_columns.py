@@ -5,8 +5,11 @@ Cosines are whole numbers of 1/32,767, which is finer than any page writes them;
 """
 
 from base64 import b64encode
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.columns import column_file
@@ -32,11 +35,11 @@ def name_of(kind: str, evaluation: Answered, one: Retrieval | None = None) -> st
 
 
 def _rows(catalog: Catalog, asked: Asked) -> File:
-    """The answers: `query`, rows or, where these follow one another, the first one; `unseen`, `keys`, `cosines`."""
+    """The answers: `query`, rows or, where these follow one another, the first one; `keys` and `cosines`."""
     evaluation = answered(catalog, asked.of)
     one = evaluation.retrieval(asked.option("partition"), asked.option("pair"))
     cosines = np.where(np.isnan(one.cosines), _NONE, np.rint(np.clip(one.cosines, -1, 1) * _ONE)).astype(np.int16)
-    columns = {"query": _shortened(one.queries), "unseen": one.unseen, "keys": one.keys.ravel(), "cosines": cosines}
+    columns = {"query": _shortened(one.queries), "keys": one.keys.ravel(), "cosines": cosines}
     return column_file(name_of(ROWS, evaluation, one), columns)
 
 
@@ -46,12 +49,16 @@ def _shortened(queries: Codes) -> Codes:
 
 
 def _specimens(catalog: Catalog, asked: Asked) -> File:
-    """Ids, and names by rank."""
+    """Ids, names by rank, and whether they have asked as unseen species."""
     evaluation = answered(catalog, asked.of)
-    names = {
-        rank: np.append(evaluation.names[rank], None).astype(object)[evaluation.codes[rank]].tolist() for rank in RANKS
-    }
-    return column_file(name_of(SPECIMENS, evaluation), {"id": evaluation.ids.to_pylist(), **names})
+    unseen = np.zeros(len(evaluation.ids), dtype=np.int8)
+    for one in evaluation.retrievals:
+        unseen[one.queries] |= one.unseen
+    columns: dict[str, NDArray[Any] | Sequence[str | None]] = {"id": evaluation.ids.to_pylist(), "unseen": unseen}
+    for rank in RANKS:
+        names = [*evaluation.names[rank].tolist(), None]  # a missing name, -1, is the last one
+        columns[rank] = [names[code] for code in evaluation.codes[rank].tolist()]
+    return column_file(name_of(SPECIMENS, evaluation), columns)
 
 
 def _portraits(catalog: Catalog, asked: Asked) -> File:

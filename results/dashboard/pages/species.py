@@ -29,6 +29,8 @@ class Taxon:
     """`seen`, `unseen`, or `both`, as a higher taxon may be."""
     num_keys: int
     num_queries: int
+    chance: float
+    """What a random key reaches: the share of the keys that have the name."""
     shares: tuple[Share | None, ...]
     """By pair; None where it has not been asked."""
 
@@ -40,7 +42,6 @@ class Taken:
     one: Retrieval
     share: Share
     chance: float
-    """Share of the keys that have the name: what a random key reaches."""
     taken_for: tuple[tuple[str | None, int], ...]
     mistaken: tuple[tuple[str | None, int], ...]
 
@@ -116,6 +117,7 @@ def _listed_taxa(evaluation: Answered, taxa: Counted, codes: Indices, pairs: lis
             _kind(taxa, code),
             int(taxa.num_keys[code]),
             int(taxa.num_queries[code]),
+            int(taxa.num_keys[code]) / max(1, taxa.num_searched),
             tuple(column[place] if column[place].of else None for column in columns),
         )
         for place, code in enumerate(codes.tolist())
@@ -176,10 +178,9 @@ def _above(evaluation: Answered, rank: Rank, code: int) -> list[tuple[Rank, str]
 def _taken(evaluation: Answered, one: Retrieval, taxa: Counted, code: int) -> Taken:
     truth, found = evaluation.truth(one, taxa.rank), evaluation.found(one, taxa.rank)
     share = shares([taxa.right[one.words][code]], [taxa.asked[one.words][code]])[0]
-    num_keys = int(evaluation.searched(one.place).sum())
     wrong = _commonest(evaluation, taxa.rank, found[(truth == code) & (found != code)])
     mistaken = _commonest(evaluation, taxa.rank, truth[(found == code) & (truth != code)])
-    return Taken(one, share, int(taxa.num_keys[code]) / max(1, num_keys), wrong, mistaken)
+    return Taken(one, share, int(taxa.num_keys[code]) / max(1, taxa.num_searched), wrong, mistaken)
 
 
 def _commonest(evaluation: Answered, rank: Rank, codes: Indices) -> tuple[tuple[str | None, int], ...]:

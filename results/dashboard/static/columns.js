@@ -4,7 +4,7 @@ window.clibd = (() => {
   const waiting = new Map(), there = new Map();
 
   function decoded([type, content, codes]) {
-    if (type === "words") return { words: content, codes: decoded(codes) };
+    if (type === "words") return { words: content, codes: codes ? decoded(codes) : Int32Array.from(content.keys()) };
     const letters = atob(content), bytes = new Uint8Array(letters.length);
     for (let n = 0; n < letters.length; n++) bytes[n] = letters.charCodeAt(n);
     return new globalThis[type](bytes.buffer);

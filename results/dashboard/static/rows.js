@@ -16,7 +16,7 @@ clibd.each("#answers[data-retrieval-rows]", async (section) => {
     section.prepend(made("p", "problem", `The answers cannot be read: ${error.message}.`));
     return;
   }
-  const neighbours = Number(said.neighbours), num = rows.unseen.length;
+  const neighbours = Number(said.neighbours), num = Number(said.num);
   const follow = rows.query.length === 1 && num > 1;
   const query = (row) => (follow ? rows.query[0] + row : rows.query[row]);
   const key = (row, place) => (place < neighbours ? rows.keys[row * neighbours + place] : -1);
@@ -65,7 +65,7 @@ clibd.each("#answers[data-retrieval-rows]", async (section) => {
     if (outcome === "right") found.push((row) => counts(row) && right(row));
     else if (outcome === "wrong") found.push((row) => counts(row) && !right(row));
     else if (outcome) found.push((row) => shared(query(row), key(row, 0)) === outcome);
-    if (chosen.get("subset")) found.push((row) => rows.unseen[row] === (chosen.get("subset") === "unseen" ? 1 : 0));
+    if (chosen.get("subset")) found.push((row) => specimens.unseen[query(row)] === (chosen.get("subset") === "unseen" ? 1 : 0));
     if (chosen.get("taxon")) {
       const fits = having(chosen.get("taxon"), chosen.get("at") ? [chosen.get("at")] : RANKS);
       found.push((row) => fits(query(row)));
@@ -146,7 +146,7 @@ clibd.each("#answers[data-retrieval-rows]", async (section) => {
     bar.append(linked("← before", beside(at - 1), "prev"), linked("next →", beside(at + 1), "next"));
     bar.append(made("span", "muted", `${at < 0 ? "not among what was chosen" : `${(at + 1).toLocaleString("en")} of ${list.length.toLocaleString("en")}`}; keys ← → go through them`));
     const caption = made("figcaption");
-    caption.append(made("strong", "", "Query"), ` · ${rows.unseen[row] ? "unseen" : "seen"} species`);
+    caption.append(made("strong", "", "Query"), ` · ${specimens.unseen[query(row)] ? "unseen" : "seen"} species`);
     grid.append(figure(asks, asks, caption, "query"));
     for (let place = 0; place < neighbours && key(row, place) >= 0; place++) {
       const near = key(row, place), rank = shared(asks, near), head = made("figcaption");
@@ -165,7 +165,7 @@ clibd.each("#answers[data-retrieval-rows]", async (section) => {
     pair.append(picture(asks));
     if (near >= 0) pair.append(made("span", "", "→"), picture(near));
     link.href = address({ specimen: idOf(asks) });
-    words.append(link, " ", made("span", "muted", rows.unseen[row] ? "unseen" : "seen"));
+    words.append(link, " ", made("span", "muted", specimens.unseen[query(row)] ? "unseen" : "seen"));
     li.append(pair, words);
     if (near >= 0) {
       const verdict = !how.counts(row) ? ["plain", "not counted"] : how.right(row) ? ["good", "✓ right"] : ["bad", "✗ wrong"];
