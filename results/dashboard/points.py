@@ -1,6 +1,7 @@
 """The points of an evaluation's map, ready to be drawn: places as whole numbers, classes and words as codes.
 
-A million points are some 11 MB as the page's script reads them, and as much again for what is said of each.
+A million points are some 12 MB as the page reads them; what their specimens are called it has in common with the
+page of retrieval.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,11 +13,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from results.evaluated import EvaluatedFolder
-from workloads.arrays import Floats, Indices
-from workloads.predictions import Answers, Place
-from workloads.shown import read_map
-from workloads.spec import MODALITIES, RANKS, Modality, Rank
+from results.dashboard.numbers import Answered
+from workloads.arrays import Codes, Floats, Names
+from workloads.errors import DamagedError
+from workloads.predictions import MISSING
+from workloads.shown import MAP, read_map
+from workloads.spec import MODALITIES, Modality, Rank
+from workloads.storage import Folder
 
 COLOURED: tuple[Rank, ...] = ("order", "family")
 """Ranks whose names have colours."""
@@ -26,7 +29,6 @@ OTHER, NAMELESS = NUM_COLOURS, NUM_COLOURS + 1
 _STEPS = 32_767
 """From the middle of the map to its edge: less than a pixel, up to a zoom of 64."""
 _NOT_ASKED = -1
-_USUAL = ("image", "dna")
 _Small = npt.NDArray[np.int8]
 _Whole = npt.NDArray[np.int16]
 
@@ -60,24 +62,23 @@ class Points:
     part: _Small
     """0 for keys, then `partitions`, (points,)."""
     partitions: tuple[str, ...]
-    begins: _Small
-    """1 where the points of another specimen begin, (points,)."""
+    steps: Codes
+    """From the row of the specimen before to that of each point's, the first from 0, (points,)."""
     slots: Mapping[Rank, _Small]
     """Colours, (points,)."""
     classes: Mapping[Rank, Sequence[ClassOfPoints]]
     """By rank, the commonest first; what has no colour of its own comes last."""
-    specimens: pa.Table
-    """specimen_id and names, in the order in which their points stand."""
+    num_specimens: int
 
     @property
     def nbytes(self) -> int:
         """Bytes of it all."""
-        return sum(int(array.nbytes) for array in self.columns.values()) + int(self.specimens.nbytes)
+        return sum(int(array.nbytes) for array in self.columns.values())
 
     @property
     def columns(self) -> dict[str, Any]:
         """What is drawn: columns for `column_file`."""
-        own = {"x": self.x, "y": self.y, "modality": self.modality, "part": self.part, "begins": self.begins}
+        own = {"x": self.x, "y": self.y, "modality": self.modality, "part": self.part, "steps": self.steps}
         return {**own, **{f"slot_{rank}": slots for rank, slots in self.slots.items()}}
 
     def num_of_modality(self, modality: Modality) -> int:
@@ -89,52 +90,47 @@ class Points:
         return int((self.part == part).sum())
 
 
-def read_points(evaluated: EvaluatedFolder) -> Points | None:
+def read_points(folder: Folder, evaluation: Answered) -> Points | None:
     """The points of an evaluation; None where it has kept none.
 
+    Args:
+        folder: of the evaluation.
+        evaluation: its specimens, and their names.
+
     Raises:
-        DamagedError: they, or the names of their specimens, are not what was written.
+        DamagedError: they are not what was written, or are of others than its specimens.
     """
-    table = read_map(evaluated.folder)
+    table, about = read_map(folder), evaluation.facts.get("map", {})
     if table is None:
         return None
-    owners = table["specimen_id"].combine_chunks().dictionary_encode()
-    owner = owners.indices.to_numpy()
-    order = np.argsort(owner, kind="stable")
-    begins = np.diff(owner[order], prepend=-1)
+    rows = pc.index_in(table["specimen_id"].combine_chunks(), value_set=evaluation.ids)
+    if rows.null_count:
+        raise DamagedError(f"{folder}/{MAP}", "it is of specimens that the evaluation does not have")
+    order = np.argsort(rows.to_numpy(), kind="stable")
+    owner = rows.to_numpy()[order]
     partitions = tuple(sorted(table["partition"].drop_null().unique().to_pylist()))
     parts = pa.array([None, *partitions], pa.string())
-    named = _named(evaluated.predictions.specimens, owners.dictionary)
     places = np.stack([np.asarray(table[name])[order] for name in ("x", "y")], axis=1)
-    coloured = {rank: _coloured(named[rank], owner[order], places) for rank in COLOURED}
     modality = _codes(table["modality"], pa.array(MODALITIES, pa.string()))[order]
     part = _codes(table["partition"], parts)[order]
-    metadata = table.schema.metadata or {}
-    method, of = metadata.get(b"method", b"").decode(), int(metadata.get(b"of", len(table)))
-    x, y = _whole(places).T
-    del table
+    del table, rows
     pa.default_memory_pool().release_unused()  # 200 MB of a million points, which Arrow would keep for later
+    coloured = {rank: _coloured(evaluation.codes[rank][owner], evaluation.names[rank], places) for rank in COLOURED}
+    x, y = _whole(places).T
+    steps = np.diff(owner, prepend=0)
     return Points(
-        method=method,
-        of=of,
+        method=str(about.get("method", "")),
+        of=int(about.get("of", len(owner))),
         x=x,
         y=y,
         modality=modality,
         part=part,
         partitions=partitions,
-        begins=begins.astype(np.int8),
+        steps=steps,
         slots={rank: slots for rank, (slots, _) in coloured.items()},
         classes={rank: classes for rank, (_, classes) in coloured.items()},
-        specimens=named,
+        num_specimens=1 + int((steps[1:] != 0).sum()),
     )
-
-
-def _named(specimens: pa.Table, ids: pa.Array) -> pa.Table:
-    rows = pc.index_in(ids, value_set=specimens["specimen_id"].combine_chunks())
-    names: dict[str, pa.Array] = {
-        rank: specimens[rank].combine_chunks().dictionary_encode().take(rows) for rank in RANKS
-    }
-    return pa.table({"specimen_id": ids, **names})
 
 
 def _codes(column: pa.ChunkedArray, words: pa.Array) -> _Small:
@@ -148,11 +144,9 @@ def _whole(places: Floats) -> _Whole:
     return np.asarray(((places - (low + high) / 2) / half * _STEPS).round().astype(np.int16))
 
 
-def _coloured(names: pa.ChunkedArray, owner: Indices, places: Floats) -> tuple[_Small, list[ClassOfPoints]]:
-    """The colour of each point by the name of its specimen, and the names with how many points each has."""
-    encoded = names.combine_chunks()
-    codes = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()[owner]
-    words = encoded.dictionary.to_pylist()
+def _coloured(codes: Codes, words: Names, places: Floats) -> tuple[_Small, list[ClassOfPoints]]:
+    """The colour of each point by the code of its specimen's name, and the names with how many points each has."""
+    codes = np.where(codes == MISSING, np.int32(len(words)), codes)
     counts = np.bincount(codes, minlength=len(words) + 1)
     order = sorted((code for code in range(len(words)) if counts[code]), key=lambda code: (-counts[code], words[code]))
     slot_of = np.full(len(words) + 1, OTHER, dtype=np.int8)
@@ -169,29 +163,16 @@ def _coloured(names: pa.ChunkedArray, owner: Indices, places: Floats) -> tuple[_
     return slots, classes
 
 
-def specimen_columns(points: Points, evaluated: EvaluatedFolder) -> dict[str, Any]:
-    """What is said of each specimen: its id, its names, and of a query how near its nearest key is and what it shares.
+def answer_columns(evaluation: Answered) -> dict[str, Any]:
+    """What is said of each specimen that asked, by its row: how near its nearest key is and what both share.
 
     `shares` is the depth of the deepest rank that a query shares with its nearest key, 0 for none, 4 for the species;
-    -1 for keys and for what was not asked. `cosine` is in ten thousandths.
+    -1 of keys, and of what was not asked. `cosine` is in ten thousandths.
     """
-    ids = points.specimens["specimen_id"].combine_chunks()
-    cosine, shares = (np.full(len(ids), _NOT_ASKED, dtype=np.int16) for _ in range(2))
-    for place in asked_places(evaluated, points.partitions):
-        answers: Answers = evaluated.answers(place.partition, place.query, place.key)
-        rows = pc.index_in(pa.array(answers.ids, pa.string()), value_set=ids)
-        there = np.asarray(rows.is_valid())
-        at = rows.drop_null().to_numpy()
-        cosine[at] = np.nan_to_num(answers.cosines[there, 0] * 10_000).round()
-        shares[at] = answers.depth_shared()[there]
-    told: dict[str, Any] = {rank: points.specimens[rank].cast(pa.string()).to_pylist() for rank in RANKS}
-    return {"specimen": ids.to_pylist(), **told, "cosine": cosine, "shares": shares}
-
-
-def asked_places(evaluated: EvaluatedFolder, partitions: Sequence[str]) -> list[Place]:
-    """Of each partition the retrieval whose answers are told: image to DNA, or the first that there is."""
-    first: dict[str, Place] = {}
-    for place in evaluated.predictions.places:
-        if place.partition in partitions and (place.partition not in first or (place.query, place.key) == _USUAL):
-            first[place.partition] = place
-    return list(first.values())
+    cosine = np.zeros(len(evaluation.ids), dtype=np.int16)
+    shares = np.full(len(evaluation.ids), _NOT_ASKED, dtype=np.int8)
+    for partition in evaluation.partitions:
+        one = evaluation.retrieval(partition)
+        cosine[one.queries] = np.nan_to_num(one.similarity * 10_000).round()
+        shares[one.queries] = one.depth
+    return {"cosine": cosine, "shares": shares}

@@ -25,6 +25,8 @@ from workloads.storage import Folder
 ON_TELEPHONES = ("overview", "table", "retrieval")
 IN_THE_DARK = ("run",)
 WORDS = ("--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader")
+_DRAWN = """() => [...document.querySelectorAll(".chart[data-chart]")].every((one) =>
+  one.querySelector("svg.main-svg") || !one.checkVisibility())"""
 _TALLEST = 6000
 """Pixels of a whole page."""
 _COLOURS = 128
@@ -64,10 +66,7 @@ def settle(page: Page) -> None:
     """Wait until all charts and pictures in view are drawn."""
     page.wait_for_load_state("load")
     page.wait_for_function("() => [...document.images].every((one) => one.complete || one.loading === 'lazy')")
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.chart')].every((one) => one.querySelector('svg.main-svg, canvas, table'))"
-        " || !document.querySelector('.chart[data-chart]')"
-    )
+    page.wait_for_function(_DRAWN)
     page.wait_for_timeout(400)  # a transition or two
 
 

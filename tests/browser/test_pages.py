@@ -25,6 +25,7 @@ NAMES = (
     "confusion",
     "confusion-species",
     "embedding",
+    "attention",
     "class-size",
     "compare",
     "compare-two",
@@ -59,8 +60,8 @@ def test_it_says_the_same_without_scripts(name: str, visits: dict[str, Asked], a
     assert len(page.locator("main").inner_text()) > 80
 
 
-def test_what_is_not_there_says_so_and_leads_back(address: str, reader: Reader) -> None:
-    page = reader(java_script_enabled=False)  # a browser tells the console of every 404
+def test_what_is_not_there_says_so_and_leads_back(address: str, page: Page) -> None:
+    # Not guarded: a browser tells the console of every 404.
     reply = page.goto(f"{address}/run/nonsense")
     assert reply is not None
     assert reply.status == 404

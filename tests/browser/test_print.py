@@ -9,6 +9,9 @@ from playwright.sync_api import Page, expect
 
 from results.dashboard.page import Asked
 
+_CUT = """() => [...document.querySelectorAll(".wide")].filter((one) =>
+  one.scrollHeight > one.clientHeight + 1 && getComputedStyle(one).overflowY !== "visible").length"""
+
 
 def _pages_of(pdf: bytes) -> int:
     counts = [int(found) for found in re.findall(rb"/Count (\d+)", pdf)]
@@ -30,5 +33,4 @@ def test_a_page_is_printed(name: str, visits: dict[str, Asked], address: str, gu
 def test_a_printed_table_is_whole(visits: dict[str, Asked], address: str, guarded: Page) -> None:
     guarded.goto(address + visits["table"].path)
     guarded.emulate_media(media="print")
-    cut = "() => [...document.querySelectorAll('.wide')].filter((one) => one.scrollHeight > one.clientHeight + 1 && getComputedStyle(one).overflowY !== 'visible').length"
-    assert guarded.evaluate(cut) == 0
+    assert guarded.evaluate(_CUT) == 0

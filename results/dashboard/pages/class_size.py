@@ -1,15 +1,20 @@
 """Figure 4, interactive: the accuracy of each taxon against the number of its keys, and means with intervals."""
 
 from collections.abc import Iterator
-from typing import Any, cast
+from itertools import product
+from typing import Any
 
 import numpy as np
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.charts import SCRIPTS, Axis, Chart, Series, scatter
 from results.dashboard.columns import column_file
-from results.dashboard.page import Asked, File, Kind, Link, NotThereError, Page
+from results.dashboard.numbers import Answered, answered
+from results.dashboard.page import Asked, File, Kind, NotThereError, Page
 from results.evaluated import EvaluatedFolder
+from results.measured import FLOORS
+from results.run import UNREADABLE, Measured
+from workloads.record import RunFolder
 from workloads.spec import RANKS, Rank
 
 _FOR_A_CHART = 2_000
@@ -24,27 +29,27 @@ _PLURALS = {"species": "species", "genus": "genera", "family": "families", "orde
 
 
 def _class_size(catalog: Catalog, asked: Asked) -> Page:
-    evaluated, choice = _chosen(catalog, asked)
+    evaluation, choice = _chosen(catalog, asked)
     partition, pair, rank = choice
-    taxa, means = _numbers(catalog, asked.of, evaluated, choice)
+    taxa, means = _numbers(catalog, evaluation, choice)
     run = asked.of.partition("/")[0]
-    places = evaluated.predictions.places
     words = _PLURALS[rank]
     many = len(taxa) > _FOR_A_CHART
     about = {"of": asked.of, "run": run, "partition": partition, "pair": pair, "rank": rank, "taxa": taxa}
     choices = {
-        "partitions": list(dict.fromkeys(place.partition for place in places)),
-        "pairs": list(dict.fromkeys(f"{place.query}-{place.key}" for place in places if place.partition == partition)),
+        "partitions": evaluation.partitions,
+        "pairs": [one.words for one in evaluation.pairs(partition)],
         "ranks": RANKS,
     }
     return Page(
         title=f"Accuracy of {words} by their number of keys",
         template="class_size.html.j2",
         told={**about, **choices, "means": means.to_dict("records"), "words": words, "many": many}
-        | {"drawn": lambda link: _drawn(asked.of, choice, taxa, means, link, many), "ticks": _ticks(taxa)},
+        | {"beside": _beside(catalog.evaluated(asked.of), choice)}
+        | {"drawn": _drawn(asked.of, choice, taxa, means, many), "ticks": _ticks(taxa)},
         scripts=(*(("scatter_draw.js", "scatter.js", "class_size.js") if many else ()), *SCRIPTS),
         trail=((run, Asked("run", run)),),
-        synthetic=bool(evaluated.facts["synthetic"]),
+        synthetic=evaluation.synthetic,
     )
 
 
@@ -52,48 +57,60 @@ _Choice = tuple[str, str, Rank]
 """Partition, pair of features as `image-dna`, and rank."""
 
 
-def _chosen(catalog: Catalog, asked: Asked) -> tuple[EvaluatedFolder, _Choice]:
-    evaluated = catalog.evaluated(asked.of)
-    places = evaluated.predictions.places
-    if not places:
-        raise NotThereError(f"'{asked.of}' has no answers by retrieval.")
+def _chosen(catalog: Catalog, asked: Asked) -> tuple[Answered, _Choice]:
+    evaluation = answered(catalog, asked.of)
     rank = asked.option("rank", "species")
-    partition = asked.option("partition") or places[0].partition
-    pairs = [f"{place.query}-{place.key}" for place in places if place.partition == partition]
-    pair = asked.option("pair") or ("image-dna" if "image-dna" in pairs else next(iter(pairs), ""))
-    if rank not in RANKS or pair not in pairs:
-        raise NotThereError(f"There is no such retrieval, or no such rank: {', '.join(dict.fromkeys(pairs))}.")
-    return evaluated, (partition, pair, cast(Rank, rank))
+    if rank not in RANKS:
+        raise NotThereError(f"There is no rank '{rank}'; there are {', '.join(RANKS)}.")
+    one = evaluation.retrieval(asked.option("partition"), asked.option("pair"))
+    return evaluation, (one.place.partition, one.words, rank)
 
 
-def _numbers(catalog: Catalog, evaluation: str, evaluated: EvaluatedFolder, choice: _Choice) -> tuple[Any, Any]:
+def _numbers(catalog: Catalog, evaluation: Answered, choice: _Choice) -> tuple[Any, Any]:
     """The taxa, and the means over those with as many keys, in classes that double."""
 
     def counted() -> tuple[Any, Any]:
         from results.figures.keys_of_taxa import accuracy_by, doubling, taxa_by_keys
 
         partition, pair, rank = choice
-        query, key = pair.rsplit("-", 1)
-        taxa = taxa_by_keys(evaluated, evaluated.answers(partition, query, key), rank)
+        one = evaluation.retrieval(partition, pair)
+        subset = np.where(one.unseen, "unseen", "seen").astype(object)
+        keys = evaluation.codes[rank][evaluation.searched(one.place)]
+        hits = evaluation.hits(one, rank)
+        taxa = taxa_by_keys(evaluation.names[rank], evaluation.truth(one, rank), hits, subset, keys)
         taxa = taxa.sort_values(["num_keys", "name"], ascending=[False, True], kind="stable")
         taxa["least"] = doubling(taxa["num_keys"])
-        means = accuracy_by(taxa, "least").astype(object)
+        logs = np.log(_at(taxa["num_keys"].to_numpy()))
+        middles = taxa.assign(middle=logs).groupby(["subset", "least"], as_index=False)["middle"].mean()
+        means = accuracy_by(taxa, "least").merge(middles, on=["subset", "least"]).astype(object)
         return taxa, means.where(means.notna(), None)
 
-    version = catalog.now.version(catalog.place(evaluation.partition("/")[0]))
-    return catalog.kept(("class-size", evaluation, version, choice), counted)
+    version = catalog.now.version(catalog.place(evaluation.name.partition("/")[0]))
+    return catalog.kept(("class-size", evaluation.name, version, choice), counted)
 
 
 def _at(num_keys: Any) -> Any:
     return np.where(num_keys > 0, num_keys, _WITHOUT_KEYS)
 
 
-def _middle(least: int) -> float:
-    """Where the mean of a class of key counts stands: in the middle of it, as the axis goes."""
-    return _WITHOUT_KEYS if least == 0 else float(np.sqrt(least * (2 * least - 1)))
+def _beside(evaluated: EvaluatedFolder, choice: _Choice) -> list[tuple[str, str, float, float | None, float | None]]:
+    """What the same queries come to over all taxa, with chance and floors, by subset; nothing if it cannot be read."""
+    partition, pair, rank = choice
+    query, key = pair.rsplit("-", 1)
+    try:
+        measured = Measured(RunFolder(evaluated.folder).measurement_table())
+    except UNREADABLE:
+        return []
+    place = {"partition": partition, "query": query, "key": key, "level": rank, "average": "macro", "metric": "top1"}
+    found = []
+    for subset, (method, words) in product(_SUBSETS, {"clibd": "accuracy", **FLOORS}.items()):
+        one = measured.find({**place, "species": subset, "method": method, "keys": "all"})
+        if one is not None:
+            found.append((subset, words, one.value, one.low, one.high))
+    return found
 
 
-def _drawn(of: str, choice: _Choice, taxa: Any, means: Any, link: Link, many: bool) -> Chart:
+def _drawn(of: str, choice: _Choice, taxa: Any, means: Any, many: bool) -> Chart:
     """Means with their intervals, and each taxon where these are few enough, with a link to its page."""
     partition, pair, rank = choice
     series = []
@@ -108,7 +125,7 @@ def _drawn(of: str, choice: _Choice, taxa: Any, means: Any, link: Link, many: bo
                     x=[float(x) for x in _at(own["num_keys"].to_numpy()) * _SIDESTEP[subset]],
                     y=own["accuracy"].astype(float).tolist(),
                     words=[_words(*row) for row in own[["name", "accuracy", "num_queries", "num_keys"]].to_numpy()],
-                    links=[link(_species(of, choice, name)) for name in own["name"]],
+                    links=[_species(of, choice, name) for name in own["name"]],
                     drawn="points",
                 )
             )
@@ -116,7 +133,7 @@ def _drawn(of: str, choice: _Choice, taxa: Any, means: Any, link: Link, many: bo
         series.append(
             Series(
                 name=f"mean over {subset} {_PLURALS[rank]}",
-                x=[_middle(least) * _SIDESTEP[subset] for least in mean["least"]],
+                x=[float(np.exp(middle)) * _SIDESTEP[subset] for middle in mean["middle"]],
                 y=mean["accuracy"].astype(float).tolist(),
                 low=mean["low"].tolist(),
                 high=mean["high"].tolist(),
@@ -168,8 +185,8 @@ def _ticks(taxa: Any) -> dict[str, Any]:
 
 
 def _class_size_columns(catalog: Catalog, asked: Asked) -> File:
-    evaluated, choice = _chosen(catalog, asked)
-    taxa, _ = _numbers(catalog, asked.of, evaluated, choice)
+    evaluation, choice = _chosen(catalog, asked)
+    taxa, _ = _numbers(catalog, evaluation, choice)
     places = {"keys": taxa["num_keys"].to_numpy(), "accuracy": taxa["accuracy"].to_numpy(np.float64)}
     about = {"queries": taxa["num_queries"].to_numpy(), "unseen": (taxa["subset"] == "unseen").to_numpy(np.int8)}
     return column_file("class-size", {**places, **about, "name": taxa["name"].to_list()})

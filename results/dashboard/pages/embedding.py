@@ -1,15 +1,17 @@
 """The embeddings of an evaluation in a plane: its map, with before alignment beside where that was evaluated too."""
 
-from base64 import b64encode
 from collections.abc import Iterator
 from typing import Any
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.columns import column_file
+from results.dashboard.numbers import answered
 from results.dashboard.page import Asked, File, Kind, NotThereError, Page
-from results.dashboard.points import COLOURED, Points, asked_places, read_points, specimen_columns
+from results.dashboard.pages.retrieval_columns import PORTRAITS, SPECIMENS, name_of
+from results.dashboard.points import COLOURED, Points, answer_columns, read_points
 from results.evaluated import EvaluatedFolder
-from workloads.shown import MAP, read_shown
+from results.run import UNREADABLE
+from workloads.shown import MAP
 from workloads.spec import MODALITIES
 
 SCRIPTS = ("scatter_draw.js", "scatter.js", "map.js")
@@ -31,12 +33,13 @@ def _embedding(catalog: Catalog, asked: Asked) -> Page:
     rank = asked.option("rank", COLOURED[0])
     if rank not in COLOURED:
         raise NotThereError(f"Names at the rank of '{rank}' have no colours; {' and '.join(COLOURED)} have.")
-    maps = [each for each in _before_and_after(catalog, evaluation) if each["points"] is not None or not each["other"]]
+    maps = _before_and_after(catalog, evaluation)
     run = evaluation.partition("/")[0]
     return Page(
         title=f"Embeddings of {evaluation}",
         template="embedding.html.j2",
-        told={"of": evaluation, "run": run, "maps": maps, "rank": rank, "ranks": COLOURED, "file": MAP},
+        told={"of": evaluation, "run": run, "maps": maps, "rank": rank, "ranks": COLOURED, "file": MAP}
+        | {"specimens": SPECIMENS, "portraits": PORTRAITS},
         scripts=SCRIPTS,
         trail=((run, Asked("run", run)),),
         synthetic=bool(evaluated.facts["synthetic"]),
@@ -47,9 +50,12 @@ def _before_and_after(catalog: Catalog, evaluation: str) -> list[dict[str, Any]]
     """The map asked for, and that of the same run before or after training where there is one; before comes first."""
     own = catalog.evaluated(evaluation)
     is_before = bool(own.facts.get("untrained"))
-    maps = [(is_before, _shown_map(catalog, evaluation, own, other=False))]
+    maps = [(is_before, _shown_map(catalog, evaluation, other=False))]
     if (twin := _twin(catalog, evaluation, own)) is not None:
-        maps.append((not is_before, _shown_map(catalog, twin, catalog.evaluated(twin), other=True)))
+        try:
+            maps.append((not is_before, _shown_map(catalog, twin, other=True)))
+        except UNREADABLE as error:
+            maps.append((not is_before, {"of": twin, "other": True, "points": None, "problem": str(error)}))
     headings = {True: "Before alignment", False: "After alignment"}
     return [
         {**shown, "heading": headings[before]} for before, shown in sorted(maps, key=lambda one: one[0], reverse=True)
@@ -62,7 +68,10 @@ def _twin(catalog: Catalog, evaluation: str, own: EvaluatedFolder) -> str | None
     other = run.removesuffix(_UNTRAINED) if run.endswith(_UNTRAINED) else f"{run}{_UNTRAINED}"
     runs = [run, *([other] if other in catalog.now.places else [])]
     for each in (each for one in runs for each in catalog.evaluations(one) if each != evaluation):
-        facts = catalog.evaluated(each).facts
+        try:
+            facts = catalog.evaluated(each).facts
+        except NotThereError:  # its own page says why
+            continue
         is_other = bool(facts.get("untrained")) != bool(own.facts.get("untrained"))
         if is_other and all(facts.get(name) == own.facts.get(name) for name in ("dataset", "data_fingerprint")):
             return each
@@ -73,12 +82,13 @@ _UNTRAINED = "-untrained"
 """At the end of the id of a point that measures a run as it was before training."""
 
 
-def _shown_map(catalog: Catalog, evaluation: str, evaluated: EvaluatedFolder, other: bool) -> dict[str, Any]:
-    points = points_of(catalog, evaluation, evaluated)
-    about: dict[str, Any] = {"of": evaluation, "other": other, "points": points}
+def _shown_map(catalog: Catalog, of: str, other: bool) -> dict[str, Any]:
+    points = points_of(catalog, of)
+    about: dict[str, Any] = {"of": of, "other": other, "points": points, "problem": ""}
     if points is None:
         return about
-    pairs = {place.partition: (place.query, place.key) for place in asked_places(evaluated, points.partitions)}
+    evaluation = answered(catalog, of)
+    pairs = {each: evaluation.retrieval(each).words.replace("-", " to ") for each in evaluation.partitions}
     parts = ("keys", *(f"{partition} queries" for partition in points.partitions))
     return {
         **about,
@@ -87,43 +97,28 @@ def _shown_map(catalog: Catalog, evaluation: str, evaluated: EvaluatedFolder, ot
         "modalities": [name for name in MODALITIES if points.num_of_modality(name)],
         "every_modality": MODALITIES,
         "parts": parts,
-        "pairs": {name: list(pair) for name, pair in pairs.items()},
-        "told": {"name": evaluation, "parts": ["", *points.partitions], "modalities": list(MODALITIES)}
-        | {"pairs": {name: " to ".join(pair) for name, pair in pairs.items()}},
+        "told": {"map": f"map {of}", "answers": f"answers {of}", "specimens": name_of(SPECIMENS, evaluation)}
+        | {"portraits": name_of(PORTRAITS, evaluation), "pairs": pairs}
+        | {"parts": ["", *points.partitions], "modalities": list(MODALITIES)},
     }
 
 
-def points_of(catalog: Catalog, evaluation: str, evaluated: EvaluatedFolder) -> Points | None:
+def points_of(catalog: Catalog, of: str) -> Points | None:
     """The points of an evaluation, kept; None where it has kept none."""
-    version = catalog.now.version(catalog.place(evaluation.partition("/")[0]))
-    return catalog.kept(("points", evaluation, version), lambda: read_points(evaluated))
-
-
-def _of_points(catalog: Catalog, asked: Asked) -> tuple[EvaluatedFolder, Points]:
-    evaluated = catalog.evaluated(asked.of)
-    points = points_of(catalog, asked.of, evaluated)
-    if points is None:
-        raise NotThereError(f"'{asked.of}' has no map: `clibd evaluate RUN --data DIR` makes one.")
-    return evaluated, points
+    version = catalog.now.version(catalog.place(of.partition("/")[0]))
+    folder = catalog.evaluated(of).folder
+    return catalog.kept(("points", of, version), lambda: read_points(folder, answered(catalog, of)))
 
 
 def _map_columns(catalog: Catalog, asked: Asked) -> File:
-    _, points = _of_points(catalog, asked)
+    points = points_of(catalog, asked.of)
+    if points is None:
+        raise NotThereError(f"'{asked.of}' has no map: `clibd evaluate RUN --data DIR` makes one.")
     return column_file(f"map {asked.of}", points.columns)
 
 
-def _map_specimens(catalog: Catalog, asked: Asked) -> File:
-    evaluated, points = _of_points(catalog, asked)
-    return column_file(f"specimens {asked.of}", specimen_columns(points, evaluated))
-
-
-def _map_pictures(catalog: Catalog, asked: Asked) -> File:
-    """Thumbnails of the shown specimens, as addresses that hold their content: pages from disk have them too."""
-    shown = read_shown(catalog.evaluated(asked.of).folder)
-    contents = {} if shown is None else {name: shown.thumbnail(name) for name in shown.ids}
-    there = {name: content for name, content in contents.items() if content is not None}
-    pictures = [f"data:image/webp;base64,{b64encode(content).decode()}" for content in there.values()]
-    return column_file(f"pictures {asked.of}", {"specimen": list(there), "picture": pictures})
+def _map_answers(catalog: Catalog, asked: Asked) -> File:
+    return column_file(f"answers {asked.of}", answer_columns(answered(catalog, asked.of)))
 
 
 def _listed(catalog: Catalog) -> Iterator[Asked]:
@@ -136,6 +131,5 @@ def _listed(catalog: Catalog) -> Iterator[Asked]:
 KINDS = (
     Kind(name="embedding", make=_embedding, options={"rank": COLOURED[0]}, listed=_listed),
     Kind(name="map-columns", make=_map_columns, suffix=".js"),
-    Kind(name="map-specimens", make=_map_specimens, suffix=".js"),
-    Kind(name="map-pictures", make=_map_pictures, suffix=".js"),
+    Kind(name="map-answers", make=_map_answers, suffix=".js"),
 )

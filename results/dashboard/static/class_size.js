@@ -17,9 +17,10 @@
     const upwards = (share) => 1.7 * share - 0.85;
     const places = new Int16Array(2 * count);
     for (let n = 0; n < count; n++) {
-      const aside = SPREAD * (((n * 0.618) % 1) - 0.5) * 2;
+      // Of a sequence that fills a square evenly, so that what lies on one place is spread.
+      const [aside, above] = [0.7549, 0.5698].map((step) => SPREAD * (2 * ((n * step) % 1) - 1));
       places[2 * n] = 32767 * (along(keys[n]) + (unseen[n] ? 0.006 : -0.006) + aside / 3);
-      places[2 * n + 1] = 32767 * (upwards(accuracy[n]) + aside);
+      places[2 * n + 1] = 32767 * (upwards(accuracy[n]) + above);
     }
     const points = { count, places, slot: Uint8Array.from(unseen), shape: Uint8Array.from(unseen), state: new Uint8Array(count).fill(STATES.shown) };
     const several = (many, one, more) => `${many.toLocaleString("en")} ${many === 1 ? one : more}`;

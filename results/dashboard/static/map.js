@@ -11,7 +11,7 @@
     if (!address) return;
     let columns;
     try {
-      columns = await clibd.load(`map ${told.name}`, address);
+      columns = await clibd.load(told.map, address);
     } catch {
       plot.hidden = false;
       status.textContent = "The points cannot be read; their numbers stand below.";
@@ -22,13 +22,13 @@
     for (let n = 0; n < count; n++) [places[2 * n], places[2 * n + 1]] = [x[n], y[n]];
     const points = { count, places, slot: Uint8Array.from(slot), shape: Uint8Array.from(modality), state };
     const owner = new Int32Array(count);
-    for (let n = 0, own = -1; n < count; n++) owner[n] = own += columns.begins[n];
+    for (let n = 0, own = 0; n < count; n++) owner[n] = own += columns.steps[n];
 
     // What is said of specimens is loaded when somebody asks; pictures after it.
-    const [details, pictures] = ["specimens", "pictures"].map((name) => {
-      let loading;
-      return () => (loading ||= clibd.load(`${name} ${told.name}`, element.dataset[name]).catch(() => null));
-    });
+    const loaded = (name) => clibd.load(told[name], element.dataset[name]).catch(() => null);
+    let loading, portraits;
+    const details = () => (loading ||= Promise.all([loaded("specimens"), loaded("answers")]).then(([named, answers]) => named && answers && { ...named, ...answers }));
+    const pictures = () => (portraits ||= element.dataset.portraits ? loaded("portraits") : Promise.resolve(null));
     const partOf = (n) => (part[n] ? `${told.parts[part[n]]} query` : "key");
     async function said(n) {
       const own = await details(), at = owner[n];
@@ -36,20 +36,18 @@
       if (!own) return { lines: [first, "What it is of cannot be read."] };
       const named = (name) => clibd.word(own[name], at);
       const names = RANKS.map(named).filter(Boolean);
-      const lines = [named("specimen"), names.length ? names.join(" › ") : "no name", first];
+      const lines = [named("id"), names.length ? names.join(" › ") : "no name", first];
       if (own.shares[at] >= 0) {
         const shared = own.shares[at] ? `the same ${RANKS[own.shares[at] - 1]}` : "no name";
         lines.push(`nearest key (${told.pairs[told.parts[part[n]]] || "image to dna"}): cosine ${(own.cosine[at] / 1e4).toFixed(3)}, ${shared} shared`);
       }
-      return { lines, picture: await picture(named("specimen")) };
+      return { lines, picture: await picture(at) };
     }
     let shown;
-    async function picture(specimen) {
-      if (!shown) {
-        const own = await pictures();
-        shown = new Map(own ? own.specimen.codes.length ? Array.from(own.specimen.codes, (_, n) => [clibd.word(own.specimen, n), clibd.word(own.picture, n)]) : [] : []);
-      }
-      return shown.get(specimen);
+    async function picture(at) {
+      const own = await pictures();
+      shown ||= new Map(own ? Array.from(own.row, (row, place) => [row, place]) : []);
+      return shown.has(at) ? clibd.word(own.picture, shown.get(at)) : null;
     }
 
     const chosen = element.querySelector(".chosen"), list = chosen.querySelector(".names");
@@ -63,7 +61,7 @@
       status.textContent = `Selected: ${count(rows.size, "specimen")}.`;
       if (!own) return;
       list.replaceChildren(...[...rows].slice(0, MOST_LISTED).map(([at, n]) => {
-        const item = document.createElement("li"), specimen = clibd.word(own.specimen, at);
+        const item = document.createElement("li"), specimen = clibd.word(own.id, at);
         item.append(linked(specimen, n));
         const names = RANKS.map((name) => clibd.word(own[name], at)).filter(Boolean).slice(-1)[0] || "no name";
         item.append(` ${names}, ${partOf(n)}`);
@@ -71,9 +69,13 @@
       }));
     }
     function linked(specimen, n) {
-      if (!part[n] || !element.dataset.retrieval || element.dataset.served === undefined) return specimen;
-      const link = document.createElement("a");
-      link.href = `${element.dataset.retrieval}?${new URLSearchParams({ partition: told.parts[part[n]], specimen })}`;
+      const address = boxes.part[part[n]].dataset.retrieval;
+      if (!address) return specimen;
+      const link = document.createElement("a"), to = new URL(address, location.href);
+      // An exported page chooses by what stands behind #.
+      if (element.dataset.served === undefined) to.hash = new URLSearchParams({ specimen });
+      else to.searchParams.set("specimen", specimen);
+      link.href = to;
       link.textContent = specimen;
       return link;
     }

@@ -53,7 +53,8 @@ clibd.scatter = (element, points, { same, said, chose, moved }) => {
   // Machines without a graphics card take seconds for a million points: some of them do while the view moves.
   function draw(moving = false) {
     clearTimeout(still);
-    const every = moving ? Math.min(63, Math.ceil(points.count / MOST_MOVING)) : 1;
+    let every = moving ? Math.min(61, Math.ceil(points.count / MOST_MOVING)) : 1;
+    while (every > 1 && (every % 2 === 0 || every % 3 === 0)) every++; // specimens have two or three points in turn
     if (every > 1) still = setTimeout(draw, STILL);
     if (waiting) return;
     waiting = true;
