@@ -1,7 +1,7 @@
 """Every kind of page opens, has its heading, says nothing to the console, and is never wider than the window."""
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from results.dashboard.page import Asked
 from results.dashboard.site.kinds import kinds
@@ -60,11 +60,12 @@ def test_it_says_the_same_without_scripts(name: str, visits: dict[str, Asked], a
     assert len(page.locator("main").inner_text()) > 80
 
 
-def test_what_is_not_there_says_so_and_leads_back(address: str, page: Page) -> None:
-    # Not guarded: a browser tells the console of every 404.
+def test_what_is_not_there_says_so_and_leads_back(address: str, browser: Browser) -> None:
+    page = browser.new_page()  # that nobody guards: a browser tells the console of every 404
     reply = page.goto(f"{address}/run/nonsense")
     assert reply is not None
     assert reply.status == 404
     expect(page.locator("main")).to_contain_text("There is no run 'nonsense'")
     page.get_by_role("link", name="Overview").first.click()
     expect(page.locator("h1")).not_to_contain_text("nonsense")
+    page.close()
