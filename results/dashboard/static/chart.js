@@ -74,7 +74,7 @@
     const type = told.words ? "category" : told.log ? "log" : "linear";
     const lines = { gridcolor: ink.line, linecolor: ink.line, zerolinecolor: ink.line, tickcolor: ink.line };
     const ticks = told.words ? { tickvals: places.map(plain), ticktext: places.map((text) => cut(text, LONGEST_TICK)) } : {};
-    return { ...lines, ...ticks, type, title: { text: plain(told.title), standoff: 8 }, automargin: true, exponentformat: "none", separatethousands: true };
+    return { ...lines, ...ticks, type, title: { text: plain(told.title), standoff: 8 }, automargin: true, exponentformat: told.log ? "none" : "e", separatethousands: true };
   }
 
   // The axes of parallel lines: an upright for each field, with the words or the ends of its values beside.
