@@ -68,7 +68,7 @@ class Outcome:
 
     title: str
     cases: Mapping[str, Sequence[Glances]]
-    """By subset, as many as are shown."""
+    """By subset, as many as were asked for."""
     counts: Mapping[str, int]
     """How many queries had the outcome, by subset."""
 
@@ -119,8 +119,8 @@ def _cases(rows: Sequence[Mapping[str, Any]], num_models: int) -> tuple[Glances,
     return tuple(tuple(own[number] for number in range(num_models)) for own in glances.values())
 
 
-def groups_of_figure(figure: AttentionFigure, stored: StoredAttention) -> list[Outcome]:
-    """What a figure shows, in its order; groups without a query are left out.
+def groups_of_figure(figure: AttentionFigure, stored: StoredAttention, every: bool = False) -> list[Outcome]:
+    """What a figure shows, in its order, or every query that fits it; groups without a query are left out.
 
     Figure 5 compares the first model with the last; 11 to 13 ask which of the models named the species, of which the
     first is the one before alignment.
@@ -133,7 +133,7 @@ def groups_of_figure(figure: AttentionFigure, stored: StoredAttention) -> list[O
             f"figure {figure} compares {least} models at least, and attention was stored of "
             f"{', '.join(stored.models)}; use `clibd attention RUN --data DIR --untrained --before OTHER_RUN`"
         )
-    at_most = ROWS_OF_GROUP if figure == 5 else ROWS_OF_FIGURE
+    at_most = None if every else ROWS_OF_GROUP if figure == 5 else ROWS_OF_FIGURE
     outcomes = [_outcome(stored, title, fits, at_most) for title, fits in _wanted(figure, stored.models)]
     if not (there := [outcome for outcome in outcomes if any(outcome.cases.values())]):
         raise UsageError(f"no query that was stored fits figure {figure} ({' '.join(outcomes[0].title.split())})")
@@ -161,7 +161,7 @@ def _wanted(figure: AttentionFigure, models: Sequence[str]) -> list[tuple[str, _
     ]
 
 
-def _outcome(stored: StoredAttention, title: str, fits: _Fits, at_most: int) -> Outcome:
+def _outcome(stored: StoredAttention, title: str, fits: _Fits, at_most: int | None) -> Outcome:
     """The first queries of an outcome: one of each pattern of verdicts, then a second of each, and so on."""
     alike: dict[tuple[str, RightByModel], list[Glances]] = defaultdict(list)
     for case in stored.cases:

@@ -5,15 +5,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from results.evaluated import EvaluatedFolder
 from results.figures.ink import FAINT, SEEN, UNSEEN, legend, mark, pair_words, percent_axis
-from results.figures.keys_of_taxa import accuracy_by, taxa_by_keys
+from results.figures.keys_of_taxa import accuracy_by, searched_splits, taxa_by_keys
 from results.figures.picture import FigureChoice, Picture, plain_style, sheet_of
+from workloads.arrays import Codes
 from workloads.errors import UsageError
+from workloads.predictions import KeyChoice, Predictions
 from workloads.spec import Rank
 
 _PAIRS = [("image", "image"), ("image", "dna"), ("dna", "image"), ("dna", "dna")]
@@ -35,7 +39,10 @@ def _key_count_bins(evaluated: EvaluatedFolder, partition: str, rank: Rank) -> p
     """
     bins = []
     for query, key in evaluated.pairs(partition, _PAIRS):
-        taxa = taxa_by_keys(evaluated, evaluated.answers(partition, query, key), rank)
+        answers = evaluated.answers(partition, query, key)
+        keys = _searched(evaluated.predictions, rank, answers.place.keys)
+        names = evaluated.predictions.names(rank)
+        taxa = taxa_by_keys(names, answers.truth[rank], answers.hits(rank), answers.subset, keys)
         if len(taxa):
             bins.append(accuracy_by(taxa, "num_keys").assign(query=query, key=key))
     if not bins:
@@ -43,6 +50,13 @@ def _key_count_bins(evaluated: EvaluatedFolder, partition: str, rank: Rank) -> p
     frame = pd.concat(bins, ignore_index=True)
     frame = frame[["query", "key", "subset", "num_keys", "num_taxa", "num_queries", "accuracy", "low", "high"]]
     return frame.astype({"low": float, "high": float})
+
+
+def _searched(predictions: Predictions, rank: Rank, keys: KeyChoice) -> Codes:
+    """Codes of the names of the searched keys; those of a species' own kind are all of its keys."""
+    splits = predictions.specimens["split"]
+    searched = pa.array(searched_splits(splits.unique().to_pylist(), keys), pa.string())
+    return np.asarray(predictions.codes(rank)[np.asarray(pc.is_in(splits, value_set=searched))])
 
 
 @plain_style()

@@ -1,40 +1,36 @@
 """How the accuracy of taxa goes with their number of keys: Figure 4 as numbers, for drawing and for the dashboard."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from results.evaluated import EvaluatedFolder
-from workloads.arrays import Doubles
+from workloads.arrays import Codes, Doubles, Mask, Names
 from workloads.data.specimens.schema import PROTOCOLS, subset_of
-from workloads.predictions import MISSING, Answers, KeyChoice
-from workloads.spec import Rank
+from workloads.predictions import MISSING, KeyChoice
 
 _ASKING = {split for protocol in PROTOCOLS.values() for split in protocol.asking()}
 
 
-def taxa_by_keys(evaluated: EvaluatedFolder, answers: Answers, rank: Rank) -> pd.DataFrame:
-    """The taxa that were asked for. Queries without a name are left out.
+def taxa_by_keys(names: Names, truth: Codes, hits: Mask, subset: Names, keys: Codes) -> pd.DataFrame:
+    """The taxa of a rank that were asked for in a retrieval. Queries without a name are left out.
 
     Args:
-        evaluated: whose answers these are.
-        answers: one retrieval.
-        rank: whose names.
+        names: of each code, (codes,).
+        truth: codes of the queries' names, (queries,).
+        hits: whether each was answered rightly, (queries,).
+        subset: `seen` or `unseen`, (queries,).
+        keys: codes of the names of the keys that were searched, (keys,).
 
     Returns:
-        A row for each taxon of a subset: `subset`, `name`, `num_keys` that were searched, `num_queries`, and
-        `accuracy`, the share of its queries that were answered rightly.
+        A row for each taxon of a subset: `subset`, `name`, `num_keys`, `num_queries`, and `accuracy`, the share of its
+        queries that were answered rightly.
     """
-    names = evaluated.predictions.names(rank)
-    counts = _keys_per_taxon(evaluated.predictions.specimens, rank, answers.place.keys)
-    asked = pd.DataFrame({"subset": answers.subset, "code": answers.truth[rank], "hit": answers.hits(rank)})
+    counts = np.bincount(keys[keys != MISSING], minlength=len(names))
+    asked = pd.DataFrame({"subset": subset, "code": truth, "hit": hits})
     taxa = asked[asked["code"] != MISSING].groupby(["subset", "code"])["hit"].agg(["mean", "size"]).reset_index()
     taxa = taxa.rename(columns={"mean": "accuracy", "size": "num_queries"})
-    taxa["name"] = names[taxa["code"]]
-    taxa["num_keys"] = [counts.get(name, 0) for name in taxa["name"]]
+    taxa["name"], taxa["num_keys"] = names[taxa["code"]], counts[taxa["code"]]
     return taxa[["subset", "name", "num_keys", "num_queries", "accuracy"]]
 
 
@@ -71,20 +67,6 @@ def _interval(values: Doubles) -> tuple[float | None, float | None]:
 
     low, high = bootstrapped([values], lambda drawn, axis: drawn.mean(axis=axis))
     return float(low), float(high)
-
-
-def _keys_per_taxon(specimens: pa.Table, rank: Rank, keys: KeyChoice) -> Mapping[str, int]:
-    """How many of the searched keys have each name.
-
-    Args:
-        specimens: every query and key of an evaluation.
-        rank: whose names.
-        keys: which keys were searched. Those of a species' own kind are all of its keys.
-    """
-    searched = pa.array(searched_splits(specimens["split"].unique().to_pylist(), keys), pa.string())
-    names = specimens[rank].filter(pc.is_in(specimens["split"], value_set=searched))
-    counted = names.drop_null().value_counts()
-    return dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
 
 
 def searched_splits(splits: Iterable[str], keys: KeyChoice) -> list[str]:

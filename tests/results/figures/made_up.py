@@ -19,6 +19,13 @@ from workloads.shown import SHOWN
 from workloads.spec import RANKS
 from workloads.storage import Folder
 
+PATTERNS = {
+    1: [(True,), (False,)],
+    2: [(False, True), (True, False), (True, True), (False, False)],
+    4: [(False, False, False, True), (False,) * 4, (False, False, True, True), (True, False, False, False)],
+}
+"""Verdicts that queries have in turn, by the number of models."""
+
 Row = dict[str, str | None]
 """A specimen: specimen_id, split and its name at every rank."""
 
@@ -146,3 +153,44 @@ def overlaps(figure: Figure) -> list[tuple[str, str]]:
         if first.overlaps(second) and not (a.get_rotation() % 90 and b.get_rotation() % 90)
     ]
     return [(text.get_text(), "edge") for text in outside] + pairs
+
+
+def store_attention(
+    evaluated: EvaluatedFolder,
+    models: tuple[str, ...],
+    recipe: str = "corrected",
+    subsets: tuple[str, ...] = ("seen", "unseen"),
+) -> EvaluatedFolder:
+    """Stores made-up attention of some models for all val queries, which have every outcome in turn."""
+    from workloads.measuring.attention_folder import SCHEMA  # which brings torch
+
+    answers = evaluated.answers("val", "image", "image")
+    species = {row["specimen_id"]: row["species"] for row in evaluated.predictions.specimens.to_pylist()}
+    rows, outcomes = [], []
+    for subset in subsets:
+        for turn, number in enumerate(np.flatnonzero(answers.subset == subset).tolist()):
+            pattern = PATTERNS[len(models)][turn % len(PATTERNS[len(models)])]
+            outcome = " ".join("right" if right else "wrong" for right in pattern)
+            outcomes.append({"subset": subset, "outcome": outcome, "queries": 1})
+            keys = answers.key_ids[number].tolist()
+            rows += [
+                {
+                    "specimen_id": answers.ids[number],
+                    "partition": "val",
+                    "subset": subset,
+                    "outcome": outcome,
+                    "model": place,
+                    "run": models[place],
+                    "right": right,
+                    "truth": species[answers.ids[number]] or "Genus unknown",
+                    "key_id": keys[place % 5],
+                    "found": species[keys[place % 5]],
+                    "grid_side": 3,
+                    "values": np.random.default_rng(number).random(9).tolist(),
+                }
+                for place, right in enumerate(pattern)
+            ]
+    evaluated.folder.write_table("attention-val.parquet", pa.Table.from_pylist(rows, schema=SCHEMA))
+    facts = {"models": list(models), "recipe": recipe, "extent": "middle", "outcomes": outcomes}
+    evaluated.folder.write_json("attention-val.json", facts)
+    return evaluated
