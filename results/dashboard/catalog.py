@@ -129,7 +129,8 @@ class Catalog:
     def evaluations(self, run: str) -> list[str]:
         """Ids of the evaluations of a run: its own, which has the id of the run, and ID/NAME of others within it."""
         place = self.place(run)
-        inside = (name.removeprefix(f"{place}/").rpartition("/") for name in self.now.modified if _is_in(name, place))
+        files = self.now.by_place.get(place, ())
+        inside = (name.removeprefix(f"{place}/").rpartition("/") for name, _ in files)
         names = {folder for folder, _, file in inside if file == EVALUATION and folder.count("/") == 0}
         return [f"{run}/{name}" if name else run for name in sorted(names)]
 
@@ -183,7 +184,3 @@ class Catalog:
     def kept(self, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
         """What was made under a key, or is made now by one thread, for which others wait; the last used is kept."""
         return self._kept.get(key, make)
-
-
-def _is_in(name: str, place: str) -> bool:
-    return name.startswith(f"{place}/")
