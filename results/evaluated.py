@@ -3,7 +3,7 @@
 Two of them are compared on the same queries alone, and refused where these are not the same.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -156,13 +156,33 @@ def pair(first: Folder, second: Folder, partition: str | None = None, every: boo
         IncomparableError: they share no retrieval, or differ in their queries, in what these are called, in which of
             them are of unseen species, or in what a missing name means.
     """
-    one, other = read_evaluated(first), read_evaluated(second)
+    return paired(read_evaluated(first), read_evaluated(second), partition, None if every else PAPERS_PAIRS)
+
+
+def paired(
+    one: EvaluatedFolder,
+    other: EvaluatedFolder,
+    partition: str | None,
+    retrievals: Collection[tuple[str, str]] | None = PAPERS_PAIRS,
+) -> Pairing:
+    """`pair` of evaluations that were read before.
+
+    Args:
+        one: an evaluation.
+        other: another one.
+        partition: `val` or `test`; None for both.
+        retrievals: query and key features, searched among all keys; None: every retrieval.
+
+    Raises:
+        IncomparableError: as of `pair`.
+    """
+    first, second = one.folder, other.folder
     rules = one.facts["missing_rank"], other.facts["missing_rank"]
     if rules[0] != rules[1]:
         raise IncomparableError(
             str(first), str(second), f"missing names are {rules[0]} in one, {rules[1]} in the other"
         )
-    places, others = _places(one, partition, every), _places(other, partition, every)
+    places, others = _places(one, partition, retrievals), _places(other, partition, retrievals)
     common = [place for place in places if place in others]
     if not common:
         raise IncomparableError(str(first), str(second), f"they share no retrieval of {partition or 'any'} queries")
@@ -175,9 +195,13 @@ def pair(first: Folder, second: Folder, partition: str | None = None, every: boo
     )
 
 
-def _places(evaluated: EvaluatedFolder, partition: str | None, every: bool) -> list[Place]:
+def _places(
+    evaluated: EvaluatedFolder, partition: str | None, retrievals: Collection[tuple[str, str]] | None
+) -> list[Place]:
     places = [place for place in evaluated.predictions.places if partition in (None, place.partition)]
-    return [place for place in places if every or (place.keys == "all" and (place.query, place.key) in PAPERS_PAIRS)]
+    if retrievals is None:
+        return places
+    return [place for place in places if place.keys == "all" and (place.query, place.key) in retrievals]
 
 
 def _paired(one: EvaluatedFolder, other: EvaluatedFolder, place: Place) -> PairedAnswers:

@@ -3,7 +3,7 @@
 Where folders lie is of no importance: RUNS/*/ID is found under any sweep's name. What is damaged never stops a table.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,8 +44,15 @@ class AskedRow:
 class Runs:
     """A folder of runs. Folders are read when a table wants them, each once, many at a time."""
 
-    def __init__(self, folder: Folder) -> None:
+    def __init__(self, folder: Folder, read: Callable[[Folder], Run] = read_run) -> None:
+        """What lies there.
+
+        Args:
+            folder: of runs.
+            read: reads the folder of one; a server keeps those that it has read before.
+        """
         self.folder = folder
+        self._read_one = read
         self._read: dict[str, Run] = {}
         self.unreadable: list[Run] = []
         """Folders of earlier versions that do not say any more what they stand for."""
@@ -72,7 +79,8 @@ class Runs:
         """Runs by their id; those that have no folder are not there."""
         missing = [name for name in dict.fromkeys(ids) if name in self.places and name not in self._read]
         with ThreadPoolExecutor(16) as readers:
-            self._read |= zip(missing, readers.map(read_run, [self.places[name] for name in missing]), strict=True)
+            found = readers.map(self._read_one, [self.places[name] for name in missing])
+            self._read |= zip(missing, found, strict=True)
         return {name: self._read[name] for name in ids if name in self._read}
 
     def _asked(self, sweep: str) -> Iterator[AskedRow]:

@@ -26,8 +26,8 @@ IMAGE_SIZE = 64
 NUM_SPECIMENS = 150
 SEED = 3
 RAY = "tests/ray/"
-collect_ignore = ["cluster", "faults"]
-"""Unless they are asked for by name, as `make test-cluster` and `make test-faults` do."""
+collect_ignore = ["browser", "cluster", "faults"]
+"""Unless they are asked for by name, as `make test-browser`, `make test-cluster` and `make test-faults` do."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -109,6 +109,21 @@ class Answers:
         return depth
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One retrieval, specimens as rows of `specimens.parquet`."""
+
+    place: Place
+    subset: pa.ChunkedArray
+    """`seen` or `unseen`, (queries,)."""
+    queries: Indices
+    """Rows of the queries, (queries,)."""
+    keys: Indices
+    """Rows of the nearest keys, the nearest first, -1 beyond the last one, (queries, neighbours)."""
+    cosines: Floats
+    """Their similarities, NaN beyond the last one, (queries, neighbours)."""
+
+
 def prediction_table(place: Place, ids: Names, subset: Names, key_ids: Names, cosines: Floats) -> pa.Table:
     """The rows of one retrieval.
 
@@ -176,7 +191,7 @@ class Predictions:
         groups = self._table.select(_PLACE).group_by(_PLACE, use_threads=False).aggregate([])
         return [Place(**row) for row in groups.to_pylist()]
 
-    def answers(self, place: Place) -> Answers:
+    def found(self, place: Place) -> Found:
         """One retrieval, queries in the order of the file.
 
         Raises:
@@ -187,26 +202,37 @@ class Predictions:
             have = ", ".join(sorted({f"{p.query} to {p.key}" for p in self.places}))
             asked = f"no {place.partition} queries by {place.query} to {place.key}"
             raise EmbeddingsError(f"{asked}; there are {have}", self._where)
-        asking = self._rows_of(rows["specimen_id"])
-        codes: dict[Rank, Codes] = {
-            rank: names.indices.fill_null(MISSING).to_numpy() for rank, names in self._encoded.items()
-        }
         lists = rows["key_ids"].combine_chunks()
         num = pc.list_value_length(lists).to_numpy()
         there = np.arange(num.max())[None, :] < num[:, None]
-        answering = np.zeros(there.shape, dtype=np.int64)
-        answering[there] = self._rows_of(lists.flatten())
+        keys = np.full(there.shape, -1, dtype=np.int64)
+        keys[there] = self._rows_of(lists.flatten())
         cosines = np.full(there.shape, np.nan, dtype=np.float32)
         cosines[there] = rows["cosines"].combine_chunks().flatten().to_numpy()
+        return Found(place, rows["subset"], self._rows_of(rows["specimen_id"]), keys, cosines)
+
+    def answers(self, place: Place) -> Answers:
+        """The same with ids and names.
+
+        Raises:
+            EmbeddingsError: as `found`.
+        """
+        found = self.found(place)
+        there = found.keys >= 0
+        codes = {rank: self.codes(rank) for rank in RANKS}
         return Answers(
             place,
-            np.array(rows["specimen_id"].to_pylist(), dtype=object),
-            np.array(rows["subset"].to_pylist(), dtype=object),
-            {rank: own[asking] for rank, own in codes.items()},
-            {rank: np.where(there, own[answering], np.int32(NO_KEY)) for rank, own in codes.items()},
-            np.where(there, self._ids[answering], np.array(None, dtype=object)),
-            cosines,
+            self._ids[found.queries],
+            np.array(found.subset.to_pylist(), dtype=object),
+            {rank: own[found.queries] for rank, own in codes.items()},
+            {rank: np.where(there, own[found.keys], np.int32(NO_KEY)) for rank, own in codes.items()},
+            np.where(there, self._ids[found.keys], np.array(None, dtype=object)),
+            found.cosines,
         )
+
+    def codes(self, rank: Rank) -> Codes:
+        """The code of each specimen's name at a rank, `MISSING` where there is none, (specimens,)."""
+        return np.asarray(self._encoded[rank].indices.fill_null(MISSING).to_numpy())
 
     def names(self, rank: Rank) -> Names:
         """The name of each code at a rank, (codes,)."""

@@ -193,8 +193,13 @@ def checked(content: Any, form: Any, path: str) -> dict[str, Any]:
     return found
 
 
-def read_events(folder: Folder, name: str = "events.jsonl") -> list[dict[str, Any]]:
+def read_events(folder: Folder, name: str = "events.jsonl", known: int = 0) -> list[dict[str, Any]]:
     """A training's log, oldest first; empty where there is none.
+
+    Args:
+        folder: that it lies in.
+        name: of the file.
+        known: lines at its beginning that were read before, and are left out.
 
     Raises:
         DamagedError: a line is not what is logged; it says which one.
@@ -202,7 +207,7 @@ def read_events(folder: Folder, name: str = "events.jsonl") -> list[dict[str, An
     if not folder.has(name):
         return []
     events = []
-    for number, line in enumerate(read_file(folder, name).splitlines(), 1):
+    for number, line in enumerate(read_file(folder, name).splitlines()[known:], known + 1):
         path = f"{folder}/{name}, line {number}"
         if len(line) > LONGEST_LINE:
             raise DamagedError(path, f"it has {len(line):,} bytes, and no line of a log has")

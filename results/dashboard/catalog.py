@@ -120,13 +120,17 @@ class Catalog:
         Raises:
             NotThereError: there is none of this id.
         """
-        place = self.place(run)
-        return self.kept(("run", place, self.now.version(place)), lambda: read_run(self.folder / place))
+        return self._run_at(self.folder / self.place(run))
+
+    def _run_at(self, folder: Folder) -> Run:
+        place = "/".join(folder.address.rsplit("/", 2)[1:])
+        return self.kept(("run", place, self.now.version(place)), lambda: read_run(folder))
 
     def evaluations(self, run: str) -> list[str]:
         """Ids of the evaluations of a run: its own, which has the id of the run, and ID/NAME of others within it."""
         place = self.place(run)
-        inside = (name.removeprefix(f"{place}/").rpartition("/") for name in self.now.modified if _is_in(name, place))
+        files = self.now.by_place.get(place, ())
+        inside = (name.removeprefix(f"{place}/").rpartition("/") for name, _ in files)
         names = {folder for folder, _, file in inside if file == EVALUATION and folder.count("/") == 0}
         return [f"{run}/{name}" if name else run for name in sorted(names)]
 
@@ -162,7 +166,7 @@ class Catalog:
 
     def known(self) -> Runs:
         """All that tables read, as it is now."""
-        return self.kept(("runs", self.now.tables_version), lambda: Runs(self.folder))
+        return self.kept(("runs", self.now.tables_version), lambda: Runs(self.folder, self._run_at))
 
     def sheets(self, number: int | str) -> list[Sheet]:
         """A table of the paper, or one of our own: a sheet for each data set, scale and recipe.
@@ -180,7 +184,3 @@ class Catalog:
     def kept(self, key: tuple[Any, ...], make: Callable[[], Made]) -> Made:
         """What was made under a key, or is made now by one thread, for which others wait; the last used is kept."""
         return self._kept.get(key, make)
-
-
-def _is_in(name: str, place: str) -> bool:
-    return name.startswith(f"{place}/")

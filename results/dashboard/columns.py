@@ -2,7 +2,7 @@
 
 Pages that are opened from disk may load scripts and nothing else, so the server sends the same files: one way for both.
 The file calls `clibd.columns(NAME, {column: [TYPE, BASE64]})`; TYPE is that of the typed array. Words are a dictionary,
-as JSON, and codes; -1 is a missing one.
+as JSON, and codes, of which -1 is a missing one; no codes where every word stands once and in its order, as ids do.
 """
 
 import json
@@ -54,7 +54,8 @@ def _words(values: NDArray[Any] | Sequence[str | None]) -> list[Any]:
 
     encoded = pa.array(values, pa.string()).dictionary_encode()
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return ["words", encoded.dictionary.to_pylist(), _numbers(codes)]
+    once = len(encoded.dictionary) == len(codes)
+    return ["words", encoded.dictionary.to_pylist(), None if once else _numbers(codes)]
 
 
 def _literal(value: Any) -> str:

@@ -1,46 +1,19 @@
 """Which taxa are taken for which: the commonest confusions, and a heat map of the most confused taxa."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from results.confusions import confusion_shares, confusion_table, most_confused
 from results.evaluated import EvaluatedFolder
-from results.figures.ink import FAINT, INK, commonest, feature_word, shown
+from results.figures.ink import FAINT, INK, feature_word, shown
 from results.figures.picture import FigureChoice, Picture, plain_style, sheet_of
-from workloads.arrays import Doubles, Names
 from workloads.errors import UsageError
 
 _LONGEST = 24  # letters of a name
 _NUM_TAXA = 10
 _MORE_ANSWERS = 6  # columns beside those of the most confused taxa
-
-
-def confusion_table(truth: Sequence[str] | Names, found: Sequence[str] | Names) -> pd.DataFrame:
-    """Queries by the name they have, `truth`, and the name of their nearest key, `found`.
-
-    Every confusion, the commonest first; then the right answers. `share` is of all queries of the truth.
-    """
-    frame = pd.DataFrame({"truth": truth, "found": found}).value_counts().rename("num_queries").reset_index()
-    frame.insert(2, "right", frame["truth"] == frame["found"])
-    frame["num_queries_of_truth"] = frame.groupby("truth")["num_queries"].transform("sum")
-    frame["share"] = (frame["num_queries"] / frame["num_queries_of_truth"]).round(6)
-    order = frame.assign(rare=np.where(frame["right"], 0, -frame["num_queries"]))
-    return frame.loc[order.sort_values(["right", "rare", "truth", "found"]).index]
-
-
-def most_confused(confusions: pd.DataFrame, num_taxa: int, num_more: int) -> tuple[list[str], list[str]]:
-    """The taxa whose queries were answered wrongly most often, and what they are taken for.
-
-    Returns:
-        The taxa; and these again, with the others that they are taken for most often. By name where equally often.
-    """
-    wrong = confusions[~confusions["right"]]
-    taxa = commonest(wrong.groupby("truth")["num_queries"].sum().to_dict(), num_taxa)
-    others = wrong[wrong["truth"].isin(taxa) & ~wrong["found"].isin(taxa)]
-    return taxa, [*taxa, *commonest(others.groupby("found")["num_queries"].sum().to_dict(), num_more)]
 
 
 def _count_confusions(evaluated: EvaluatedFolder, choice: FigureChoice) -> tuple[pd.DataFrame, int]:
@@ -63,18 +36,7 @@ def _count_confusions(evaluated: EvaluatedFolder, choice: FigureChoice) -> tuple
             f"no {choice.subset or ''} {choice.partition} query of {evaluated.folder} and its answer have names at "
             f"the rank of {rank}; choose another rank".replace("  ", " ")
         )
-    return confusion_table(names[truth[named]], names[answer[named]]), int((~named).sum())
-
-
-def confusion_shares(confusions: pd.DataFrame, taxa: Sequence[str], columns: Sequence[str]) -> Doubles:
-    """What the queries of some taxa were taken for: a row a taxon, a column for each that was found, then all others.
-
-    Rows sum to 1, shape (taxa, columns + 1).
-    """
-    shares = np.zeros((len(taxa), len(columns) + 1))
-    for one in confusions[confusions["truth"].isin(taxa)].itertuples():
-        shares[taxa.index(one.truth), columns.index(one.found) if one.found in columns else -1] += one.num_queries
-    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+    return confusion_table(truth[named], answer[named], names), int((~named).sum())
 
 
 @plain_style()

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from results.confusions import commonest
 from results.evaluated import EvaluatedFolder, read_evaluated
-from results.figures.ink import FAINT, INK, commonest, feature_word, legend, mark, shown
+from results.figures.ink import FAINT, INK, feature_word, legend, mark, shown
 from results.figures.picture import FigureChoice, Picture, plain_style, sheet_of
 from workloads.data.specimens.schema import subset_of
 from workloads.errors import UsageError
@@ -22,6 +23,8 @@ from workloads.storage import Folder
 
 _NUM_TAXA = 10
 _FEWEST = 5  # points; fewer are no picture, and UMAP has no neighbours to look at
+_AROUND = 15
+"""Points around one, itself among them, that say whose place it is."""
 _HUES = ["#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#A89400", "#222222", "#8C564B", "#8A8A8A"]
 _MARKERS = {"image": "o", "dna": "^", "text": "*"}
 
@@ -133,13 +136,29 @@ def _panel(axes: Axes, points: pd.DataFrame, ranking: Sequence[str]) -> None:
         style |= {"color": [colours[name] for name in own["taxon"]], "rasterized": len(own) > 3000}
         axes.scatter(own["x"], own["y"], size * large, marker=marker, alpha=0.75, **style)
     for number, name in enumerate(ranking, start=1):
-        places = points.loc[points["taxon"] == name, ["x", "y"]].to_numpy()
-        x, y = places[np.square(places - np.median(places, axis=0)).sum(axis=1).argmin()]
+        x, y = _badge_place(points, name)
         face = {"boxstyle": "circle,pad=0.25", "facecolor": "white", "edgecolor": colours[name], "alpha": 0.9}
         axes.text(x, y, str(number), ha="center", va="center", fontsize=8, weight="bold", bbox=face)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_color("#CCCCCC")
+
+
+def _badge_place(points: pd.DataFrame, taxon: str) -> tuple[float, float]:
+    """Where a taxon's number stands: on the point of it that has most of its own kind around.
+
+    The middle of a taxon in several clusters lies between them, where another taxon may be.
+    """
+    from scipy.spatial import cKDTree
+
+    places = points[["x", "y"]].to_numpy()
+    is_own = (points["taxon"] == taxon).to_numpy()
+    own = places[is_own]
+    nearest = cKDTree(places).query(own, min(_AROUND, len(places)))[1].reshape(len(own), -1)
+    share = is_own[nearest].mean(axis=1)
+    purest = own[share == share.max()]
+    x, y = purest[np.square(purest - np.median(purest, axis=0)).sum(axis=1).argmin()]
+    return float(x), float(y)
 
 
 def _legends(figure: Figure, left: float, taxa: Sequence[str], num_points: Counter[str]) -> None:

@@ -1,6 +1,6 @@
 """What figures are drawn with: colours, symbols, tiles and lines of text, and names in words that can be drawn."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -53,11 +53,6 @@ def percent_axis(axes: Axes, low: float, high: float) -> None:
     axes.set_ylim(low, high)
     axes.set_yticks(range(0, 101, 20))
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def commonest(counts: Mapping[str, int], at_most: int) -> list[str]:
-    """The names that are counted most often, in alphabetical order where equally often."""
-    return sorted(counts, key=lambda name: (-counts[name], name))[:at_most]
 
 
 def shown(name: str, longest: int) -> str:

@@ -1,22 +1,23 @@
-"""Figure 4: the accuracy of a species against the number of its records among the keys."""
+"""Figure 4: the accuracy of a species against the number of its records among the keys, with 95 % intervals."""
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator, ScalarFormatter
 
 from results.evaluated import EvaluatedFolder
 from results.figures.ink import FAINT, SEEN, UNSEEN, legend, mark, pair_words, percent_axis
+from results.figures.keys_of_taxa import accuracy_by, searched_splits, taxa_by_keys
 from results.figures.picture import FigureChoice, Picture, plain_style, sheet_of
-from workloads.data.specimens.schema import PROTOCOLS, subset_of
+from workloads.arrays import Codes
 from workloads.errors import UsageError
-from workloads.predictions import MISSING, KeyChoice
+from workloads.predictions import KeyChoice, Predictions
 from workloads.spec import Rank
 
 _PAIRS = [("image", "image"), ("image", "dna"), ("dna", "image"), ("dna", "dna")]
@@ -25,49 +26,37 @@ _STYLES: Mapping[Any, tuple[str, str, float, float]] = {
     "unseen": (UNSEEN, "s", 1.035, np.pi / 4),
 }
 """Colour, marker, and the factors of its place, so that equal points of both lie side by side, and of its area."""
-_ASKING = {split for protocol in PROTOCOLS.values() for split in protocol.asking()}
 
 
 def _key_count_bins(evaluated: EvaluatedFolder, partition: str, rank: Rank) -> pd.DataFrame:
     """Figure 4 as numbers: by retrieval and subset, the fewest keys first. Queries without a name are left out.
 
     Returns:
-        A row for the taxa of a subset that have the same number of keys: `num_taxa`, `num_queries`, and `accuracy`, the
-        mean over the taxa of the share of their queries that were answered rightly.
+        A row for the taxa of a subset that have the same number of keys: as `accuracy_by` gives them.
 
     Raises:
         UsageError: the evaluation has none of the retrievals of image and DNA, or no query has a name at this rank.
     """
-    names = evaluated.predictions.names(rank)
     bins = []
     for query, key in evaluated.pairs(partition, _PAIRS):
         answers = evaluated.answers(partition, query, key)
-        counts = _keys_per_taxon(evaluated.predictions.specimens, rank, answers.place.keys)
-        asked = pd.DataFrame({"subset": answers.subset, "code": answers.truth[rank], "hit": answers.hits(rank)})
-        taxa = asked[asked["code"] != MISSING].groupby(["subset", "code"])["hit"].agg(["mean", "size"]).reset_index()
-        taxa["num_keys"] = [counts[names[code]] for code in taxa["code"]]
-        of_count = taxa.groupby(["subset", "num_keys"])
-        of_retrieval = of_count.agg(num_taxa=("size", "size"), num_queries=("size", "sum"), accuracy=("mean", "mean"))
-        bins.append(of_retrieval.reset_index().assign(query=query, key=key))
-    frame = pd.concat(bins, ignore_index=True)
-    if frame.empty:
+        keys = _searched(evaluated.predictions, rank, answers.place.keys)
+        names = evaluated.predictions.names(rank)
+        taxa = taxa_by_keys(names, answers.truth[rank], answers.hits(rank), answers.subset, keys)
+        if len(taxa):
+            bins.append(accuracy_by(taxa, "num_keys").assign(query=query, key=key))
+    if not bins:
         raise UsageError(f"no {partition} query of {evaluated.folder} has a name at the rank of {rank}; choose another")
-    return frame[["query", "key", "subset", "num_keys", "num_taxa", "num_queries", "accuracy"]]
+    frame = pd.concat(bins, ignore_index=True)
+    frame = frame[["query", "key", "subset", "num_keys", "num_taxa", "num_queries", "accuracy", "low", "high"]]
+    return frame.astype({"low": float, "high": float})
 
 
-def _keys_per_taxon(specimens: pa.Table, rank: Rank, keys: KeyChoice) -> Counter[str]:
-    """How many of the searched keys have each name.
-
-    Args:
-        specimens: every query and key of an evaluation.
-        rank: whose names.
-        keys: which keys were searched. Those of a species' own kind are all of its keys.
-    """
-    counts: Counter[str] = Counter()
-    for split, name in zip(specimens["split"].to_pylist(), specimens[rank].to_pylist(), strict=True):
-        if name is not None and split not in _ASKING and keys in ("all", "own", subset_of(split)):
-            counts[name] += 1
-    return counts
+def _searched(predictions: Predictions, rank: Rank, keys: KeyChoice) -> Codes:
+    """Codes of the names of the searched keys; those of a species' own kind are all of its keys."""
+    splits = predictions.specimens["split"]
+    searched = pa.array(searched_splits(splits.unique().to_pylist(), keys), pa.string())
+    return np.asarray(predictions.codes(rank)[np.asarray(pc.is_in(splits, value_set=searched))])
 
 
 @plain_style()
@@ -100,7 +89,8 @@ def draw_key_counts(evaluated: EvaluatedFolder, choice: FigureChoice) -> Picture
         axes.set_ylabel("Mean accuracy, %")
     _legends(figure, largest, taxa, bool((bins["num_keys"] == 0).any()))
     place = {"partition": choice.partition, "rank": rank}
-    records = [{**place, **row} for row in bins.round({"accuracy": 6}).to_dict("records")]
+    rounded = bins.round(dict.fromkeys(("accuracy", "low", "high"), 6)).astype(object)
+    records = [{**place, **row} for row in rounded.where(rounded.notna(), None).to_dict("records")]
     return Picture(figure, records, evaluated.facts["synthetic"])
 
 
@@ -118,6 +108,7 @@ def _panel(axes: Axes, bins: pd.DataFrame, largest: int) -> None:
         colour, marker, sidestep, size = _STYLES[one.subset]
         area, opacity = _look(one.num_taxa, largest)
         style: dict[str, Any] = {"color": (colour, opacity), "marker": marker, "edgecolor": colour, "linewidth": 0.8}
+        axes.plot([one.num_keys * sidestep] * 2, [100 * one.low, 100 * one.high], color=colour, linewidth=0.8)
         axes.scatter(one.num_keys * sidestep, 100 * one.accuracy, area * size, **style)
 
 
@@ -146,5 +137,6 @@ def _legends(figure: Figure, largest: int, taxa: str, keyless: bool) -> None:
     ]
     legend(figure, kinds, (0.82, 0.87), None, fontsize=9)
     legend(figure, sizes, (0.82, 0.72), f"Number of {taxa}", fontsize=9, labelspacing=1)
+    figure.text(0.83, 0.33, "Lines: 95 % intervals\nof means over taxa.", fontsize=8, color=FAINT, va="top")
     if keyless:
         figure.text(0.83, 0.25, "At 0: without keys,\nso never right.", fontsize=8, color=FAINT, va="top")

@@ -4,7 +4,6 @@ The choice is a function of predictions and embeddings alone, and so is the map:
 again choose and place alike.
 """
 
-import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,9 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from workloads.arrays import Indices, Names
-from workloads.data.files.images import open_image
+from workloads.data.files.images import thumbnail
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, RecordError, first_line
 from workloads.evaluation.embedded import KEYS, REST, Embedded, unit
@@ -45,8 +43,6 @@ Portraits = Callable[[pa.Table], pa.Table]
 _SEED = 0
 _FIRST_PAIRS = (("image", "dna"), *PAPERS_PAIRS)
 """By whose outcomes queries take turns: the first of these that was asked."""
-_QUALITY, _EFFORT = 80, 2
-"""Of WebP: 0.9 kB and 0.4 ms a thumbnail; JPEG of quality 80 takes twice the bytes."""
 FEWEST_FOR_UMAP, MOST_FOR_UMAP = 5_000, 20_000
 """Points between which the map is UMAP's. Of 768 numbers each it takes 22 s of a core for 3,000 points (numba compiles
 for 8 of them), 54 s for 10,000, 45 s for 20,000 in fewer epochs, and 0.5 GB; principal components take 0.5 s. A run of
@@ -179,12 +175,9 @@ def _thumbnail(content: bytes | None) -> bytes | None:
     if content is None:
         return None
     try:
-        image = open_image(content)
+        return thumbnail(content, LONGEST_SIDE)
     except RecordError:
         return None
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.HAMMING)
-    image.save(buffer := io.BytesIO(), "WEBP", quality=_QUALITY, method=_EFFORT)
-    return buffer.getvalue()
 
 
 # --- The map ------------------------------------------------------------------------------------------------------

@@ -29,6 +29,16 @@ def number(value: float | None, digits: int = 3) -> str:
     return _DASH if value is None else f"{value:,.{digits}g}" if abs(value) < 10**digits else f"{value:,.0f}"
 
 
+def points(difference: float | None) -> str:
+    """A difference of shares in percentage points, with its sign."""
+    return _DASH if difference is None else f"{round(100 * difference, 1) + 0.0:+.1f}".replace("-", "−")
+
+
+def p_value(value: float | None) -> str:
+    """A p-value."""
+    return _DASH if value is None else "<0.0001" if value < 0.0001 else f"{value:.4f}"
+
+
 def duration(seconds: float | None) -> str:
     """Hours, minutes and seconds."""
     return _DASH if seconds is None else clock(seconds)
@@ -48,6 +58,8 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "count": count,
     "number": number,
     "percent": percent,
+    "points": points,
+    "p_value": p_value,
     "duration": duration,
     "day": day,
     "mark": mark,

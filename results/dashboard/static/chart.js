@@ -62,18 +62,19 @@
       ...drawn,
       ...pointed,
       type: "scatter",
-      mode: few ? "lines+markers" : MODES[one.drawn],
+      mode: few || told.kind === "parallel" ? "lines+markers" : MODES[one.drawn],
       line: { color: colour, dash: DASHES[number % DASHES.length], width: 1.75 },
       marker: { color: colour, symbol: MARKERS[number % MARKERS.length], size: told.kind === "scatter" ? 8 : 5 },
       connectgaps: false,
     };
   }
 
+  // Of exponents that are raised Plotly writes the style into the page, as the policy forbids: hence 1e-5.
   function axis(told, ink, places) {
     const type = told.words ? "category" : told.log ? "log" : "linear";
     const lines = { gridcolor: ink.line, linecolor: ink.line, zerolinecolor: ink.line, tickcolor: ink.line };
     const ticks = told.words ? { tickvals: places.map(plain), ticktext: places.map((text) => cut(text, LONGEST_TICK)) } : {};
-    return { ...lines, ...ticks, type, title: { text: plain(told.title), standoff: 8 }, automargin: true, exponentformat: "power", separatethousands: true };
+    return { ...lines, ...ticks, type, title: { text: plain(told.title), standoff: 8 }, automargin: true, exponentformat: told.log ? "none" : "e", separatethousands: true };
   }
 
   // The axes of parallel lines: an upright for each field, with the words or the ends of its values beside.
@@ -84,8 +85,8 @@
       const kept = texts.map((text, number) => [text, place(number)]).filter((_, number) => texts.length <= 8 || number === 0 || number === texts.length - 1);
       return kept.map(([text, y]) => ({ x: n, y, text: short(text), showarrow: false, font: { size: 11, color: ink.ink }, xanchor: "left", xshift: 4, bgcolor: ink.ground }));
     });
-    const ticktext = told.ticks.map(([field]) => plain(field));
-    const xaxis = { tickvals: told.ticks.map((_, n) => n), ticktext, range: [-0.2, told.ticks.length - 0.4], showgrid: false, zeroline: false, automargin: true, side: "top", fixedrange: true };
+    const ticktext = told.ticks.map(([field]) => plain(field).replace(/([._]| (?!\())/g, "$1<br>")); // a word a line
+    const xaxis = { tickvals: told.ticks.map((_, n) => n), ticktext, range: [-0.2, told.ticks.length - 0.4], showgrid: false, zeroline: false, automargin: true, side: "top", tickangle: 0, fixedrange: true };
     return { shapes, annotations, xaxis, yaxis: { visible: false, range: [-0.06, 1.06], fixedrange: true }, legend: { orientation: "h", y: -0.03, yanchor: "top", x: 0 }, margin: { l: 10, r: 10, t: 50, b: 10 } };
   }
 

@@ -4,8 +4,9 @@ window.clibd = (() => {
   const waiting = new Map(), there = new Map();
 
   function decoded([type, content, codes]) {
-    if (type === "words") return { words: content, codes: decoded(codes) };
-    const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
+    if (type === "words") return { words: content, codes: codes ? decoded(codes) : Int32Array.from(content.keys()) };
+    const letters = atob(content), bytes = new Uint8Array(letters.length);
+    for (let place = 0; place < letters.length; place++) bytes[place] = letters.charCodeAt(place);
     return new globalThis[type](bytes.buffer);
   }
 

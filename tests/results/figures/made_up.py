@@ -15,8 +15,16 @@ from results.evaluated import EvaluatedFolder, read_evaluated
 from workloads.experiments import Data, base_spec
 from workloads.predictions import MISSING, Answers, Place, Predictions, prediction_table, specimen_table
 from workloads.record import EVALUATION, Measurement, RunFolder, measurements_to_table
+from workloads.shown import SHOWN
 from workloads.spec import RANKS
 from workloads.storage import Folder
+
+PATTERNS = {
+    1: [(True,), (False,)],
+    2: [(False, True), (True, False), (True, True), (False, False)],
+    4: [(False, False, False, True), (False,) * 4, (False, False, True, True), (True, False, False, False)],
+}
+"""Verdicts that queries have in turn, by the number of models."""
 
 Row = dict[str, str | None]
 """A specimen: specimen_id, split and its name at every rank."""
@@ -74,6 +82,8 @@ def write_evaluated(
     dataset: str = "insects",
     synthetic: bool = False,
     pairs: Sequence[tuple[str, str]] = PAIRS,
+    fingerprint: str = "0-64",
+    shown: pa.Table | None = None,
 ) -> EvaluatedFolder:
     """Writes a run folder whose embeddings are noise about a centre for each species, and what is nearest in them."""
     chance = np.random.default_rng(seed)
@@ -90,7 +100,7 @@ def write_evaluated(
     labels: dict[str, npt.NDArray[np.object_]] = {rank: np.array(columns[rank], dtype=object) for rank in RANKS}
     keys = np.flatnonzero([str(split).endswith("keys") for split in splits])
     run = RunFolder(Folder(folder))
-    data = Data(name=dataset, fingerprint="0-64", synthetic=synthetic, modalities=("image", "dna", "text"))
+    data = Data(name=dataset, fingerprint=fingerprint, synthetic=synthetic, modalities=("image", "dna", "text"))
     run.begin(base_spec("small", data, seed=seed), {"row": {}, "label": "", "scale": "small"}, {})
     tables = []
     for partition in ("val", "test"):
@@ -107,8 +117,10 @@ def write_evaluated(
     predictions.write(run.folder)
     measured = [row for place in predictions.places for row in _accuracies(predictions.answers(place))]
     run.folder.write_table("measurements.parquet", measurements_to_table(measured))
-    facts = {"dataset": dataset, "data_fingerprint": "0-64", "synthetic": synthetic}
+    facts = {"dataset": dataset, "data_fingerprint": fingerprint, "synthetic": synthetic}
     run.folder.write_json(EVALUATION, {**facts, "recipe": "corrected", "missing_rank": "left_out"})
+    if shown is not None:
+        run.folder.write_table(SHOWN, shown)
     run.finish("finished")
     return read_evaluated(Folder(folder))
 
@@ -141,3 +153,44 @@ def overlaps(figure: Figure) -> list[tuple[str, str]]:
         if first.overlaps(second) and not (a.get_rotation() % 90 and b.get_rotation() % 90)
     ]
     return [(text.get_text(), "edge") for text in outside] + pairs
+
+
+def store_attention(
+    evaluated: EvaluatedFolder,
+    models: tuple[str, ...],
+    recipe: str = "corrected",
+    subsets: tuple[str, ...] = ("seen", "unseen"),
+) -> EvaluatedFolder:
+    """Stores made-up attention of some models for all val queries, which have every outcome in turn."""
+    from workloads.measuring.attention_folder import SCHEMA  # which brings torch
+
+    answers = evaluated.answers("val", "image", "image")
+    species = {row["specimen_id"]: row["species"] for row in evaluated.predictions.specimens.to_pylist()}
+    rows, outcomes = [], []
+    for subset in subsets:
+        for turn, number in enumerate(np.flatnonzero(answers.subset == subset).tolist()):
+            pattern = PATTERNS[len(models)][turn % len(PATTERNS[len(models)])]
+            outcome = " ".join("right" if right else "wrong" for right in pattern)
+            outcomes.append({"subset": subset, "outcome": outcome, "queries": 1})
+            keys = answers.key_ids[number].tolist()
+            rows += [
+                {
+                    "specimen_id": answers.ids[number],
+                    "partition": "val",
+                    "subset": subset,
+                    "outcome": outcome,
+                    "model": place,
+                    "run": models[place],
+                    "right": right,
+                    "truth": species[answers.ids[number]] or "Genus unknown",
+                    "key_id": keys[place % 5],
+                    "found": species[keys[place % 5]],
+                    "grid_side": 3,
+                    "values": np.random.default_rng(number).random(9).tolist(),
+                }
+                for place, right in enumerate(pattern)
+            ]
+    evaluated.folder.write_table("attention-val.parquet", pa.Table.from_pylist(rows, schema=SCHEMA))
+    facts = {"models": list(models), "recipe": recipe, "extent": "middle", "outcomes": outcomes}
+    evaluated.folder.write_json("attention-val.json", facts)
+    return evaluated

@@ -8,40 +8,30 @@ from itertools import product
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
 from results.evaluated import EvaluatedFolder, read_evaluated
-from results.figures.attention_maps import (
+from results.figures.attention_cases import (
     ROWS_OF_FIGURE,
     ROWS_OF_GROUP,
     SUBSETS,
     AttentionFigure,
     Glance,
     StoredAttention,
-    draw_attention,
     groups_of_figure,
     overlaid,
     read_attention,
 )
+from results.figures.attention_maps import draw_attention
 from results.figures.picture import FigureChoice
 from results.sheet import records_text
-from tests.results.figures.made_up import overlaps
+from tests.results.figures.made_up import overlaps, store_attention
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, MissingPathError, UsageError
-from workloads.measuring.attention_folder import SCHEMA
 from workloads.storage import Folder
 
 MODELS = ("No align", "I+T", "I+D", "I+D+T")
 Store = Callable[..., EvaluatedFolder]
-
-
-PATTERNS = {
-    1: [(True,), (False,)],
-    2: [(False, True), (True, False), (True, True), (False, False)],
-    4: [(False, False, False, True), (False,) * 4, (False, False, True, True), (True, False, False, False)],
-}
-"""Verdicts that queries have in turn, by the number of models."""
 
 
 def verdicts(case: tuple[Glance, ...]) -> tuple[bool, ...]:
@@ -74,36 +64,7 @@ def store(tiny_evaluated: EvaluatedFolder, tmp_path: Path) -> Store:
     def made(
         models: tuple[str, ...] = MODELS, recipe: str = "corrected", subsets: tuple[str, ...] = SUBSETS
     ) -> EvaluatedFolder:
-        answers = evaluated.answers("val", "image", "image")
-        species = {row["specimen_id"]: row["species"] for row in evaluated.predictions.specimens.to_pylist()}
-        rows, outcomes = [], []
-        for subset in subsets:
-            for turn, number in enumerate(np.flatnonzero(answers.subset == subset).tolist()):
-                pattern = PATTERNS[len(models)][turn % len(PATTERNS[len(models)])]
-                outcome = " ".join("right" if right else "wrong" for right in pattern)
-                outcomes.append({"subset": subset, "outcome": outcome, "queries": 1})
-                keys = answers.key_ids[number].tolist()
-                rows += [
-                    {
-                        "specimen_id": answers.ids[number],
-                        "partition": "val",
-                        "subset": subset,
-                        "outcome": outcome,
-                        "model": place,
-                        "run": models[place],
-                        "right": right,
-                        "truth": species[answers.ids[number]] or "Genus unknown",
-                        "key_id": keys[place % 5],
-                        "found": species[keys[place % 5]],
-                        "grid_side": 3,
-                        "values": np.random.default_rng(number).random(9).tolist(),
-                    }
-                    for place, right in enumerate(pattern)
-                ]
-        evaluated.folder.write_table("attention-val.parquet", pa.Table.from_pylist(rows, schema=SCHEMA))
-        facts = {"models": list(models), "recipe": recipe, "extent": "middle", "outcomes": outcomes}
-        evaluated.folder.write_json("attention-val.json", facts)
-        return evaluated
+        return store_attention(evaluated, models, recipe, subsets)
 
     return made
 

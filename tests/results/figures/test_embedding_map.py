@@ -4,11 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
 from results.evaluated import EvaluatedFolder
-from results.figures.embedding_map import choose_queries, draw_embedding_map
+from results.figures.embedding_map import _badge_place, choose_queries, draw_embedding_map
 from results.figures.picture import FigureChoice, Picture
 from tests.results.figures.made_up import Row, made_up_rows, overlaps, write_evaluated
 from workloads.errors import UsageError
@@ -108,3 +109,17 @@ def test_other_specimens_before_and_too_few_points_are_refused(made_up: Evaluate
     rows = [{**row, "order": "Diptera" if row["species"] == species else None} for row in made_up_rows(30)]
     with pytest.raises(UsageError, match="too few"):
         draw_embedding_map(write_evaluated(tmp_path / "fewer", rows), FigureChoice(partition="test"))
+
+
+def test_a_number_stands_among_its_own_taxon_even_where_that_is_in_two_places() -> None:
+    chance = np.random.default_rng(1)
+    middles = {"split": [(-5.0, 0.0), (5.0, 0.0)], "between": [(0.0, 0.0)]}
+    points = pd.concat(
+        pd.DataFrame(chance.normal(middle, 0.5, (30, 2)), columns=["x", "y"]).assign(taxon=name)
+        for name, places in middles.items()
+        for middle in places
+    )
+    stray = pd.DataFrame({"x": [0.0], "y": [0.0], "taxon": ["split"]})  # the nearest one to its median
+    points = pd.concat([points, stray], ignore_index=True)
+    assert abs(_badge_place(points, "split")[0]) > 3
+    assert abs(_badge_place(points, "between")[0]) < 2

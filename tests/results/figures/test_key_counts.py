@@ -4,12 +4,14 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
 
 from results.evaluated import EvaluatedFolder, read_evaluated
 from results.figures.key_counts import draw_key_counts
+from results.figures.keys_of_taxa import accuracy_by, doubling
 from results.figures.picture import FigureChoice
 from tests.results.figures.made_up import Row, made_up_rows, overlaps, write_evaluated
 from workloads.errors import UsageError
@@ -49,7 +51,10 @@ def test_bins_are_means_over_taxa_with_the_same_number_of_keys(
     assert set(zip(bins["query"], bins["key"], strict=True)) == pairs
     for query, key in (("image", "dna"), ("dna", "dna")):
         found = bins[(bins["query"] == query) & (bins["key"] == key)].drop(columns=["query", "key"])
+        ends = [found.pop(name) for name in ("low", "high")]
         assert list(found.itertuples(index=False, name=None)) == list(_by_hand(made_up, rows, rank, query, key))
+        for low, value, high, taxa in zip(ends[0], found["accuracy"], ends[1], found["num_taxa"], strict=True):
+            assert pd.isna(low) and pd.isna(high) if taxa == 1 else low <= value <= high
     if rank == "species":
         assert set(bins.loc[bins["num_keys"] == 0, "accuracy"]) == {0}
         assert bins["num_keys"].nunique() > 4
@@ -73,6 +78,21 @@ def test_only_keys_that_were_searched_are_counted(
     asked = {row["order"] for row in rows if str(row["split"]) in ("val_seen", "val_unseen")} - {None}
     counts = {sum(row["order"] == name and row["split"] in splits for row in rows) for name in asked}
     assert {record["num_keys"] for record in picture.records} == counts
+
+
+def test_an_interval_is_that_of_means_of_resampled_taxa() -> None:
+    accuracy = np.random.default_rng(3).random(40)
+    taxa = pd.DataFrame({"subset": "seen", "num_keys": 5, "num_queries": 2, "accuracy": accuracy})
+    [found] = accuracy_by(taxa, "num_keys").itertuples()
+    chance = np.random.default_rng(0)
+    means = [chance.choice(accuracy, len(accuracy)).mean() for _ in range(4000)]
+    # Two bootstraps of some thousand resamples; their ends differ by less than a tenth of the interval.
+    assert [found.low, found.high] == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.02)
+    assert (found.num_taxa, found.num_queries) == (40, 80)
+
+
+def test_classes_of_key_counts_double() -> None:
+    assert doubling(pd.Series([0, 1, 2, 3, 4, 7, 8, 1000])).tolist() == [0, 1, 2, 2, 4, 4, 8, 512]
 
 
 def test_the_figure_shows_every_bin_and_no_text_covers_another(made_up: EvaluatedFolder) -> None:

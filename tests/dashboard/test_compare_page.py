@@ -1,0 +1,76 @@
+"""The page that compares two evaluations."""
+
+import numpy as np
+import pytest
+
+from results.comparison.compare import compare
+from results.dashboard.catalog import Catalog
+from results.dashboard.contest import contest
+from results.evaluated import pair
+from tests.dashboard.making import catalog as catalog
+from tests.dashboard.making import made_up as made_up
+from tests.dashboard.showing import shown, words_of
+from tests.results.comparison.conftest import IMAGE_DNA
+from workloads.errors import IncomparableError
+from workloads.spec import RANKS
+
+
+@pytest.fixture
+def two(catalog: Catalog) -> tuple[str, str]:
+    """Two evaluations that were asked the same."""
+    asked: dict[tuple[str, ...], str] = {}
+    for run in catalog.finished():
+        if not catalog.run(run).problem and catalog.evaluations(run):
+            predictions = catalog.evaluated(run).predictions
+            if IMAGE_DNA in predictions.places:
+                ids = tuple(sorted(predictions.answers(IMAGE_DNA).ids))
+                if ids in asked:
+                    return asked[ids], run
+                asked[ids] = run
+    raise AssertionError("no two made-up runs were asked the same")
+
+
+def test_the_numbers_are_those_of_the_command(catalog: Catalog, two: tuple[str, str]) -> None:
+    made = contest(catalog, *two, "val", ("image", "dna")).result()
+    folders = [catalog.folder / catalog.place(run) for run in two]
+    pairing = pair(folders[0], folders[1], "val")
+    both = [one for one in pairing.pairs if one[0].place == IMAGE_DNA]
+    assert list(made.rows) == compare(both, pairing.facts["missing_rank"], RANKS)
+    own = made.by_name["species"]
+    counted = both[0][0].counted("species", "left_out")
+    assert own.queries.sum() == counted.sum()
+    assert own.second.sum() == np.sum(both[0][1].hits("species") & counted)
+
+
+def test_the_page_shows_what_differs(catalog: Catalog, two: tuple[str, str]) -> None:
+    contest(catalog, *two, "val", ("image", "dna")).result()
+    words = words_of(shown(catalog, "compare", a=two[0], b=two[1]))
+    assert "Fields in which they differ" in words
+    assert "p (Holm)" in words
+    assert "species won and lost" in words.lower()
+    assert "SYNTHETIC" in words
+
+
+def test_names_won_and_lost_add_up(catalog: Catalog, two: tuple[str, str]) -> None:
+    there = contest(catalog, *two, "val", ("image", "dna")).result()
+    back = contest(catalog, *reversed(two), "val", ("image", "dna")).result()
+    for rank in RANKS:
+        assert there.tally(rank).first == back.tally(rank).second
+        gains = [one.second - one.first for one in there.won(rank, 5)]
+        assert gains == sorted(gains, reverse=True)
+        assert [one.queries for one in there.won(rank, 99)] == [one.queries for one in back.lost(rank, 99)]
+
+
+def test_what_cannot_be_compared_says_why(catalog: Catalog) -> None:
+    runs = [run for run in catalog.finished() if not catalog.run(run).problem and catalog.evaluations(run)]
+    datasets = {catalog.evaluated(run).facts["dataset"]: run for run in runs}
+    a, b, *_ = datasets.values()
+    with pytest.raises(IncomparableError):
+        contest(catalog, a, b, "val", ("image", "dna")).result()
+    assert "They cannot be compared." in words_of(shown(catalog, "compare", a=a, b=b))
+
+
+def test_without_two_there_is_a_choice(catalog: Catalog, two: tuple[str, str]) -> None:
+    html = shown(catalog, "compare")
+    assert f'<option value="{two[0]}"' in html
+    assert "is not evaluated yet" in words_of(shown(catalog, "compare", status=404, a=two[0], b=f"{two[1]}/none"))
