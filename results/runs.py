@@ -79,7 +79,8 @@ class Runs:
         """Runs by their id; those that have no folder are not there."""
         missing = [name for name in dict.fromkeys(ids) if name in self.places and name not in self._read]
         with ThreadPoolExecutor(16) as readers:
-            self._read |= zip(missing, readers.map(self._read_one, [self.places[name] for name in missing]), strict=True)
+            found = readers.map(self._read_one, [self.places[name] for name in missing])
+            self._read |= zip(missing, found, strict=True)
         return {name: self._read[name] for name in ids if name in self._read}
 
     def _asked(self, sweep: str) -> Iterator[AskedRow]:

@@ -3,14 +3,14 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.charts import Axis, Chart, Series, bars
 from results.layout import ours_text, percent
-from results.measured import BESIDE, METHODS, measured_cell
+from results.measured import FLOORS, measured_cell
 from results.run import UNREADABLE, Measured
 from workloads.predictions import PAPERS_PAIRS
 from workloads.record import Measurement, RunFolder
@@ -78,39 +78,53 @@ def _read(catalog: Catalog, evaluation: str, folder: Folder) -> Accuracies:
     except UNREADABLE as error:
         return Accuracies(evaluation=evaluation, about={}, retrievals=(), problem=str(error))
     measured = Measured(table)
-    pairs = [pair for pair in _pairs(table) if any(_own(measured, pair))]
-    pairs.sort(key=lambda pair: (pair != ("image", "dna"), pair not in PAPERS_PAIRS))
-    retrievals = tuple(_retrieval(about, measured, pair) for pair in pairs)
+    asked = [one for one in _asked(table) if any(_own(measured, one))]
+    asked.sort(key=lambda one: (one.method != "clibd", one.pair != ("image", "dna"), one.pair not in PAPERS_PAIRS))
+    retrievals = tuple(_retrieval(about, measured, one) for one in asked)
     return Accuracies(evaluation=evaluation, about=about, retrievals=retrievals)
 
 
-def _pairs(table: pa.Table) -> list[tuple[str, str]]:
-    there = table.select(["query", "key"]).group_by(["query", "key"], use_threads=False).aggregate([])
-    return [(row["query"], row["key"]) for row in there.to_pylist()]
+class _Way(NamedTuple):
+    """One way of answering, by one query and key feature."""
+
+    method: str
+    pair: tuple[str, str]
+
+    @property
+    def name(self) -> str:
+        """In words; what is no plain retrieval says how it answers."""
+        words = f"{self.pair[0]} to {self.pair[1]}"
+        return words if self.method == "clibd" else f"{words}, {self.method.replace('_', ' ')}"
 
 
-def _own(measured: Measured, pair: tuple[str, str]) -> Iterator[Measurement]:
+def _asked(table: pa.Table) -> list[_Way]:
+    names = ["method", "query", "key"]
+    there = table.select(names).group_by(names, use_threads=False).aggregate([]).to_pylist()
+    return [_Way(row["method"], (row["query"], row["key"])) for row in there if row["method"] not in FLOORS]
+
+
+def _own(measured: Measured, way: _Way) -> Iterator[Measurement]:
     for partition, average, rank, subset in product(PARTITIONS, _AVERAGES, RANKS, SUBSETS):
-        if found := _found(measured, pair, "clibd", partition, average, rank, subset):
+        if found := _found(measured, way, partition, average, rank, subset):
             yield found
 
 
-def _found(
-    measured: Measured, pair: tuple[str, str], method: str, partition: str, average: str, rank: str, subset: str
-) -> Measurement | None:
-    place = {"partition": partition, "average": average, "level": rank, "query": pair[0], "key": pair[1]}
-    return measured.find({"method": method, **place, "species": subset, "metric": "top1"})
+def _found(measured: Measured, way: _Way, partition: str, average: str, rank: str, subset: str) -> Measurement | None:
+    place = {"partition": partition, "average": average, "level": rank, "query": way.pair[0], "key": way.pair[1]}
+    return measured.find({"method": way.method, **place, "species": subset, "metric": "top1"})
 
 
-def _retrieval(about: Mapping[str, Any], measured: Measured, pair: tuple[str, str]) -> Retrieval:
-    own = list(_own(measured, pair))
+def _retrieval(about: Mapping[str, Any], measured: Measured, way: _Way) -> Retrieval:
+    own = list(_own(measured, way))
     subsets = tuple(subset for subset in SUBSETS if any(one.species == subset for one in own))
     compared = "harmonic_mean" if "harmonic_mean" in subsets else subsets[-1]
     rows, methods = [], dict[str, None]()
     for partition, average, rank in product(PARTITIONS, _AVERAGES, RANKS):
-        found = {subset: _found(measured, pair, "clibd", partition, average, rank, subset) for subset in subsets}
+        found = {subset: _found(measured, way, partition, average, rank, subset) for subset in subsets}
         if any(found.values()):
-            floors = {m: f for m in BESIDE if (f := _found(measured, pair, m, partition, average, rank, compared))}
+            ways = {method: _Way(method, way.pair) for method in FLOORS}
+            beaten = {m: _found(measured, one, partition, average, rank, compared) for m, one in ways.items()}
+            floors = {method: one for method, one in beaten.items() if one}
             methods |= dict.fromkeys(floors)
             rows.append((partition, average, rank, found, floors))
     told = tuple(
@@ -127,11 +141,11 @@ def _retrieval(about: Mapping[str, Any], measured: Measured, pair: tuple[str, st
         for partition, average, rank, found, floors in rows
     )
     return Retrieval(
-        name=f"{pair[0]} to {pair[1]}",
+        name=way.name,
         subsets=tuple(SUBSETS[subset] for subset in subsets),
-        beside=tuple(METHODS[method] for method in methods),
+        beside=tuple(FLOORS[method].removeprefix("floor: ") for method in methods),
         rows=told,
-        chart=_chart(pair, subsets, compared, rows),
+        chart=_chart(way, subsets, compared, rows),
     )
 
 
@@ -139,7 +153,7 @@ def _text(about: Mapping[str, Any], one: Measurement | None) -> str:
     return "–" if one is None else ours_text(measured_cell(about, one, table="run", row={}, column=""))
 
 
-def _chart(pair: tuple[str, str], subsets: tuple[str, ...], compared: str, rows: list[tuple[Any, ...]]) -> Chart | None:
+def _chart(way: _Way, subsets: tuple[str, ...], compared: str, rows: list[tuple[Any, ...]]) -> Chart | None:
     """Bars by rank: macro accuracies on validation, or else what there is first."""
     shown = [row for row in rows if row[:2] == (rows[0][0], rows[0][1])]
     series = []
@@ -155,11 +169,11 @@ def _chart(pair: tuple[str, str], subsets: tuple[str, ...], compared: str, rows:
                 high=[one.high for _, one in there] if ends else (),
             )
         )
-    for method in BESIDE:
+    for method in FLOORS:
         floors = [(row[2], row[4][method].value) for row in shown if method in row[4]]
         if floors:
-            name = f"{METHODS[method]}, {SUBSETS[compared]}"
+            name = f"{FLOORS[method]}, {SUBSETS[compared]}"
             series.append(Series(name=name, x=[rank for rank, _ in floors], y=[value for _, value in floors]))
     note = f"{shown[0][1].capitalize()} top-1 on {PARTITIONS[shown[0][0]]}, with 95 % intervals."
     axis = Axis(title="Top-1 accuracy (%)", share=True)
-    return bars(f"Accuracy by rank, {pair[0]} to {pair[1]}", Axis(title="Rank"), axis, series, note)
+    return bars(f"Accuracy by rank, {way.name}", Axis(title="Rank"), axis, series, note)

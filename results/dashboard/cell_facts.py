@@ -179,4 +179,4 @@ def _to_the_paper(cell: Cell, runs: Mapping[str, Run]) -> dict[str, tuple[str, s
 def _counting(catalog: Catalog, cell: Cell) -> Sequence[str]:
     """What counts a data set's own numbers, which no run is behind."""
     counted = cell.ours is not None and cell.table in map(str, COUNTED)
-    return [f"clibd data stats DIR --out {shlex.quote(f'{catalog.folder}/statistics')}"] if counted else []
+    return [f"clibd data stats DIR --out {shlex.quote(f'{catalog.address}/statistics')}"] if counted else []

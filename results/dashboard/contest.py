@@ -11,7 +11,9 @@ import numpy as np
 
 from results.dashboard.accuracies import SUBSETS
 from results.dashboard.catalog import Catalog
+from results.dashboard.summaries import summaries
 from results.evaluated import EvaluatedFolder, PairedAnswers, paired
+from results.sweep_status import Standing
 from workloads.arrays import Codes, Indices
 from workloads.arrays import Names as Taxa
 from workloads.errors import IncomparableError
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from results.comparison.compare import Comparison
 
 _BESIDE = ("random_key", "majority")
+_TURN = threading.Lock()
+"""One comparison at a time, as each takes a core for seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,16 @@ class Contest:
         return own.at(order[gained[order] > 0])
 
 
+def best_two(catalog: Catalog, standings: Sequence[Standing]) -> tuple[str, str] | None:
+    """The two best runs among some points, of one data set; None where there are no two."""
+    there = {*catalog.finished()}
+    own = summaries(catalog, [one for one in standings if one.run in there])
+    known = [one for one in own.values() if one.chief and catalog.evaluations(one.run)]
+    known.sort(key=lambda one: one.chief.value if one.chief else 0.0, reverse=True)
+    others = [one for one in known[1:] if one.dataset == known[0].dataset]
+    return (known[0].run, others[0].run) if others else None
+
+
 def contest(catalog: Catalog, first: str, second: str, partition: str, pair: tuple[str, str]) -> Future[Contest]:
     """Compare two evaluations in one retrieval, at every rank, in a thread: ten thousand permutations take seconds.
 
@@ -124,7 +138,8 @@ def _in_a_thread(make: Callable[[], Contest]) -> Future[Contest]:
 
     def work() -> None:
         try:
-            made.set_result(make())
+            with _TURN:
+                made.set_result(make())
         except Exception as error:  # raised for whoever asks for the result
             made.set_exception(error)
 

@@ -42,8 +42,8 @@ class Kept:
     def _keep(self, key: Hashable, value: Any) -> None:
         size = size_of(value)
         with self._lock:
+            self._used += size - self._values.get(key, (None, 0))[1]
             self._values[key] = value, size
-            self._used += size
             while self._used > self._most and len(self._values) > 1:
                 self._used -= self._values.popitem(last=False)[1][1]
 

@@ -168,10 +168,10 @@ def _fields(values: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
 # --- States -------------------------------------------------------------------------------------------------------
 
 
-def state_of(standing: Standing, summaries: Mapping[str, Summary]) -> str:
+def state_of(standing: Standing, known: Mapping[str, Summary]) -> str:
     """The state of a point: what its files say, if they can be read."""
-    known = summaries.get(standing.run or "")
-    return "damaged" if known and known.is_damaged else standing.state
+    found = known.get(standing.run or "")
+    return "damaged" if found and found.is_damaged else standing.state
 
 
 def summaries(catalog: Catalog, standings: Sequence[Standing]) -> dict[str, Summary]:

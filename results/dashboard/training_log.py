@@ -40,6 +40,7 @@ class TrainingLog:
         self._folder = folder
         self._lock = threading.Lock()
         self._version: int | None = None
+        self._last: dict[str, Any] = {}
         names = (STEP, EPOCH, *_EVERY, *(f"epoch_{name}" for name in _OF_EPOCHS))
         self._values: dict[str, list[float]] = {name: [] for name in names}
         self.problem: str | None = None
@@ -58,14 +59,25 @@ class TrainingLog:
         with self._lock:
             if version != self._version:
                 try:
-                    self._add(read_events(sealed_folder(self._folder), known=len(self)))
+                    self._add(self._new_events())
                     self.problem = None
                 except UNREADABLE as error:
                     self.problem = str(error)
                 self._version = version
         return self
 
+    def _new_events(self) -> list[dict[str, Any]]:
+        """What has come since; all of it where a run that goes on from a checkpoint has cut what came after that."""
+        folder, known = sealed_folder(self._folder), len(self)
+        events = read_events(folder, known=max(0, known - 1))
+        if not known or (events and events[0] == self._last):
+            return events[1:] if known else events
+        for values in self._values.values():
+            values.clear()
+        return read_events(folder)
+
     def _add(self, events: list[dict[str, Any]]) -> None:
+        self._last = events[-1] if events else self._last
         for event in events:
             is_epoch = event["event"] == "epoch"
             told = {f"epoch_{name}": event.get(name) for name in _OF_EPOCHS} if is_epoch else {}

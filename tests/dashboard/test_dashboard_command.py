@@ -11,13 +11,18 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
 
 from commands.clibd import app as clibd
 from commands.dashboard import app
-from commands.sweep_end import _has_reader
+from commands.sweep_end import _export, _has_reader
+from results.dashboard.page import Kind, Page
+from tests.dashboard.serving import only
+from workloads.command_line import stderr_console
+from workloads.storage import Folder
 
 STAND_IN = """#!{python}
 import json, sys
@@ -123,3 +128,20 @@ def test_nothing_is_opened_where_nobody_sits(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
     monkeypatch.setenv("CI", "true")
     assert not _has_reader()
+
+
+def test_a_demo_leaves_pages_beside_its_runs_and_overwrites_nothing(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(title: str) -> Kind:
+        page = Page(title=title, template="missing.html.j2", told={"why": ""})
+        return Kind(name="overview", make=lambda catalog, asked: page)
+
+    only({"overview": told("Overview")}, monkeypatch)
+    request = SimpleNamespace(runs=Folder(tmp_path / "runs"), data=SimpleNamespace(folder=Folder(tmp_path / "data")))
+    _export(request, stderr_console())  # type: ignore[arg-type]  # all that it needs
+    assert "Overview" in (tmp_path / "runs-pages" / "index.html").read_text()
+    (tmp_path / "runs-pages" / "export.json").unlink()
+    _export(request, stderr_console())  # type: ignore[arg-type]  # all that it needs
+    assert "Not exported" in capfd.readouterr().err
+    assert not (tmp_path / "runs-pages" / "export.json").exists()

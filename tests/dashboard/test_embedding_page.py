@@ -79,6 +79,8 @@ def columns_of(file: File) -> dict[str, Any]:
 
     def decoded(column: list[Any]) -> Any:
         if column[0] == "words":
+            if column[2] is None:
+                return column[1]
             return [None if code < 0 else column[1][code] for code in decoded(column[2])]
         return np.frombuffer(b64decode(column[1]), _TYPES[column[0]])
 

@@ -99,8 +99,11 @@ def test_the_token_in_a_header_opens(closed: Desk) -> None:
 
 def test_the_form_gives_a_cookie_and_the_page_that_was_asked_for(closed: Desk) -> None:
     form = urlencode({"token": TOKEN, "to": "/run/a%2Fb?rank=genus"})
-    got = closed.ask("/login", "POST", form, Origin=f"http://127.0.0.1:{closed.port}")
-    assert (got.status, got.headers["location"]) == (303, "/run/a%2Fb?rank=genus")
+    for browser in ({"Origin": f"http://127.0.0.1:{closed.port}"}, {"Origin": "null", "Sec_Fetch_Site": "same-origin"}):
+        got = closed.ask("/login", "POST", form, **browser)
+        assert got.status == 303
+    assert closed.ask("/login", "POST", form, Origin="null", Sec_Fetch_Site="cross-site").status == 403
+    assert got.headers["location"] == "/run/a%2Fb?rank=genus"
     cookie = got.headers["set-cookie"]
     assert "httponly" in cookie.lower()
     assert "samesite=strict" in cookie.lower()

@@ -1,15 +1,23 @@
 """Retrieval pages: what is listed is what a plain count over the files finds, and names are text."""
 
 import html
+import json
 import re
+from base64 import b64decode
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmarks.made_up_names import HOSTILE
 from results.dashboard.barcodes import differences, in_frame, strip
 from results.dashboard.choosing import Choice, chosen
 from results.dashboard.numbers import DEPTHS, answered
+from results.dashboard.page import File
+from results.dashboard.site.answers import answer
+from results.dashboard.site.kinds import kinds
 from tests.dashboard.answered_runs import answered_run, catalog_of, rows_of, shown_of
 from tests.dashboard.showing import sent, shown, words_of
 from tests.results.figures.made_up import Row, made_up_rows
@@ -196,17 +204,97 @@ def test_the_data_set_shows_all(tmp_path: Path, tiny_dataset: PreparedDataset) -
     assert "this evaluation is of" in text
 
 
+def _decoded(column: list[Any]) -> list[Any]:
+    kind, content, *codes = column
+    if kind != "words":
+        types = {"Int8Array": "i1", "Int16Array": "<i2", "Int32Array": "<i4", "Float32Array": "<f4"}
+        return list(np.frombuffer(b64decode(content), types[kind]).tolist())
+    if codes[0] is None:
+        return list(content)
+    return [None if code < 0 else content[code] for code in _decoded(codes[0])]
+
+
+def _columns(file: File) -> dict[str, list[Any]]:
+    """Columns as a page's script gets them."""
+    told = file.content.decode()
+    name, columns = json.loads(f"[{told.removeprefix('clibd.columns(').removesuffix(');' + chr(10))}]")
+    assert isinstance(name, str)
+    return {column: _decoded(values) for column, values in columns.items()}
+
+
 def test_columns_of_the_export_hold_every_answer(tmp_path: Path, tiny_dataset: PreparedDataset) -> None:
     rows = rows_of(tiny_dataset)
-    run = answered_run(
-        tmp_path, rows, tiny_dataset.facts.name, tiny_dataset.facts.fingerprint, shown_of(tiny_dataset, rows)
-    )
+    kept = shown_of(tiny_dataset, rows[::2])
+    run = answered_run(tmp_path, rows, tiny_dataset.facts.name, tiny_dataset.facts.fingerprint, kept)
     catalog = catalog_of(tmp_path)
-    for kind in ("retrieval-rows", "retrieval-specimens", "retrieval-portraits"):
-        file = sent(catalog, kind, run)
-        assert file.media_type == "text/javascript"
-        assert file.content.startswith(b'clibd.columns("retrieval-')
-    assert b"data:image/webp;base64," in sent(catalog, "retrieval-portraits", run).content
+    specimens = _columns(sent(catalog, "retrieval-specimens", run))
+    by_id = {row["specimen_id"]: row for row in rows}
+    assert specimens["species"] == [by_id[name]["species"] for name in specimens["id"]]
+    columns = _columns(sent(catalog, "retrieval-rows", run, partition="test", pair="dna-dna"))
+    table = Folder(tmp_path / "train" / run).read_table("predictions.parquet").to_pylist()
+    own = [row for row in table if (row["partition"], row["query"], row["key"]) == ("test", "dna", "dna")]
+    first, ids = columns["query"], specimens["id"]
+    queries = first if len(first) == len(own) else range(first[0], first[0] + len(own))
+    assert [ids[query] for query in queries] == [row["specimen_id"] for row in own]
+    assert [specimens["unseen"][query] for query in queries] == [row["subset"] == "unseen" for row in own]
+    assert [ids[key] for key in columns["keys"]] == [key for row in own for key in row["key_ids"]]
+    cosines = [cosine for row in own for cosine in row["cosines"]]
+    assert np.array(columns["cosines"]) / 32_767 == pytest.approx(np.array(cosines), abs=2e-5)
+    portraits = _columns(sent(catalog, "retrieval-portraits", run))
+    assert {ids[row] for row in portraits["row"]} == set(kept["specimen_id"].to_pylist())
+    assert all(picture.startswith("data:image/webp;base64,") for picture in portraits["picture"])
+
+
+def test_the_export_lists_the_papers_pairs_of_each_evaluation(runs: Path, run: str) -> None:
+    listed = [
+        asked for name in ("retrieval", "confusion", "species") for asked in kinds()[name].listed(catalog_of(runs))
+    ]
+    places = {asked.options for asked in listed if asked.page == "retrieval"}
+    assert len(places) == 6  # two partitions, three pairs
+    for asked in listed[::7]:
+        assert answer(catalog_of(runs), asked).status == 200
+
+
+class _Elements(HTMLParser):
+    """Elements of a page, and all of their attributes."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags, self.attributes = set[str](), list[tuple[str, str | None]]()
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes += attrs
+
+
+def test_hostile_names_are_text_everywhere(tmp_path: Path, runs: Path, run: str, rows: list[Row]) -> None:
+    kinds_of_pages = ("confusion", "species", "retrieval")
+    plain = [shown(catalog_of(runs), kind, run) for kind in kinds_of_pages]
+    plain += [
+        shown(catalog_of(runs), "species", run, name="species 1"),
+        shown(catalog_of(runs), "retrieval", run, taxon="-"),
+    ]
+    ours = set[str]().union(*(_Elements(page).tags for page in plain))
+    waiting = iter(HOSTILE)
+    strange: dict[str | None, str] = {}
+    for rank in reversed(RANKS):
+        names = sorted({str(row[rank]) for row in rows if row[rank] is not None})
+        strange |= dict(zip(names, waiting, strict=False))
+    named: list[Row] = [{**row, **{rank: strange.get(row[rank], row[rank]) for rank in RANKS}} for row in rows]
+    hostile = answered_run(tmp_path, named)
+    catalog = catalog_of(tmp_path)
+    there = sorted({str(row["species"]) for row in named if row["species"] and str(row["split"]).startswith("val")})
+    pages = [shown(catalog, kind, hostile, rank=rank) for kind in kinds_of_pages for rank in RANKS]
+    pages += [shown(catalog, "species", hostile, name=name) for name in there]
+    pages += [shown(catalog, "retrieval", hostile, taxon=name, at="species") for name in there]
+    for page in pages:
+        found = _Elements(page)
+        assert found.tags <= ours
+        for name, value in found.attributes:
+            assert not name.startswith(("on", "style"))
+            assert name not in ("href", "src", "action", "hx-get") or str(value).startswith(("/", "data:,", "#"))
+            assert name not in ("href", "src", "action", "hx-get") or not str(value).startswith("//")
 
 
 def test_differences_of_barcodes_are_marked_and_counted() -> None:

@@ -82,6 +82,19 @@ def test_what_was_read_of_a_log_is_not_read_again(going_on: Folder) -> None:
     assert [*log.columns()["step"][:rows]] == [*known["step"]]
 
 
+def test_a_log_that_was_cut_at_a_checkpoint_is_read_anew(going_on: Folder) -> None:
+    place = live_run(going_on)
+    catalog = Catalog(going_on)
+    log = training_log(catalog, place.name)
+    lines = place.read("events.jsonl").splitlines(keepends=True)
+    again = [line.replace(b'"loss": ', b'"loss": 1') for line in lines[-3:-1]]
+    place.write("events.jsonl", b"".join([*lines[:-3], *again]))
+    catalog.look_again()
+    assert len(training_log(catalog, place.name)) == len(lines) - 1
+    assert [*log.columns()["step"]] == [*training_log(Catalog(going_on), place.name).columns()["step"]]
+    assert log.last("loss") == training_log(Catalog(going_on), place.name).last("loss")
+
+
 def test_hostile_names_are_text(hostile_catalog: Catalog) -> None:
     for one in hostile_catalog.standings:
         if one.run and one.folder:

@@ -31,3 +31,17 @@ def test_a_damaged_run_is_named_and_breaks_nothing(golden_runs: Folder) -> None:
     (golden_runs / "amp" / broken).write("measurements.parquet", b"half")
     words = words_of(shown(Catalog(golden_runs), "tables"))
     assert f"1 run is damaged: {broken}; clibd verify" in words
+
+
+def test_what_has_not_changed_is_read_once(golden_runs: Folder) -> None:
+    catalog = Catalog(golden_runs)
+    names = (golden_runs / "amp").folders()
+    before = catalog.known()
+    first = before.read(names)
+    (golden_runs / "amp" / names[0]).write("status.json", b'{"state": "failed", "reason": "no"}')
+    catalog.look_again()
+    after = catalog.known()
+    assert after is not before
+    second = after.read(names)
+    assert [second[name] is first[name] for name in names] == [False, True, True]
+    assert second[names[1]] is catalog.run(names[1])

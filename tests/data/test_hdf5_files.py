@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from workloads.data.files.hdf5_files import dataset, open_hdf5
+from workloads.data.files.hdf5_files import dataset, datasets_of, groups_of, open_hdf5
 from workloads.data.files.image_source import ImageSource, hdf5_reference
 from workloads.errors import RecordError, SourceError
 
@@ -174,3 +174,13 @@ def test_filters_that_need_a_plugin_and_values_that_are_no_data_are_refused(tmp_
                 dataset(file, name)
         with pytest.raises(SourceError, match="chunk of 1,073,741,824 "):
             dataset(file, "giant")
+
+
+def test_a_name_that_is_no_utf8_is_that_of_nothing_of_ours(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "odd.hdf5", "w") as file:
+        file.create_group("val_seen").create_dataset("image", data=[1])
+        for place in (file, file["val_seen"]):
+            h5py.h5g.create(place.id, b"\xff\xfe")
+    with open_hdf5(tmp_path / "odd.hdf5") as file:
+        assert groups_of(file) == ["val_seen"]
+        assert datasets_of(file, "val_seen") == datasets_of(file, "val_seen", own=True) == ["image"]

@@ -12,7 +12,8 @@ from commands.results import app as results_app
 from commands.sweep import app as sweep_app
 from results.comparison.compare import comparison_sheet
 from results.dashboard.catalog import Catalog
-from results.dashboard.site.export import export
+from results.dashboard.page import Asked
+from results.dashboard.site.replies import reply_to
 from results.paper.closing import closing_words
 from results.paper.tables import table_sheets
 from results.render import render_sheets
@@ -67,9 +68,17 @@ def printed(app: object, *words: str) -> str:
     return done.output
 
 
+def look_at_pages(runs: Path, name: str) -> None:
+    """None of them is a mistake of ours, whatever is damaged."""
+    catalog = Catalog(Folder(runs))
+    pages = [("overview", ""), ("table", "18"), ("sweep", "amp"), ("run", name), ("run", "one"), ("retrieval", "one")]
+    for page, of in pages:
+        assert reply_to(catalog, Asked.to(page, of)).status in (200, 404)
+
+
 ALWAYS: dict[str, Callable[[Path, str], object]] = {
     "table": lambda runs, name: render_sheets(table_sheets(18, Folder(runs)), "md"),
-    "pages": lambda runs, name: export(Catalog(Folder(runs)), runs.parent / "pages"),
+    "pages": lambda runs, name: look_at_pages(runs, name),
     "closing words": lambda runs, name: closing_words([SWEEPS["amp"]], Folder(runs)),
     "list": lambda runs, name: printed(results_app, "list", "--runs", str(runs)),
     "status": lambda runs, name: printed(sweep_app, "status", "--runs", str(runs)),

@@ -11,6 +11,7 @@ from results.dashboard.charts import SCRIPTS, Axis, Chart, Series, scatter
 from results.dashboard.columns import column_file
 from results.dashboard.numbers import Answered, answered
 from results.dashboard.page import Asked, File, Kind, NotThereError, Page
+from results.dashboard.pages.retrieval import evaluations
 from results.evaluated import EvaluatedFolder
 from results.measured import FLOORS
 from results.run import UNREADABLE, Measured
@@ -193,9 +194,9 @@ def _class_size_columns(catalog: Catalog, asked: Asked) -> File:
 
 
 def _listed(catalog: Catalog) -> Iterator[Asked]:
-    for run in catalog.finished():
-        for evaluation in catalog.evaluations(run):
-            yield Asked("class-size", evaluation)
+    for evaluation in evaluations(catalog):
+        if evaluation.retrievals:
+            yield Asked("class-size", evaluation.name)
 
 
 KINDS = (

@@ -3,13 +3,12 @@
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from results.dashboard.accuracies import PARTITIONS, SUBSETS
 from results.dashboard.catalog import Catalog
 from results.dashboard.charts import SCRIPTS, Axis, Chart, Series, bars
-from results.dashboard.contest import Contest, Names, contest
+from results.dashboard.contest import Contest, Names, best_two, contest
 from results.dashboard.page import Asked, Kind, NotThereError, Page
 from results.dashboard.summaries import is_synthetic, summaries
 from results.dashboard.training_log import curves, training_log
@@ -137,13 +136,9 @@ def _chart(found: Contest) -> Chart | None:
 
 def _listed(catalog: Catalog) -> Iterable[Asked]:
     """The two best runs of the first sweeps that have two: each pair takes seconds."""
-    pairs = []
-    for sweep in dict.fromkeys(one.sweep for one in catalog.standings):
-        own = [one for one in catalog.standings if one.sweep == sweep and one.run in catalog.finished()]
-        known = [one for one in summaries(catalog, own).values() if one.chief and catalog.evaluations(one.run)]
-        known.sort(key=lambda one: one.chief.value if one.chief else 0.0, reverse=True)
-        pairs += [(a.run, b.run) for a, b in pairwise(known[:2]) if a.dataset == b.dataset]
-    for a, b in list(dict.fromkeys(pairs))[:_LISTED]:
+    sweeps = dict.fromkeys(one.sweep for one in catalog.standings)
+    pairs = [best_two(catalog, [one for one in catalog.standings if one.sweep == sweep]) for sweep in sweeps]
+    for a, b in list(dict.fromkeys(filter(None, pairs)))[:_LISTED]:
         with suppress(*UNREADABLE):
             contest(catalog, a, b, "val", _PAIRS["image-dna"]).result()  # made before the page is
         yield Asked.to("compare", "", {"a": a, "b": b})

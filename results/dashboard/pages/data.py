@@ -67,7 +67,7 @@ def _of_runs(catalog: Catalog) -> dict[str, Any]:
     counted = Counter((one.dataset, one.fingerprint, one.synthetic) for one in asked.values())
     names = ("dataset", "fingerprint", "synthetic")
     found = [{**dict(zip(names, place, strict=True)), "count": count} for place, count in counted.most_common()]
-    runs, place = shlex.quote(str(catalog.folder)), shlex.quote(f"{catalog.folder}/statistics")
+    runs, place = shlex.quote(catalog.address), shlex.quote(f"{catalog.address}/statistics")
     return {
         "of_runs": found,
         "command": f"clibd-dashboard {runs} --data DIR",

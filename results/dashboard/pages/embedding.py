@@ -7,14 +7,17 @@ from results.dashboard.catalog import Catalog
 from results.dashboard.columns import column_file
 from results.dashboard.numbers import answered
 from results.dashboard.page import Asked, File, Kind, NotThereError, Page
+from results.dashboard.pages.retrieval import evaluations
 from results.dashboard.pages.retrieval_columns import PORTRAITS, SPECIMENS, name_of
-from results.dashboard.points import COLOURED, Points, answer_columns, read_points
+from results.dashboard.points import COLOURED, OTHER, Points, answer_columns, read_points
 from results.evaluated import EvaluatedFolder
 from results.run import UNREADABLE
 from workloads.shown import MAP
 from workloads.spec import MODALITIES
 
 SCRIPTS = ("scatter_draw.js", "scatter.js", "map.js")
+_UNTRAINED = "-untrained"
+"""At the end of the id of a point that measures a run as it was before training."""
 _METHODS = {
     "umap": "UMAP by cosine (15 neighbours, one seed)",
     "pca": "the two principal components of the embeddings",
@@ -39,7 +42,7 @@ def _embedding(catalog: Catalog, asked: Asked) -> Page:
         title=f"Embeddings of {evaluation}",
         template="embedding.html.j2",
         told={"of": evaluation, "run": run, "maps": maps, "rank": rank, "ranks": COLOURED, "file": MAP}
-        | {"specimens": SPECIMENS, "portraits": PORTRAITS},
+        | {"specimens": SPECIMENS, "portraits": PORTRAITS, "others": OTHER},
         scripts=SCRIPTS,
         trail=((run, Asked("run", run)),),
         synthetic=bool(evaluated.facts["synthetic"]),
@@ -54,7 +57,7 @@ def _before_and_after(catalog: Catalog, evaluation: str) -> list[dict[str, Any]]
     if (twin := _twin(catalog, evaluation, own)) is not None:
         try:
             maps.append((not is_before, _shown_map(catalog, twin, other=True)))
-        except UNREADABLE as error:
+        except (NotThereError, *UNREADABLE) as error:
             maps.append((not is_before, {"of": twin, "other": True, "points": None, "problem": str(error)}))
     headings = {True: "Before alignment", False: "After alignment"}
     return [
@@ -76,10 +79,6 @@ def _twin(catalog: Catalog, evaluation: str, own: EvaluatedFolder) -> str | None
         if is_other and all(facts.get(name) == own.facts.get(name) for name in ("dataset", "data_fingerprint")):
             return each
     return None
-
-
-_UNTRAINED = "-untrained"
-"""At the end of the id of a point that measures a run as it was before training."""
 
 
 def _shown_map(catalog: Catalog, of: str, other: bool) -> dict[str, Any]:
@@ -122,10 +121,9 @@ def _map_answers(catalog: Catalog, asked: Asked) -> File:
 
 
 def _listed(catalog: Catalog) -> Iterator[Asked]:
-    for run in catalog.finished():
-        for evaluation in catalog.evaluations(run):
-            yield Asked("embedding", evaluation)
-            yield Asked.to("embedding", evaluation, {"rank": COLOURED[1]})
+    for evaluation in evaluations(catalog):
+        yield Asked("embedding", evaluation.name)
+        yield Asked.to("embedding", evaluation.name, {"rank": COLOURED[1]})
 
 
 KINDS = (

@@ -27,7 +27,7 @@ def _overview(catalog: Catalog, asked: Asked) -> Page:
         title="Overview",
         template="overview.html.j2",
         told={
-            "folder": str(catalog.folder),
+            "folder": catalog.address,
             "came_out": _came_out(sweeps, known, labels) if sweeps else [],
             "best": _best(known),
             "sweeps": sweeps,

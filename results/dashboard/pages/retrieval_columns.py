@@ -39,6 +39,7 @@ def _rows(catalog: Catalog, asked: Asked) -> File:
     evaluation = answered(catalog, asked.of)
     one = evaluation.retrieval(asked.option("partition"), asked.option("pair"))
     cosines = np.where(np.isnan(one.cosines), _NONE, np.rint(np.clip(one.cosines, -1, 1) * _ONE)).astype(np.int16)
+    columns: dict[str, NDArray[Any] | Sequence[str | None]]
     columns = {"query": _shortened(one.queries), "keys": one.keys.ravel(), "cosines": cosines}
     return column_file(name_of(ROWS, evaluation, one), columns)
 

@@ -16,6 +16,7 @@ from results.run import UNREADABLE, Run
 from results.sweep_status import LIVE, Standing
 from workloads.attempts import Attempts
 from workloads.continued import told
+from workloads.predictions import PREDICTIONS
 from workloads.spec import RANKS, spec_to_dict
 
 _TAIL = 40
@@ -38,10 +39,11 @@ def _run(catalog: Catalog, asked: Asked) -> Page:
         "state": state,
         "live": standing.state in LIVE,
         "label": _label(run, standing),
-        "facts": _facts(run, standing, len(log)),
+        "facts": [*_facts(run, standing, len(log)), ("Folder", f"{catalog.address}/{place}")],
+        "folder": f"{catalog.address}/{place}",
         "cost": spent(run, attempts),
         "measured": measured,
-        "pictures": [name for name in catalog.evaluations(asked.of) if not run.problem],
+        "answered": [one.evaluation for one in measured if _has_answers(catalog, place, one.evaluation)],
         "ranks": RANKS,
         "curves": curves({"": log}, asked.of if standing.state in LIVE else None),
         "log_problem": log.problem,
@@ -62,6 +64,12 @@ def _run(catalog: Catalog, asked: Asked) -> Page:
         trail=((f"Sweep {standing.sweep}", Asked("sweep", standing.sweep)),),
         synthetic=is_synthetic(run),
     )
+
+
+def _has_answers(catalog: Catalog, place: str, evaluation: str) -> bool:
+    """Whether an evaluation has kept what every query was answered."""
+    name = evaluation.partition("/")[2]
+    return "/".join(filter(None, (place, name, PREDICTIONS))) in catalog.now.modified
 
 
 def _label(run: Run, standing: Standing) -> str:
@@ -89,7 +97,6 @@ def _facts(run: Run, standing: Standing, num_logged: int) -> list[tuple[str, str
         "Went on": told(source) or None,
         "Restarts": standing.restarts or None,
         "Logged": f"{num_logged:,} lines" if num_logged else None,
-        "Folder": str(run.folder),
     }
     return [(name, str(value)) for name, value in facts.items() if value not in (None, "")]
 

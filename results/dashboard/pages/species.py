@@ -15,8 +15,8 @@ from workloads.arrays import Indices
 from workloads.spec import RANKS, Rank
 
 _A_PAGE, _NUM_TAKEN, _NUM_SPECIMENS = 50, 10, 60
-_MOST_EXPORTED = 200
-"""Taxa of an evaluation that have a page of their own in an export: those with most queries."""
+_MOST_EXPORTED, _MOST_PAGES = 40, 10
+"""Species of an evaluation that have a page of their own in an export: those with most queries; and pages of a list."""
 _OPTIONS = {"name": "", "rank": "species", "partition": "val", "begins": "", "sort": "queries", "page": ""}
 
 
@@ -215,14 +215,14 @@ def _listed(catalog: Catalog) -> Iterable[Asked]:
             for rank in RANKS if few else RANKS[-1:]:
                 taxa = counted(catalog, evaluation, partition, rank)
                 place = {"partition": partition, "rank": rank}
-                pages = -(-int((taxa.num_queries > 0).sum()) // _A_PAGE) if few else 1
-                yield from (
-                    Asked.to("species", evaluation.name, {**place, "page": page if page > 1 else None})
-                    for page in range(1, pages + 1)
-                )
-                most = np.argsort(-taxa.num_queries, kind="stable")[: _MOST_EXPORTED if few else 0]
-                names = (str(evaluation.names[rank][code]) for code in most.tolist() if taxa.num_queries[code])
-                yield from (Asked.to("species", evaluation.name, {**place, "name": name}) for name in names)
+                pages = min(_MOST_PAGES, -(-int((taxa.num_queries > 0).sum()) // _A_PAGE)) if few else 1
+                for page in range(1, pages + 1):
+                    yield Asked.to("species", evaluation.name, {**place, "page": page if page > 1 else None})
+                most = np.argsort(-taxa.num_queries, kind="stable")[
+                    : _MOST_EXPORTED if few and rank == "species" else 0
+                ]
+                for code in most[taxa.num_queries[most] > 0].tolist():
+                    yield Asked.to("species", evaluation.name, {**place, "name": str(evaluation.names[rank][code])})
 
 
 KINDS = (Kind(name="species", make=_species, options=_OPTIONS, listed=_listed),)

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.charts import SCRIPTS
+from results.dashboard.contest import best_two
 from results.dashboard.page import Asked, Kind, NotThereError, Page
 from results.dashboard.progress import price_of, sweep_progress
 from results.dashboard.summaries import CHIEF_WORDS, summaries
@@ -17,6 +18,7 @@ from results.dashboard.trials import (
     trials,
     varying,
 )
+from results.sweep_status import LIVE
 
 _HEADS = (
     ("trial", "Trial", ""),
@@ -35,7 +37,7 @@ def _sweep(catalog: Catalog, asked: Asked) -> Page:
     standings = [one for one in catalog.standings if one.sweep == asked.of]
     if not standings:
         there = ", ".join(dict.fromkeys(one.sweep for one in catalog.standings)) or "none yet"
-        raise NotThereError(f"There is no sweep '{asked.of}' under {catalog.folder}; there are: {there}.")
+        raise NotThereError(f"There is no sweep '{asked.of}' under {catalog.address}; there are: {there}.")
     known = summaries(catalog, standings)
     shown = trials(catalog, standings, known)
     sort, down = asked.option("sort"), asked.option("order") == "down"
@@ -52,6 +54,7 @@ def _sweep(catalog: Catalog, asked: Asked) -> Page:
             "price": price_of(asked),
             "trials": in_order(shown, sort, down),
             "heads": _HEADS,
+            "live": LIVE,
             "sort": sort if sort in SORTS else "",
             "down": down,
             "chief": CHIEF_WORDS,
@@ -62,6 +65,7 @@ def _sweep(catalog: Catalog, asked: Asked) -> Page:
             "field_chart": field_chart(shown, field, number) if field else None,
             "parallel": parallel_chart(shown),
             "fronts": fronts,
+            "best": best_two(catalog, standings),
         },
         scripts=(*SCRIPTS, "sweep.js"),
         synthetic=any(one.synthetic for one in known.values()),

@@ -67,7 +67,7 @@ def _table(catalog: Catalog, asked: Asked) -> Page:
         "blocks": blocks_of(laid, view, numbers),
         "words": counts([shown]),
         "notes": words_below(laid),
-        "damaged": damage_words([sheet], str(catalog.folder)),
+        "damaged": damage_words([sheet], catalog.address),
         "sheet": asked.option("sheet", "1"),
         "forms": FORMS,
     }

@@ -72,8 +72,8 @@ def _tables(catalog: Catalog, asked: Asked) -> Page:
         "paper": [line for line in lines if line.number not in OWN],
         "own": [line for line in lines if line.number in OWN],
         "total": total,
-        "damaged": damage_words([sheet for sheets in every.values() for sheet in sheets], str(catalog.folder)),
-        "folder": str(catalog.folder),
+        "damaged": damage_words([sheet for sheets in every.values() for sheet in sheets], catalog.address),
+        "folder": catalog.address,
     }
     return Page(
         title="Paper tables", template="tables.html.j2", told=told, synthetic=any(line.synthetic for line in lines)

@@ -24,6 +24,8 @@ from results.dashboard.site.rendering import rendered
 from workloads.errors import UsageError
 
 LEAST_TOKEN = 16
+ANY_HOST = ("0.0.0.0", "::", "")
+"""At which a server listens at all addresses of its machine."""
 _LOGIN = "/login"
 _MOST_SENT = 4096
 _AFTER_A_WRONG_TOKEN = 0.5
@@ -72,7 +74,7 @@ class Guard:
         """
         if (token is None and not is_loopback(host)) or (token is not None and len(token) < LEAST_TOKEN):
             raise UnsafeHostError(host, LEAST_TOKEN)
-        self._any_host = host in ("0.0.0.0", "::", "")
+        self._any_host = host in ANY_HOST
         ours = {*_LOOPBACK, f"[{host}]" if ":" in host else host}
         if self._any_host:
             ours |= {socket.gethostname(), socket.getfqdn()}
@@ -103,7 +105,7 @@ class Guard:
         headers = Headers(scope=scope)
         if len(headers.getlist("host")) != 1 or not self._is_ours(headers["host"]):
             return _refused(421, "This address is not the dashboard's. Ask for it as the command that serves it says.")
-        if (origin := headers.get("origin")) is not None and not self._is_own(origin):
+        if not self._is_own(headers):
             return _refused(403, "Other sites may not ask here.")
         if not _is_from_here(headers):
             return _refused(403, "Other sites may not ask here.")
@@ -123,8 +125,12 @@ class Guard:
         # A name may be made to lead here by whoever owns it; an address in digits may not.
         return found[1].lower() in self._hosts or (self._any_host and _is_address(found[1].strip("[]")))
 
-    def _is_own(self, origin: str) -> bool:
-        scheme, _, host = origin.partition("://")
+    def _is_own(self, headers: Headers) -> bool:
+        """Whether a page of ours asks, where a page does; of our form browsers say `null`: it sends no referrer."""
+        origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+        scheme, _, host = (origin or "").partition("://")
+        if origin is None or (origin == "null" and site == "same-origin"):
+            return True
         return scheme in ("http", "https") and self._is_ours(host)
 
     # --- The token ------------------------------------------------------------------------------------------------

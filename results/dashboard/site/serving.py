@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import uvicorn
 
 from results.dashboard.catalog import Catalog
-from results.dashboard.site.guard import Guard
+from results.dashboard.site.guard import ANY_HOST, Guard
 from results.dashboard.site.server import dashboard
 from results.dashboard.site.watcher import Watcher
 from workloads.errors import UsageError
@@ -26,7 +26,7 @@ class Served:
     """A server that runs."""
 
     address: str
-    """For a browser on this machine."""
+    """For a browser."""
     port: int
     wait: Callable[[], None]
     """Until it ends."""
@@ -79,7 +79,7 @@ def served(
         server = _Server(config, watcher)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), name="server", daemon=True)
         thread.start()
-        shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host
+        shown = socket.gethostname() if host in ANY_HOST else f"[{host}]" if ":" in host else host
         try:
             yield Served(f"http://{shown}:{port}/", port, thread.join)
         finally:

@@ -62,7 +62,7 @@
       ...drawn,
       ...pointed,
       type: "scatter",
-      mode: few ? "lines+markers" : MODES[one.drawn],
+      mode: few || told.kind === "parallel" ? "lines+markers" : MODES[one.drawn],
       line: { color: colour, dash: DASHES[number % DASHES.length], width: 1.75 },
       marker: { color: colour, symbol: MARKERS[number % MARKERS.length], size: told.kind === "scatter" ? 8 : 5 },
       connectgaps: false,

@@ -6,7 +6,7 @@ window.clibd = (() => {
   function decoded([type, content, codes]) {
     if (type === "words") return { words: content, codes: codes ? decoded(codes) : Int32Array.from(content.keys()) };
     const letters = atob(content), bytes = new Uint8Array(letters.length);
-    for (let n = 0; n < letters.length; n++) bytes[n] = letters.charCodeAt(n);
+    for (let place = 0; place < letters.length; place++) bytes[place] = letters.charCodeAt(place);
     return new globalThis[type](bytes.buffer);
   }
 

@@ -9,3 +9,15 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
   where.click();
 });
+
+// A link that was followed keeps the focus when htmx has renewed it.
+let followed = null;
+document.addEventListener("click", (event) => {
+  const link = event.target.closest("#example a[rel]");
+  followed = link && link === document.activeElement ? link.rel : null;
+});
+document.addEventListener("htmx:after:swap", () => {
+  const link = followed && document.querySelector(`#example a[rel="${followed}"]`);
+  if (link) link.focus({ preventScroll: true });
+  followed = null;
+});

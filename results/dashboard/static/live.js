@@ -59,27 +59,41 @@
     document.dispatchEvent(new CustomEvent("clibd:changed", { detail: told }));
   }
 
+  // Only the page that is looked at listens: browsers keep six connections to a server, for all of their pages.
+  let source = null, again = null;
   function listen() {
+    if (document.hidden || source) return;
     if (!window.EventSource) return look();
-    const source = new EventSource(body.dataset.live);
+    source = new EventSource(body.dataset.live);
     for (const name of ["look", "changed"])
       source.addEventListener(name, (event) => {
         clearInterval(polling);
         polling = null;
         heard(name, JSON.parse(event.data));
       });
-    // A browser tries again by itself, unless the answer was no stream: then the page is looked at now and then.
+    // A browser tries again by itself, unless the answer was no stream; meanwhile the page is looked at now and then.
     source.onerror = () => {
       look();
-      if (source.readyState === EventSource.CLOSED) setTimeout(listen, LOOK_EVERY);
+      if (source.readyState !== EventSource.CLOSED) return;
+      silent();
+      again = setTimeout(listen, LOOK_EVERY);
     };
-    window.addEventListener("pagehide", () => source.close(), { once: true });
-    window.addEventListener("pageshow", (event) => event.persisted && location.reload(), { once: true });
+  }
+  function silent() {
+    clearTimeout(again);
+    if (source) source.close();
+    source = null;
   }
   function look() {
     polling ??= setInterval(() => soon(["*"]), LOOK_EVERY);
   }
 
-  document.addEventListener("visibilitychange", () => !document.hidden && soon([]));
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) return silent();
+    listen();
+    soon([]);
+  });
+  window.addEventListener("pagehide", silent);
+  window.addEventListener("pageshow", listen);
   listen();
 })();

@@ -39,7 +39,7 @@
       const lines = [named("id"), names.length ? names.join(" › ") : "no name", first];
       if (own.shares[at] >= 0) {
         const shared = own.shares[at] ? `the same ${RANKS[own.shares[at] - 1]}` : "no name";
-        lines.push(`nearest key (${told.pairs[told.parts[part[n]]] || "image to dna"}): cosine ${(own.cosine[at] / 1e4).toFixed(3)}, ${shared} shared`);
+        lines.push(`nearest key (${told.pairs[told.parts[part[n]]]}): cosine ${(own.cosine[at] / 1e4).toFixed(3)}, ${shared} shared`);
       }
       return { lines, picture: await picture(at) };
     }

@@ -70,6 +70,10 @@ clibd.each("#answers[data-retrieval-rows]", async (section) => {
       const fits = having(chosen.get("taxon"), chosen.get("at") ? [chosen.get("at")] : RANKS);
       found.push((row) => fits(query(row)));
     }
+    if (chosen.get("within")) {
+      const above = RANKS.slice(0, RANKS.indexOf(rank)), name = chosen.get("within");
+      found.push((row) => above.some((higher) => nameOf(query(row), higher) === name));
+    }
     if (chosen.get("found")) {
       const fits = having(chosen.get("found"), [rank]);
       found.push((row) => fits(key(row, 0)));
@@ -201,7 +205,8 @@ clibd.each("#answers[data-retrieval-rows]", async (section) => {
     const page = Math.min(pages, Math.max(1, Number(chosen.get("page")) || Math.floor(at / A_PAGE) + 1));
     if (!chosen.get("specimen")) row = list[(page - 1) * A_PAGE];
     const count = made("p"), gallery = made("ol", "gallery");
-    count.append(made("strong", "", list.length.toLocaleString("en")), ` of n = ${num.toLocaleString("en")} queries fit what was chosen.`);
+    count.setAttribute("role", "status");
+    count.append(made("strong", "", list.length.toLocaleString("en")), ` of n = ${num.toLocaleString("en")} queries fit what was chosen${chosen.get("within") ? ` within ${chosen.get("within")}` : ""}.`);
     gallery.start = (page - 1) * A_PAGE + 1;
     for (const each of list.slice((page - 1) * A_PAGE, page * A_PAGE)) gallery.append(item(each, how));
     const parts = [count, ...(row === undefined ? [] : [example(row, list)]), made("h2", "", "Queries")];

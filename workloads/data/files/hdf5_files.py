@@ -85,7 +85,7 @@ def groups_of(file: "h5py.File") -> list[str]:
     import h5py
 
     with damage_named(file.filename, ""):
-        return sorted(name for name in file if isinstance(_step(file, file, name), h5py.Group))
+        return sorted(name for name in _names(file) if isinstance(_step(file, file, name), h5py.Group))
 
 
 def datasets_of(file: "h5py.File", group: str, own: bool = False) -> list[str]:
@@ -105,7 +105,7 @@ def datasets_of(file: "h5py.File", group: str, own: bool = False) -> list[str]:
         members = _walk(file, group)
         if not isinstance(members, h5py.Group):
             raise SourceError(file.filename, group, "not a group")
-        return sorted(name for name in members if not own or _is_own(members, name))
+        return sorted(name for name in _names(members) if not own or _is_own(members, name))
 
 
 def dataset(file: "h5py.File", name: str, floats: bool = False) -> "h5py.Dataset":
@@ -186,12 +186,16 @@ def _walk(file: "h5py.File", name: str) -> "h5py.Group | h5py.Dataset":
     return here
 
 
-def _is_own(group: "h5py.Group", name: str | bytes) -> bool:
-    """Whether a name that is in a group stands for something in this file, not for a link; h5py has bytes of what is
-    no UTF-8, which is the name of nothing of ours."""
+def _names(group: "h5py.Group") -> Iterator[str]:
+    """What is in a group; h5py gives bytes of what is no UTF-8, which is the name of nothing of ours."""
+    return (name for name in group if isinstance(name, str))
+
+
+def _is_own(group: "h5py.Group", name: str) -> bool:
+    """Whether a name that is in a group stands for something in this file, not for a link."""
     import h5py
 
-    return isinstance(name, str) and bool(group.id.links.get_info(name.encode()).type == h5py.h5l.TYPE_HARD)
+    return bool(group.id.links.get_info(name.encode()).type == h5py.h5l.TYPE_HARD)
 
 
 def _step(file: "h5py.File", group: "h5py.Group", name: str) -> "h5py.Group | h5py.Dataset":
