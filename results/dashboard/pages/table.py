@@ -68,7 +68,7 @@ def _table(catalog: Catalog, asked: Asked) -> Page:
         "words": counts([shown]),
         "notes": words_below(laid),
         "damaged": damage_words([sheet], catalog.address),
-        "sheet": asked.option("sheet", "1"),
+        "sheet": str(asked.number("sheet", 1)),
         "forms": FORMS,
     }
     return Page(
