@@ -10,13 +10,17 @@ else
 TORCH := --torch-backend=auto
 endif
 
-.PHONY: demo test test-faults test-cluster soak soak-cluster install check bench
+.PHONY: demo test test-browser test-faults test-cluster soak soak-cluster install check bench
 
 demo: install
 	$(BIN)/clibd-sweep batch-size --demo
 
 test: install check
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --no-loadscope-reorder
+
+# The dashboard as readers see it, in Chromium, which is Debian's or stands in CLIBD_CHROMIUM; two minutes on two quiet cores.
+test-browser: install
+	$(BIN)/python -m pytest tests/browser --numprocesses 2 --no-loadscope-reorder
 
 # Several nodes of Ray, a bucket, and faults: some minutes on two quiet cores.
 test-cluster: install
