@@ -98,7 +98,7 @@ def _serve(
     with served(catalog, host, port, token or os.environ.get(TOKEN) or None, exact=exact) as server:
         if port not in (0, server.port):
             remark(f"Port {port} is taken, so it is {server.port}.")
-        say(f"{server.address} shows {catalog.folder}. Ctrl-C ends it.")
+        say(f"{server.address} shows {catalog.address}. Ctrl-C ends it.")
         if opens:
             webbrowser.open(server.address)
         server.wait()

@@ -36,7 +36,6 @@ MISUSES = [
     (("clibd-results", "table", "20", "--runs", "no/such/folder"), "clibd-sweep"),
     (("clibd-results", "table", "3"), "clibd-sweep"),
     (("clibd-results", "table", "7"), "clibd-sweep"),
-    (("clibd-results", "report", "--runs", "no/such/folder"), "clibd-sweep"),
     (("clibd", "data", "import", "no/such/file.tsv", "--to", "x.parquet"), "no/such/file.tsv"),
     (("clibd", "data", "partition", "no/such/file.parquet"), "clibd data import"),
     (("clibd", "data", "prepare", "no/such/file.parquet", "--to", "y"), "clibd data import"),

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from benchmarks.made_up_names import HOSTILE
-from results.dashboard.barcodes import differences, in_frame, strip
 from results.dashboard.choosing import Choice, chosen
 from results.dashboard.numbers import DEPTHS, answered
 from results.dashboard.page import File
@@ -295,28 +294,3 @@ def test_hostile_names_are_text_everywhere(tmp_path: Path, runs: Path, run: str,
             assert not name.startswith(("on", "style"))
             assert name not in ("href", "src", "action", "hx-get") or str(value).startswith(("/", "data:,", "#"))
             assert name not in ("href", "src", "action", "hx-get") or not str(value).startswith("//")
-
-
-def test_differences_of_barcodes_are_marked_and_counted() -> None:
-    query, key = "ACGTACGTAC" * 12, "ACGTACGTAC" * 11 + "ACGTNCGTAA"
-    found = differences(query, key)
-    assert (found.num, found.of) == (1, 119)
-    assert found.marks == "M9 23h1v4h-1z"  # position 119: the tenth base of the second line
-    assert [line.begins for line in found.lines] == [1, 61]
-    assert found.lines[1].key[-1] == ("A", True)
-    assert "".join(letters for letters, _ in found.lines[0].key) == "·" * 60
-    assert dict(strip("AACN").paths) == {
-        "base-a": "M0 0h2v9h-2z",
-        "base-c": "M2 0h1v9h-1z",
-        "base-n": "M3 0h1v9h-1z",
-    }
-
-
-def test_a_barcode_that_begins_late_is_laid_into_the_frame() -> None:
-    chance = np.random.default_rng(1)
-    frame = "".join(chance.choice(list("ACGT"), 400))
-    late = in_frame(frame[37:], frame)
-    assert late is not None
-    assert differences(frame, late).num == 0
-    assert differences(frame, late).of == 363
-    assert in_frame("ÄCGT", frame) is None

@@ -9,8 +9,8 @@ import torch
 from commands import sweep_plan
 from commands.clibd import app
 from results.comparison import compare
+from results.dashboard.site import export, server
 from results.figures import drawing
-from results.paper import report
 from workloads.command_line import run_command
 from workloads.data.prepared.preparation import DatasetOptions, Work, prepare
 from workloads.data.prepared.shards import Shard, ShardReport
@@ -20,7 +20,7 @@ from workloads.models.torchvision_ops import declare_missing_operators
 from workloads.storage import Folder
 from workloads.training import run
 
-IMPORTED = (evaluation_folder, run, sweep_plan, compare, drawing, report)
+IMPORTED = (evaluation_folder, run, sweep_plan, compare, drawing, export, server)
 """What the commands would import, so that no fork does it again; as would be a BERT, below."""
 declare_missing_operators()
 importlib.import_module("transformers.models.bert.modeling_bert")

@@ -21,7 +21,8 @@ from tests.results.figures.made_up import made_up_rows, write_evaluated
 
 _PLAN = "clibd sweep amp --data data --scale small --plan"
 _TABLE = "clibd results table 18 --format csv"
-_OF_A_SWEEP = (_TABLE, f"{_TABLE} --strict", _PLAN, "clibd results list", "clibd results check", "clibd results report")
+_PAGES = "clibd dashboard export runs --out pages"
+_OF_A_SWEEP = (_TABLE, f"{_TABLE} --strict", _PLAN, "clibd results list", "clibd results check", _PAGES)
 _OF_AN_EVALUATION = (
     "clibd results figure 9 runs/train --out measured",
     "clibd results figure confusion runs/train/one --out measured",

@@ -72,7 +72,7 @@ def export(catalog: Catalog, to: Path, tell: Tell = lambda done, total: None) ->
             tell(done, len(pages))
             site.write_page(asked)
         tell(len(pages), len(pages))
-        told = {"pages": len(pages), "bytes": site.num_bytes, "runs": str(catalog.folder), "made": round(time.time())}
+        told = {"pages": len(pages), "bytes": site.num_bytes, "runs": catalog.address, "made": round(time.time())}
         site.write(_MARK, json.dumps(told, indent=1).encode())
     return Exported(to / _place(_FIRST), len(pages), site.num_bytes)
 
