@@ -144,7 +144,7 @@ def looked_at(server: Server, catalog: Catalog) -> dict[str, Any]:
 def _answers(catalog: Catalog) -> dict[str, Path]:
     """The files of what was answered, by the runs that have them."""
     files = {run: Path(catalog.folder.address) / catalog.place(run) / PREDICTIONS for run in catalog.finished()}
-    return {run: file for run, file in files.items() if file.exists()}
+    return {run: file for run, file in files.items() if file.exists() and catalog.run(run).problem is None}
 
 
 def _of(asked: Asked, run: str, other: str) -> Asked:
@@ -253,10 +253,12 @@ def main() -> None:
             figures["first_answer_seconds"] = server.first_answer_seconds
             figures["viewers"] = {"n": NUM_VIEWERS, "seconds_a_page": PAUSE}
             figures["page_seconds"] = looked_at(server, catalog)
+            publish("dashboard", figures, show=False)
             figures["filter_seconds"] = filtered(server, catalog)
             beat(Folder(runs))
             figures["update_seconds"] = updated(server, Folder(runs))
             figures["server_peak_mb"] = server.peak_mb
+        publish("dashboard", figures, show=False)
         figures["export"] = exported(runs, out)
         figures["exported_page_seconds"] = opened(out)
     publish("dashboard", figures)
