@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.dashboard_pages import one_of_each
@@ -144,7 +145,15 @@ def looked_at(server: Server, catalog: Catalog) -> dict[str, Any]:
 def _answers(catalog: Catalog) -> dict[str, Path]:
     """The files of what was answered, by the runs that have them."""
     files = {run: Path(catalog.folder.address) / catalog.place(run) / PREDICTIONS for run in catalog.finished()}
-    return {run: file for run, file in files.items() if file.exists() and catalog.run(run).problem is None}
+    return {run: file for run, file in files.items() if _num_rows(file)}
+
+
+def _num_rows(file: Path) -> int:
+    """Of a table; 0 of one that is not there, or damaged, as some are made to be."""
+    try:
+        return int(pq.read_metadata(file).num_rows)
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return 0
 
 
 def _of(asked: Asked, run: str, other: str) -> Asked:
@@ -221,7 +230,7 @@ def opened(out: Path) -> dict[str, Any]:
 def _size_of(catalog: Catalog) -> dict[str, int]:
     """How many runs there are, finished ones with answers, and answers."""
     files = _answers(catalog)
-    answers = sum(pq.read_metadata(file).num_rows for file in files.values())
+    answers = sum(map(_num_rows, files.values()))
     return {"runs": len(catalog.now.places), "answered": len(files), "predictions": answers}
 
 
