@@ -47,7 +47,7 @@ check: install
 	$(BIN)/mypy
 
 BENCHMARKS := tokeniser input_pipeline feeding partition reading preparation contrastive_loss gradient_cache training_step ray_train orchestration recovery \
-	evaluation intervals threshold_search bzsl spine
+	evaluation intervals threshold_search bzsl spine dashboard
 
 bench: install
 	for name in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$name || exit 1; done

@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from benchmarks.dashboard_pages import one_of_each
 from benchmarks.made_up_runs import make_runs
@@ -57,6 +60,16 @@ FILTERS: tuple[Mapping[str, object], ...] = (
     *({"page": number} for number in (2, 1000)),
 )
 """Of a list of queries; no two alike, so that none is kept from before."""
+
+
+_READY = {
+    "overview": ("index.html", "<h1", "h1"),
+    "table": ("table/*.html", "<table", "table"),
+    "run": ("run/*.html", "data-chart", "svg.main-svg"),
+    "retrieval": ("retrieval/*.html", "answers", "#answers ol li"),
+    "embedding": ("embedding/*.html", 'class="field"', "canvas"),
+}
+"""Where exported pages of a kind lie, what marks one that has something to draw, and what is there once it is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +145,15 @@ def looked_at(server: Server, catalog: Catalog) -> dict[str, Any]:
 def _answers(catalog: Catalog) -> dict[str, Path]:
     """The files of what was answered, by the runs that have them."""
     files = {run: Path(catalog.folder.address) / catalog.place(run) / PREDICTIONS for run in catalog.finished()}
-    return {run: file for run, file in files.items() if file.exists()}
+    return {run: file for run, file in files.items() if _num_rows(file)}
+
+
+def _num_rows(file: Path) -> int:
+    """Of a table; 0 of one that is not there, or damaged, as some are made to be."""
+    try:
+        return int(pq.read_metadata(file).num_rows)
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return 0
 
 
 def _of(asked: Asked, run: str, other: str) -> Asked:
@@ -184,19 +205,17 @@ def opened(out: Path) -> dict[str, Any]:
     """Seconds until Chromium has drawn the largest exported page of some kinds."""
     from playwright.sync_api import sync_playwright
 
-    drawn = {"run": "svg.main-svg", "retrieval": "#answers ol li", "embedding": "canvas"}
-    ready = {"index.html": "h1", "table": "table", **drawn}
     took: dict[str, list[float]] = defaultdict(list)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=os.environ.get("CLIBD_CHROMIUM", "/usr/bin/chromium"),
             args=["--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader"],
         )
-        for kind, what in ready.items():
-            pages = [out / kind] if kind.endswith(".html") else list((out / kind).glob("*.html"))
-            if not pages:
+        for kind, (where, mark, what) in _READY.items():
+            pages = [page for page in out.glob(where) if mark in page.read_text()]
+            page = max(pages, key=lambda each: each.stat().st_size, default=None)
+            if page is None:
                 continue
-            page = max(pages, key=lambda each: each.stat().st_size)
             for _ in range(NUM_OPENED):
                 tab = browser.new_context(offline=True).new_page()
                 began = time.perf_counter()
@@ -206,6 +225,13 @@ def opened(out: Path) -> dict[str, Any]:
                 tab.context.close()
         browser.close()
     return {kind: _summary(own) for kind, own in took.items()}
+
+
+def _size_of(catalog: Catalog) -> dict[str, int]:
+    """How many runs there are, finished ones with answers, and answers."""
+    files = _answers(catalog)
+    answers = sum(map(_num_rows, files.values()))
+    return {"runs": len(catalog.now.places), "answered": len(files), "predictions": answers}
 
 
 def _summary(seconds: Sequence[float]) -> dict[str, float]:
@@ -222,20 +248,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measures the dashboard on made-up runs.")
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--predictions", type=int, default=1_000_000)
+    parser.add_argument("--folder", type=Path, metavar="RUNS", help="made-up runs, of which a copy is taken instead")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         runs, out = Path(scratch) / "runs", Path(scratch) / "site"
-        made = make_runs(Folder(runs), asked.runs, asked.predictions)
-        figures: dict[str, Any] = {"data": "synthetic", "goals": GOALS, "made": made}
+        if asked.folder is None:
+            make_runs(Folder(runs), asked.runs, asked.predictions)
+        else:
+            shutil.copytree(asked.folder, runs)
+        figures: dict[str, Any] = {"data": "synthetic", "goals": GOALS, "data_of": _size_of(Catalog(Folder(runs)))}
         with serving(runs) as server:
             catalog = Catalog(Folder(runs))
             figures["first_answer_seconds"] = server.first_answer_seconds
             figures["viewers"] = {"n": NUM_VIEWERS, "seconds_a_page": PAUSE}
             figures["page_seconds"] = looked_at(server, catalog)
+            publish("dashboard", figures, show=False)
             figures["filter_seconds"] = filtered(server, catalog)
             beat(Folder(runs))
             figures["update_seconds"] = updated(server, Folder(runs))
             figures["server_peak_mb"] = server.peak_mb
+        publish("dashboard", figures, show=False)
         figures["export"] = exported(runs, out)
         figures["exported_page_seconds"] = opened(out)
     publish("dashboard", figures)
