@@ -42,7 +42,7 @@ WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 390, "height": 844}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """All of them need a browser; where there is none they are left out, but fail where REQUIRE_BROWSER is set."""
+    """All need a browser: where there is none they are left out, and fail where one is required, as in `.ci/run`."""
     for item in items:
         if Path(item.path).parent == Path(__file__).parent:
             item.add_marker(pytest.mark.browser)
