@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.charts import Axis, Chart, Series, bars
+from results.dashboard.names import PARTITIONS
 from results.layout import ours_text, percent
 from results.measured import FLOORS, measured_cell
 from results.run import UNREADABLE, Measured
@@ -17,7 +18,6 @@ from workloads.record import Measurement, RunFolder
 from workloads.spec import RANKS
 from workloads.storage import Folder
 
-PARTITIONS = {"val": "validation", "test": "test"}
 SUBSETS = {"seen": "Seen", "unseen": "Unseen", "harmonic_mean": "H.M.", "all": "All"}
 _AVERAGES = ("macro", "micro")
 

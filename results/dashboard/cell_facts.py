@@ -8,8 +8,8 @@ from statistics import fmean
 from typing import Any
 
 from results.dashboard.catalog import Catalog
+from results.dashboard.names import PARTITIONS
 from results.dashboard.page import NotThereError
-from results.dashboard.table_blocks import PARTITIONS
 from results.differing import differing_fields
 from results.layout import field_name, number_text, ours_text, published_text, value_text
 from results.measured import FLOORS

@@ -4,13 +4,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from results.dashboard.names import PARTITIONS
 from results.layout import Laid, Spot, counts_below, lines_of
 from results.paper.verdicts import Verdict, verdict
 from results.sheet import Cell
 
 _PARTS = {"paper": "paper", "ours": "ours", "diff": "difference"}
 _UNITS = {"share": "accuracies in percent", "hours": "hours", "GB": "GB", "records": "records", "taxa": "taxa"}
-PARTITIONS = {"val": "validation", "test": "test"}
 """What partitions are called."""
 
 

@@ -79,8 +79,8 @@ def test_means_have_intervals_and_counts(catalog: Catalog) -> None:
             assert low is None or low <= value <= high
     assert any(low is not None for one in means for low in one["low"])
     words = words_of(html)
-    assert "val queries" in words
-    assert "image to dna" in words
+    assert "validation queries" in words
+    assert "image to DNA" in words
     assert "clibd-results figure 4" in words
     expected = _by_hand(catalog)
     without = [share for (subset, _), (num, _, share) in expected.items() if num == 0 and subset == "unseen"]

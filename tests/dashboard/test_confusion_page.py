@@ -52,7 +52,7 @@ def test_the_wrong_ones_are_counted_and_the_top_pair_is_in_the_matrix(
     counts = _pairs(runs, run, rows, rank)
     wrong = {pair: count for pair, count in counts.items() if pair[0] != pair[1]}
     page = shown(catalog_of(runs), "confusion", run, rank=rank)
-    assert f"{sum(wrong.values())} of n = {counts.total()} val queries" in words_of(page)
+    assert f"{sum(wrong.values())} of n = {counts.total()} validation queries" in words_of(page)
     truth, found = min(wrong, key=lambda pair: (-wrong[pair], pair))
     top, matrix = page.split('class="matrix"')
     first = re.findall(r"<tr>(.*?)</tr>", top, re.S)

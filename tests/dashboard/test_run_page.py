@@ -16,6 +16,7 @@ from tests.dashboard.making import catalog as catalog
 from tests.dashboard.making import hostile_catalog as hostile_catalog
 from tests.dashboard.making import in_state
 from tests.dashboard.making import made_up as made_up
+from tests.dashboard.serving import served
 from tests.dashboard.showing import sent, shown, words_of
 from workloads.storage import Folder
 
@@ -106,3 +107,14 @@ def test_runs_that_are_not_there(catalog: Catalog) -> None:
     assert "There is no run 'nothing'" in words_of(shown(catalog, "run", "nothing", status=404))
     waiting = next(one.run for one in catalog.standings if one.run and one.state == "not begun")
     assert "has not begun" in words_of(shown(catalog, "run", waiting, status=404))
+
+
+def test_who_renews_a_page_is_not_sent_its_curves_again(going_on: Folder) -> None:
+    run = live_run(going_on).name
+    with served(going_on) as desk:
+        whole, parts = desk.ask(f"/run/{run}"), desk.ask(f"/run/{run}", clibd_renews="1")
+        assert whole.text.count("data-more=") > 3
+        assert "data-more=" not in parts.text
+        assert len(parts.text) < len(whole.text) / 2
+        for part in re.findall(r'<section id="([^"]*)" data-renew', whole.text):
+            assert f'id="{part}"' in parts.text

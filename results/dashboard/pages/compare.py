@@ -5,10 +5,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from results.dashboard.accuracies import PARTITIONS, SUBSETS
+from results.dashboard.accuracies import SUBSETS
 from results.dashboard.catalog import Catalog
 from results.dashboard.charts import SCRIPTS, Axis, Chart, Series, bars
 from results.dashboard.contest import Contest, Names, best_two, contest
+from results.dashboard.names import PARTITIONS
 from results.dashboard.page import Asked, Kind, NotThereError, Page
 from results.dashboard.summaries import is_synthetic, summaries
 from results.dashboard.training_log import curves, training_log

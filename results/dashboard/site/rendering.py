@@ -30,7 +30,14 @@ def _environment() -> Environment:
 
 
 def rendered(
-    page: Page, asked: Asked, link: Link, static: str, served: bool, look: int = 0, stale: str | None = None
+    page: Page,
+    asked: Asked,
+    link: Link,
+    static: str,
+    served: bool,
+    look: int = 0,
+    stale: str | None = None,
+    renewing: bool = False,
 ) -> str:
     """A page as HTML.
 
@@ -42,6 +49,8 @@ def rendered(
         served: whether a server answers, so that it can be live and filtered.
         look: number of the look at the folder that it shows, by which a reader learns that there is a later one.
         stale: why it shows how the folder was, and not how it is now, where that is so.
+        renewing: whether only its parts that are renewed are wanted, so that charts which go on by themselves are left
+            out, with all that they have shown before.
     """
     template = _environment().get_template(page.template)
 
@@ -61,6 +70,7 @@ def rendered(
         served=served,
         look=look,
         stale=stale,
+        renewing=renewing,
         navigation=NAVIGATION,
         scripts=[*_EVERY, *page.scripts],
     )

@@ -17,6 +17,8 @@ from results.dashboard.site.answers import answer, html_of
 from results.dashboard.site.kinds import kinds, plain
 from results.dashboard.site.rendering import rendered, static_file
 
+RENEWS = "clibd-renews"
+"""A header of whoever has the page and renews its parts."""
 _WORTH_PACKING = 1000
 _PACKED = ("text/", "application/json", "image/svg+xml")
 _TYPES = {"css": "text/css", "js": "text/javascript", "txt": "text/plain"}
@@ -38,21 +40,28 @@ class Reply:
         return len(self.content) + len(self.packed or b"")
 
 
-def reply_to(catalog: Catalog, asked: Asked) -> Reply:
-    """The reply to an address; kept until something in the folder of runs changes."""
+def reply_to(catalog: Catalog, asked: Asked, renewing: bool = False) -> Reply:
+    """The reply to an address; kept until something in the folder of runs changes.
+
+    Args:
+        catalog: of the runs.
+        asked: the address.
+        renewing: whether the reader has the page, and renews its parts.
+    """
     asked, look = plain(asked), catalog.now
     if asked.page not in kinds():
-        return _made(catalog, asked)
-    return catalog.kept(("reply", asked, look.number, catalog.problem), lambda: _made(catalog, asked))
+        return _made(catalog, asked, renewing)
+    key = ("reply", asked, renewing, look.number, catalog.problem)
+    return catalog.kept(key, lambda: _made(catalog, asked, renewing))
 
 
-def _made(catalog: Catalog, asked: Asked) -> Reply:
+def _made(catalog: Catalog, asked: Asked, renewing: bool) -> Reply:
     answered = answer(catalog, asked)
     if isinstance(answered.answer, Page):
         look, stale = catalog.now.number, catalog.problem
 
         def render(page: Page) -> str:
-            return rendered(page, asked, served_link, "/static/", served=True, look=look, stale=stale)
+            return rendered(page, asked, served_link, "/static/", True, look=look, stale=stale, renewing=renewing)
 
         html, status = html_of(answered.answer, answered.status, render)
         return _reply(html.encode("utf-8", "replace"), "text/html; charset=utf-8", status)
@@ -81,4 +90,6 @@ def _reply(content: bytes, media_type: str, status: int, more: Mapping[str, str]
         packed = gzip.compress(content, compresslevel=4, mtime=0)
     digest = hashlib.blake2b(content, digest_size=12).hexdigest()
     always = {"content-type": media_type, "etag": f'W/"{digest}"', "cache-control": "private, no-cache"}
-    return Reply(content, packed, status, {**always, "vary": "accept-encoding, cookie, authorization", **(more or {})})
+    return Reply(
+        content, packed, status, {**always, "vary": f"accept-encoding, cookie, authorization, {RENEWS}", **(more or {})}
+    )

@@ -13,7 +13,7 @@ from fastapi.responses import StreamingResponse
 from results.dashboard.catalog import Catalog
 from results.dashboard.page import Asked
 from results.dashboard.site.guard import Guard
-from results.dashboard.site.replies import Reply, reply_to, static_reply
+from results.dashboard.site.replies import RENEWS, Reply, reply_to, static_reply
 from results.dashboard.site.watcher import Watcher
 
 _AT_ONCE = 12
@@ -55,7 +55,7 @@ def dashboard(catalog: Catalog, guard: Guard, watcher: Watcher) -> FastAPI:
     @app.api_route("/{page}", methods=list(_READING))
     @app.api_route("/{page}/{of:path}", methods=list(_READING))
     def shown(request: Request) -> Response:
-        return _sent(request, reply_to(catalog, asked_for(request)))
+        return _sent(request, reply_to(catalog, asked_for(request), RENEWS in request.headers))
 
     return app
 

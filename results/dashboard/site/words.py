@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from results.dashboard.names import feature_name, partition_name
 from results.layout import percent
 from workloads.command_line import clock
 
@@ -63,4 +64,6 @@ FILTERS: Mapping[str, Callable[..., Any]] = {
     "duration": duration,
     "day": day,
     "mark": mark,
+    "partition": partition_name,
+    "feature": feature_name,
 }

@@ -27,7 +27,7 @@
     if (!ids.length) return;
     fetching = true;
     try {
-      const reply = await fetch(location.href, { credentials: "same-origin" });
+      const reply = await fetch(location.href, { credentials: "same-origin", headers: { "clibd-renews": "1" } });
       if (!reply.ok && reply.status !== 404) return;
       const now = new DOMParser().parseFromString(await reply.text(), "text/html");
       shown = Number(now.body.dataset.look) || shown;
