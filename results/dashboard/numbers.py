@@ -7,6 +7,7 @@ asked of them again and again, such as the lowest rank that a query shares with 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -26,6 +27,8 @@ from workloads.spec import RANKS, Rank
 DEPTHS: Final = ("none", *RANKS)
 """The lowest rank that a query shares with its nearest key, by its code."""
 UNSEEN: Final = {"seen": False, "unseen": True}
+_READING = Lock()
+"""One evaluation is read at a time: what that takes for a moment is several times what is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +192,8 @@ def answered(catalog: Catalog, evaluation: str) -> Answered:
 
 def _read(evaluated: EvaluatedFolder, evaluation: str) -> Answered:
     try:  # not by way of `evaluated.predictions`, which would stay in memory
-        return Answered(evaluation, evaluated.facts, Predictions.read(evaluated.folder))
+        with _READING:
+            return Answered(evaluation, evaluated.facts, Predictions.read(evaluated.folder))
     except UNREADABLE as error:
         raise NotThereError(f"The answers of '{evaluation}' cannot be read: {error}") from error
     finally:
