@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.charts import Axis, Chart, Series, bars
-from results.dashboard.names import PARTITIONS
+from results.dashboard.names import PARTITIONS, feature_name
 from results.layout import ours_text, percent
 from results.measured import FLOORS, measured_cell
 from results.run import UNREADABLE, Measured
@@ -93,7 +93,7 @@ class _Way(NamedTuple):
     @property
     def name(self) -> str:
         """In words; what is no plain retrieval says how it answers."""
-        words = f"{self.pair[0]} to {self.pair[1]}"
+        words = feature_name("-".join(self.pair))
         return words if self.method == "clibd" else f"{words}, {self.method.replace('_', ' ')}"
 
 

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from results.dashboard.catalog import Catalog
-from results.dashboard.names import PARTITIONS
+from results.dashboard.names import PARTITIONS, feature_name
 from results.dashboard.page import NotThereError
 from results.differing import differing_fields
 from results.layout import field_name, number_text, ours_text, published_text, value_text
@@ -71,7 +71,7 @@ def cell_facts(catalog: Catalog, sheet: Sheet, cell: Cell) -> dict[str, Any]:
 def _place(cell: Cell) -> dict[str, str]:
     """What the number is of, in words, by what that is called."""
     n = f"{cell.n:,} {_COUNTED_OF.get(cell.average or '', '')}".strip() if cell.n is not None else None
-    asked = f"{cell.query} to {cell.key}" if cell.query and cell.key else None
+    asked = feature_name(f"{cell.query}-{cell.key}") if cell.query and cell.key else None
     found = {
         "Partition": PARTITIONS.get(cell.partition or "", cell.partition),
         "Rank": cell.rank,

@@ -28,7 +28,7 @@ def _drawn(chart: Chart) -> str:
     template = _environment().from_string(
         '{% from "charts.html.j2" import chart with context %}{{ chart(one, "/run-log/a") }}'
     )
-    return template.render(one=chart, link_to=_path)
+    return template.render(one=chart, link_to=_path, renewing=False)
 
 
 def _path(asked: Asked) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from results.dashboard.catalog import Catalog
 from results.dashboard.charts import SCRIPTS, Axis, Chart, Series, scatter
 from results.dashboard.columns import column_file
+from results.dashboard.names import feature_name, partition_name
 from results.dashboard.numbers import Answered, answered
 from results.dashboard.page import Asked, File, Kind, NotThereError, Page
 from results.dashboard.pages.retrieval import evaluations
@@ -144,9 +145,9 @@ def _drawn(of: str, choice: _Choice, taxa: Any, means: Any, many: bool) -> Chart
         )
     title = f"Accuracy of {_PLURALS[rank]} by their number of keys"
     note = (
-        f"{partition} queries, {pair.replace('-', ' to ')}, top 1. Lines join means over the {_PLURALS[rank]} whose "
-        "number of keys is in a class that doubles, with 95 % intervals by bootstrap over them; none where one is "
-        "alone. At 0.5 stand those without a key, which are never right."
+        f"{partition_name(partition).capitalize()} queries, {feature_name(pair)}, top 1. Lines join means over the "
+        f"{_PLURALS[rank]} whose number of keys is in a class that doubles, with 95 % intervals by bootstrap over "
+        "them; none where one is alone. At 0.5 stand those without a key, which are never right."
     )
     return scatter(
         title,

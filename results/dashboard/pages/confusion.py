@@ -9,6 +9,7 @@ import pandas as pd
 from results.confusions import confusion_table, most_confused
 from results.dashboard.catalog import Catalog
 from results.dashboard.choosing import rank_of, within
+from results.dashboard.names import feature_name
 from results.dashboard.numbers import DEPTHS, UNSEEN, Answered, Retrieval, answered
 from results.dashboard.page import Asked, Kind, NotThereError, Page
 from results.dashboard.pages.retrieval import are_few, evaluations, exported
@@ -68,7 +69,7 @@ def _confusion(catalog: Catalog, asked: Asked) -> Page:
     total = int(table["num_queries"].sum())
     run = asked.of.partition("/")[0]
     return Page(
-        title=f"Confusions, {one.place.query} to {one.place.key}: {asked.of}",
+        title=f"Confusions, {feature_name(one.words)}: {asked.of}",
         template="confusion.html.j2",
         told={
             "evaluation": evaluation,

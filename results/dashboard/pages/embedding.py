@@ -5,6 +5,7 @@ from typing import Any
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.columns import column_file
+from results.dashboard.names import feature_name
 from results.dashboard.numbers import answered
 from results.dashboard.page import Asked, File, Kind, NotThereError, Page
 from results.dashboard.pages.retrieval import evaluations
@@ -87,7 +88,7 @@ def _shown_map(catalog: Catalog, of: str, other: bool) -> dict[str, Any]:
     if points is None:
         return about
     evaluation = answered(catalog, of)
-    pairs = {each: evaluation.retrieval(each).words.replace("-", " to ") for each in evaluation.partitions}
+    pairs = {each: feature_name(evaluation.retrieval(each).words) for each in evaluation.partitions}
     parts = ("keys", *(f"{partition} queries" for partition in points.partitions))
     return {
         **about,

@@ -9,6 +9,7 @@ import numpy as np
 from results.dashboard.barcodes import Differences, Strip, differences, strip
 from results.dashboard.catalog import Catalog
 from results.dashboard.choosing import OUTCOMES, choice_of, chosen
+from results.dashboard.names import feature_name
 from results.dashboard.numbers import DEPTHS, UNSEEN, Answered, Retrieval, answered
 from results.dashboard.page import Asked, Kind, NotThereError, Page
 from results.dashboard.pages.retrieval_columns import PORTRAITS, ROWS, SPECIMENS, name_of
@@ -105,7 +106,7 @@ def _retrieval(catalog: Catalog, asked: Asked) -> Page:
         "portraits": (Asked.to(PORTRAITS, asked.of), name_of(PORTRAITS, evaluation)) if _has_any(shown) else None,
     }
     run = asked.of.partition("/")[0]
-    words = f"{one.place.query} to {one.place.key}"
+    words = feature_name(one.words)
     return Page(
         title=f"Retrieval, {words}: {asked.of}",
         template="retrieval.html.j2",
