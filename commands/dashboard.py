@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from typer.core import TyperGroup
 
-from commands.options import with_version
+from commands.options import existing_runs, with_version
 from workloads.command_line import counting, run_program, stderr_console
 from workloads.errors import ClibdError, MissingPathError, UsageError
 from workloads.printed_text import remark, say
@@ -114,6 +114,7 @@ def _export(
 
     Example: clibd-dashboard export runs --out site/ --data DIR
     """
+    existing_runs(runs)  # what is exported does not come later, as it may where pages are served
     export_with_progress(_catalog(runs, data), out)
 
 

@@ -86,6 +86,10 @@ def test_misuse_is_a_sentence(words: list[str], said: str, tmp_path: Path, monke
 
 
 def test_export_says_where_it_is_and_refuses_what_is_not_ours(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["export", str(tmp_path / "runs"), "--out", str(tmp_path / "site")])
+    assert "no runs" in str(done.exception)
+    assert not (tmp_path / "site").exists()
+    (tmp_path / "runs" / "amp").mkdir(parents=True)
     for program, words in ((app, ["export"]), (clibd, ["dashboard", "export"])):
         done = CliRunner().invoke(program, [*words, str(tmp_path / "runs"), "--out", str(tmp_path / "site")])
         assert done.exit_code == 0, done.output
