@@ -10,6 +10,7 @@ import pytest
 
 from tests.cluster.nodes import PATIENCE, Nodes, processes_of, title, until
 from workloads.attempts import Attempt, Attempts
+from workloads.lease import read_lease
 from workloads.record import RunFolder, find_runs
 from workloads.storage import Folder
 
@@ -36,6 +37,16 @@ def trains_on(run: RunFolder, program: "subprocess.Popen[str]") -> None:
     until(lambda: trained(run) >= before + 2, "two epochs", program)
 
 
+def waits(run: RunFolder) -> None:
+    """Wait until its command has found no room, and says so to everybody."""
+
+    def waiting() -> bool:
+        found = read_lease(run.folder)
+        return found is not None and found.holder.facts.get("state") == "waiting"
+
+    until(waiting, "a run that waits")
+
+
 def ended(program: "subprocess.Popen[str]") -> str:
     """What a program says on stderr until it ends well."""
     _, said = program.communicate(timeout=PATIENCE)
@@ -58,7 +69,7 @@ def test_a_run_waits_for_machines_outlives_one_and_a_stopped_worker_and_leaves_t
     plain, hit = f"{runs}/plain", f"{runs}/hit"
     command = (*TRAIN, "--workers=2", f"--epochs={EPOCHS}", f"--data={data}")
     program = nodes.start(*command, f"--runs={plain}")
-    run_in(plain)
+    waits(run_in(plain))
     nodes.add(num_cpus=1)
     lost = nodes.add(num_cpus=1)
     assert "waiting for 2 CPUs" in ended(program)
