@@ -1,7 +1,6 @@
 """A run with first weights and a database of barcodes, both of a few synthetic insects."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -76,7 +75,7 @@ def desk(
     whole: pa.Table,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Path]:
+) -> Path:
     """A working directory with what the documents name: RUN, DATA, DB, two pictures, barcodes and a table."""
     for name, place in (("RUN", run_folder), ("DATA", Path(str(tiny_dataset.folder))), ("DB", database_folder)):
         shutil.copytree(place, tmp_path / name)
@@ -89,4 +88,4 @@ def desk(
     lines = [[row["specimen_id"], *(row[name] or "" for name in names), row["barcode"]] for row in some]
     (tmp_path / "insects.csv").write_text("\n".join(map(",".join, [header, *lines])) + "\n")
     monkeypatch.chdir(tmp_path)
-    yield tmp_path
+    return tmp_path
