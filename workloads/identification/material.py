@@ -109,13 +109,19 @@ def of_source(
 def _of_records(
     source: Source, trained: Trained, rules: Rules, looks: Looks | None, tell: Tell, refuse: Refuse
 ) -> Iterator[list[Known]]:
-    name, done = Path(source.name).name, 0
+    name, num_read, done = Path(source.name).name, 0, 0
+
+    def on_record(count: int) -> None:  # most sources are read whole first, so that their number is known by then
+        nonlocal num_read
+        num_read = count
+        tell(count, source.total)
+
     with ImageSource(source.root, source.follow_links) as pictures:
-        for batch in cleaned(source, lambda refused: refuse(refused.identifier, refused.reason), rules=rules):
+        for batch in cleaned(source, lambda refused: refuse(refused.identifier, refused.reason), on_record, rules):
             for rows in _pieces(batch):
                 yield [_read(row, looks, pictures, trained, name) for row in rows]
                 done += len(rows)
-                tell(done, source.total)
+                tell(done, source.total or max(num_read, done))
 
 
 def _read(row: Mapping[str, Any], looks: Looks | None, pictures: ImageSource, trained: Trained, source: str) -> Known:
