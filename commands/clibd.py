@@ -2,7 +2,7 @@
 
 import typer
 
-from commands import dashboard, data, results, sweep, weights
+from commands import dashboard, data, db, results, sweep, weights
 from commands.attention import attention
 from commands.bzsl import bzsl
 from commands.convert import convert
@@ -33,6 +33,7 @@ app.command("open-set")(open_set)
 app.command()(convert)
 app.command()(doctor)
 app.command()(verify)
+app.add_typer(db.app, name="db")
 app.add_typer(weights.app, name="weights")
 app.add_typer(sweep.app, name="sweep")
 app.add_typer(results.app, name="results")
