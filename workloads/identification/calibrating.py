@@ -28,7 +28,7 @@ from workloads.identification.calibration import (
     trained_names,
 )
 from workloads.identification.confidence import FEWEST
-from workloads.identification.database import CALIBRATION, FACTS, KEY_KINDS, Database, KeyKind
+from workloads.identification.database import CALIBRATION, KEY_KINDS, Database, KeyKind
 from workloads.identification.evidence import RankEvidence, joined
 from workloads.identification.leaving_out import Asked, LeavingOut
 from workloads.identification.query import Evidence
@@ -36,8 +36,6 @@ from workloads.identification.scoring import features, fit, joint_features, scor
 from workloads.spec import RANKS
 from workloads.storage import parquet_into
 
-CALIBRATING = "calibrating"
-"""Folder in a database with those that calibrate and are no keys, a database in itself."""
 _OF_A_SPECIES, _MOST = 5, 4000
 """Specimens of a species at most, as more of one say little of others; and of all."""
 _FITS = 4
@@ -61,8 +59,7 @@ def calibrate(database: Database, tell: Tell) -> tuple[Evidence, ...]:
     Raises:
         UsageError: there are too few specimens for any promise, or of one species alone.
     """
-    inner = database.folder / CALIBRATING
-    apart = Database(inner.address) if inner.has(FACTS) else None
+    apart = database.calibrating
     drawn = draw(apart or database, only_strangers=apart is None and database.facts.model is not None)
     answers = ask(database, apart or database, drawn, tell)
     weights, trained = dict[str, list[float]](), trained_names(database)
