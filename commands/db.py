@@ -1,7 +1,6 @@
 """`clibd db`: databases of named specimens, by which others are identified."""
 
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -25,7 +24,7 @@ from commands.look import (
 from commands.options import CpuOption
 from workloads.command_line import counting, stderr_console
 from workloads.delimited_out import delimited
-from workloads.errors import MissingPathError, some_of
+from workloads.errors import MissingPathError, UsageError, some_of
 from workloads.printed_text import in_a_line, say
 from workloads.seals import DATASET
 from workloads.spec import Rank
@@ -33,12 +32,15 @@ from workloads.storage import Folder
 
 if TYPE_CHECKING:
     from workloads.data.sources.cleaning import Rules
-    from workloads.data.sources.source import Source
+    from workloads.data.sources.opening import SourceKind
     from workloads.identification.building import Base, Doing
     from workloads.identification.database import Database
     from workloads.identification.material import Material
     from workloads.identification.writing import Written
     from workloads.record import RunFolder
+
+    Told = tuple[SourceKind, list[str] | None, Path | None, Path | None, bool, int | None, int | None]
+    """What `open_as_told` is told beside the place."""
 
 app = typer.Typer(help="Build and change databases of named specimens.", no_args_is_help=True)
 
@@ -89,8 +91,8 @@ def _build(
     from workloads.record import RunFolder
 
     console, base = stderr_console(), _base(RunFolder(Folder(run)) if run else None, cpu)
-    opened = partial(open_as_told, data, kind, columns, images, None, False, specimens, seed)
-    material = _material(data, base, opened, rules_of(names, barcode_length, only_coi))
+    told = (kind, columns, images, None, False, specimens, seed)
+    material = _material(data, base, told, rules_of(names, barcode_length, only_coi))
     about = About(name=name, license=license_, cite=cite, thumbnails=thumbnails)
     written = build(to, material, base, about=about, replace_it=replace, doing=_doing(console))
     _say_written(console, written, to)
@@ -155,8 +157,8 @@ def _add(
 
     console, own = stderr_console(), _opened(database)
     base = _base(own.run, cpu)
-    opened = partial(open_as_told, data, kind, columns, images, None, False, specimens, seed)
-    material = _material(data, base, opened, rules_of(names, barcode_length, only_coi))
+    told = (kind, columns, images, None, False, specimens, seed)
+    material = _material(data, base, told, rules_of(names, barcode_length, only_coi))
     change = add(own, material, base.embedder, replace_records=replace_records, doing=_doing(console))
     console.print(f"{change.num_new:,} specimens added, {change.num_gone:,} of the same ids replaced")
     _say_written(console, change.written, own.folder.address)
@@ -192,7 +194,7 @@ def _merge(
     from workloads.identification.changing import merge
 
     console = stderr_console()
-    change = merge(_opened(first), _opened(second), Path(to), replace_it=replace, doing=_doing(console))
+    change = merge(_opened(first), _opened(second), to, replace_it=replace, doing=_doing(console))
     _say_written(console, change.written, to)
 
 
@@ -216,14 +218,23 @@ def _base(run: "RunFolder | None", cpu: bool) -> "Base":
     return base_of(run, Placement(this_device(cpu)))
 
 
-def _material(data: str, base: "Base", opened: Callable[[], "Source"], rules: "Rules") -> "Material":
-    """What a place holds: a prepared data set, or any source of the import."""
+def _material(data: str, base: "Base", told: "Told", rules: "Rules") -> "Material":
+    """What a place holds: a prepared data set, or any source of the import.
+
+    Raises:
+        UsageError: an option would silently do nothing.
+    """
     from workloads.data.prepared.dataset import PreparedDataset
+    from workloads.data.sources.cleaning import AS_USUAL
     from workloads.identification.material import of_dataset, of_source
 
     if Folder(data).has(DATASET):
+        if told[0] != "auto" or any(told[1:]) or rules != AS_USUAL:
+            raise UsageError(
+                f"{data} is a prepared data set, whose specimens are read; other options are for its import"
+            )
         return of_dataset(PreparedDataset(Folder(data)), base.trained)
-    return of_source(opened(), base.trained, rules, base.looks)
+    return of_source(open_as_told(data, *told), base.trained, rules, base.looks)
 
 
 def _doing(console: Console) -> "Doing":
