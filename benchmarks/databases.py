@@ -71,7 +71,7 @@ def main() -> None:
 def write_table(path: Path, count: int, seed: int) -> None:
     """Made-up specimens as a table."""
     random = np.random.default_rng(seed)
-    parents = [np.frombuffer(record["barcode"].encode(), dtype=np.uint8) for record in specimens(500, seed)]
+    parents = [np.frombuffer(str(record["barcode"]).encode(), dtype=np.uint8) for record in specimens(500, seed)]
     with path.open("w") as file:
         file.write("processid\torder\tfamily\tgenus\tspecies\tbin_uri\tnuc\n")
         for number in range(count):
