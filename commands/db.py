@@ -1,6 +1,7 @@
 """`clibd db`: databases of named specimens, by which others are identified."""
 
 import json
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -21,7 +22,7 @@ from commands.look import (
     open_as_told,
     rules_of,
 )
-from commands.options import CpuOption
+from commands.options import CpuOption, FormOption, print_sheets
 from workloads.command_line import counting, stderr_console
 from workloads.delimited_out import delimited
 from workloads.errors import MissingPathError, UsageError, some_of
@@ -31,12 +32,13 @@ from workloads.spec import Rank
 from workloads.storage import Folder
 
 if TYPE_CHECKING:
+    from workloads.data.prepared.dataset import PreparedDataset
     from workloads.data.sources.cleaning import Rules
     from workloads.data.sources.opening import SourceKind
     from workloads.identification.building import Base, Doing
     from workloads.identification.database import Database
     from workloads.identification.material import Material
-    from workloads.identification.writing import Written
+    from workloads.identification.writing import Known, Written
     from workloads.record import RunFolder
 
     Told = tuple[SourceKind, list[str] | None, Path | None, Path | None, bool, int | None, int | None]
@@ -198,6 +200,48 @@ def _merge(
     _say_written(console, change.written, to)
 
 
+@app.command("check")
+def _check(
+    database: _Database,
+    data: Annotated[
+        str, typer.Option(help="Named specimens: a prepared data set, of which those that ask in test; or any source.")
+    ],
+    confidence: Annotated[float, typer.Option(help="Asked for, above 0 and below 1.")] = 0.95,
+    out: Annotated[str, typer.Option(help="Folder for check.json, check.parquet and the figures.")] = "check",
+    kind: KindOption = "auto",
+    columns: MapOption = None,
+    images: ImagesOption = None,
+    names: NamesOption = "rule",
+    barcode_length: BarcodeLengthOption = None,
+    only_coi: OnlyCoiOption = False,
+    form: FormOption = "md",
+    cpu: CpuOption = False,
+) -> None:
+    """Measure on your own named specimens whether the confidence of names holds, by rank, evidence and group.
+
+    Specimens of species that the database does not have are asked about too: they should get no species.
+
+    Example: clibd db check DB --data DATA --out check
+    """
+    from results.figures.promise import write_check
+    from results.promised import promise_sheet
+    from workloads.identification.checking import check
+
+    if not 0 < confidence < 1:
+        raise UsageError(f"--confidence {confidence:g}: it is a share, such as 0.95")
+    console, opened = stderr_console(), _opened(database)
+    base = _base(opened.run, cpu)
+    told = (kind, columns, images, None, False, None, None)
+    with counting(console, "Checking", "specimens") as tell:
+        known = _asking(data, base, told, rules_of(names, barcode_length, only_coi))
+        checked = check(opened, base.embedder, known, confidence, tell)
+    named, synthetic = opened.facts.name, opened.facts.synthetic
+    print_sheets([promise_sheet(checked.facts(), named, synthetic)], form)
+    files = write_check(Folder(out), checked.facts(), checked.named, named, synthetic)
+    console.print(checked.verdict)
+    console.print(f"Numbers and figures: {', '.join(files)}")
+
+
 def _opened(name: str) -> "Database":
     """A database whose facts are whole.
 
@@ -219,29 +263,48 @@ def _base(run: "RunFolder | None", cpu: bool) -> "Base":
 
 
 def _material(data: str, base: "Base", told: "Told", rules: "Rules") -> "Material":
-    """What a place holds: a prepared data set, or any source of the import.
+    """What a place holds: a prepared data set, or any source of the import."""
+    from workloads.identification.material import of_dataset, of_source
+
+    if (dataset := _dataset(data, told, rules)) is not None:
+        return of_dataset(dataset, base.trained)
+    return of_source(open_as_told(data, *told), base.trained, rules, base.looks)
+
+
+def _dataset(data: str, told: "Told", rules: "Rules") -> "PreparedDataset | None":
+    """The prepared data set of a place; None where it is something else.
 
     Raises:
         UsageError: an option would silently do nothing.
     """
     from workloads.data.prepared.dataset import PreparedDataset
     from workloads.data.sources.cleaning import AS_USUAL
-    from workloads.identification.material import of_dataset, of_source
 
-    if Folder(data).has(DATASET):
-        if told[0] != "auto" or any(told[1:]) or rules != AS_USUAL:
-            raise UsageError(
-                f"{data} is a prepared data set, whose specimens are read; other options are for its import"
-            )
-        return of_dataset(PreparedDataset(Folder(data)), base.trained)
-    return of_source(open_as_told(data, *told), base.trained, rules, base.looks)
+    if not Folder(data).has(DATASET):
+        return None
+    if told[0] != "auto" or any(told[1:]) or rules != AS_USUAL:
+        raise UsageError(f"{data} is a prepared data set, which is read as it is; other options are for its import")
+    return PreparedDataset(Folder(data))
+
+
+def _asking(data: str, base: "Base", told: "Told", rules: "Rules") -> "Iterator[list[Known]]":
+    """Named specimens, some at a time: those that ask in test of a prepared data set, all of any other source."""
+    from workloads.command_line import unseen
+    from workloads.identification.material import of_source, of_test_queries
+
+    if (dataset := _dataset(data, told, rules)) is not None:
+        material = of_test_queries(dataset)
+    else:
+        material = of_source(open_as_told(data, *told), rules=rules, looks=base.looks)
+    return material.known(unseen("", ""), lambda identifier, reason: None)
 
 
 def _doing(console: Console) -> "Doing":
     """How all that is built or changed is calibrated and told of."""
     from workloads.identification.building import Doing
+    from workloads.identification.calibrating import calibrate
 
-    return Doing(calibrate=None, showing=partial(counting, console), on_remark=console.print)
+    return Doing(calibrate=calibrate, showing=partial(counting, console), on_remark=console.print)
 
 
 def _lines(path: Path) -> list[str]:
@@ -252,7 +315,7 @@ def _lines(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise MissingPathError(path, "list", "Name a file with ids of specimens or names of taxa, one a line.")
-    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    return [line.strip() for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines() if line.strip()]
 
 
 def _say_written(console: Console, written: "Written", to: str) -> None:

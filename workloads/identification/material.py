@@ -76,6 +76,18 @@ def of_dataset(dataset: PreparedDataset, trained: Trained = untrained) -> Materi
     )
 
 
+def of_test_queries(dataset: PreparedDataset, trained: Trained = untrained) -> Material:
+    """The specimens of a prepared data set that ask in its test partition, by which a promise is checked.
+
+    Raises:
+        MissingPathError: there is no prepared data set.
+        DamagedError: it is not what was written.
+    """
+    facts = dataset.facts
+    splits = [split for split in facts.splits.asking("test") if facts.num_specimens.get(split)]
+    return Material(name=facts.name, known=partial(_of_splits, dataset, splits, trained), synthetic=facts.synthetic)
+
+
 def _of_splits(
     dataset: PreparedDataset, splits: list[str], trained: Trained, tell: Tell, refuse: Refuse
 ) -> Iterator[list[Known]]:
