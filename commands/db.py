@@ -315,7 +315,8 @@ def _lines(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise MissingPathError(path, "list", "Name a file with ids of specimens or names of taxa, one a line.")
-    return [line.strip() for line in path.read_text(encoding="utf-8-sig", errors="replace").splitlines() if line.strip()]
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _say_written(console: Console, written: "Written", to: str) -> None:
