@@ -2,8 +2,8 @@
 
     python -m benchmarks.identification BARCODES.fasta[.gz] [--keys 100000] [--queries 10000] [--parts start,memory,…]
 
-Keys and queries are made up: real barcodes with 1 to 30 of their bases replaced. Beside seconds of the clock stand those
-of the processor, which a busy machine does not stretch. Parts:
+Keys and queries are made up: real barcodes with 1 to 30 of their bases replaced. Beside seconds of the clock stand
+those of the processor, which a busy machine does not stretch. Parts:
 
     start    `clibd identify` in a process of its own: seconds to the first answer and to the last one, peak memory
     memory   the peak of 10,000 and of 100,000 queries against the same keys

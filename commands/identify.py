@@ -47,7 +47,7 @@ _Out = Annotated[
 
 def identify(
     files: FilesArgument,
-    db: Annotated[str, typer.Option(help="Database, as `clibd db build` makes it.")],
+    db: Annotated[str, typer.Option(help="Database: its folder, or hf-hub:OWNER/NAME.")],
     rank: Annotated[Rank | None, typer.Option(help="The deepest rank to name. Default: species.")] = None,
     k: Annotated[int | None, typer.Option(min=1, help="List this many nearest keys instead of a name.")] = None,
     within: _Within = None,
@@ -77,6 +77,7 @@ def identify(
     from workloads.identification.database import Database
     from workloads.identification.formats import BINARY, format_of
     from workloads.identification.identifying import Asking, Identifier
+    from workloads.identification.sharing import fetched
 
     written = format_of(form, out)
     if out is None and written in BINARY and sys.stdout.isatty():
@@ -86,7 +87,7 @@ def identify(
     asked = Files(names=files, columns=parse_map(columns or []), images=images, recursive=recursive)
     asked.paths()
     asking = Asking(confidence=confidence, rank=rank, k=k, within=_taxa(within), all_ranks=all_ranks)
-    began, console, database = time.time(), stderr_console(), Database(db)
+    began, console, database = time.time(), stderr_console(), Database(fetched(db))
     identifier = Identifier(database, asking, placement_on(device))
     if unknown := identifier.unknown_taxa:
         console.print(f"--within: {len(unknown):,} names that {database.folder} has not: {some_of(unknown, 20)}")
