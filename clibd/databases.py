@@ -12,9 +12,11 @@ from clibd.material import Given, Material, material_of
 from clibd.showing import Rows, facts_html
 from workloads.command_line import Tell
 from workloads.errors import UsageError
+from workloads.identification.asking import queries_of
 from workloads.identification.database import KEY_KINDS, DatabaseFacts, KeyKind
 from workloads.identification.database import Database as StoredDatabase
 from workloads.identification.embedding import Embedder, embedder_of
+from workloads.identification.identifying import Asking, Identifier, in_parts
 from workloads.identification.query import Query
 from workloads.identification.searching import nearest as nearest_keys
 from workloads.placement import Placement, this_device
@@ -44,7 +46,7 @@ class Database:
         """Open it; keys and models are read when they are needed.
 
         Args:
-            place: its folder.
+            place: its folder, or `hf-hub:OWNER/NAME`, which is fetched once.
             cpu: whether GPUs are left alone.
 
         Raises:
@@ -55,6 +57,7 @@ class Database:
         self._stored = StoredDatabase(os.fspath(place))
         self._placement = Placement(this_device(cpu))
         self._embedder: Embedder | None = None
+        self._identifier: Identifier | None = None
         _ = self.info
 
     @property
@@ -175,12 +178,11 @@ class Database:
         Raises:
             UsageError: nothing or both kinds were given, or no key is of a taxon of `within`.
         """
-        from workloads.identification.identifying import Asking  # type: ignore[import-not-found, unused-ignore]
-        from workloads.identification.identifying import identify as answers
-
         asking = Asking(confidence=confidence, rank=rank, k=k, within=within, all_ranks=all_ranks)
         queries = self._queries(files, {"images": images, "barcodes": barcodes}, ids, progress)
-        tables = list(answers(queries, self._stored, asking))
+        if self._identifier is None or self._identifier.asking != asking:
+            self._identifier = Identifier(self._stored, asking, self._placement)
+        tables = [self._identifier.answer(some) for some in in_parts(queries)]
         if not tables:
             raise UsageError("there is no specimen to identify in what was given")
         table: pa.Table = pa.concat_tables(tables)
@@ -193,8 +195,6 @@ class Database:
             return chain.from_iterable(_parts(material_of(ids, **given), progress))
         if any(values is not None for values in given.values()) or ids is not None:
             raise UsageError("give files, or images and barcodes with their ids, and not both")
-        from workloads.identification.asking import queries_of  # type: ignore[import-not-found, unused-ignore]
-
         names = [files] if isinstance(files, str | os.PathLike) else list(files)
         return _counted(queries_of([os.fspath(name) for name in names]), progress)
 

@@ -19,12 +19,6 @@ PROGRAMS = {
     "clibd-dashboard": commands.dashboard.app,
 }
 ROOT = Path(__file__).parents[1]
-WAITING: tuple[tuple[str, str], ...] = (
-    ("clibd db ", "build"),
-    ("clibd identify --rank ", "genus"),
-    ("clibd identify --format ", "blast6"),
-)
-"""Of commands that are not there yet."""
 COMPLETED = (
     ("clibd da", "data"),
     ("clibd data ", "import"),
@@ -37,6 +31,9 @@ COMPLETED = (
     ("clibd-sweep batch-size --scale ", "small"),
     ("clibd-results table --format ", "latex"),
     ("clibd-dashboard ex", "export"),
+    ("clibd db ", "build"),
+    ("clibd identify --rank ", "genus"),
+    ("clibd identify --format ", "blast6"),
 )
 
 

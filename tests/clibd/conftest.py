@@ -6,16 +6,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from tests.identification.databases import finished_run
+from tests.identification.small_database import known, made
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.identification.building import Known, write_specimens
-from workloads.identification.database import DatabaseFacts, write_facts
-from workloads.identification.embedding import KmerEmbedder
-from workloads.identification.query import Query
-from workloads.models.loaded import open_untrained, write_inputs
-from workloads.models.weights import save_weights
-from workloads.record import RunFolder
 from workloads.spec import RANKS, ExperimentSpec
-from workloads.storage import Folder
 
 
 @pytest.fixture(scope="session")
@@ -33,38 +27,15 @@ def run_folder(
     tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A run with first weights, as if training had ended at once."""
-    path = tmp_path_factory.mktemp("runs") / "amp" / tiny_spec.id
-    folder, experiment = RunFolder(Folder(path)), open_untrained(tiny_spec, tiny_dataset)
-    folder.begin(tiny_spec, {"sweep": "amp"}, {})
-    write_inputs(folder, experiment)
-    save_weights(folder.folder, experiment.model)
-    folder.finish("finished")
-    return path
+    return Path(str(finished_run(tmp_path_factory.mktemp("runs"), tiny_spec, tiny_dataset).folder))
 
 
 @pytest.fixture(scope="session")
 def database_folder(whole: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database of the barcodes of every other specimen, without a model."""
-    path = tmp_path_factory.mktemp("databases") / "DB"
-    path.mkdir()
-    rows = whole.select(["specimen_id", *RANKS, "bin", "barcode"]).to_pylist()[::2]
-    known = [
-        Known(Query(row["specimen_id"], barcode=row["barcode"]), {rank: row[rank] for rank in RANKS}, row["bin"])
-        for row in rows
-    ]
-    written = write_specimens(Folder(path), [known], KmerEmbedder())
-    facts = DatabaseFacts(
-        name="insects",
-        model=None,
-        weights=None,
-        modalities=("dna",),
-        num_specimens=written.num_specimens,
-        num_keys=written.num_keys,
-        num_taxa={rank: len(names) for rank, names in written.taxa.items()},
-        synthetic=True,
-    )
-    write_facts(Folder(path), facts)
-    return path
+    """A database of the barcodes of every other specimen, without a model and without a calibration."""
+    rows = [row for row in whole.to_pylist()[::2] if row["barcode"]]
+    specimens = [known(row["specimen_id"], row["barcode"], [row[rank] for rank in RANKS], row["bin"]) for row in rows]
+    return Path(str(made(tmp_path_factory.mktemp("databases") / "DB", specimens, name="insects").folder))
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ TEXT = PAGE.read_text()
 SECTIONS = dict(
     zip(re.findall(r"^## (.+)$", TEXT, re.MULTILINE), re.split(r"^## .+$", TEXT, flags=re.M)[1:], strict=True)
 )
-WAITING = ("Identifying",)
+WAITING: tuple[str, ...] = ()
 """Sections that are not run yet, for want of what they show."""
 FIRST = "import clibd\ninsects = clibd.read_table('insects.csv')\ndb = clibd.Database('DB')"
 """What sections take from those before them."""

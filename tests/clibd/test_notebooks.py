@@ -8,7 +8,7 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
-WAITING = ("database",)
+WAITING: tuple[str, ...] = ()
 """Tags of cells that are not run yet, for want of the command that they begin with."""
 
 
