@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from clibd.material import Given, Material, material_of
+from clibd.material import Given, Material, Part, material_of
 from clibd.showing import Rows, facts_html
 from workloads.command_line import Tell
 from workloads.errors import UsageError
@@ -109,22 +109,21 @@ class Database:
         for kind in kinds:
             self._stored.keys(kind)  # says what the database has instead
         tables = [
-            pa.Table.from_pylist(list(chain.from_iterable(self._near(kind, some, k) for kind in kinds)), schema=NEAREST)
-            for some in _parts(material, progress)
+            pa.Table.from_pylist(list(chain.from_iterable(self._near(kind, part, k) for kind in kinds)), schema=NEAREST)
+            for part in _parts(material, progress)
         ]
         return Rows(pa.concat_tables(tables) if tables else NEAREST.empty_table(), f"Nearest in {self._called}")
 
-    def _near(self, kind: KeyKind, queries: Sequence[Query], k: int) -> Iterator[dict[str, Any]]:
+    def _near(self, kind: KeyKind, part: Part, k: int) -> Iterator[dict[str, Any]]:
         """The rows of some queries by one modality."""
-        given = [query.image if kind == "image" else query.barcode for query in queries]
-        has = [place for place, value in enumerate(given) if value is not None]
-        problems = [query.problem or f"it has no {_NOUNS[kind]} that can be used" for query in queries]
+        queries, has, problems = part.queries, part.having(kind), part.reasons(kind)
         found: dict[int, tuple[Any, Any]] = {}
         if has:
             self._embedder = self._embedder or embedder_of(self._stored, self._placement)
             rows, why = self._embedder.embed(kind, [queries[place] for place in has])
             good = [row for row, reason in enumerate(why) if reason is None]
-            problems = _with(problems, {has[row]: reason for row, reason in enumerate(why) if reason is not None})
+            more = {has[row]: reason for row, reason in enumerate(why) if reason is not None}
+            problems = [more.get(place, problem) for place, problem in enumerate(problems)]
             if good:
                 keys, cosines = nearest_keys(rows[good], self._stored.keys(kind), k)
                 found = {has[row]: (keys[place], cosines[place]) for place, row in enumerate(good)}
@@ -192,7 +191,7 @@ class Database:
         self, files: Any, given: Mapping[str, Given], ids: Sequence[str] | None, progress: Tell
     ) -> Iterable[Query]:
         if files is None:
-            return chain.from_iterable(_parts(material_of(ids, **given), progress))
+            return chain.from_iterable(part.queries for part in _parts(material_of(ids, **given), progress))
         if any(values is not None for values in given.values()) or ids is not None:
             raise UsageError("give files, or images and barcodes with their ids, and not both")
         names = [files] if isinstance(files, str | os.PathLike) else list(files)
@@ -212,23 +211,18 @@ class Database:
 
 
 _KEYWORDS: Mapping[KeyKind, str] = {"image": "images", "dna": "barcodes"}
-_NOUNS: Mapping[KeyKind, str] = {"image": "image", "dna": "barcode"}
 
 
 def _listed(value: Any) -> Any:
     return ", ".join(f"{name} {count}" for name, count in value.items()) if isinstance(value, Mapping) else value
 
 
-def _with(problems: list[str], more: Mapping[int, str]) -> list[str]:
-    return [more.get(place, problem) for place, problem in enumerate(problems)]
-
-
-def _parts(material: Material, progress: Tell) -> Iterator[list[Query]]:
+def _parts(material: Material, progress: Tell) -> Iterator[Part]:
     """The queries of specimens, some at a time, so that no more images are held."""
     count = len(material.ids)
     for start in range(0, count, _AT_A_TIME):
         stop = min(start + _AT_A_TIME, count)
-        yield material.queries(start, stop)
+        yield material.part(start, stop)
         progress(stop, count)
 
 

@@ -5,7 +5,7 @@ A specimen that cannot be read is a query with its problem, as in every other so
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -13,14 +13,34 @@ from typing import Any, TypeAlias
 import numpy as np
 from PIL import Image, ImageOps
 
+from workloads.arrays import Floats
 from workloads.data.specimens.barcode_rule import all_usable
 from workloads.errors import UsageError
+from workloads.identification.database import KeyKind
 from workloads.identification.query import Query
 
 Picture: TypeAlias = "str | PathLike[str] | bytes | Image.Image | np.ndarray[Any, Any]"
 """A file, its content, Pillow's image, pixels as uint8 (height, width[, 3]), or features of another model (n,)."""
 Given: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
 """A value a specimen, None where it has none; or values by the ids of specimens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some specimens as queries, and why they lack what they brought."""
+
+    queries: list[Query]
+    problems: Mapping[KeyKind, list[str | None]]
+    """Why the image or the barcode of each cannot be used; None where it can, or there is none, (queries,)."""
+
+    def having(self, kind: KeyKind) -> list[int]:
+        """Places of the queries that have a modality."""
+        given = [query.image if kind == "image" else query.barcode for query in self.queries]
+        return [place for place, value in enumerate(given) if value is not None]
+
+    def reasons(self, kind: KeyKind) -> list[str]:
+        """Why a query has no vector of a modality, where it has nothing of that, (queries,)."""
+        return [why or f"it has no {_NOUNS[kind]}" for why in self.problems[kind]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,15 +51,20 @@ class Material:
     values: Mapping[str, Sequence[Any]]
     """By keyword: `images`, `barcodes`, `texts`; (specimens,) each."""
 
-    def queries(self, start: int, stop: int) -> list[Query]:
+    def part(self, start: int, stop: int) -> Part:
         """Some of the specimens with their images and barcodes; files are read now."""
-        some = [Query(identifier) for identifier in self.ids[start:stop]]
-        if "barcodes" in self.values:
-            some = list(_with_barcodes(some, self.values["barcodes"][start:stop]))
-        if "images" in self.values:
-            images = self.values["images"][start:stop]
-            some = [_with_image(query, image) for query, image in zip(some, images, strict=True)]
-        return [replace(one, problem=None) if one.image is not None or one.barcode else one for one in some]
+        given, ids = self._given("images", start, stop), self.ids[start:stop]
+        images = [_image(value) for value in given]
+        barcodes = list(_barcodes(self._given("barcodes", start, stop)))
+        queries = [_query(*each) for each in zip(ids, given, images, barcodes, strict=True)]
+        return Part(queries, {"image": [why for _, why in images], "dna": [why for *_, why in barcodes]})
+
+    def _given(self, keyword: str, start: int, stop: int) -> Sequence[Any]:
+        values = self.values.get(keyword)
+        return [None] * (stop - start) if values is None else values[start:stop]
+
+
+_NOUNS: Mapping[KeyKind, str] = {"image": "image", "dna": "barcode"}
 
 
 def material_of(ids: Sequence[str] | None = None, **given: Given) -> Material:
@@ -95,33 +120,52 @@ def _checked(ids: Sequence[str]) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def _with_image(query: Query, image: Any) -> Query:
-    """A query with an image, or with the reason why it has none."""
-    try:
-        if image is None:
-            return query
-        if isinstance(image, str | PathLike):
-            return replace(query, image=Path(image).expanduser().read_bytes(), where=str(image))
-        if isinstance(image, bytes | bytearray | memoryview):
-            return replace(query, image=bytes(image))
-        if isinstance(image, Image.Image):
-            return replace(query, image=_png(ImageOps.exif_transpose(image).convert("RGB")))
-        return _with_array(query, np.asarray(image))
-    except OSError as error:
-        return query.without("image", f"the image cannot be read ({error.strerror or error})")
+_Image: TypeAlias = tuple[bytes | Floats | None, str | None]
+"""What a query takes, and why there is none."""
+_Barcode: TypeAlias = tuple[str | None, Sequence[str], str | None]
+"""The cleaned barcode, what is to be said of it, and why there is none."""
 
 
-def _with_array(query: Query, array: "np.ndarray[Any, Any]") -> Query:
-    if array.ndim == 1 and array.dtype.kind == "f":
-        return replace(query, image=array.astype(np.float32))
-    if array.dtype == np.uint8 and array.ndim in (2, 3) and array.size and array.shape[2:] in ((), (3,)):
-        return replace(query, image=_png(Image.fromarray(array).convert("RGB")))
-    what = f"{array.dtype} of shape {array.shape}"
-    return query.without(
-        "image",
-        f"an array of {what} is no image: pixels are uint8 (height, width, 3), and features of a model float (n,); "
-        "of pixels from 0 to 1 take (255 * array).round().astype('uint8')",
+def _query(identifier: str, given: Any, image: _Image, barcode: _Barcode) -> Query:
+    """A specimen; with nothing that can be used, the reasons are its problem."""
+    why = [reason for reason in (image[1], barcode[2]) if reason]
+    nothing = image[0] is None and barcode[0] is None
+    return Query(
+        identifier,
+        image=image[0],
+        barcode=barcode[0],
+        where=str(given) if isinstance(given, str | PathLike) else "",
+        flags=(*barcode[1], *why),
+        problem=("; ".join(why) or "it has neither an image nor a barcode") if nothing else None,
     )
+
+
+def _image(given: Any) -> _Image:
+    """An image as queries have it, or the reason why it has none."""
+    try:
+        if given is None:
+            return None, None
+        if isinstance(given, str | PathLike):
+            return Path(given).expanduser().read_bytes(), None
+        if isinstance(given, bytes | bytearray | memoryview):
+            return bytes(given), None
+        if isinstance(given, Image.Image):
+            return _png(ImageOps.exif_transpose(given).convert("RGB")), None
+        return _array(np.asarray(given))
+    except OSError as error:
+        return None, f"the image cannot be read ({error.strerror or error})"
+
+
+def _array(given: "np.ndarray[Any, Any]") -> _Image:
+    if given.ndim == 1 and given.dtype.kind == "f":
+        return given.astype(np.float32), None
+    if given.dtype == np.uint8 and given.ndim in (2, 3) and given.size and given.shape[2:] in ((), (3,)):
+        return _png(Image.fromarray(given).convert("RGB")), None
+    why = (
+        f"an array of {given.dtype} of shape {given.shape} is no image: pixels are uint8 (height, width, 3), and "
+        "features of a model float (n,); of pixels from 0 to 1 take (255 * array).round().astype('uint8')"
+    )
+    return None, why
 
 
 def _png(image: Image.Image) -> bytes:
@@ -130,16 +174,12 @@ def _png(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _with_barcodes(queries: Sequence[Query], barcodes: Sequence[str | None]) -> Iterator[Query]:
-    """The queries with cleaned barcodes, turned where they were the reverse complement, and what is to be said."""
-    made = all_usable([str(text) for text in barcodes if text is not None])
-    for query, text in zip(queries, barcodes, strict=True):
+def _barcodes(given: Sequence[str | None]) -> Iterator[_Barcode]:
+    """Cleaned barcodes, turned where they were the reverse complement."""
+    made = all_usable([str(text) for text in given if text is not None])
+    for text in given:
         if text is None:
-            yield query
+            yield None, (), None
             continue
         barcode, kinds = next(made)
-        yield replace(query, barcode=barcode, flags=(*query.flags, *kinds)) if barcode else _none(query, kinds)
-
-
-def _none(query: Query, kinds: Sequence[str]) -> Query:
-    return query.without("dna", f"the barcode cannot be used: {'; '.join(kinds)}")
+        yield barcode, kinds if barcode else (), None if barcode else f"the barcode cannot be used: {'; '.join(kinds)}"

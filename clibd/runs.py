@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from clibd.material import Given, Picture, material_of
+from clibd.material import Given, Part, Picture, material_of
 from clibd.showing import facts_html, table_html
 from workloads.arrays import Floats
 from workloads.command_line import Tell
@@ -18,7 +18,6 @@ from workloads.errors import MissingPathError, RecordError, UsageError
 from workloads.identification.database import KeyKind
 from workloads.identification.embedding import RunEmbedder
 from workloads.identification.labels import LabelEmbedder
-from workloads.identification.query import Query
 from workloads.identification.sharing import fetched
 from workloads.models.clibd import Classifier
 from workloads.models.loaded import LoadedModel, open_run
@@ -142,13 +141,13 @@ class Run:
         flags: list[tuple[str, ...]] = []
         for start in range(0, count, at_a_time):
             stop = min(start + at_a_time, count)
-            queries = material.queries(start, stop)
-            flags += [query.flags for query in queries]
+            part = material.part(start, stop)
+            flags += [query.flags for query in part.queries]
             for name in asked:
                 if name == "text":
                     made, why = self._texts.embed(material.values["texts"][start:stop])
                 else:
-                    made, why = self._of_queries(name, queries)
+                    made, why = self._of_part(name, part)
                 rows[name][start:stop] = made
                 problems[name] += why
             progress(stop, count)
@@ -168,14 +167,13 @@ class Run:
     def _texts(self) -> LabelEmbedder:
         return LabelEmbedder(self._loaded, self._device)
 
-    def _of_queries(self, kind: KeyKind, queries: Sequence[Query]) -> tuple[Floats, list[str | None]]:
+    def _of_part(self, kind: KeyKind, part: Part) -> tuple[Floats, list[str | None]]:
         """Vectors of those that have a modality, zeros and a reason for the others."""
-        given = [query.image if kind == "image" else query.barcode for query in queries]
-        has = [place for place, value in enumerate(given) if value is not None]
-        rows = np.zeros((len(queries), self.spec.embedding_size), dtype=np.float32)
-        problems: list[str | None] = [query.problem or f"it has no {_NOUNS[kind]}" for query in queries]
+        has = part.having(kind)
+        rows = np.zeros((len(part.queries), self.spec.embedding_size), dtype=np.float32)
+        problems: list[str | None] = [*part.reasons(kind)]
         if has:
-            rows[has], found = self._embedder.embed(kind, [queries[place] for place in has])
+            rows[has], found = self._embedder.embed(kind, [part.queries[place] for place in has])
             for place, why in zip(has, found, strict=True):
                 problems[place] = why
         return rows, problems
@@ -198,7 +196,7 @@ class Run:
         """
         from workloads.measuring.attention_folder import image_tower, masks
 
-        query = material_of(["image"], images=[image]).queries(0, 1)[0]
+        query = material_of(["image"], images=[image]).part(0, 1).queries[0]
         if not isinstance(query.image, bytes):
             raise UsageError(query.problem or f"{self.id} is shown features, and only in a picture is there a place")
         try:
@@ -214,9 +212,6 @@ class Run:
         facts = {"modalities": self.modalities, "embedding size": spec.embedding_size, "trained on": spec.dataset}
         synthetic = " (trained on SYNTHETIC specimens)" if spec.synthetic else ""
         return facts_html(f"Run {self.id}{synthetic}", {**facts, "recipe": spec.recipe, "device": str(self._device)})
-
-
-_NOUNS: Mapping[KeyKind, str] = {"image": "image that can be used", "dna": "barcode that can be used"}
 
 
 def load_run(place: "str | os.PathLike[str]", *, cpu: bool = False) -> Run:

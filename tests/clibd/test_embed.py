@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from PIL import Image
 
 import clibd
+from workloads.data.inputs.image_views import evaluation_view
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.specimens.coi_consensus import CONSENSUS
 from workloads.data.specimens.coi_region import reverse_complement
 from workloads.errors import MissingPathError, UsageError
+from workloads.evaluation.attention import ROLLOUTS, attention_masks
 from workloads.evaluation.embed import embed_all
 from workloads.models.loaded import open_run
 from workloads.placement import Placement
@@ -120,8 +123,11 @@ def test_what_cannot_be_meant_is_refused(run: clibd.Run, tmp_path: Path) -> None
 def test_attention_is_on_the_grid_of_the_tower(run: clibd.Run, whole: pa.Table, run_folder: Path) -> None:
     image = whole["image"][0].as_py()
     mask = run.attention_mask(image, recipe="corrected")
+    tower = open_run(RunFolder(Folder(run_folder))).model.towers["image"]
+    pixels = torch.from_numpy(evaluation_view(image, 32, "middle")[None]).permute(0, 3, 1, 2)
+    expected = attention_masks(tower, pixels, ROLLOUTS["corrected"])[0].numpy()
     assert mask.shape == (2, 2)  # 32 pixels in patches of 16
-    assert mask.max() == pytest.approx(1)
+    np.testing.assert_allclose(mask, expected, atol=NEAR)
     assert np.array_equal(mask, clibd.attention_mask(run_folder, image, recipe="corrected"))
     with pytest.raises(UsageError, match="does not decode"):
         run.attention_mask(b"no picture")
