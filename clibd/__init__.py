@@ -15,8 +15,9 @@ from workloads.errors import ClibdError, MissingPathError, UsageError
 
 if TYPE_CHECKING:
     from clibd.databases import Database, identify, nearest
-    from clibd.evaluating import Evaluation, Scores, evaluate, score
+    from clibd.evaluating import Evaluation, evaluate
     from clibd.runs import Embeddings, Run, attention_mask, load_run
+    from clibd.scoring import Scores, score
     from clibd.showing import Rows
     from clibd.specimens import Specimens, partition, read_table
     from clibd.zero_shot import ZeroShot, bzsl
@@ -46,8 +47,9 @@ __all__ = [
 
 _MODULES = {
     **dict.fromkeys(("Database", "identify", "nearest"), "databases"),
-    **dict.fromkeys(("Evaluation", "Scores", "evaluate", "score"), "evaluating"),
+    **dict.fromkeys(("Evaluation", "evaluate"), "evaluating"),
     **dict.fromkeys(("Embeddings", "Run", "attention_mask", "load_run"), "runs"),
+    **dict.fromkeys(("Scores", "score"), "scoring"),
     "Rows": "showing",
     **dict.fromkeys(("Specimens", "partition", "read_table"), "specimens"),
     **dict.fromkeys(("ZeroShot", "bzsl"), "zero_shot"),

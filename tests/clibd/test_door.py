@@ -27,3 +27,14 @@ def test_every_name_is_there() -> None:
 def test_a_name_that_is_not_there_is_refused_with_those_that_are() -> None:
     with pytest.raises(AttributeError, match="it has ClibdError, Database"):
         _ = clibd.identfy
+
+
+def test_names_are_scored_without_torch() -> None:
+    code = (
+        "import sys, clibd\n"
+        "clibd.score(['a', 'b'], ['a', 'c'])\n"
+        "clibd.partition({'species': ['a', 'b'] * 20})\n"
+        "print([name for name in ('torch', 'ray', 'transformers') if name in sys.modules])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
