@@ -28,7 +28,7 @@ def test_the_examples_of_a_section_are_so(section: str) -> None:
     parsed = doctest.DocTestParser().get_doctest(SECTIONS[section], names, section, str(PAGE), 0)
     assert parsed.examples
     said: list[str] = []
-    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS)
+    runner = doctest.DocTestRunner(verbose=False)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         runner.run(parsed, out=said.append)

@@ -64,8 +64,8 @@ def test_specimens_at_hand_and_in_files_have_the_same_answers(
     (tmp_path / "some.fasta").write_text("".join(f">{row['specimen_id']}\n{row['barcode']}\n" for row in rows))
     at_hand = database.identify(barcodes={row["specimen_id"]: row["barcode"] for row in rows})
     in_file = database.identify(tmp_path / "some.fasta")
-    columns = [name for name in at_hand.table.column_names if name != "file_name"]
-    assert at_hand.table.select(columns).equals(in_file.table.select(columns))
+    for row, other in zip(at_hand.table.to_pylist(), in_file.table.to_pylist(), strict=True):
+        assert {**row, "file_name": None} == {**other, "file_name": None}
     assert clibd.identify(database, tmp_path / "some.fasta", k=2).table.num_rows == 12
     assert set(at_hand.table["synthetic"].to_pylist()) == {True}
     with pytest.raises(UsageError, match="not both"):
