@@ -14,10 +14,12 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from workloads.arrays import Floats
+from workloads.data.files.images import shrink
 from workloads.data.specimens.barcode_rule import all_usable
-from workloads.errors import UsageError
+from workloads.errors import RecordError, UsageError
+from workloads.identification.asking import BARCODE_FLAGS
 from workloads.identification.database import KeyKind
-from workloads.identification.query import Query
+from workloads.identification.query import PICTURE_SIZE, Query
 
 Picture: TypeAlias = "str | PathLike[str] | bytes | Image.Image | np.ndarray[Any, Any]"
 """A file, its content, Pillow's image, pixels as uint8 (height, width[, 3]), or features of another model (n,)."""
@@ -141,19 +143,27 @@ def _query(identifier: str, given: Any, image: _Image, barcode: _Barcode) -> Que
 
 
 def _image(given: Any) -> _Image:
-    """An image as queries have it, or the reason why it has none."""
+    """An image as queries have it, as small as those of a database's keys, or the reason why it has none."""
     try:
         if given is None:
             return None, None
-        if isinstance(given, str | PathLike):
-            return Path(given).expanduser().read_bytes(), None
-        if isinstance(given, bytes | bytearray | memoryview):
-            return bytes(given), None
-        if isinstance(given, Image.Image):
-            return _png(ImageOps.exif_transpose(given).convert("RGB")), None
-        return _array(np.asarray(given))
+        content, why = _content(given)
+        return shrink(content, PICTURE_SIZE) if isinstance(content, bytes) else content, why
     except OSError as error:
         return None, f"the image cannot be read ({error.strerror or error})"
+    except RecordError as error:
+        return None, str(error)
+
+
+def _content(given: Any) -> _Image:
+    """An image as it was given."""
+    if isinstance(given, str | PathLike):
+        return Path(given).expanduser().read_bytes(), None
+    if isinstance(given, bytes | bytearray | memoryview):
+        return bytes(given), None
+    if isinstance(given, Image.Image):
+        return _png(ImageOps.exif_transpose(given).convert("RGB")), None
+    return _array(np.asarray(given))
 
 
 def _array(given: "np.ndarray[Any, Any]") -> _Image:
@@ -182,4 +192,5 @@ def _barcodes(given: Sequence[str | None]) -> Iterator[_Barcode]:
             yield None, (), None
             continue
         barcode, kinds = next(made)
-        yield barcode, kinds if barcode else (), None if barcode else f"the barcode cannot be used: {'; '.join(kinds)}"
+        flags = [BARCODE_FLAGS.get(kind, kind) for kind in kinds] if barcode else []
+        yield barcode, flags, None if barcode else f"the barcode cannot be used: {'; '.join(kinds)}"

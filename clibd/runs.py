@@ -14,7 +14,7 @@ from clibd.material import Given, Part, Picture, material_of
 from clibd.showing import facts_html, table_html
 from workloads.arrays import Floats
 from workloads.command_line import Tell
-from workloads.errors import MissingPathError, RecordError, UsageError
+from workloads.errors import MissingPathError, UsageError
 from workloads.identification.database import KeyKind
 from workloads.identification.embedding import RunEmbedder
 from workloads.identification.labels import LabelEmbedder
@@ -199,10 +199,7 @@ class Run:
         query = material_of(["image"], images=[image]).part(0, 1).queries[0]
         if not isinstance(query.image, bytes):
             raise UsageError(query.problem or f"{self.id} is shown features, and only in a picture is there a place")
-        try:
-            return masks(lambda: image_tower(self._loaded), [query.image], recipe or self.spec.recipe)[0]
-        except RecordError as error:
-            raise UsageError(f"{error}; give another image") from error
+        return masks(lambda: image_tower(self._loaded), [query.image], recipe or self.spec.recipe)[0]
 
     def __repr__(self) -> str:
         return f"Run({self.id}: {', '.join(self.modalities)}, {self.spec.embedding_size} numbers)"
