@@ -10,7 +10,6 @@ import commands.clibd
 import commands.dashboard
 import commands.results
 import commands.sweep
-from workloads.command_line import run_command
 
 PROGRAMS = {
     "clibd": commands.clibd.app,
@@ -46,7 +45,7 @@ def completed(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
     monkeypatch.setattr("sys.argv", [program])
     with pytest.raises(SystemExit):
-        run_command(PROGRAMS[program])
+        PROGRAMS[program]()
     return capsys.readouterr().out.split()
 
 
@@ -68,7 +67,7 @@ def test_bash_itself_completes(tmp_path: Path) -> None:
         f'export PATH="{tmp_path}:$PATH"\n'
         'eval "$(_CLIBD_COMPLETE=source_bash clibd)"\n'
         "COMP_WORDS=(clibd data prep); COMP_CWORD=2; COMP_LINE='clibd data prep'; COMP_POINT=15\n"
-        '_clibd_completion\necho "${COMPREPLY[@]}"\n'
+        '_clibd_completion clibd\necho "${COMPREPLY[@]}"\n'
     )
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["prepare"], done.stderr
