@@ -43,9 +43,8 @@ def completed(line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.setenv(f"_{program.replace('-', '_').upper()}_COMPLETE", "complete_bash")
     monkeypatch.setenv("COMP_WORDS", line)
     monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
-    monkeypatch.setattr("sys.argv", [program])
     with pytest.raises(SystemExit):
-        PROGRAMS[program]()
+        PROGRAMS[program](prog_name=program)
     return capsys.readouterr().out.split()
 
 
