@@ -150,7 +150,7 @@ class Case:
     def _named(self, rank: Rank, given: _Name, flags: Sequence[str]) -> dict[str, Any]:
         """The row of a rank; with its confidence where one is known, held or not."""
         if given.name is None:
-            return {**self._nameless(given.found, flags), "rank": rank}
+            return {**self._nameless(given.found, [*flags, BELOW]), "rank": rank}
         keys, row, name = given.found.keys, given.found.place[self._number], given.name
         nearest, evidence = given.found.neighbours.keys[row], given.found.at[rank]
         key, num_keys = keys.first_of(nearest, rank, name), keys.num_keys(rank, name)

@@ -52,8 +52,9 @@ class KeysAtHand:
 
     def neighbours(self, rows: Floats, at_least: int) -> Neighbours:
         """The nearest keys of unit rows, (queries, size): as many as calibration looked at, or `at_least` so many."""
-        if self._search is None:
-            self._search = KeySearch(self._stored, max(NUM_NEIGHBOURS, at_least), self._chosen)
+        wanted = max(NUM_NEIGHBOURS, at_least)
+        if self._search is None or self._search.num_neighbours < wanted:
+            self._search = KeySearch(self._stored, wanted, self._chosen)
         return Neighbours(*self._search.nearest(rows))
 
     def nearer_off_the_list(self, rows: Floats, neighbours: Neighbours) -> Mask:
