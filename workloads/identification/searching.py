@@ -12,7 +12,7 @@ from workloads.evaluation.retrieval import Keys, check_units
 _BLOCK = 65_536
 """Keys that are searched at a time: 256 MB in fp32 where they have 1,024 numbers."""
 _NUM_HELD = 2
-"""Blocks that stay ready for the next queries, in some 0.6 GB each; of a database with more, each is made ready anew."""
+"""Blocks that stay ready for the next queries, in some 0.6 GB each; where there are more, each is made anew."""
 
 
 class Rows(Protocol):
