@@ -273,7 +273,10 @@ def _query(raw: RawRecord | Refused, row: Mapping[str, Any] | Refused, images: I
     is_file = place == row["image"] and Path(path).name != place
     where = f"{path}/{place}" if is_file else path if place in ("", row["image"]) else f"{path}, {place}"
     query = Query(identifier, row["image_features"], row["barcode"], where, tuple(dict.fromkeys(remarks)))
-    return query if row["image"] is None else _with_image(query, row["image"], images)
+    if row["image"] is not None:
+        return _with_image(query, row["image"], images)
+    nothing = query.image is None and query.barcode is None
+    return replace(query, problem="it has neither an image nor a barcode") if nothing else query
 
 
 def _with_image(query: Query, reference: str, images: ImageSource) -> Query:

@@ -191,7 +191,8 @@ def _xlsx(sink: IO[bytes]) -> Iterator[Write]:
     """Sheets of a million rows each, written row by row to a temporary file, so that memory does not grow."""
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     book = xlsxwriter.Workbook(sink, {**options, "strings_to_numbers": False, "nan_inf_to_errors": True})
-    sheet, line = None, _MOST_ROWS
+    sheet: Any = None
+    line = _MOST_ROWS
 
     def put(values: Sequence[Any]) -> None:
         nonlocal line

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -144,7 +145,7 @@ def _grouped(names: Names) -> Mapping[str, Indices]:
     return {name: order[starts[number] : starts[number + 1]] for number, name in enumerate(values)}
 
 
-def _texts(names: Names) -> "np.ndarray[tuple[int], np.dtype[np.str_]]":
+def _texts(names: Names) -> npt.NDArray[np.str_]:
     return np.array([name or "" for name in names], dtype=str)
 
 
