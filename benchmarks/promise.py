@@ -37,8 +37,8 @@ from workloads.identification.building import Base, Doing, base_of, build
 from workloads.identification.calibrating import calibrate
 from workloads.identification.checking import check
 from workloads.identification.database import Database
-from workloads.identification.evidence import evidence_at, names_of_keys, neighbours_of, with_identities
-from workloads.identification.leaving_out import NUM_NEIGHBOURS
+from workloads.identification.evidence import evidence_at, with_identities
+from workloads.identification.keys_at_hand import KeysAtHand
 from workloads.identification.material import of_dataset, of_source, of_test_queries
 from workloads.identification.writing import Known
 from workloads.record import RunFolder, find_runs
@@ -148,11 +148,9 @@ def by_identity(database: Database, base: Base, asked: Sequence[Known]) -> dict[
     """What the threshold of 97 % names: of species in the database, of these rightly, and of others."""
     some = [one for one in asked if one.query.barcode is not None]
     rows, _ = base.embedder.embed("dna", [one.query for one in some])
-    near, names = neighbours_of(database, "dna", rows, NUM_NEIGHBOURS), names_of_keys(database, "dna")["species"]
-    members, starts = database.members("dna")
-    barcodes = database.specimens["barcode"].to_pylist()
-    own = [one.query.barcode for one in some]
-    found = with_identities(evidence_at(names, near), names, near, own, lambda key: barcodes[members[starts[key]]])
+    keys, barcodes = KeysAtHand(database, "dna"), [one.query.barcode for one in some]
+    near, names = keys.neighbours(rows, 0), keys.labels["species"]
+    found = with_identities(evidence_at(names, near), names, near, barcodes, keys.barcode)
     assert found.identity is not None
     truth = np.array([one.names["species"] for one in some], dtype=object)
     known = np.isin(truth.astype(str), database.labels["species"].astype(str))
