@@ -1,12 +1,15 @@
 """Calibrating a database of keys by its own specimens: what is left out, what is written, and what is refused."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from commands.db import app
 from tests.identification.barcoded import Row, made_up
-from tests.identification.databases import kmer_database
+from tests.identification.databases import kmer_database, table
 from workloads.arrays import Doubles
 from workloads.errors import UsageError
 from workloads.identification.alignment import aligned
@@ -121,14 +124,14 @@ def calibrated(tmp_path_factory: pytest.TempPathFactory) -> Database:
 
 def test_a_calibrated_database_names_its_species_with_a_confidence_and_no_others(calibrated: Database) -> None:
     assert calibrated.facts.calibrated == ("dna",)
-    table = Calibration.of(calibrated).table.to_pandas()
-    species = table[table["rank"] == "species"]
+    rows = Calibration.of(calibrated).table.to_pandas()
+    species = rows[rows["rank"] == "species"]
     assert set(species["known"]) == {True, False}
     assert (species[species["known"]]["name"] == species[species["known"]]["truth"]).all()
     assert not (species[~species["known"]]["name"] == species[~species["known"]]["truth"]).any()
-    others = table[(table["rank"] == "genus") & ~table["known"]]
+    others = rows[(rows["rank"] == "genus") & ~rows["known"]]
     assert (others["name"] == others["truth"]).mean() > 0.9  # its genus has four other species
-    fits, says = (set(table[table["fits"] == part]["species"]) for part in (True, False))
+    fits, says = (set(rows[rows["fits"] == part]["species"]) for part in (True, False))
     assert not fits & says
 
 
@@ -166,6 +169,26 @@ def test_the_promise_is_checked_on_specimens_of_known_and_of_other_species(calib
     assert cells["species", "known"].num_specimens == len(fresh)
     assert "refuted in 0" not in checked.verdict
     assert checked.verdict.startswith("The promise of 80 % is not refuted")
+
+
+def test_the_command_prints_the_cells_and_leaves_numbers_and_figures(calibrated: Database, tmp_path: Path) -> None:
+    rows = [(f"new {row[0]}", *row[1:]) for row in made_up(8, 5, 8) if row[0].endswith(("6", "7"))]
+    data, out = table(tmp_path / "new.tsv", rows), tmp_path / "out"
+    words = ["check", str(calibrated.folder), "--data", str(data), "--out", str(out), "--confidence", "0.8", "--cpu"]
+
+    ended = CliRunner().invoke(app, words)
+
+    assert ended.exit_code == 0, ended.output
+    assert "in the database" in ended.output
+    found = json.loads((out / "check.json").read_text())
+    assert found["verdict"].startswith("The promise of 80 % is not refuted")
+    assert {each.name for each in out.iterdir()} == {
+        "check.json",
+        "check.parquet",
+        "promise-dna.csv",
+        "promise-dna.png",
+        "promise-dna.svg",
+    }
 
 
 @pytest.mark.parametrize(
