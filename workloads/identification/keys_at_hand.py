@@ -10,8 +10,7 @@ import pyarrow.compute as pc
 
 from workloads.arrays import Floats, Indices, Labels, Mask, Names
 from workloads.identification.database import Database, KeyKind
-from workloads.identification.evidence import Neighbours, commonest
-from workloads.identification.leaving_out import NUM_NEIGHBOURS
+from workloads.identification.evidence import NUM_NEIGHBOURS, Neighbours, commonest
 from workloads.identification.searching import KeySearch
 from workloads.spec import RANKS, Rank
 

@@ -13,6 +13,7 @@ from workloads.arrays import Floats, Indices, Names
 from workloads.errors import UsageError
 from workloads.identification.database import Database, KeyKind
 from workloads.identification.evidence import (
+    NUM_NEIGHBOURS,
     Neighbours,
     RankEvidence,
     commonest,
@@ -22,7 +23,6 @@ from workloads.identification.evidence import (
     neighbours_of,
     with_identities,
 )
-from workloads.identification.keys_at_hand import NUM_NEIGHBOURS
 from workloads.spec import RANKS
 
 _AT_ONCE = 1024
