@@ -1,8 +1,10 @@
 """`clibd identify`: names for specimens, from images, barcodes or both, with a confidence that holds."""
 
+import os
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
@@ -93,7 +95,8 @@ def identify(
         console.print(f"--within: {len(unknown):,} names that {database.folder} has not: {some_of(unknown, 20)}")
     with counting(console, "Identifying", "specimens") as told:
         if out is None:
-            tally = answer_to(sys.stdout.buffer, asked, identifier, written, told)
+            with quiet_where_nobody_reads():
+                tally = answer_to(sys.stdout.buffer, asked, identifier, written, told)
         else:
             tally = answer_into(out, asked, identifier, written, told)
     if log is not None:
@@ -106,6 +109,20 @@ def identify(
         console.print(
             f"Next: clibd db check {quote(db)} --data YOURS, for what the confidence is worth on your specimens"
         )
+
+
+@contextmanager
+def quiet_where_nobody_reads() -> Iterator[None]:
+    """Ends the command without a word where who reads its output has had enough, as `head` has.
+
+    Raises:
+        typer.Exit: then, with the code that a shell knows for it.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
 
 
 def placement_on(device: str) -> "Placement":

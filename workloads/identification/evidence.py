@@ -13,6 +13,8 @@ from workloads.identification.database import Database, KeyKind
 from workloads.identification.searching import nearest
 from workloads.spec import RANKS
 
+NUM_NEIGHBOURS = 50
+"""Keys that are looked at for names and for their rivals, where confidence is calibrated and where it is given."""
 _LAID_OUT = 3
 """Keys with the name, and with others, beside which a barcode is laid: the most similar k-mers are not always those of
 the fewest changes, and of 2,169 real barcodes, more than three change nothing (docs/log.md)."""

@@ -4,13 +4,13 @@ from collections.abc import Collection, Mapping
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from workloads.arrays import Floats, Indices, Labels, Mask, Names
 from workloads.identification.database import Database, KeyKind
-from workloads.identification.evidence import Neighbours, commonest
-from workloads.identification.leaving_out import NUM_NEIGHBOURS
+from workloads.identification.evidence import NUM_NEIGHBOURS, Neighbours, commonest
 from workloads.identification.searching import KeySearch
 from workloads.spec import RANKS, Rank
 
@@ -52,8 +52,9 @@ class KeysAtHand:
 
     def neighbours(self, rows: Floats, at_least: int) -> Neighbours:
         """The nearest keys of unit rows, (queries, size): as many as calibration looked at, or `at_least` so many."""
-        if self._search is None:
-            self._search = KeySearch(self._stored, max(NUM_NEIGHBOURS, at_least), self._chosen)
+        wanted = max(NUM_NEIGHBOURS, at_least)
+        if self._search is None or self._search.num_neighbours < wanted:
+            self._search = KeySearch(self._stored, wanted, self._chosen)
         return Neighbours(*self._search.nearest(rows))
 
     def nearer_off_the_list(self, rows: Floats, neighbours: Neighbours) -> Mask:
@@ -136,14 +137,14 @@ class KeysAtHand:
 
 def _grouped(names: Names) -> Mapping[str, Indices]:
     """Where each name stands, in ascending order."""
-    known = np.flatnonzero([name is not None for name in names])
-    values, codes = np.unique(_texts(names[known]), return_inverse=True)
-    order = np.argsort(codes, kind="stable")
-    cuts = np.cumsum(np.bincount(codes, minlength=len(values)))[:-1]
-    return dict(zip(values.tolist(), np.split(known[order], cuts), strict=True)) if len(values) else {}
+    encoded = pa.array(names, pa.string()).dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    order, values = np.argsort(codes, kind="stable"), encoded.dictionary.to_pylist()
+    starts = np.searchsorted(codes[order], np.arange(len(values) + 1))
+    return {name: order[starts[number] : starts[number + 1]] for number, name in enumerate(values)}
 
 
-def _texts(names: Names) -> "np.ndarray[tuple[int], np.dtype[np.str_]]":
+def _texts(names: Names) -> npt.NDArray[np.str_]:
     return np.array([name or "" for name in names], dtype=str)
 
 

@@ -13,6 +13,7 @@ from workloads.arrays import Floats, Indices, Names
 from workloads.errors import UsageError
 from workloads.identification.database import Database, KeyKind
 from workloads.identification.evidence import (
+    NUM_NEIGHBOURS,
     Neighbours,
     RankEvidence,
     commonest,
@@ -24,8 +25,6 @@ from workloads.identification.evidence import (
 )
 from workloads.spec import RANKS
 
-NUM_NEIGHBOURS = 50
-"""Keys that are looked at for names and for their rivals."""
 _AT_ONCE = 1024
 _SPECIES = RANKS[-1]
 

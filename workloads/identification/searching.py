@@ -12,7 +12,7 @@ from workloads.evaluation.retrieval import Keys, check_units
 _BLOCK = 65_536
 """Keys that are searched at a time: 256 MB in fp32 where they have 1,024 numbers."""
 _NUM_HELD = 2
-"""Blocks that stay ready for the next queries, in some 0.6 GB each; those after them are made ready anew."""
+"""Blocks that stay ready for the next queries, in some 0.6 GB each; where there are more, each is made anew."""
 
 
 class Rows(Protocol):
@@ -36,7 +36,7 @@ class KeySearch:
             num_neighbours: how many keys to find for each query; all of them when there are fewer.
             chosen: among which keys, one at least, (keys,); None for all of them.
         """
-        self._keys, self._chosen, self._wanted = keys, chosen, num_neighbours
+        self._keys, self._chosen, self.num_neighbours = keys, chosen, num_neighbours
         self._held: dict[int, Keys] = {}
 
     def nearest(self, queries: Floats) -> tuple[Indices, Floats]:
@@ -55,7 +55,7 @@ class KeySearch:
         found: tuple[Indices, Floats] | None = None
         for start, numbers in self._blocks():
             places, cosines = self._ready(start, numbers).nearest(queries)
-            found = _merged(found, (numbers[places], cosines), self._wanted)
+            found = _merged(found, (numbers[places], cosines), self.num_neighbours)
         if found is None:
             raise EmbeddingsError("there is not one key to search among")
         return found
@@ -75,8 +75,8 @@ class KeySearch:
             return self._held[start]
         block = self._keys.block(start, min(start + _BLOCK, len(self._keys)))
         check_units("keys", block)
-        ready = Keys(block if len(numbers) == len(block) else block[numbers - start], self._wanted)
-        if len(self._held) < _NUM_HELD:
+        ready = Keys(block if len(numbers) == len(block) else block[numbers - start], self.num_neighbours)
+        if len(self._keys) <= _NUM_HELD * _BLOCK:
             self._held[start] = ready
         return ready
 
