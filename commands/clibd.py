@@ -8,7 +8,9 @@ from commands.bzsl import bzsl
 from commands.convert import convert
 from commands.costs import costs
 from commands.doctor import doctor
+from commands.embed import embed
 from commands.evaluate import evaluate
+from commands.identify import identify
 from commands.open_set import open_set
 from commands.options import with_version
 from commands.verify import verify
@@ -26,6 +28,8 @@ app = typer.Typer(
 app.add_typer(data.app, name="data")
 app.command(context_settings={"obj": trainer_on_ray})(train)
 app.command()(evaluate)
+app.command()(identify)
+app.command()(embed)
 app.command()(attention)
 app.command()(bzsl)
 app.command()(costs)
