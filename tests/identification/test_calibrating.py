@@ -35,13 +35,19 @@ def asked_of(rows: list[Row], place: int) -> Asked:
 
 
 def by_loops(rows: list[Row], place: int, with_species: bool) -> tuple[str, float, str | None, float]:
-    """Name of the nearest barcode that is left, its similarity, and the same of the nearest with another name."""
+    """Name of the nearest barcode that is left, its similarity, and the same of the nearest with another name.
+
+    Where species share a barcode, it has the name that is the first in the alphabet, as no test has more of one.
+    """
     own = rows[place]
     left = [row for row in rows if row[0] != own[0] and (with_species or row[1] != own[1])]
+    names = {row[3]: min(other[1] for other in left if other[3] == row[3]) for row in left}
     query = hellinger(counted([own[3]]))[0]
-    near = sorted(((float(hellinger(counted([row[3]]))[0] @ query), row) for row in left), key=lambda each: -each[0])
-    name = near[0][1][1]
-    rival, other = next((cosine, row[1]) for cosine, row in near if row[1] != name)
+    near = sorted(
+        ((float(hellinger(counted([barcode]))[0] @ query), of) for barcode, of in names.items()), reverse=True
+    )
+    name = near[0][1]
+    rival, other = next(each for each in near if each[1] != name)
     return name, near[0][0], other, rival
 
 
@@ -167,7 +173,7 @@ def test_the_promise_is_checked_on_specimens_of_known_and_of_other_species(calib
     [
         (made_up(2, 2, 5), "20 specimens with a species can be asked about, and no promise is made of fewer than 50"),
         ([(str(n), "Apis mellifera", "Apis", row[3]) for n, row in enumerate(made_up(15, 4, 1))], "no promise is made"),
-        (made_up(60, 1, 1), "0 specimens with barcodes whose species is in the database"),
+        (made_up(12, 6, 1), "0 specimens with barcodes whose species is in the database"),
     ],
 )
 def test_a_database_of_which_nothing_can_be_promised_says_why(tmp_path: Path, rows: list[Row], words: str) -> None:
