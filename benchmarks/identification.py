@@ -75,13 +75,9 @@ def database_of(folder: Path, real: list[str], count: int) -> Database:
     def known() -> Iterator[list[Known]]:
         some: list[Known] = []
         for number, barcode in enumerate(made_up(real, count, 1)):
-            names = dict(
-                zip(
-                    RANKS,
-                    ("Diptera", f"F{number // 500}", f"G{number // 50}", f"G{number // 50} s{number // 5}"),
-                    strict=True,
-                )
-            )
+            genus = f"G{number // 50}"
+            taxa = ("Diptera", f"F{number // 500}", genus, f"{genus} s{number // 5}")
+            names: dict[str, str | None] = dict(zip(RANKS, taxa, strict=True))
             some.append(Known(Query(f"k{number}", barcode=barcode), names))
             if len(some) == _AT_ONCE:
                 yield some

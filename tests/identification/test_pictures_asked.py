@@ -32,18 +32,19 @@ def noise(*size: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
     return np.random.default_rng(0).integers(0, 255, (*size, 3), dtype=np.uint8)
 
 
+def blurred() -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
+    """Bright and dark squares without an edge between them."""
+    squares = np.kron(noise(4, 6) // 128 * 255.0, np.ones((50, 50, 1)))
+    return np.asarray(cv2.GaussianBlur(squares, (0, 0), 10), dtype=np.uint8)
+
+
 @pytest.mark.parametrize(
     ("content", "flags"),
     [
         (encoded(noise(200, 300)), []),
         (encoded(noise(47, 300)), ["poor image: tiny"]),
         (encoded(noise(200, 300) // 64 + 100), ["poor image: uniform"]),
-        (
-            encoded(
-                np.asarray(cv2.GaussianBlur(np.kron(noise(8, 12), np.ones((25, 25, 1))), (0, 0), 12), dtype=np.uint8)
-            ),
-            ["poor image: blurred"],
-        ),
+        (encoded(blurred()), ["poor image: blurred"]),
         (encoded(np.zeros((20, 20, 3), dtype=np.uint8)), ["poor image: tiny", "poor image: uniform"]),
         (b"no picture", []),
     ],

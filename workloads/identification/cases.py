@@ -103,10 +103,10 @@ class Case:
         elif self._asking.all_ranks:
             for rank in self._asking.ranks:
                 yield self._named(rank, self._at(rank), flags)
-        elif (rank := self._holding()) is None:
+        elif (held := self._holding()) is None:
             yield self._nameless(self._found[self._by], flags)
         else:
-            yield self._named(rank, self._at(rank), flags)
+            yield self._named(held, self._at(held), flags)
 
     def _at(self, rank: Rank) -> _Name:
         assert self._by is not None, "a query without evidence has no name"
@@ -187,7 +187,7 @@ class Case:
         row, keys = found.place[self._number], found.keys
         nearest, cosines = found.neighbours.keys[row], found.neighbours.cosines[row]
         for key, cosine in zip(nearest[: self._asking.k].tolist(), cosines.tolist(), strict=False):
-            names = {rank: keys.labels[rank][key] for rank in self._asking.ranks}
+            names: dict[str, Any] = {rank: keys.labels[rank][key] for rank in self._asking.ranks}
             said = [*flags, *([UNTRAINED] if keys.untrained(key) else [])]
             answer: dict[str, Any] = {**names, "species_epithet": epithet(names.get("species")), "similarity": cosine}
             answer |= {"evidence": self._by, "bin": keys.bin(key), "flags": said}

@@ -18,8 +18,8 @@ from workloads.delimited_out import delimited
 from workloads.errors import UsageError
 from workloads.identification.database import KEY_KINDS
 from workloads.identification.embedding import Embedder
+from workloads.identification.keys import KeyWriter
 from workloads.identification.query import Query
-from workloads.identification.writing import KeyWriter
 from workloads.storage import Folder, parquet_into
 
 EMBEDDINGS = pa.schema(

@@ -143,7 +143,7 @@ class Identifier:
         rows = list[dict[str, Any]]()
         for number, query in enumerate(asked):
             own = {kind: one for kind, one in found.items() if number in one.place}
-            said = {"file_name": query.where or query.id, "specimen_id": query.id}
+            said: dict[str, Any] = {"file_name": query.where or query.id, "specimen_id": query.id}
             said["synthetic"] = self.database.facts.synthetic
             case = Case(query, number, own, joint if len(own) == len(KEY_KINDS) else None, self.asking)
             rows += [{**said, **row} for row in case.rows()]
