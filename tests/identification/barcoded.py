@@ -10,16 +10,16 @@ _BASES = np.array(list("ACGT"))
 
 
 def made_up(num_genera: int, species: int, specimens: int, seed: int = 0, length: int = 300) -> list[Row]:
-    """Specimens of made-up species, the same number of each."""
-    rng = np.random.default_rng(seed)
+    """Specimens of made-up species, the same number of each; more of them leave the first ones as they are."""
     rows = []
     for genus in range(num_genera):
-        root = rng.integers(4, size=length)
+        root = np.random.default_rng([seed, genus]).integers(4, size=length)
         for number in range(species):
-            own = _changed(rng, root, 0.12)
+            own = _changed(np.random.default_rng([seed, genus, number + 1]), root, 0.12)
+            name = f"Genus{chr(97 + genus)} species{chr(97 + number)}"
             for each in range(specimens):
+                rng = np.random.default_rng([seed, genus, number + 1, each + 1])
                 barcode = "".join(_BASES[_changed(rng, own, 0.004)])
-                name = f"Genus{chr(97 + genus)} species{chr(97 + number)}"
                 rows.append((f"{genus}-{number}-{each}", name, name.split()[0], barcode))
     return rows
 

@@ -20,14 +20,8 @@ from workloads.identification.calibration import Calibration
 from workloads.identification.confidence import FEWEST
 from workloads.identification.database import KEY_KINDS, Database, KeyKind
 from workloads.identification.embedding import Embedder
-from workloads.identification.evidence import (
-    RankEvidence,
-    all_evidence,
-    names_of_keys,
-    neighbours_of,
-    with_identities,
-)
-from workloads.identification.leaving_out import NUM_NEIGHBOURS
+from workloads.identification.evidence import RankEvidence, all_evidence, with_identities
+from workloads.identification.keys_at_hand import KeysAtHand
 from workloads.identification.query import Evidence
 from workloads.identification.writing import Known
 from workloads.spec import RANKS
@@ -193,18 +187,16 @@ class _Checker:
     """Names specimens at every rank by all that they bring."""
 
     def __init__(self, database: Database, embedder: Embedder) -> None:
-        self._database, self._embedder = database, embedder
+        self._embedder = embedder
         self._calibration = Calibration.of(database)
         kinds = [kind for kind in KEY_KINDS if kind in database.facts.modalities and kind in embedder.kinds]
-        self._labels = {kind: names_of_keys(database, kind) for kind in kinds}
-        self._first = {kind: _first_specimens(database, kind) for kind in kinds}
-        self._barcodes = database.specimens["barcode"]
+        self._keys = {kind: KeysAtHand(database, kind) for kind in kinds}
         self._species = frozenset(database.labels[RANKS[-1]])
         self.ids = frozenset(database.specimens["specimen_id"].to_pylist())
 
     def named(self, known: Sequence[Known]) -> Iterator[pa.Table]:
         """The rows of some specimens, by each kind of evidence that there is a calibration for."""
-        found = {kind: self._found(kind, known) for kind in self._labels}
+        found = {kind: self._found(kind, known) for kind in self._keys}
         for kind, (places, at) in found.items():
             if kind in self._calibration.evidences and len(places):
                 some = [known[place] for place in places]
@@ -230,17 +222,14 @@ class _Checker:
         places = [having[row] for row in good]
         if not places:
             return [], {}
-        near, labels = neighbours_of(self._database, kind, rows[good], NUM_NEIGHBOURS), self._labels[kind]
+        keys = self._keys[kind]
+        near, labels = keys.neighbours(rows[good], 0), keys.labels
         at = all_evidence(labels, near)
         if kind == "dna":
             barcodes = [known[place].query.barcode for place in places]
             last = RANKS[-1]
-            at[last] = with_identities(at[last], labels[last], near, barcodes, self._barcode_of)
+            at[last] = with_identities(at[last], labels[last], near, barcodes, keys.barcode)
         return places, at
-
-    def _barcode_of(self, key: int) -> str | None:
-        text: str | None = self._barcodes[int(self._first["dna"][key])].as_py()
-        return text
 
     def _rows(self, some: Sequence[Known], evidence: Evidence, rank: str, names: Names, sure: Doubles) -> pa.Table:
         truth = [one.names.get(rank) for one in some]
@@ -258,9 +247,3 @@ class _Checker:
         }
         table = pa.table({name: pa.array(columns[name], NAMED.field(name).type) for name in NAMED.names})
         return table.filter(pa.array([true is not None for true in truth]))
-
-
-def _first_specimens(database: Database, kind: KeyKind) -> Sequence[int]:
-    members, starts = database.members(kind)
-    first: list[int] = members[starts[:-1]].tolist()
-    return first

@@ -22,10 +22,9 @@ from workloads.identification.evidence import (
     neighbours_of,
     with_identities,
 )
+from workloads.identification.keys_at_hand import NUM_NEIGHBOURS
 from workloads.spec import RANKS
 
-NUM_NEIGHBOURS = 50
-"""Keys that are looked at for names and for their rivals."""
 _AT_ONCE = 1024
 _SPECIES = RANKS[-1]
 
