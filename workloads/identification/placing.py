@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 from workloads.disk_errors import named
@@ -36,9 +37,10 @@ def placed(target: Path, *, replace: bool, on_remark: Say = lambda remark: None)
     before = _there(target, replace)
     aside = target
     try:
-        if any(target.parent.glob(f"{target.name}.*.tmp")):
+        half = f"{escape(target.name)}.*.tmp"
+        if any(target.parent.glob(half)):
             remove_leftovers(target.parent)
-            if not any(target.parent.glob(f"{target.name}.*.tmp")):
+            if not any(target.parent.glob(half)):
                 on_remark(f"An earlier making of {target} was broken off; this one begins anew")
         aside = aside_of(target)
         aside.mkdir()
