@@ -90,4 +90,5 @@ def _is_any_twice(table: pa.Table) -> bool:
             num_rows = len(different)
         rows = rows * (len(words.dictionary) + 1) + words.indices.fill_null(len(words.dictionary)).to_numpy()
         num_rows *= len(words.dictionary) + 1
-    return len(np.unique(rows)) < len(rows)
+    rows.sort()
+    return bool(np.any(rows[1:] == rows[:-1]))

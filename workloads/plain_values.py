@@ -81,8 +81,8 @@ def _misfits_of_object(value: Any, kind: Any, name: str) -> Iterator[str]:
         hints, required = _hints(kind), _required(kind)
         if is_dataclass(kind) and (unknown := value.keys() - hints):
             yield f"there is no field {before}{min(unknown)}"
-    if missing := [f"{before}{each}" for each in hints if each in required - value.keys()]:
-        yield f"it does not say {', '.join(missing)}"
+    if missing := required - value.keys():
+        yield f"it does not say {', '.join(f'{before}{each}' for each in hints if each in missing)}"
     for field, each in value.items():
         if field in hints and not _is_plainly(each, hints[field]):
             yield from _misfits(each, hints[field], f"{before}{field}")
