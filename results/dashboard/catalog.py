@@ -32,7 +32,7 @@ Made = TypeVar("Made")
 
 _LOOK_AGAIN = 1.0
 """Seconds for which one look at the folder serves everybody."""
-_KEPT_BYTES = 150_000_000
+_KEPT_BYTES = 100_000_000
 
 
 class Catalog:
