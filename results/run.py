@@ -41,7 +41,7 @@ class Measured:
         of_pairs = pc.is_in(table["method"], pa.array(_PAIRED))
         wanted = pc.and_(pc.or_(pc.equal(table["keys"], "all"), told), pc.invert(pc.and_(several, of_pairs)))
         table = table.filter(pc.and_(wanted, pc.invert(ranked)))
-        self._columns: dict[str, list[Any]] = {name: table[name].to_pylist() for name in table.column_names}
+        self._columns: dict[str, list[Any]] = {name: _listed(table[name]) for name in table.column_names}
         self._fields = [name for name in Measurement.__dataclass_fields__ if name in self._columns]
         self._indexes: dict[tuple[str, ...], dict[tuple[Any, ...], int]] = {}
 
@@ -54,6 +54,15 @@ class Measured:
             self._indexes[fields] = {place: number for number, place in reversed(list(enumerate(places)))}
         number = self._indexes[fields].get(tuple(where.values()))
         return None if number is None else Measurement(**{name: self._columns[name][number] for name in self._fields})
+
+
+def _listed(column: pa.ChunkedArray) -> list[Any]:
+    """Values of a column; equal words are one in memory, as a place has few and a server keeps hundreds of runs."""
+    if not pa.types.is_string(column.type):
+        return list(column.to_pylist())
+    encoded = column.combine_chunks().dictionary_encode()
+    words = [*encoded.dictionary.to_pylist(), None]
+    return [words[code] for code in encoded.indices.fill_null(-1).to_pylist()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +152,8 @@ class Run:
 
 def read_run(folder: Folder) -> Run:
     """A run folder or point, whatever its state; of one that is damaged what can be read."""
-    run, problems = RunFolder(folder), list[str]()
-    known: dict[str, Any] = {"folder": folder, "name": run.id, "state": "missing"}
+    plain, problems = RunFolder(folder), list[str]()
+    known: dict[str, Any] = {"folder": folder, "name": plain.id, "state": "missing"}
 
     def read(name: str, how: Callable[[], Any]) -> None:
         try:
@@ -152,18 +161,20 @@ def read_run(folder: Folder) -> Run:
         except UNREADABLE as error:
             problems.append(str(error))
 
+    read("sealed", lambda: sealed_folder(folder))
+    sealed = known.pop("sealed", folder)
+    run = RunFolder(sealed)
     read("point", run.point)
     read("source", run.source)
     read("spec", lambda: run.spec() if folder.has("spec.json") else None)
-    read("state", run.state)
-    if known["state"] != "missing":
-        read("status", run.status)
+    read("status", lambda: plain.status() if folder.has(STATUS) else {})
+    known["state"] = known.get("status", {}).get("state", "missing")
     read("names", lambda: check_names(run.id, known.get("point", {}), known.get("spec")))
     known.pop("names", None)
     if known["state"] == "finished" and not problems:
         if not folder.has(MEASUREMENTS):
             return Run(**known, problem="it has not been measured: `clibd evaluate RUN --data DIR`")
-        read("facts", lambda: {**object_there(sealed_folder(folder), EVALUATION, Evaluation), **_thresholds(folder)})
+        read("facts", lambda: {**object_there(sealed, EVALUATION, Evaluation), **_thresholds(sealed)})
         read("table", run.measurement_table)
     if problems:
         return Run(**{**known, "state": "damaged", "table": None}, problem=f"it cannot be read: {problems[0]}")

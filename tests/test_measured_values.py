@@ -127,3 +127,11 @@ WRONG: list[tuple[str, Callable[[pa.Table], pa.Table]]] = [
 def test_columns_of_another_type_are_refused(_: str, change: Callable[[pa.Table], pa.Table]) -> None:
     with pytest.raises(DamagedError, match="of another type"):
         check_answers(change(answers()), SPECIMENS, "here")
+
+
+def test_rows_of_many_words_are_told_apart_where_their_places_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workloads.measured_values._MOST_ROWS", 5)
+    apart = {"key": ["dna", "text"], "query": ["image", "dna"], "specimen_id": ["q", "q"]}
+    check_answers(answers(**apart), SPECIMENS, "here")
+    with pytest.raises(DamagedError, match="a query is there twice"):
+        check_answers(answers(**{**apart, "key": ["dna"] * 2, "query": ["dna"] * 2}), SPECIMENS, "here")

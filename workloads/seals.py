@@ -243,12 +243,15 @@ def _is_run(folder: Folder) -> bool:
 def sealed_folder(folder: Folder) -> Folder:
     """The folder of a run, or one in it, whose files are compared with the run's manifest as they are read.
 
-    The manifest is read now. Without one, as in earlier versions and while a run is made, it is the folder as it is.
+    The manifest is read now, once for all that is read of what this gives. Without one, as in earlier versions and
+    while a run is made, it is the folder as it is.
 
     Raises:
         AlteredError: the run is finished, and its manifest is gone.
         DamagedError: the manifest is not what was written.
     """
+    if isinstance(folder, SealedFolder):
+        return folder
     run, inside = _run_and_place(folder)
     if not run.has(MANIFEST):
         if run.has(STATUS) and read_versioned(run, STATUS).get(MADE):

@@ -132,6 +132,11 @@ class Folder:
         size: int | None = self._fs.get_file_info(self._inside(name)).size
         return size
 
+    def written(self, name: str) -> float | None:
+        """When a file was last written, in seconds since 1970 by the clock of the disk or store; None of none."""
+        nanoseconds: int | None = self._fs.get_file_info(self._inside(name)).mtime_ns
+        return None if nanoseconds is None else nanoseconds / 1e9
+
     def copy_to(self, name: str, path: Path) -> None:
         """Copy a file to a disk of this machine, piece by piece."""
         pafs.copy_files(

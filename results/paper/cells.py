@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from results.measured import FLOORS
-from results.paper.comparable import why_not
+from results.paper.comparable import UNMEASURED_NOISE, has_noise, why_not
 from results.published import PublishedNumber, find_published
 from results.run import Measured, Run
 from results.runs import AskedRow, Runs
@@ -107,8 +107,12 @@ class Filling:
         )
         if cell.ours is None:
             return replace(cell, reason=self._missing(line, where) if printed or self.group.members else None)
-        reason = why_not(self.table, line.row.names, where, self.group.scale, line.runs) if printed else None
-        return replace(cell, comparable=printed is not None and reason is None, reason=reason)
+        if printed is None:
+            return cell
+        reason = why_not(self.table, line.row.names, where, self.group.scale, line.runs)
+        if reason is None and not has_noise(cell):
+            reason = UNMEASURED_NOISE
+        return replace(cell, comparable=reason is None, reason=reason)
 
     def _where(self, row: Row, column: Column, level: Rank) -> dict[str, str]:
         """Fields of the measurement, or of the statistic."""

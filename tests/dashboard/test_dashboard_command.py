@@ -63,7 +63,7 @@ def test_it_serves_until_ctrl_c_which_ends_in_a_sentence(tmp_path: Path) -> None
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err.startswith("interrupted;")
+    assert err.startswith("interrupted; the dashboard has ended")
     assert len(err.splitlines()) == 1
 
 
