@@ -4,12 +4,14 @@ import numpy as np
 import pytest
 
 from results.comparison.compare import compare
+from results.dashboard.accuracies import accuracies
 from results.dashboard.catalog import Catalog
 from results.dashboard.contest import contest
+from results.differing import differing_fields
 from results.evaluated import pair
 from tests.dashboard.making import catalog as catalog
 from tests.dashboard.making import made_up as made_up
-from tests.dashboard.showing import shown, words_of
+from tests.dashboard.showing import columns_of, sent, shown, words_of
 from tests.results.comparison.conftest import IMAGE_DNA
 from workloads.errors import IncomparableError
 from workloads.spec import RANKS
@@ -74,3 +76,18 @@ def test_without_two_there_is_a_choice(catalog: Catalog, two: tuple[str, str]) -
     html = shown(catalog, "compare")
     assert f'<option value="{two[0]}"' in html
     assert "is not evaluated yet" in words_of(shown(catalog, "compare", status=404, a=two[0], b=f"{two[1]}/none"))
+
+
+def test_an_export_has_what_any_two_differ_in(catalog: Catalog, two: tuple[str, str]) -> None:
+    columns = columns_of(sent(catalog, "compare-sides"))
+    rows = [columns["id"].index(run) for run in two]
+    told = {name: tuple(values[row] for row in rows) for name, values in columns.items()}
+    fields = {name.removeprefix("field "): sides for name, sides in told.items() if name.startswith("field ")}
+    specs = [spec for run in two if (spec := catalog.run(run).spec)]
+    assert {name: sides for name, sides in fields.items() if sides[0] != sides[1]} == differing_fields(specs)
+    assert [side.rpartition("/")[2] for side in told["folder"]] == list(two)
+    for place, run in enumerate(two):
+        first = accuracies(catalog, run).retrievals[0]
+        for row in first.rows:
+            text = told[f"accuracy {first.name}, {row.partition}, {row.average}, {row.rank}"][place]
+            assert all(value in text for value in (*row.values, row.n))

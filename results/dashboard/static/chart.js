@@ -124,8 +124,9 @@
   }
 
   function draw(one) {
-    const ink = colours();
-    return Plotly.react(one.element, one.told.series.map((series, n) => trace(one.told, series, n, ink)), layout(one.told, ink), CONFIG);
+    const ink = colours(), { element, told } = one;
+    const size = document.body.classList.contains("printing") ? { width: element.clientWidth, height: element.clientHeight } : {};
+    return Plotly.react(element, told.series.map((series, n) => trace(told, series, n, ink)), { ...layout(told, ink), ...size }, CONFIG);
   }
 
   const near = new IntersectionObserver((seen) => seen.filter((one) => one.isIntersecting).forEach(({ target }) => soon(charts.get(target))), { rootMargin: NEAR });
@@ -163,8 +164,20 @@
     element.textContent = "The picture cannot be drawn here; its numbers stand below.";
   }
 
-  function all() {
-    if (window.Plotly) for (const one of charts.values()) if (one.element.checkVisibility()) first(one);
+  // All that a reader may see, as wide as a sheet; and afterwards anew, as wide as the window.
+  function printing() {
+    if (!window.Plotly) return;
+    document.body.classList.add("printing");
+    for (const one of charts.values()) if (one.element.checkVisibility()) one.drawn ? draw(one) : first(one);
+  }
+  function printed() {
+    document.body.classList.remove("printing");
+    for (const one of charts.values()) {
+      if (!one.drawn) continue;
+      Plotly.purge(one.element);
+      one.drawn = false;
+      near.observe(one.element);
+    }
   }
 
   // Further points of a run that goes on; the charts of one address share what is loaded.
@@ -207,7 +220,8 @@
 
   clibd.each("[data-chart]", begin);
   addEventListener("load", () => charts.size && (window.requestIdleCallback || setTimeout)(() => loaded().catch(() => null)));
-  addEventListener("beforeprint", all);
+  addEventListener("beforeprint", printing);
+  addEventListener("afterprint", printed);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((one) => one.drawn && draw(one)));
   document.addEventListener("clibd:changed", more);
 })();
