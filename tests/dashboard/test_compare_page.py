@@ -1,5 +1,8 @@
 """The page that compares two evaluations."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -14,7 +17,9 @@ from tests.dashboard.making import made_up as made_up
 from tests.dashboard.showing import columns_of, sent, shown, words_of
 from tests.results.comparison.conftest import IMAGE_DNA
 from workloads.errors import IncomparableError
+from workloads.record import MEASUREMENTS
 from workloads.spec import RANKS
+from workloads.storage import Folder
 
 
 @pytest.fixture
@@ -91,3 +96,14 @@ def test_an_export_has_what_any_two_differ_in(catalog: Catalog, two: tuple[str, 
         for row in first.rows:
             text = told[f"accuracy {first.name}, {row.partition}, {row.average}, {row.rank}"][place]
             assert all(value in text for value in (*row.values, row.n))
+
+
+def test_a_damaged_run_leaves_the_others_in_the_export(catalog: Catalog, two: tuple[str, str], tmp_path: Path) -> None:
+    runs = Path(shutil.copytree(catalog.address, tmp_path / "runs"))
+    (runs / catalog.place(two[0]) / MEASUREMENTS).write_bytes(b"PAR1 and no more")
+    (runs / catalog.place(two[0]) / "status.json").write_text('{"state": "fini')
+    columns = columns_of(sent(Catalog(Folder(runs)), "compare-sides"))
+    names = [name for name in columns if name.startswith("accuracy")]
+    told = {run: any(columns[name][row] for name in names) for row, run in enumerate(columns["id"])}
+    assert told[two[1]]
+    assert not told.get(two[0])

@@ -161,10 +161,11 @@ def _side_of(catalog: Catalog, evaluation: str) -> Iterator[tuple[str, str]]:
     spec = catalog.run(run).spec
     for field, value in (flat_fields(spec_to_dict(spec)) if spec else {}).items():
         yield f"field {field}", value
-    for first in accuracies(catalog, evaluation).retrievals[:1]:
-        for row in first.rows:
-            values = ", ".join(f"{head} {value}" for head, value in zip(first.subsets, row.values, strict=True))
-            yield f"accuracy {first.name}, {row.partition}, {row.average}, {row.rank}", f"{values}; n = {row.n}"
+    with suppress(NotThereError):  # a damaged one has no accuracies, as its own page says
+        for first in accuracies(catalog, evaluation).retrievals[:1]:
+            for row in first.rows:
+                values = ", ".join(f"{head} {value}" for head, value in zip(first.subsets, row.values, strict=True))
+                yield f"accuracy {first.name}, {row.partition}, {row.average}, {row.rank}", f"{values}; n = {row.n}"
 
 
 def _held(catalog: Catalog) -> list[tuple[str, str]]:
