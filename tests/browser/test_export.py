@@ -110,7 +110,7 @@ def test_any_two_runs_are_laid_side_by_side(site: Path, offline: Page) -> None:
     second.select_option(index=2)
     expect(offline.locator("#two-command")).to_contain_text(f"/{second.input_value()}")
     expect(offline.locator("table")).to_have_count(2)
-    expect(offline.locator("table").last.locator("tbody tr").first).to_contain_text("n = ")
+    expect(offline.locator("table").last.locator("tbody tr").first).to_contain_text("[")
     chosen = first.input_value(), second.input_value()
     offline.reload()
     expect(offline.locator("table")).to_have_count(2)

@@ -94,8 +94,9 @@ def test_an_export_has_what_any_two_differ_in(catalog: Catalog, two: tuple[str, 
     for place, run in enumerate(two):
         first = accuracies(catalog, run).retrievals[0]
         for row in first.rows:
-            text = told[f"accuracy {first.name}, {row.partition}, {row.average}, {row.rank}"][place]
-            assert all(value in text for value in (*row.values, row.n))
+            here = f"accuracy {first.name}, {row.partition}, {row.average}, {row.rank}"
+            assert [told[f"{here}: {subset}"][place] for subset in first.subsets] == list(row.values)
+            assert told[f"{here}: n"][place] == row.n
 
 
 def test_a_damaged_run_leaves_the_others_in_the_export(catalog: Catalog, two: tuple[str, str], tmp_path: Path) -> None:

@@ -61,7 +61,9 @@ def _compare(catalog: Catalog, asked: Asked) -> Page:
     }
     if not all(chosen):
         told |= {"held": partial(_held, catalog), "sides": Asked(_SIDES), "sides_name": _SIDES}
-        return Page(title="Compare two runs", template="compare.html.j2", told=told, scripts=("compare.js",))
+        drawn = any(one.synthetic for one in summaries(catalog, catalog.standings).values())
+        scripts = ("compare.js",)
+        return Page(title="Compare two runs", template="compare.html.j2", told=told, scripts=scripts, synthetic=drawn)
     a, b = (_side(catalog, name, choices) for name in chosen)
     told |= {"a": a, "b": b, "same": a.evaluation == b.evaluation} | _compared(catalog, a, b, told)
     both = f"{a.label} and {b.label}"
@@ -164,8 +166,9 @@ def _side_of(catalog: Catalog, evaluation: str) -> Iterator[tuple[str, str]]:
     with suppress(NotThereError):  # a damaged one has no accuracies, as its own page says
         for first in accuracies(catalog, evaluation).retrievals[:1]:
             for row in first.rows:
-                values = ", ".join(f"{head} {value}" for head, value in zip(first.subsets, row.values, strict=True))
-                yield f"accuracy {first.name}, {row.partition}, {row.average}, {row.rank}", f"{values}; n = {row.n}"
+                place = f"accuracy {first.name}, {row.partition}, {row.average}, {row.rank}"
+                for head, text in zip((*first.subsets, "n"), (*row.values, row.n), strict=True):
+                    yield f"{place}: {head}", text
 
 
 def _held(catalog: Catalog) -> list[tuple[str, str]]:

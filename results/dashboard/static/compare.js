@@ -12,18 +12,18 @@ clibd.each("[data-sides]", async (section) => {
     return Object.assign(document.createElement(tag), { textContent: text }, attributes);
   }
 
-  // A table of the columns whose names begin so.
-  function table(begins, what, rows, only) {
+  // A table of the columns whose names begin so; of fields those that differ, of numbers all.
+  function table(begins, what, rows, numbers) {
     const names = Object.keys(columns).filter((name) => name.startsWith(begins)).map((name) => [name.slice(begins.length), texts(name, rows)]);
-    const kept = names.filter(([, [a, b]]) => (only ? a !== b : a !== "–" || b !== "–"));
+    const kept = names.filter(([, [a, b]]) => (numbers ? a !== "–" || b !== "–" : a !== b)), kind = numbers ? "n" : "";
     if (!kept.length) return made("p", "None.", { className: "muted" });
     const wide = made("div", "", { className: "wide", tabIndex: 0 }), whole = document.createElement("table"), head = document.createElement("tr");
     wide.setAttribute("role", "region");
     wide.setAttribute("aria-label", what);
-    head.append(made("th", what, { className: "first", scope: "col" }), ...choices.map((choice, n) => heading("AB"[n], choice.selectedOptions[0])));
+    head.append(made("th", what, { className: "first", scope: "col" }), ...choices.map((choice, n) => heading("AB"[n], choice.selectedOptions[0], kind)));
     const body = kept.map(([name, values]) => {
       const row = document.createElement("tr");
-      row.append(made("th", name, { className: "first", scope: "row" }), ...values.map((text) => made("td", text)));
+      row.append(made("th", name, { className: "first", scope: "row" }), ...values.map((text) => made("td", text, { className: kind })));
       return row;
     });
     whole.createTHead().append(head);
@@ -32,8 +32,8 @@ clibd.each("[data-sides]", async (section) => {
     return wide;
   }
 
-  function heading(letter, option) {
-    const cell = made("th", `${letter}: `, { scope: "col" });
+  function heading(letter, option, kind) {
+    const cell = made("th", `${letter}: `, { scope: "col", className: kind });
     cell.append(made("a", option.textContent, { href: option.dataset.page }));
     return cell;
   }
@@ -41,8 +41,8 @@ clibd.each("[data-sides]", async (section) => {
   function show() {
     const rows = chosen();
     shown.replaceChildren(
-      made("h3", "Fields in which they differ"), table("field ", "Field", rows, true),
-      made("h3", "Top-1 accuracies, in percent with 95 % intervals"), table("accuracy ", "Retrieval, partition, average, rank", rows, false),
+      made("h3", "Fields in which they differ"), table("field ", "Field", rows, false),
+      made("h3", "Top-1 accuracies, in percent with 95 % intervals; n are queries (micro) or names (macro), by species"), table("accuracy ", "Retrieval, partition, average, rank, species", rows, true),
     );
     section.querySelector("pre").textContent = `clibd-results compare ${texts("folder", rows).join(" ")}`;
     history.replaceState(null, "", `#${new URLSearchParams(choices.map((choice) => [choice.name, choice.value]))}`);
