@@ -23,7 +23,7 @@ ROWS, SPECIMENS, PORTRAITS = "retrieval-rows", "retrieval-specimens", "retrieval
 """Kinds of files, each of which a page asks for by `name_of`."""
 _ONE, _NONE = 10_000, -32_768
 """A cosine of 1, and one that there is not."""
-_MOST_BYTES = 12_000_000
+_MOST_BYTES = 11_500_000
 """Of pictures and barcodes in an export: evaluations share it out."""
 _BYTES_A_SPECIMEN = 1_800
 
