@@ -66,13 +66,15 @@ FILTERS: tuple[Mapping[str, object], ...] = (
 
 
 _READY = {
-    "overview": ("index.html", "<h1", "h1"),
-    "table": ("table/*.html", "<table", "table"),
-    "run": ("run/*.html", "data-chart", "svg.main-svg"),
-    "retrieval": ("retrieval/*.html", "answers", "#answers ol li"),
-    "embedding": ("embedding/*.html", 'class="field"', "canvas"),
+    "overview": ("index.html", "<h1", "main", "h1"),
+    "table": ("table/*.html", "<table", "main", "table"),
+    "run": ("run/*.html", "data-chart", "[data-chart]", "svg.main-svg"),
+    "retrieval": ("retrieval/*.html", "answers", "main", "#example"),
+    "embedding": ("embedding/*.html", 'class="field"', "main", "canvas"),
+    "compare": ("compare/*.html", "data-sides", "main", "[data-sides] table"),
 }
-"""Where exported pages of a kind lie, what marks one that has something to draw, and what is there once it is drawn."""
+"""Where exported pages of a kind lie, what marks one that has something to draw, to where a reader scrolls, and what is
+there once it is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +214,12 @@ def exported(runs: Path, out: Path) -> dict[str, Any]:
     began = time.perf_counter()
     subprocess.run([*_command(), "export", str(runs), "--out", str(out)], check=True, capture_output=True)
     seconds = time.perf_counter() - began
-    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-    return {"seconds": seconds, "mb": size / 1e6, "pages": json.loads((out / "export.json").read_text())["pages"]}
+    sizes = {file.relative_to(out): file.stat().st_size / 1e6 for file in out.rglob("*") if file.is_file()}
+    by_kind: dict[str, float] = defaultdict(float)
+    for file, size in sizes.items():
+        by_kind[file.parts[0]] += size
+    pages = json.loads((out / "export.json").read_text())["pages"]
+    return {"seconds": seconds, "mb": sum(sizes.values()), "mb_by_kind": by_kind, "pages": pages}
 
 
 def opened(out: Path) -> dict[str, Any]:
@@ -226,7 +232,7 @@ def opened(out: Path) -> dict[str, Any]:
             executable_path=os.environ.get("CLIBD_CHROMIUM", "/usr/bin/chromium"),
             args=["--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader"],
         )
-        for kind, (where, mark, what) in _READY.items():
+        for kind, (where, mark, place, what) in _READY.items():
             pages = [page for page in out.glob(where) if mark in page.read_text()]
             page = max(pages, key=lambda each: each.stat().st_size, default=None)
             if page is None:
@@ -235,6 +241,7 @@ def opened(out: Path) -> dict[str, Any]:
                 tab = browser.new_context(offline=True).new_page()
                 began = time.perf_counter()
                 tab.goto(page.as_uri(), wait_until="domcontentloaded")
+                tab.locator(place).first.scroll_into_view_if_needed()
                 tab.locator(what).first.wait_for(state="visible")
                 took[kind].append(time.perf_counter() - began)
                 tab.context.close()

@@ -14,8 +14,8 @@ from results.layout import value_text
 from sweeps.table import Value
 from workloads.printed_text import escaped
 
-SCRIPTS = ("chart.js", "vendor/plotly-strict-4.1.1.min.js")
-"""Scripts of a page with charts, in this order."""
+SCRIPTS = ("chart.js",)
+"""Scripts of a page with charts; it loads Plotly when there is something to draw."""
 MOST_POINTS = 2_000
 """Of one series that are drawn; of more the least and the most of each part."""
 _MOST_ROWS = 200

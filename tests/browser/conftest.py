@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from benchmarks.dashboard_pages import one_of_each
 from benchmarks.made_up_runs import make_runs
@@ -200,6 +200,15 @@ def reader(browser: Browser) -> Iterator[Reader]:
 
         yield new
     assert not guard.bad, guard.bad
+
+
+def draw_charts(page: Page) -> None:
+    """Look at every chart of a page: they are drawn when they come near the view."""
+    for chart in page.locator(".chart[data-chart]").all():
+        if chart.is_visible():
+            chart.scroll_into_view_if_needed()
+            expect(chart.locator("svg.main-svg").first).to_be_visible()
+    page.evaluate("() => scrollTo(0, 0)")
 
 
 @pytest.fixture(scope="session")

@@ -19,14 +19,12 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from benchmarks.dashboard_pages import one_of_each
 from results.dashboard.catalog import Catalog
 from results.dashboard.page import Asked
-from tests.browser.conftest import CHROMIUM, NARROW, ROOT, WIDE, serving
+from tests.browser.conftest import CHROMIUM, NARROW, ROOT, WIDE, draw_charts, serving
 from workloads.storage import Folder
 
 ON_TELEPHONES = ("overview", "table", "retrieval")
 IN_THE_DARK = ("run",)
 WORDS = ("--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader")
-_DRAWN = """() => [...document.querySelectorAll(".chart[data-chart]")].every((one) =>
-  one.querySelector("svg.main-svg") || !one.checkVisibility())"""
 _TALLEST = 6000
 """Pixels of a whole page."""
 _COLOURS = 128
@@ -63,10 +61,10 @@ def _reader(browser: Browser, width: int, dark: bool) -> Iterator[Page]:
 
 
 def settle(page: Page) -> None:
-    """Wait until all charts and pictures in view are drawn."""
+    """Wait until all charts and pictures are drawn."""
     page.wait_for_load_state("load")
     page.wait_for_function("() => [...document.images].every((one) => one.complete || one.loading === 'lazy')")
-    page.wait_for_function(_DRAWN)
+    draw_charts(page)
     page.wait_for_timeout(400)  # a transition or two
 
 

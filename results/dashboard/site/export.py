@@ -26,8 +26,8 @@ from workloads.naming import slug
 _MARK = "export.json"
 """Written last; a folder that has it is one of ours, and whole."""
 _FIRST = Asked("overview")
-_READABLE = 40
-"""Letters of a file's name that say what it is of; the digest behind them tells it from others."""
+_READABLE = 28
+"""Letters of a file's name that say what it is of; the digest behind them tells it from others. Links repeat them."""
 
 
 class TakenFolderError(UsageError):
