@@ -34,7 +34,7 @@ def test_each_model_lays_its_attention_over_the_picture(attention: Page) -> None
     card = attention.locator(".cases > li").first
     pictures = card.locator("img")
     expect(card.locator("figcaption")).to_have_text(
-        [re.compile("Input"), re.compile("before"), re.compile("I\\+D\\+T")]
+        [re.compile("Input"), re.compile("No align"), re.compile("I\\+D\\+T")]
     )
     attention.wait_for_function("() => [...document.images].slice(0, 5).every((one) => one.complete)")
     assert pictures.evaluate_all("all => all.map((one) => one.naturalWidth)") == [160] * 5
