@@ -97,10 +97,9 @@ class TrainingLog:
         """Of all its rows, in 16 digits: another one where any of them is another."""
         return self._marks[-1] if self._marks else ""
 
-    def columns(self, after: int = 0) -> dict[str, Doubles]:
-        """Its rows from some number on, by column; epochs count from 1."""
-        with self._lock:
-            return {name: np.array(values[after:]) for name, values in self._values.items()}
+    def columns(self) -> dict[str, Doubles]:
+        """All of its rows, by column; epochs count from 1."""
+        return self.since(0, "")[0]
 
     def since(self, after: int, mark: str) -> tuple[dict[str, Doubles], int, str]:
         """Its rows for whoever knows the first ones: by column, from which row on, and the mark of all.
