@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import psutil
 import typer
 from typer.core import TyperGroup
 
@@ -182,16 +183,24 @@ def _serve_on_head(cluster: str, runs: str, data: str | None, port: int, opens: 
     command = [ray, "exec", cluster, "--port-forward", str(port), shlex.join(words)]
     if opens:
         threading.Thread(target=_open_when_it_answers, args=(f"http://127.0.0.1:{port}/",), daemon=True).start()
-    with subprocess.Popen(command) as forwarding:
+    # Of a terminal ssh would take Ctrl-C for the head's, and this command would end as if it had failed there.
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL) as forwarding:
         try:
             code = forwarding.wait()
-        except BaseException:  # Ctrl-C has reached it too
-            with suppress(subprocess.TimeoutExpired):
-                forwarding.wait(5)
-            forwarding.terminate()
+        except BaseException:
+            _end(forwarding.pid)
             raise
     if code:
         raise _ClusterCommandError(cluster, code)
+
+
+def _end(pid: int) -> None:
+    """End a process and what it has started: with its ssh a command on a head ends, which else would go on there."""
+    with suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        for each in (*process.children(recursive=True), process):
+            with suppress(psutil.NoSuchProcess):
+                each.terminate()
 
 
 def _free_port(wanted: int) -> int:

@@ -202,8 +202,7 @@ def read_named(folder: Folder) -> list[Run]:
     alone = folder.has(_ZERO_SHOT) and not folder.has(EVALUATION)  # as an earlier version has left it
     facts = {} if alone else {**read_evaluation(folder), **_thresholds(folder)}
     facts = _zero_shot_facts(folder, facts) if folder.has(_ZERO_SHOT) else facts
-    above, _, own = folder.address.rpartition("/")
-    spec, name, run = _spec_near(folder, Folder(above), own, facts)
+    spec, name, run = _spec_near(folder, folder.parent, folder.name, facts)
     of, measured = RunFolder(run), RunFolder(folder)
     common: dict[str, Any] = {"state": "finished", "spec": spec, "point": of.point(), "source": of.source()}
     common |= {"status": of.status() if run.has(STATUS) else {}, "folder": folder}
@@ -229,7 +228,7 @@ def _spec_near(
         if not facts.get("run"):
             return None, own, folder
         raise MissingPathError(str(folder), "spec.json, nor above it,", "Leave an evaluation in the folder of its run.")
-    if (owner := run.address.rpartition("/")[2]) != facts.get("run", owner):
+    if (owner := run.name) != facts.get("run", owner):
         remedy = f"It was evaluated with {facts['run']}: leave it in that run's folder."
         raise MissingPathError(str(folder), f"evaluation of {owner}", remedy)
     return RunFolder(run).spec(), own if run is folder else f"{owner}/{own}", run

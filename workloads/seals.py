@@ -166,7 +166,7 @@ class SealedFolder(Folder):
             files: SHA-256 by name, relative to it; what is not among them is read as it is.
             whole: the run or the data set that was sealed, for messages; None: this one.
         """
-        super().__init__(folder.address)
+        super().__init__(folder.path if folder.is_local else folder.address, folder.address)
         self.sealed, self._whole = files, whole or folder
         """SHA-256 of its files by name."""
 

@@ -129,7 +129,7 @@ class Catalog:
         return self._run_at(self.folder / self.place(run))
 
     def _run_at(self, folder: Folder) -> Run:
-        place = "/".join(folder.address.rsplit("/", 2)[1:])
+        place = "/".join(folder.path.rsplit("/", 2)[1:])
         return self.kept(("run", place, self.now.version(place)), lambda: read_run(folder))
 
     def evaluations(self, run: str) -> list[str]:

@@ -62,14 +62,17 @@ class Series:
 class More:
     """The further points of a run that goes on: columns, as `column_file` makes them.
 
-    The macro is given their address; the option `after` then says how many rows are known, and none of these comes
-    again. They are called NAME-AFTER.
+    The macro is given their address; the options `after` and `mark` then say how many rows are known, and which. None
+    of these comes again, unless some are other ones now: `from` says of which row the first is. They are called
+    NAME-AFTER.
     """
 
     run: str
     name: str
     after: int
     """Rows that are known so far."""
+    mark: str
+    """By which they are known again."""
     x: str
     """Column of the places along x; those of y are the `column` of each series."""
 

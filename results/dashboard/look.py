@@ -22,14 +22,18 @@ class Change:
     """Ids of runs, and sweeps; `*` where anything may be another."""
     states: Mapping[str, str]
     """The states of those runs now."""
+    tables: bool
+    """Whether a table may be another."""
 
     def then(self, later: "Change") -> "Change":
         """Both."""
-        return Change(later.look, self.names | later.names, {**self.states, **later.states})
+        states = {**self.states, **later.states}
+        return Change(later.look, self.names | later.names, states, self.tables or later.tables)
 
     def told(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {"look": self.look, "changed": sorted(self.names), "states": dict(self.states)}
+        told = {"look": self.look, "changed": sorted(self.names), "states": dict(self.states)}
+        return told | {"tables": self.tables}
 
 
 class Look:
@@ -94,7 +98,7 @@ class Look:
         names |= {part for place in places for part in place.split("/")}
         names |= {"*"} if before.prepared != self.prepared else set()
         states = {one.run: one.state for one in self.standings if one.run in names}
-        return Change(self.number, frozenset(names), states)
+        return Change(self.number, frozenset(names), states, self.tables_version != before.tables_version)
 
 
 def _timeless(standing: Standing) -> Standing:

@@ -15,7 +15,7 @@ from workloads.errors import EmbeddingsError, MissingPathError, ModalitiesError,
 from workloads.evaluation.embed import usable_modalities
 from workloads.evaluation.embedded import REST, Embedded
 from workloads.evaluation.evaluate import Questions
-from workloads.evaluation.looking import Portraits, portraits_again, portraits_of
+from workloads.evaluation.looking import Portraits, look_again, portraits_again, portraits_of
 from workloads.evaluation.measure import about, about_data, embedding_facts, measure_classifier, measure_embedded
 from workloads.evaluation.openclip_row import Prompts, embed_openclip, openclip_row
 from workloads.evaluation.stored import EmbeddingFacts, read_parts, stored_facts, stored_parts, write_embedded
@@ -28,7 +28,7 @@ from workloads.naming import slug
 from workloads.placement import Placement, loaders_beside, this_device
 from workloads.predictions import MISSING_RANK, KeyChoice
 from workloads.record import EVALUATION, Measurement, RunFolder
-from workloads.seals import seal_run
+from workloads.seals import run_of, seal_run
 from workloads.spec import Recipe
 from workloads.storage import Folder
 
@@ -93,7 +93,10 @@ def measure_run(
             raise UsageError(f"{run.id} is a classifier, which has no keys, and is measured as it was trained")
         return _classified(run, experiment, dataset, target, cpu_only)
     questions = _questions(recipe or experiment.spec.recipe, keys)
-    return _retrieved(run, experiment, dataset, target, questions, untrained, with_rest, embed, again)
+    made = _retrieved(run, experiment, dataset, target, questions, untrained, with_rest, embed, again)
+    if run_of(target).path == run.folder.path and look_again(run, dataset):  # it is held, as what is in it
+        stderr_console().print(f"Pictures and map of {run.folder} are made anew: they were damaged, or not there")
+    return made
 
 
 def measure_untrained(target: RunFolder, data: Folder) -> MeasuredFolder:

@@ -4,7 +4,9 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from results.dashboard.accuracies import accuracies
+import numpy as np
+
+from results.dashboard.accuracies import accuracies, classified
 from results.dashboard.catalog import Catalog
 from results.dashboard.charts import SCRIPTS
 from results.dashboard.columns import column_file
@@ -33,6 +35,7 @@ def _run(catalog: Catalog, asked: Asked) -> Page:
     log = training_log(catalog, asked.of)
     attempts, problem = attempts_of(catalog.folder / place)
     measured = [] if run.problem else [accuracies(catalog, name) for name in catalog.evaluations(asked.of)]
+    is_classifier = f"{place}/classifier.parquet" in catalog.now.modified
     values: dict[str, Any] = {
         "run": run,
         "standing": standing,
@@ -42,7 +45,8 @@ def _run(catalog: Catalog, asked: Asked) -> Page:
         "facts": [*_facts(run, standing, len(log)), ("Folder", f"{catalog.address}/{place}")],
         "folder": f"{catalog.address}/{place}",
         "cost": spent(run, attempts),
-        "measured": measured,
+        "measured": measured or (classified(run) if is_classifier else []),
+        "is_classifier": is_classifier,
         "answered": [one.evaluation for one in measured if _has_answers(catalog, place, one.evaluation)],
         "ranks": RANKS,
         "curves": curves({"": log}, asked.of if standing.state in LIVE else None),
@@ -143,10 +147,11 @@ def _listed(catalog: Catalog) -> Iterable[Asked]:
 
 def _log_columns(catalog: Catalog, asked: Asked) -> File:
     after = asked.number("after", 0)
-    return column_file(f"run-log-{asked.of}-{after}", training_log(catalog, asked.of).columns(after))
+    columns, start, mark = training_log(catalog, asked.of).since(after, asked.option("mark"))
+    return column_file(f"run-log-{asked.of}-{after}", {**columns, "from": np.array([start]), "mark": [mark]})
 
 
 KINDS = (
     Kind(name="run", make=_run, listed=_listed),
-    Kind(name="run-log", make=_log_columns, options={"after": ""}, suffix=".js"),
+    Kind(name="run-log", make=_log_columns, options={"after": "", "mark": ""}, suffix=".js"),
 )

@@ -188,10 +188,10 @@
     for (const element of charts.keys()) if (!element.isConnected) charts.delete(element);
     const changed = new Set(event.detail.changed);
     const growing = [...charts.values()].filter(({ element }) => element.dataset.more && changed.has(element.dataset.run));
-    const loads = new Map(growing.map(({ element, told }) => [element.dataset.more, { after: element.dataset.after, name: told.more }]));
-    for (const [address, { after, name }] of loads) {
+    const loads = new Map(growing.map(({ element, told }) => [element.dataset.more, { after: element.dataset.after, mark: element.dataset.mark, name: told.more }]));
+    for (const [address, { after, mark, name }] of loads) {
       try {
-        const columns = await clibd.load(`${name}-${after}`, `${address}${address.includes("?") ? "&" : "?"}after=${after}`);
+        const columns = await clibd.load(`${name}-${after}`, `${address}${address.includes("?") ? "&" : "?"}after=${after}&mark=${mark}`);
         clibd.forget(`${name}-${after}`); // there may be more under this name the next time
         growing.filter((one) => one.element.dataset.more === address).forEach((one) => grow(one, columns));
       } catch {
@@ -205,8 +205,10 @@
   }
 
   function grow(one, columns) {
-    const x = columns[one.told.moreX];
-    if (!x.length) return;
+    const x = columns[one.told.moreX], known = Number(one.element.dataset.after), [from] = columns.from;
+    if (!x.length && from === known) return;
+    // A run that went on from a checkpoint has others in place of some points: all of them are there again.
+    if (from < known) one.told.series.forEach((series) => Object.assign(series, { x: [], y: [] }));
     for (const series of one.told.series) {
       for (const [n, value] of (columns[series.column] || []).entries()) {
         if (!Number.isFinite(value)) continue;
@@ -214,7 +216,8 @@
         series.y.push(value);
       }
     }
-    one.element.dataset.after = String(Number(one.element.dataset.after) + x.length);
+    one.element.dataset.after = String(from + x.length);
+    one.element.dataset.mark = clibd.word(columns.mark, 0);
     if (one.drawn) draw(one);
   }
 
