@@ -27,6 +27,8 @@ IN_THE_DARK = ("run",)
 WORDS = ("--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader")
 _DRAWN = """() => [...document.querySelectorAll(".chart[data-chart]")].every((one) =>
   one.querySelector("svg.main-svg") || !one.checkVisibility())"""
+_PATIENCE = 120_000
+"""Milliseconds that a page may take on a busy machine."""
 _TALLEST = 6000
 """Pixels of a whole page."""
 _COLOURS = 128
@@ -58,6 +60,7 @@ def _taken(visits: Mapping[str, Asked], width: int, dark: bool, whole: bool) -> 
 def _reader(browser: Browser, width: int, dark: bool) -> Iterator[Page]:
     view = WIDE if width == WIDE["width"] else NARROW
     context = browser.new_context(viewport=view, color_scheme="dark" if dark else "light")
+    context.set_default_timeout(_PATIENCE)
     yield context.new_page()
     context.close()
 
@@ -66,6 +69,7 @@ def settle(page: Page) -> None:
     """Wait until all charts and pictures in view are drawn."""
     page.wait_for_load_state("load")
     page.wait_for_function("() => [...document.images].every((one) => one.complete || one.loading === 'lazy')")
+    page.wait_for_function("() => !document.querySelector('[hx-trigger^=\"load delay\"]')")  # it comes when it is made
     page.wait_for_function(_DRAWN)
     page.wait_for_timeout(400)  # a transition or two
 

@@ -6,6 +6,8 @@ import pytest
 from results.comparison.compare import compare
 from results.dashboard.catalog import Catalog
 from results.dashboard.contest import contest
+from results.dashboard.page import Asked
+from results.dashboard.site.replies import reply_to
 from results.evaluated import pair
 from tests.dashboard.making import catalog as catalog
 from tests.dashboard.making import made_up as made_up
@@ -74,3 +76,13 @@ def test_without_two_there_is_a_choice(catalog: Catalog, two: tuple[str, str]) -
     html = shown(catalog, "compare")
     assert f'<option value="{two[0]}"' in html
     assert "is not evaluated yet" in words_of(shown(catalog, "compare", status=404, a=two[0], b=f"{two[1]}/none"))
+
+
+def test_a_page_that_waits_is_another_once_the_comparison_is_made(
+    catalog: Catalog, two: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("results.dashboard.pages.compare._PATIENCE", 0.0)
+    asked = Asked.to("compare", "", {"a": two[0], "b": two[1], "partition": "test", "pair": "dna-dna"})
+    assert b"They are being compared" in reply_to(catalog, asked).content
+    contest(catalog, *two, "test", ("dna", "dna")).result()
+    assert b"p (Holm)" in reply_to(catalog, asked).content, "though nothing in the folder has changed"

@@ -12,7 +12,12 @@ from workloads.printed_text import escaped
 
 _EVERY = ("vendor/htmx-4.0.1.min.js", "columns.js", "site.js", "live.js")
 """Scripts of every page."""
-NAVIGATION = (("Overview", Asked("overview")), ("Paper tables", Asked("tables")), ("Data", Asked("data")))
+NAVIGATION = (
+    ("Overview", Asked("overview")),
+    ("Paper tables", Asked("tables")),
+    ("Compare", Asked("compare")),
+    ("Data", Asked("data")),
+)
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from results.dashboard.names import feature_name, partition_name
@@ -45,9 +46,14 @@ def duration(seconds: float | None) -> str:
     return _DASH if seconds is None else clock(seconds)
 
 
-def day(seconds: float | None) -> str:
-    """A moment, in UTC."""
-    return _DASH if seconds is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
+def day(moment: float | str | None) -> str:
+    """A moment, in UTC: seconds since 1970, or as ISO 8601 writes it; other words stay as they are."""
+    if isinstance(moment, str):
+        try:
+            moment = datetime.fromisoformat(moment).timestamp()
+        except ValueError:
+            return moment
+    return _DASH if moment is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(moment))
 
 
 def mark(state: str) -> str:
