@@ -67,7 +67,7 @@ class Page:
     synthetic: bool = False
     """Whether numbers on it are of drawn specimens, which a banner says."""
     passing: bool = False
-    """Whether it waits for something that is being made, and will be another soon though nothing in the folder changes."""
+    """Whether it waits for something that is being made, and will be another though no file changes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
