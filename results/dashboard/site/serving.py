@@ -77,9 +77,7 @@ def served(
             loop="asyncio",
         )
         server = _Server(config, watcher)
-        ended = (
-            threading.Event()
-        )  # a `join` that Ctrl-C interrupts takes the thread for ended, and the next one returns
+        ended = threading.Event()  # no `join`: one that Ctrl-C interrupts takes the thread for ended
 
         def serve() -> None:
             try:

@@ -48,12 +48,11 @@ def duration(seconds: float | None) -> str:
 
 def day(moment: float | str | None) -> str:
     """A moment, in UTC: seconds since 1970, or as ISO 8601 writes it; other words stay as they are."""
-    if isinstance(moment, str):
-        try:
-            moment = datetime.fromisoformat(moment).timestamp()
-        except ValueError:
-            return moment
-    return _DASH if moment is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(moment))
+    try:
+        seconds = datetime.fromisoformat(moment).timestamp() if isinstance(moment, str) else moment
+    except ValueError:
+        return str(moment)
+    return _DASH if seconds is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 
 def mark(state: str) -> str:
