@@ -142,9 +142,10 @@ def export_with_progress(catalog: "Catalog", out: Path) -> Path:
     """
     from results.dashboard.site.export import export
 
-    with counting(stderr_console(), "Pages", "pages") as tell:
+    with counting(stderr_console(), "Exporting the dashboard", "pages") as tell:
         made = export(catalog, out, tell)
-    say(f"{made.first}: {made.num_pages:,} pages, {made.num_bytes / 1e6:,.1f} MB. Open it, or mail the folder {out}.")
+    size = f"{made.num_pages:,} pages, {made.num_bytes / 1e6:,.1f} MB"
+    say(f"Exported: {made.first} ({size}). It opens in a browser without a network; mail the folder {out}.")
     return made.first
 
 

@@ -20,11 +20,11 @@ _OF_EPOCHS = ("loss", "score", "allocated_gb", "reserved_gb", "seconds", "waited
 STEP, EPOCH = "step", "epoch"
 CURVES = (
     ("Training loss", "Contrastive loss", (("loss", "each logged step"), ("epoch_loss", "mean of the epoch"))),
-    ("Score on validation", "Score (%)", (("epoch_score", "score"),)),
+    ("Score of selection, on validation queries", "Score (%)", (("epoch_score", "score"),)),
     ("Temperature", "Temperature", (("temperature", "temperature"),)),
     ("Learning rate", "Learning rate", (("learning_rate", "learning rate"),)),
     ("Gradient norm", "Gradient norm", (("gradient_norm", "gradient norm"),)),
-    ("Speed", "Specimens per second, all workers", (("specimens_per_second", "specimens per second"),)),
+    ("Speed", "Specimens/s, all workers", (("specimens_per_second", "specimens per second"),)),
     (
         "Memory of the fullest GPU",
         "Memory (GB)",
@@ -154,6 +154,8 @@ def _curve(
     series = []
     for (name, values), (column, words) in ((one, column) for one in known.items() for column in columns):
         there = np.isfinite(values[column])
+        if column.endswith("_gb") and there.any() and not values[column][there].any():
+            continue  # without a GPU there is none of its memory
         if there.any() or (live and column != "epoch_score"):
             x, y = values[STEP][there].astype(int).tolist(), values[column][there].tolist()
             called = ", ".join(filter(None, (name, words if len(columns) > 1 or not name else "")))

@@ -94,7 +94,7 @@ def test_export_says_where_it_is_and_refuses_what_is_not_ours(tmp_path: Path) ->
     for program, words in ((app, ["export"]), (clibd, ["dashboard", "export"])):
         done = CliRunner().invoke(program, [*words, str(tmp_path / "runs"), "--out", str(tmp_path / "site")])
         assert done.exit_code == 0, done.output
-        assert re.search(r"index\.html: [\d,]+ pages, [\d.]+ MB\.", done.stdout)
+        assert re.search(r"index\.html \([\d,]+ pages, [\d.]+ MB\)\.", done.stdout)
     (tmp_path / "mine").write_text("mine")
     done = CliRunner().invoke(app, ["export", str(tmp_path), "--out", str(tmp_path / "mine")])
     assert "is not overwritten" in str(done.exception)

@@ -45,7 +45,7 @@ def test_counts_by_split_and_rank(catalog: Catalog, tiny_dataset: PreparedDatase
     assert f"Fingerprint {facts.fingerprint}" in words
     split = "train_seen"
     labelled = [facts.num_labelled[split][rank] for rank in ("order", "family", "genus", "species")]
-    assert f"{split} trains {facts.num_specimens[split]} {' '.join(map(str, labelled))}" in words
+    assert f"{split} training {facts.num_specimens[split]} {' '.join(map(str, labelled))}" in words
     assert f"all {sum(facts.num_specimens.values())} " in words
 
 

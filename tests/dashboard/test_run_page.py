@@ -38,7 +38,7 @@ def test_a_finished_run_shows_its_accuracies_with_what_they_have_to_beat(catalog
         assert found is not None
         assert percent(found.value) in words
     assert "SYNTHETIC" in words
-    assert "validation macro species" in words
+    assert "species macro validation" in words
     assert "Training loss" in words
 
 

@@ -50,8 +50,8 @@ def test_a_species_has_its_counts_and_its_interval(runs: Path, run: str, rows: l
     low, high = proportion_confint(sum(own), len(own), method="wilson")
     assert f"{100 * sum(own) / len(own):.1f} [{100 * low:.1f}, {100 * high:.1f}]" in text
     num_keys = sum(row["species"] == name and str(row["split"]).endswith("keys") for row in rows)
-    assert f"{num_keys} keys have this name" in text
-    assert f"{len(own)} val queries" in text
+    assert f"Keys {num_keys} specimens" in text
+    assert f"Queries {len(own)} validation specimens" in text
     assert "--data DIR" in text
 
 

@@ -68,7 +68,14 @@ def _compare(catalog: Catalog, asked: Asked) -> Page:
     told |= {"a": a, "b": b, "same": a.evaluation == b.evaluation} | _compared(catalog, a, b, told)
     both = f"{a.label} and {b.label}"
     synthetic = any(is_synthetic(catalog.run(side.run)) for side in (a, b))
-    return Page(title=f"Compare {both}", template="compare.html.j2", told=told, scripts=SCRIPTS, synthetic=synthetic)
+    return Page(
+        title=f"Compare {both}",
+        template="compare.html.j2",
+        told=told,
+        scripts=SCRIPTS,
+        synthetic=synthetic,
+        passing=told["pending"],
+    )
 
 
 def _compared(catalog: Catalog, a: Side, b: Side, told: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from results.dashboard.accuracies import accuracies, classified
 from results.dashboard.catalog import Catalog
 from results.dashboard.charts import SCRIPTS
 from results.dashboard.columns import column_file
+from results.dashboard.names import feature_name
 from results.dashboard.page import Asked, File, Kind, NotThereError, Page
 from results.dashboard.summaries import attempts_of, is_synthetic, spent
 from results.dashboard.training_log import curves, training_log
@@ -44,6 +45,7 @@ def _run(catalog: Catalog, asked: Asked) -> Page:
         "label": _label(run, standing),
         "facts": [*_facts(run, standing, len(log)), ("Folder", f"{catalog.address}/{place}")],
         "folder": f"{catalog.address}/{place}",
+        "begun": run.source.get("started"),
         "cost": spent(run, attempts),
         "measured": measured or (classified(run) if is_classifier else []),
         "is_classifier": is_classifier,
@@ -87,7 +89,7 @@ def _facts(run: Run, standing: Standing, num_logged: int) -> list[tuple[str, str
     facts: Mapping[str, object] = {
         "Kind": run.point.get("kind", "train"),
         "Data set": f"{spec.dataset}, version {spec.data_fingerprint}" if spec else run.facts.get("dataset"),
-        "Aligned": ", ".join(spec.modalities) if spec and spec.objective == "align" else None,
+        "Aligned": feature_name(", ".join(spec.modalities)) if spec and spec.objective == "align" else None,
         "Recipe": run.recipe,
         "Scale": run.point.get("scale"),
         "Epochs": f"{spec.epochs:,} asked for" if spec else None,
@@ -96,7 +98,6 @@ def _facts(run: Run, standing: Standing, num_logged: int) -> list[tuple[str, str
         "Device": status.get("device"),
         "Workers": status.get("num_workers"),
         "Parameters": _parameters(status),
-        "Begun": source.get("started"),
         "Made with": f"commit {source['commit']}" if source.get("commit") else None,
         "Went on": told(source) or None,
         "Restarts": standing.restarts or None,

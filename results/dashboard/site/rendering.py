@@ -14,7 +14,12 @@ _EVERY = ("columns.js", "site.js")
 """Scripts of every page."""
 _SERVED = ("vendor/htmx-4.0.1.min.js", "live.js")
 """Scripts of every page that a server answers for."""
-NAVIGATION = (("Overview", Asked("overview")), ("Paper tables", Asked("tables")), ("Data", Asked("data")))
+NAVIGATION = (
+    ("Overview", Asked("overview")),
+    ("Paper tables", Asked("tables")),
+    ("Compare", Asked("compare")),
+    ("Data", Asked("data")),
+)
 
 
 @cache

@@ -28,7 +28,7 @@ class Served:
     address: str
     """For a browser."""
     port: int
-    wait: Callable[[], None]
+    wait: Callable[[], object]
     """Until it ends."""
 
 
@@ -77,14 +77,21 @@ def served(
             loop="asyncio",
         )
         server = _Server(config, watcher)
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), name="server", daemon=True)
-        thread.start()
+        ended = threading.Event()  # no `join`: one that Ctrl-C interrupts takes the thread for ended
+
+        def serve() -> None:
+            try:
+                asyncio.run(server.serve([listening]))
+            finally:
+                ended.set()
+
+        threading.Thread(target=serve, name="server", daemon=True).start()
         shown = socket.gethostname() if host in ANY_HOST else f"[{host}]" if ":" in host else host
         try:
-            yield Served(f"http://{shown}:{port}/", port, thread.join)
+            yield Served(f"http://{shown}:{port}/", port, ended.wait)
         finally:
             server.should_exit = True
-            thread.join(_TO_CLOSE + 2)
+            ended.wait(_TO_CLOSE + 2)
 
 
 @contextmanager
