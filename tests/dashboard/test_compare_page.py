@@ -10,9 +10,9 @@ from results.comparison.compare import compare
 from results.dashboard.accuracies import accuracies
 from results.dashboard.catalog import Catalog
 from results.dashboard.contest import contest
-from results.differing import differing_fields
 from results.dashboard.page import Asked
 from results.dashboard.site.replies import reply_to
+from results.differing import differing_fields
 from results.evaluated import pair
 from tests.dashboard.making import catalog as catalog
 from tests.dashboard.making import made_up as made_up
@@ -110,6 +110,8 @@ def test_a_damaged_run_leaves_the_others_in_the_export(catalog: Catalog, two: tu
     told = {run: any(columns[name][row] for name in names) for row, run in enumerate(columns["id"])}
     assert told[two[1]]
     assert not told.get(two[0])
+
+
 def test_a_page_that_waits_is_another_once_the_comparison_is_made(
     catalog: Catalog, two: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
