@@ -19,6 +19,8 @@ from workloads.errors import UsageError
 _TRIED = 50
 _TO_CLOSE = 3
 """Seconds in which replies are sent to their ends once the server is to stop."""
+_TO_END = 20
+"""Seconds for all of its end, on a machine that is busy: its socket is closed only then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,7 @@ def served(
             yield Served(f"http://{shown}:{port}/", port, thread.join)
         finally:
             server.should_exit = True
-            thread.join(_TO_CLOSE + 2)
+            thread.join(_TO_END)
 
 
 @contextmanager
