@@ -19,6 +19,8 @@ from workloads.errors import UsageError
 _TRIED = 50
 _TO_CLOSE = 3
 """Seconds in which replies are sent to their ends once the server is to stop."""
+_TO_END = 20
+"""Seconds for all of its end, on a machine that is busy: its socket is closed only then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,7 @@ def served(
             yield Served(f"http://{shown}:{port}/", port, ended.wait)
         finally:
             server.should_exit = True
-            ended.wait(_TO_CLOSE + 2)
+            ended.wait(_TO_END)
 
 
 @contextmanager
