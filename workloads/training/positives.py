@@ -72,7 +72,8 @@ def whole_with_positives(a: Tensor, b: Tensor, scale: Tensor, positives: Positiv
     shared = positives.shared_with(positives, a)
     each = shared.sum(1).reciprocal()
     attracted = (shared.mul_(each[:, None] + each) * logits).sum()
-    return (logits.logsumexp(1).sum() + logits.logsumexp(0).sum() - attracted) / (2 * len(a))
+    loss: Tensor = (logits.logsumexp(1).sum() + logits.logsumexp(0).sum() - attracted) / (2 * len(a))
+    return loss
 
 
 def tiled_with_positives(
