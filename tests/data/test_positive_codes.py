@@ -68,7 +68,8 @@ def test_specimens_have_one_code_exactly_where_they_have_one_name(
 
 def test_each_specimen_alone_has_no_codes(tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec) -> None:
     assert positive_codes(tiny_spec, tiny_dataset, TRAINING) is None
-    assert positive_words(tiny_spec, None, tiny_dataset, TRAINING, np.arange(3)) is None
+    for codes in (None, np.arange(3)):  # a classifier's are classes
+        assert positive_words(tiny_spec, codes, tiny_dataset, TRAINING, np.arange(3)) is None
 
 
 def test_batches_bring_the_codes_of_their_specimens_whole_and_in_pieces(

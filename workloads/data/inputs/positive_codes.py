@@ -67,12 +67,12 @@ def positive_words(
 
     Args:
         spec: who is whose positive.
-        codes: from `positive_codes`; without them nothing is said.
+        codes: from `positive_codes`, or a classifier's classes, of which nothing is said.
         dataset: prepared.
         splits: of the specimens.
         rows: of them those that train.
     """
-    if codes is None:
+    if codes is None or spec.positives == "specimen":
         return None
     own = codes[rows]
     name, names = _REMEDIES[spec.positives][0], "BINs" if spec.positives == "bin" else "species"
