@@ -101,7 +101,7 @@ def test_missing_bins_and_those_that_contradict_species_are_counted_once(
     assert len(mixed - {None}) > 1
     assert words == (
         f"positives by bin: {len(set(known))} BINs among {len(rows)} specimens; {len(rows) - len(known)} without a BIN "
-        "have themselves alone; 1 of the BINs hold several species, which are positives of each other all the same"
+        "have themselves alone; BINs with records of several species, which are positives of each other all the same: 1"
     )
 
 

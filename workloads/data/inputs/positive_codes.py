@@ -80,10 +80,10 @@ def positive_words(
     said = f"positives by {spec.positives}: {len(known):,} {names} among {len(own):,} specimens"
     if without := int((own < 0).all(axis=1).sum()):
         said += f"; {without:,} without a {name} have themselves alone"
-    if spec.positives == "bin" and (
-        mixed := _mixed_bins(dataset.load(splits, ["bin", "species"]).take(pa.array(rows)))
-    ):
-        said += f"; {mixed:,} of the BINs hold several species, which are positives of each other all the same"
+    if spec.positives != "bin":
+        return said
+    if mixed := _mixed_bins(dataset.load(splits, ["bin", "species"]).take(pa.array(rows))):
+        said += f"; BINs with records of several species, which are positives of each other all the same: {mixed:,}"
     return said
 
 
