@@ -60,6 +60,8 @@ specs = st.builds(
     initial_temperature=st.floats(0.01, 10),
     trainable_temperature=st.booleans(),
     precision=st.sampled_from(["bf16", "fp32"]),
+    positives=st.just("ranks"),
+    rank_weights=st.sampled_from([(1.0, 0.2, 0.05, 0.02), (1, 0.5, 0, 0), (0.5, 0.5, 0.5, 0.5)]),
 )
 
 
@@ -125,7 +127,9 @@ def changes(value: Any) -> list[tuple[str, Any]]:
 
 
 def test_every_field_of_the_spec_and_of_its_towers_is_part_of_the_id() -> None:
-    varied = [replace(PLAIN, **{name: value}) for name, value in changes(PLAIN) if name != "objective"]
+    apart = ("objective", "rank_weights")  # which others have to go with
+    varied = [replace(PLAIN, **{name: value}) for name, value in changes(PLAIN) if name not in apart]
+    varied += [replace(PLAIN, positives="ranks", rank_weights=weights) for weights in ((1, 0, 0, 0), (1, 1, 0.5, 0))]
     varied += [replace(PLAIN, objective=name, modalities=("image",)) for name in ("simclr", "classify")]
     assert len(varied) > 60
     assert len({spec.id for spec in [PLAIN, *varied]}) == len(varied) + 1
@@ -222,6 +226,13 @@ def test_a_modality_that_does_not_exist_is_named() -> None:
         ({"bind_to": "text", "modalities": ("image", "dna")}, "bound to text"),
         ({"selection": "image_to_dna", "modalities": ("image", "text")}, "needs both"),
         ({"first_selected_epoch": 15}, "none is selected"),
+        ({"positives": "ranks", "rank_weights": (1, 0.2, 0.05)}, "1,0.2,0.05; it has four numbers.*to 1,0.2,0.05,0.02"),
+        ({"positives": "ranks", "rank_weights": (1, 0.05, 0.2, 0)}, "none above the one before"),
+        ({"positives": "ranks", "rank_weights": (2, 1, 0, 0)}, "from 1 down to 0"),
+        ({"positives": "ranks", "rank_weights": (1, 0, 0, -0.1)}, "from 1 down to 0"),
+        ({"positives": "ranks", "rank_weights": (float("nan"),) * 4}, "from 1 down to 0"),
+        ({"positives": "species", "rank_weights": (1, 0, 0, 0)}, "set positives to ranks"),
+        ({"positives": "bin", "objective": "classify", "modalities": ("image",)}, "set positives to specimen"),
         ({"dna": DnaTower(tokens="authors")}, "no padding to mask"),
         ({"dna": DnaTower(pooling="cls_token", width=64)}, "set embedding_size to 64, not 768"),
         ({"dna": DnaTower(pooling="hidden_mean"), "embedding_size": 64}, "set embedding_size to 768, not 64"),

@@ -42,6 +42,10 @@ DnaPooling = Literal["masked_mean", "mean", "softmax_mean", "logits_mean", "hidd
 WITHOUT_HEAD: tuple[DnaPooling, ...] = ("hidden_mean", "cls_token")
 """Poolings of DNA whose embedding is a state itself, with no layer behind it."""
 
+PositivesBy = Literal["specimen", "bin", "species", "ranks"]
+RANK_WEIGHTS = (1.0, 0.2, 0.05, 0.02)
+"""Of a shared species, genus, family and order."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lora:
@@ -160,6 +164,11 @@ class ExperimentSpec:
     modalities: tuple[Modality, ...] = ("image", "dna", "text")
     bind_to: Modality | None = None
     """Only pairs with this modality are aligned, as in ImageBind (Table 12); None: all pairs."""
+    positives: PositivesBy = "specimen"
+    """Whose embeddings a specimen is aligned with: its own alone; also those of its BIN, or of its species; or of all
+    that share a rank, each by the weight of the deepest one (`workloads.training.positives`)."""
+    rank_weights: tuple[float, ...] = RANK_WEIGHTS
+    """Under `ranks` the weight of a shared species, genus, family and order; 1 is the specimen's own."""
     image: ImageTower = field(default_factory=ImageTower)
     dna: DnaTower = field(default_factory=DnaTower)
     text: TextTower = field(default_factory=TextTower)
@@ -202,6 +211,7 @@ class ExperimentSpec:
     seed: int = 42
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "rank_weights", tuple(map(float, self.rank_weights)))  # 1 and 1.0 are one: one id
         if unknown := set(self.modalities) - set(MODALITIES):
             raise SpecError(f"no such modality: {', '.join(sorted(unknown))}; there are {', '.join(MODALITIES)}")
         if self.objective == "align":
@@ -217,7 +227,25 @@ class ExperimentSpec:
             raise SpecError(f"the temperature must be positive, got {self.initial_temperature}")
         if not 0 <= self.first_selected_epoch < self.epochs:
             raise SpecError(f"of {self.epochs} epoch(s) none is selected from epoch {self.first_selected_epoch} on")
+        self._check_positives()
         self._check_dna()
+
+    def _check_positives(self) -> None:
+        if self.positives != "specimen" and self.objective != "align":
+            raise SpecError(
+                f"'{self.objective}' has no positives by {self.positives}, which are of 'align'; "
+                "set positives to specimen"
+            )
+        weights = self.rank_weights
+        shown = ",".join(f"{weight:g}" for weight in weights)
+        fall = all(one >= other for one, other in zip((1.0, *weights), (*weights, 0.0), strict=True))
+        if len(weights) != len(RANKS) or not fall:
+            raise SpecError(
+                f"rank_weights is {shown or 'empty'}; it has four numbers from 1 down to 0, none above the one before, "
+                "of species, genus, family and order: set rank_weights to 1,0.2,0.05,0.02"
+            )
+        if self.positives != "ranks" and weights != RANK_WEIGHTS:
+            raise SpecError(f"rank_weights {shown} count where positives is ranks; set positives to ranks")
 
     def _check_alignment(self) -> None:
         if len(set(self.modalities)) < 2 or len(set(self.modalities)) != len(self.modalities):

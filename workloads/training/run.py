@@ -15,6 +15,7 @@ import numpy as np
 from workloads import circumstances
 from workloads.command_line import Counting, unseen
 from workloads.data.inputs.batches import Specimens
+from workloads.data.inputs.positive_codes import positive_words
 from workloads.data.inputs.who_trains import num_trained
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, DriftError, UsageError, WeightsError
@@ -190,6 +191,9 @@ def train_run(
         write_inputs(run, experiment)
         of_training(spec, dataset, experiment.began_with, specimens.trained).write(run)
         circumstances.keep(run, training.step, circumstances.of_training(placement, execution, spec.precision))
+        training_splits = dataset.facts.splits.training
+        if words := positive_words(spec, specimens.label, dataset, training_splits, specimens.trained):
+            remark(words)
         if words := little_room(run.folder, experiment.model, spec.selection != "last"):
             remark(f"warning: {words}")
     score = None

@@ -37,6 +37,7 @@ from workloads.training.gradient_cache import Chunks, LossFunction, accumulate_g
 from workloads.training.loss import classification_loss, contrastive_loss, two_view_loss
 from workloads.training.micro_batch import NoRoomError, all_fit, is_out_of_memory, largest_micro_batch
 from workloads.training.optimization import build_optimizer, build_schedule
+from workloads.training.positives import Positives
 
 _TRIED = 8
 """Specimens with which it is tried how many fit into memory; their rows are repeated as often as needed."""
@@ -276,7 +277,7 @@ def _loss_of(
 
     Args:
         spec: the experiment.
-        labels: for a classifier.
+        labels: for a classifier, or the names by which specimens are positives of each other.
         sizes: of the workers' shares.
         there: by modality which specimens have it, where some lack it.
     """
@@ -285,7 +286,9 @@ def _loss_of(
     if spec.objective == "classify":
         assert labels is not None
         return partial(classification_loss, labels=labels, sizes=sizes)
-    return partial(contrastive_loss, bind_to=spec.bind_to, sizes=sizes, there=there, known_unit=True)
+    positives = None if labels is None else Positives(labels, spec.rank_weights[: labels.shape[1]])
+    aligned = partial(contrastive_loss, bind_to=spec.bind_to, positives=positives)
+    return partial(aligned, sizes=sizes, there=there, known_unit=True)
 
 
 def _seed(seed: int, step: int, chunk: int) -> None:

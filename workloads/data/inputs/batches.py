@@ -16,6 +16,7 @@ from torch import Tensor
 
 from workloads.arrays import Indices, Mask, Names
 from workloads.data.inputs.barcode_inputs import dna_input
+from workloads.data.inputs.positive_codes import positive_codes
 from workloads.data.inputs.tower_inputs import AS_THEY_ARE, Groups, InputColumn, View, image_input, text_input
 from workloads.data.inputs.who_trains import check_offered, training_classes, trains
 from workloads.data.prepared.dataset import PreparedDataset, labels_of
@@ -35,7 +36,8 @@ __all__ = [
 _OTHER = "/other"
 THERE = "/there"
 Batch = dict[str, Tensor]
-"""Inputs by modality, of a second view as `MODALITY/other`; for a classifier `label` too, (specimens, ...) each. In
+"""Inputs by modality, of a second view as `MODALITY/other`, (specimens, ...) each; for a classifier `label` too, int64
+(specimens,), and where specimens have further positives, int64 (specimens, ranks) of `positive_codes`. In
 `MODALITY/there`, bool (specimens,), it says who has a modality that some specimens that train lack."""
 
 
@@ -48,7 +50,7 @@ class Asked:
     view: View = AS_THEY_ARE
     two_views: bool = False
     labels: Indices | None = None
-    """Class of each row, for a classifier."""
+    """Class of each row, for a classifier; the names by which rows are positives of each other."""
     lacked: tuple[Modality, ...] = ()
     """Modalities of which it is said who has them."""
 
@@ -151,6 +153,13 @@ class Specimens:
         places = pc.index_in(self._about["species"], value_set=classes, skip_nulls=True)
         return np.asarray(places.fill_null(-1).to_numpy(), dtype=np.int64)
 
+    @cached_property
+    def label(self) -> Indices | None:
+        """What the loss knows of each specimen beside its embeddings, `label` of a batch; None where it is nothing."""
+        if self._spec.objective == "classify":
+            return self.class_of
+        return positive_codes(self._spec, self._dataset, self._splits)
+
     def there(self, modality: str) -> Mask | None:
         """Which specimens have a modality, (specimens,); None where all have it."""
         return self._inputs[modality].there
@@ -235,7 +244,7 @@ class EpochBatches(torch.utils.data.Dataset[Batch]):
     """One worker's share of an epoch's batches, from any step on; item i is that part of global batch first_step + i.
 
     To train one tower on its own a batch holds a second view of every specimen; for a classifier it holds `label`, the
-    place of each species in `training_classes`.
+    place of each species in `training_classes`, and likewise the names that decide positives.
     """
 
     def __init__(
@@ -249,7 +258,7 @@ class EpochBatches(torch.utils.data.Dataset[Batch]):
         self._specimens = specimens
         self._view = View(spec.seed, epoch)
         self._two_views = spec.objective == "simclr"
-        self._label = specimens.class_of if spec.objective == "classify" else None
+        self._label = specimens.label
         order = 0 if spec.epoch_order == "same" else epoch  # "same" is the authors' code; augmentation varies there too
         batches = global_batches(len(specimens.trained), spec.batch_size, spec.seed, order)
         self._rows = [specimens.trained[batch[share]] for batch in batches][first_step:]
