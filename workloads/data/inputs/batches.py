@@ -17,13 +17,15 @@ from torch import Tensor
 from workloads.arrays import Indices, Mask, Names
 from workloads.data.inputs.barcode_inputs import dna_input
 from workloads.data.inputs.tower_inputs import AS_THEY_ARE, Groups, InputColumn, View, image_input, text_input
-from workloads.data.inputs.who_trains import check_offered, training_classes, trains
+from workloads.data.inputs.who_trains import check_offered, class_rank, training_classes, trains
 from workloads.data.prepared.dataset import PreparedDataset, labels_of
 from workloads.data.prepared.taxon_text import LabelTokenizer
+from workloads.data.specimens.barcode import FIRST_KMER_ID, KMER
 from workloads.errors import SpecError
 from workloads.spec import RANKS, ExperimentSpec, Modality
 
 __all__ = [
+    "AS_THEY_ARE",
     "THERE",
     "Asked",
     "EpochBatches",
@@ -32,6 +34,8 @@ __all__ = [
     "global_batches",
 ]
 
+_LOOKED_AT = 4096
+"""Barcodes in which a 5-mer is looked for at a time; most often the first of them has one."""
 _OTHER = "/other"
 THERE = "/there"
 Batch = dict[str, Tensor]
@@ -48,7 +52,7 @@ class Asked:
     view: View = AS_THEY_ARE
     two_views: bool = False
     labels: Indices | None = None
-    """Class of each row, for a classifier."""
+    """Class of each row, for a classifier or for a masked model that tells genera."""
     lacked: tuple[Modality, ...] = ()
     """Modalities of which it is said who has them."""
 
@@ -146,9 +150,10 @@ class Specimens:
 
     @cached_property
     def class_of(self) -> Indices:
-        """Each specimen's place in `training_classes`, -1 where its species is none of them, (specimens,)."""
-        classes = pa.array(training_classes(self._dataset), pa.string())
-        places = pc.index_in(self._about["species"], value_set=classes, skip_nulls=True)
+        """Each specimen's place in `training_classes`, -1 where its name is none of them, (specimens,)."""
+        classes = pa.array(training_classes(self._spec, self._dataset), pa.string())
+        names = self._about[class_rank(self._spec) or "species"]
+        places = pc.index_in(names, value_set=classes, skip_nulls=True)
         return np.asarray(places.fill_null(-1).to_numpy(), dtype=np.int64)
 
     def there(self, modality: str) -> Mask | None:
@@ -167,6 +172,20 @@ class Specimens:
         }
         who = trains(self._spec, have)
         return np.flatnonzero(who & (self.class_of >= 0) if self._spec.objective == "classify" else who)
+
+    def check_kmers(self) -> None:
+        """Refuse barcodes none of which has a 5-mer that could be hidden.
+
+        Raises:
+            SpecError: all that train are shorter than 5 bases, or have uncertain ones in every 5-mer.
+        """
+        for start in range(0, len(self.trained), _LOOKED_AT):
+            if (self.inputs("dna", self.trained[start : start + _LOOKED_AT], AS_THEY_ARE) >= FIRST_KMER_ID).any():
+                return
+        raise SpecError(
+            f"{self._dataset.facts.name}: no training barcode has {KMER} certain bases in a row where a 5-mer is read, "
+            "so nothing can be hidden. Import longer barcodes, or such with fewer N."
+        )
 
     @cached_property
     def lacked(self) -> tuple[Modality, ...]:
@@ -235,7 +254,7 @@ class EpochBatches(torch.utils.data.Dataset[Batch]):
     """One worker's share of an epoch's batches, from any step on; item i is that part of global batch first_step + i.
 
     To train one tower on its own a batch holds a second view of every specimen; for a classifier it holds `label`, the
-    place of each species in `training_classes`.
+    place of each species in `training_classes`, and for a masked model that tells genera that of the genus.
     """
 
     def __init__(
@@ -249,7 +268,7 @@ class EpochBatches(torch.utils.data.Dataset[Batch]):
         self._specimens = specimens
         self._view = View(spec.seed, epoch)
         self._two_views = spec.objective == "simclr"
-        self._label = specimens.class_of if spec.objective == "classify" else None
+        self._label = specimens.class_of if class_rank(spec) else None
         order = 0 if spec.epoch_order == "same" else epoch  # "same" is the authors' code; augmentation varies there too
         batches = global_batches(len(specimens.trained), spec.batch_size, spec.seed, order)
         self._rows = [specimens.trained[batch[share]] for batch in batches][first_step:]
