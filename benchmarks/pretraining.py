@@ -4,8 +4,8 @@
 
 The real barcodes of `insect_bold_pairs` and `coi_canadian_invertebrates` are put together. Their genera, in an order
 drawn by a seed, go 70 : 10 : 20 to training, validation and test, so that no genus of a query trains. Of each species
-of the latter half of the records ask and the rest are keys, beside all that train (`own_splits.with_keys`). Pre-training
-sees no names. Its settings were chosen on validation (docs/log.md); test is measured here, once.
+of the latter half of the records ask and the rest are keys, beside all that train (`own_splits.with_keys`).
+Pre-training sees no names, unless `--set genus_weight` gives genera. Settings were chosen on validation (docs/log.md).
 
 Told are the ranks at which the nearest key is right, and, where records of one species hardly differ, whether it is
 without them: the genus among keys of other species, the family among those of other genera, the order among those of
@@ -157,7 +157,7 @@ def nearest_by_judgement(queries: Floats, keys: Floats, asked: Embedded, there: 
 
 
 def by_vsearch(queries: Sequence[str], keys: Sequence[str]) -> Indices:
-    """The key of the highest identity among those that vsearch aligns with a query, -1 where it finds none, (queries,)."""
+    """The key of the highest identity of those that vsearch aligns with a query, -1 where it finds none, (queries,)."""
     with tempfile.TemporaryDirectory() as scratch:
         places = {name: Path(scratch) / name for name in ("queries", "keys", "hits")}
         for name, texts in (("queries", queries), ("keys", keys)):

@@ -103,7 +103,8 @@ def test_the_loss_and_its_gradient_are_their_definition(kind: str, defined: dict
     loss = masked_loss(*model({"dna": IN_PROGRAM["ids"]()}), IN_PROGRAM["GENERA"], genus_weight=IN_PROGRAM["WEIGHT"])
     loss.backward()
     assert_equal({"loss": loss.item(), "gradients": IN_PROGRAM["gradients"](model.named_parameters())}, defined[kind])
-    assert all(any(abs(value) > 1e-9 for value in values) for values in defined[kind]["gradients"].values())
+    for name in ("masked.decoder.weight", "genus.weight", "towers.dna.trunk.embeddings.word_embeddings.weight"):
+        assert max(map(abs, defined[kind]["gradients"][name])) > 1e-4
 
 
 @pytest.mark.parametrize("cached", [False, True])
