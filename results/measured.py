@@ -12,6 +12,7 @@ from results.layout import percent
 from results.published import find_published, published_table
 from results.sheet import Cell, Sheet, Unit
 from sweeps.table import SUBSETS, Value
+from workloads.masked_facts import masked_words
 from workloads.predictions import PAPERS_PAIRS
 from workloads.record import EVALUATION, Measurement, RunFolder
 from workloads.spec import RANKS
@@ -75,6 +76,9 @@ def _about_evaluation(about: Mapping[str, Any]) -> Iterator[str]:
     yield f"{model}{untrained} on {about['dataset']} ({kind}{official}), recipe {about['recipe']}{precision}."
     counts = f": {_counts(about['num_without_name'])}" if "num_without_name" in about else ""  # classifiers keep none
     yield f"A query without a name at a rank {_RULES[about['missing_rank']]}{counts}."
+    yield from (
+        f"{line[0].upper()}{line[1:]}." for line in (masked_words(about["masked"]) if "masked" in about else ())
+    )
     for modality, reason in (about.get("left_out") or {}).items():
         yield f"Left out: {modality}, {reason}."
     yield from (

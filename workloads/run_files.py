@@ -12,6 +12,7 @@ from typing import Any, Required, TypedDict
 import pyarrow as pa
 
 from workloads.errors import DamagedError
+from workloads.masked_facts import MaskedFacts
 from workloads.plain_values import misfit, parsed
 from workloads.storage import Folder, read_file
 
@@ -101,6 +102,7 @@ class Evaluation(TypedDict, total=False):
     num_lacking: dict[str, dict[str, int]]
     shown: ShownCount
     map: MapFacts
+    masked: dict[str, MaskedFacts]
 
 
 class Threshold(TypedDict):

@@ -7,6 +7,7 @@ results can share it.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args
@@ -41,6 +42,8 @@ Any tower takes both. Where they lie is no part of a spec (`workloads.models.pla
 DnaPooling = Literal["masked_mean", "mean", "softmax_mean", "logits_mean", "hidden_mean", "cls_token"]
 WITHOUT_HEAD: tuple[DnaPooling, ...] = ("hidden_mean", "cls_token")
 """Poolings of DNA whose embedding is a state itself, with no layer behind it."""
+BEHIND_TRANSFORM: tuple[DnaPooling, ...] = ("softmax_mean", "logits_mean")
+"""Those that have the transform of BERT's masked-language head in front of that layer."""
 
 PositivesBy = Literal["specimen", "bin", "species", "ranks"]
 RANK_WEIGHTS = (1.0, 0.2, 0.05, 0.02)
@@ -158,9 +161,16 @@ class ExperimentSpec:
     """Fingerprint of its specimens and their splits; two data sets with one name are told apart by it."""
     synthetic: bool = False
     """Whether the specimens were drawn by `workloads.data.synthetic.insects`; every number shown says so."""
-    objective: Literal["align", "simclr", "classify"] = "align"
-    """Align modalities; teach one tower to know two views of a specimen (section B.1); or teach it the seen species
-    with a linear layer behind it (section B.2, the supervised rows)."""
+    objective: Literal["align", "simclr", "classify", "masked"] = "align"
+    """Align modalities; teach one tower to know two views of a specimen (section B.1); teach it the seen species
+    with a linear layer behind it (section B.2, the supervised rows); or teach a BarcodeBERT which 5-mers of a barcode
+    are hidden (arXiv:2311.02401)."""
+    masked_share: float = 0.5
+    """`masked`: share of a barcode's known 5-mers that are hidden, each by itself, as in BarcodeBERT's code."""
+    masked_loss: Literal["hidden", "all"] = "hidden"
+    """`masked`: which known 5-mers are to be told: the hidden ones alone, or all, as in BarcodeBERT's code."""
+    genus_weight: float = 0.0
+    """`masked`: weight of the cross entropy of the genus, over barcodes that have one; 0: without."""
     modalities: tuple[Modality, ...] = ("image", "dna", "text")
     bind_to: Modality | None = None
     """Only pairs with this modality are aligned, as in ImageBind (Table 12); None: all pairs."""
@@ -229,6 +239,8 @@ class ExperimentSpec:
             raise SpecError(f"of {self.epochs} epoch(s) none is selected from epoch {self.first_selected_epoch} on")
         self._check_positives()
         self._check_dna()
+        if self.objective == "masked":
+            self._check_masking()
 
     def _check_positives(self) -> None:
         if self.positives != "specimen" and self.objective != "align":
@@ -258,12 +270,28 @@ class ExperimentSpec:
     def _check_dna(self) -> None:
         if self.dna.pooling == "masked_mean" and self.dna.tokens == "authors" and self.dna.kind == "barcodebert":
             raise SpecError("the authors' 5-mer ids have no padding to mask; choose pooling 'mean' or 'softmax_mean'")
-        headless = self.dna.kind == "barcodebert" and self.dna.pooling in WITHOUT_HEAD and "dna" in self.modalities
-        if headless and self.dna.width != self.embedding_size:
+        masked = self.objective == "masked"
+        headless = masked or (self.dna.pooling in WITHOUT_HEAD and "dna" in self.modalities)
+        if self.dna.kind == "barcodebert" and headless and self.dna.width != self.embedding_size:
+            what = "pre-training" if masked else f"pooling '{self.dna.pooling}'"
             raise SpecError(
-                f"pooling '{self.dna.pooling}' has no layer into the shared space, whose size is then the tower's "
+                f"{what} has no layer into the shared space, whose size is then the tower's "
                 f"width: set embedding_size to {self.dna.width}, not {self.embedding_size}"
             )
+
+    def _check_masking(self) -> None:
+        if self.modalities != ("dna",) or self.dna.kind != "barcodebert":
+            tower = f"a DNA tower of kind '{self.dna.kind}'" if self.modalities == ("dna",) else "another modality"
+            raise SpecError(f"pre-training hides 5-mers of BarcodeBERT, and {tower} has none: set dna.kind=barcodebert")
+        if self.dna.pooling in BEHIND_TRANSFORM:
+            raise SpecError(
+                f"pooling '{self.dna.pooling}' is behind a layer that pre-training does not reach; set dna.pooling to "
+                "masked_mean or mean"
+            )
+        if not 0 < self.masked_share < 1:
+            raise SpecError(f"a share of 5-mers is hidden, more than 0 and less than 1: {self.masked_share} is none")
+        if not (self.genus_weight >= 0 and math.isfinite(self.genus_weight)):
+            raise SpecError(f"the weight of the genus is 0 or more, got {self.genus_weight}")
 
     def tower(self, modality: Modality) -> ImageTower | DnaTower | TextTower:
         """The tower of a modality."""

@@ -21,14 +21,15 @@ from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset, label
 from workloads.data.specimens.schema import subset_of
 from workloads.errors import MissingPathError, SpecError
 from workloads.evaluation.accuracy import KS, accuracies_of, coded_answers, label_codes, lineages_of
-from workloads.evaluation.embed import embed, embed_parts
+from workloads.evaluation.embed import can_be_searched, embed, embed_parts
 from workloads.evaluation.embedded import KEYS, Embedded, queries_of
 from workloads.evaluation.evaluate import Questions, find_answers, measure_predictions
 from workloads.evaluation.looking import LOOKING_FILES, Portraits, look_at, portraits_of
+from workloads.evaluation.masked import masked_facts
 from workloads.evaluation.stored import EmbeddingFacts, lacking_of, write_embedded
 from workloads.evaluation.trained_on import BESIDE_FILES, Beside, beside_run
 from workloads.intervals import with_intervals
-from workloads.models.clibd import Classifier
+from workloads.models.clibd import Classifier, MaskedModel
 from workloads.models.loaded import LoadedModel
 from workloads.placement import Placement
 from workloads.predictions import MISSING_RANK, PREDICTIONS, SPECIMENS, MissingRank, Place
@@ -59,7 +60,7 @@ def measure(
         counting: shows how far it is.
 
     Raises:
-        MissingPathError: the data set has no queries to measure with.
+        MissingPathError: the data set has no queries to measure with; what is pre-trained needs none.
     """
     spec, of_classifier = experiment.spec, list[Measurement]()
     if isinstance(experiment.model, Classifier):
@@ -67,12 +68,20 @@ def measure(
         # Of a data set for zero-shot learning (INSECT), features are what an encoder is fine-tuned for.
         if not any(subset_of(split) == "unseen" for split in dataset.facts.splits.unused):
             return
+    masked: dict[str, Any] = {}
+    if isinstance(experiment.model, MaskedModel):
+        masked = {"masked": masked_facts(experiment, dataset, placement)}
+        if not can_be_searched(dataset):  # barcodes without names, of which nothing is to be found
+            said = {**about_data(dataset.facts), "model": "CLIBD", "run": run.id, "recipe": spec.recipe}
+            if placement.rank == 0:
+                write_evaluation(run.folder, said | masked, [])
+            return
     parts = embed_parts(experiment, dataset, placement, counting)
     if placement.rank != 0:
         return
     facts = embedding_facts(run, experiment, dataset.facts, spec.modalities)
     write_embedded(run.folder, facts, parts)
-    beside, said = beside_run(run, experiment, dataset, parts), about(facts, dataset.facts.synthetic)
+    beside, said = beside_run(run, experiment, dataset, parts), about(facts, dataset.facts.synthetic) | masked
     if of_classifier:
         write_evaluation(run.folder, {**said, **beside.about, "recipe": spec.recipe}, of_classifier)
     else:

@@ -1,4 +1,4 @@
-"""What training minimises: alignment of modalities, agreement of two views, or classification.
+"""What training minimises: alignment of modalities, agreement of two views, classification, or hidden 5-mers.
 
 Each loss takes this worker's embeddings and gives the mean over the global batch, the same on every worker: what the
 other workers embedded is gathered first, in shares of any sizes. The gather's gradient is the sum over all workers'
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workloads.errors import UsageError
+from workloads.models.masked import GENUS
 from workloads.placement import Placement, gathered
 from workloads.training.positives import Positives, tiled_with_positives, whole_with_positives
 from workloads.training.similarities import Similarities, tiled_sums
@@ -243,6 +244,39 @@ def classification_loss(
     if sizes:
         of_shares = of_shares * of_shares.new_tensor([len(sizes) * size / sum(sizes) for size in sizes])
     return of_shares.mean()
+
+
+def masked_loss(
+    told: Mapping[str, Tensor],
+    scale: Tensor,
+    genera: Tensor | None = None,
+    *,
+    genus_weight: float = 0.0,
+    sizes: Sequence[int] | None = None,
+) -> Tensor:
+    """Mean cross entropy of the 5-mers that are told in the whole batch, and of the genera of barcodes that have one.
+
+        L = Σ_i s_i / Σ_i n_i + w Σ_{i: g_i ≥ 0} CE(q_i, g_i) / |{i: g_i ≥ 0}|
+
+    Every 5-mer weighs the same, whichever barcode and worker it is of; BarcodeBERT's code takes the mean of each
+    worker's mean (arXiv:2311.02401, pretraining.py). The genus beside it is BarcodeMAE+'s, there told from a token of
+    its own. A batch without any 5-mer, or any genus, has 0 there.
+
+    Args:
+        told: of `MaskedModel`, this worker's share of the batch: s and n of each barcode under `dna`, (share, 3), and
+            under `GENUS` logits q, (share, genera), where these are told.
+        scale: 1, of no use here.
+        genera: g, the genus of each barcode, -1 where it is not known, (share,).
+        genus_weight: w.
+        sizes: as in `contrastive_loss`.
+    """
+    whole = gathered(told["dna"], sizes)
+    loss = whole[:, 0].sum() / whole[:, 1].sum().clamp(min=1)
+    if genera is None or GENUS not in told:
+        return loss
+    entropies = F.cross_entropy(told[GENUS], genera, ignore_index=-1, reduction="none")  # 0 without a genus
+    of_named = gathered(torch.stack([entropies, (genera >= 0).to(entropies)], dim=1), sizes)
+    return loss + genus_weight * of_named[:, 0].sum() / of_named[:, 1].sum().clamp(min=1)
 
 
 def _first_row(share: Tensor, sizes: Sequence[int] | None) -> int:

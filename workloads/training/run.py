@@ -183,6 +183,8 @@ def train_run(
     check_selection(spec, dataset.facts)
     experiment = open_untrained(spec, dataset, places, run.folder)
     specimens = experiment.specimens(dataset, dataset.facts.splits.training)
+    if spec.objective == "masked":
+        specimens.check_kmers()
     training = Training(spec, experiment.model, len(specimens.trained), placement, execution)
     store = CheckpointStore(run.folder / "checkpoints")
     training.resume(store, partial(print, file=sys.stderr))

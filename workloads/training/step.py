@@ -34,7 +34,7 @@ from workloads.spec import ExperimentSpec
 from workloads.training.checkpoint import CheckpointStore, restore_training, training_tensors
 from workloads.training.chunking import Chunking
 from workloads.training.gradient_cache import Chunks, LossFunction, accumulate_gradients, embed_at_once, kept_buffers
-from workloads.training.loss import classification_loss, contrastive_loss, two_view_loss
+from workloads.training.loss import classification_loss, contrastive_loss, masked_loss, two_view_loss
 from workloads.training.micro_batch import NoRoomError, all_fit, is_out_of_memory, largest_micro_batch
 from workloads.training.optimization import build_optimizer, build_schedule
 from workloads.training.positives import Positives
@@ -277,12 +277,14 @@ def _loss_of(
 
     Args:
         spec: the experiment.
-        labels: for a classifier, or the names by which specimens are positives of each other.
+        labels: for a classifier; genera for a masked model; or the names by which specimens are positives of each other.
         sizes: of the workers' shares.
         there: by modality which specimens have it, where some lack it.
     """
     if spec.objective == "simclr":
         return partial(two_view_loss, sizes=sizes)
+    if spec.objective == "masked":
+        return partial(masked_loss, genera=labels, genus_weight=spec.genus_weight, sizes=sizes)
     if spec.objective == "classify":
         assert labels is not None
         return partial(classification_loss, labels=labels, sizes=sizes)

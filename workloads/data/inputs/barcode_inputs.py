@@ -1,4 +1,4 @@
-"""What DNA towers take of barcodes, and the views of a barcode that SimCLR trains on.
+"""What DNA towers take of barcodes, the views that SimCLR trains on, and the 5-mers that a masked model is to tell.
 
 Trained on its own (`simclr`), a DNA tower sees views of barcodes that are masked at random; otherwise barcodes as they
 are. These views are the counterpart of SimCLR's crops and colours. They are ours: CLIBD trains no DNA encoder this way,
@@ -80,8 +80,12 @@ def dna_input(
             counts = partial(_encoded, barcodes, kmer_counts)
             return InputColumn(partial(numbers, counts, None), partial(groups_of_texts, barcodes), there_in(barcodes))
         take = partial(_encoded, barcodes, base_codes if kind == "cnn" else partial(_ids_in_frame, frame or ""))
-    masked: dict[str, Callable[..., Numbers]] = {"barcodebert": view_of_token_ids, "cnn": view_of_base_codes}
-    return number_input(column, take, masked.get(kind) if simclr else None)
+    views: dict[tuple[str, str], Callable[..., Numbers]] = {
+        ("simclr", "barcodebert"): view_of_token_ids,
+        ("simclr", "cnn"): view_of_base_codes,
+        ("masked", "barcodebert"): partial(hidden_kmers, share=spec.masked_share),
+    }
+    return number_input(column, take, views.get((spec.objective, kind)))
 
 
 def _encoded(barcodes: pa.ChunkedArray, encode: Callable[[list[str]], Numbers], rows: Indices) -> Numbers:
@@ -114,6 +118,15 @@ def _shown_kmers(num_kmers: int, random: np.random.Generator) -> Mask:
     shown = np.zeros(num_kmers, dtype=np.bool_)
     shown[start : start + length] = random.random(length) >= _HIDDEN
     return shown
+
+
+def hidden_kmers(ids: KmerIds, random: np.random.Generator, share: float) -> KmerIds:
+    """5-mer ids of which those that a masked model is to tell are negative, (133,).
+
+    Each known 5-mer is hidden by itself, with the same probability (BarcodeBERT's pretraining.py).
+    """
+    hidden = (random.random(len(ids)) < share) & (ids >= FIRST_KMER_ID)
+    return np.where(hidden, -ids, ids)
 
 
 def view_of_token_ids(ids: KmerIds, random: np.random.Generator) -> KmerIds:
