@@ -139,7 +139,8 @@ def _thresholds(lines: Sequence[SheetLine]) -> Iterator[str]:
                 if not threshold["harmonic_mean"]:
                     reached = "of which none names both a seen and an unseen species of validation rightly"
                 tried = f"chosen among {threshold['num_tried']:,} ({kind}), {reached}"
-                yield f"Threshold of {line.row.where['method']}: {value}; {tried}."
+                what = "Constant" if line.row.where["method"].endswith("_calibrated") else "Threshold"
+                yield f"{what} of {line.row.where['method']}: {value}; {tried}."
 
 
 # --- Who stands in a table ----------------------------------------------------------------------------------------
