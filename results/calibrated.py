@@ -1,12 +1,12 @@
 """A calibrated search of one evaluation: its curves over all constants, and where on them the chosen one stands."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from workloads.calibration import CHOOSES, Curve, areas_of, both_kinds, curve_of
+from workloads.calibration import CHOOSES, Curve, area_between, both_kinds, curve_of
 from workloads.errors import UsageError
 from workloads.predictions import Predictions
 
@@ -46,18 +46,12 @@ def traced(predictions: Predictions, facts: Mapping[str, Any], pair: tuple[str, 
         )
     best = curve_of(*validation, missing)
     constant = float(best.constants[int(best.harmonic_mean.argmax())])
-    areas = {(row.partition, row.query, row.key): row for row in areas_of(predictions, missing)}
-    return list(_traced(predictions, missing, pair, constant, areas))
-
-
-def _traced(
-    predictions: Predictions, missing: Any, pair: tuple[str, str], constant: float, areas: Mapping[Any, Any]
-) -> Iterator[Traced]:
+    curves = []
     for partition in dict.fromkeys(place.partition for place in predictions.places):
-        sides, area = both_kinds(predictions, partition, pair), areas.get((partition, *pair))
-        if sides is not None and area is not None:
+        sides = both_kinds(predictions, partition, pair)
+        if sides is not None and (areas := area_between(*sides, missing)):
             curve = curve_of(*sides, missing)
-            chosen, as_it_is = (
-                int(np.searchsorted(curve.constants, value, side="right")) - 1 for value in (constant, 0.0)
-            )
-            yield Traced(partition, curve, chosen, as_it_is, area.value, area.count)
+            # The last constant of a curve that is not larger: between two nothing changes.
+            chosen, as_it_is = (int(np.searchsorted(curve.constants, each, "right")) - 1 for each in (constant, 0.0))
+            curves.append(Traced(partition, curve, chosen, as_it_is, areas[0].value, areas[0].count))
+    return curves

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 
@@ -159,9 +160,9 @@ def test_the_curve_and_its_area_are_those_of_every_constant(seed: int) -> None:
 def test_without_unseen_queries_on_validation_nothing_can_be_chosen() -> None:
     queries, keys = problem(0)
     queries["val"] = queries["val"].take(queries["val"].subset == "seen")
-    with pytest.raises(UsageError, match="no queries of unseen species on validation"):
+    with pytest.raises(UsageError, match=r"no validation queries of unseen species .* leave out `--keys calibrated`"):
         calibrated(queries, keys)
-    with pytest.raises(UsageError, match="no validation queries"):
+    with pytest.raises(UsageError, match="no validation queries of seen or unseen species"):
         calibrated({"test": queries["test"]}, keys)
 
 
@@ -179,6 +180,14 @@ def test_a_pair_that_validation_has_not_asked_has_no_calibrated_answers() -> Non
     found, chosen = with_calibrated(find_answers(keys, queries, ASKED), "left_out")
     assert set(chosen) == {("image", "dna")}
     assert {place.query for place in found.places if place.keys == "calibrated"} == {"image"}
+
+
+def test_a_pair_that_only_one_kind_asks_has_no_constant_and_the_others_have() -> None:
+    queries, keys = problem(1)
+    val = queries["val"]
+    without = replace(val, lacking={"dna": val.subset == "unseen"})
+    chosen = with_calibrated(find_answers(keys, {"val": without}, ASKED), "left_out")[1]
+    assert set(chosen) == {("image", "dna")}
 
 
 def test_one_species_of_a_kind_has_an_area_without_an_interval() -> None:

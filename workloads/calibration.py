@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from workloads.arrays import Codes, Doubles, Floats, Indices, Mask
+from workloads.averages import SAMPLES
 from workloads.errors import UsageError
 from workloads.intervals import bootstrapped
 from workloads.predictions import NUM_NEIGHBOURS, Answers, MissingRank, Place, Predictions, prediction_table
@@ -94,6 +95,8 @@ def best_constant(choices: Choices, species: Codes) -> Threshold:
 def with_calibrated(predictions: Predictions, missing: MissingRank) -> tuple[Predictions, dict[Pair, Threshold]]:
     """The predictions, and calibrated ones of every pair that was searched among keys of either kind.
 
+    A pair that validation has not asked with queries of both kinds has no constant, and none of these.
+
     Args:
         predictions: with keys `seen` and `unseen`.
         missing: what a query without a species does when a constant is chosen.
@@ -104,16 +107,19 @@ def with_calibrated(predictions: Predictions, missing: MissingRank) -> tuple[Pre
     Raises:
         UsageError: validation has no queries of seen or of unseen species, so that nothing can be chosen.
     """
-    constants: dict[Pair, Threshold] = {}
-    tables: list[pa.Table] = []
+    constants, absent, tables = dict[Pair, Threshold](), set[str](), list[pa.Table]()
     for pair in dict.fromkeys((place.query, place.key) for place in predictions.places):
         if sides := both_kinds(predictions, CHOOSES, pair):
             choices, species = _choices(*sides, missing)
-            constants[pair] = best_constant(choices, species)
+            if choices.is_seen.all() or not choices.is_seen.any():
+                absent.add("unseen" if choices.is_seen.any() else "seen")
+            else:
+                constants[pair] = best_constant(choices, species)
     if not constants:
+        kinds = " or ".join(sorted(absent or SAMPLES))
         raise UsageError(
-            "there are no validation queries to choose the constant of a calibrated search with: leave out "
-            "`--keys calibrated`, or prepare more specimens of each species"
+            f"there are no validation queries of {kinds} species to choose the constant of a calibrated search with: "
+            "leave out `--keys calibrated`, or prepare more specimens of each species"
         )
     for partition in dict.fromkeys(place.partition for place in predictions.places):
         for pair, chosen in constants.items():
@@ -176,16 +182,14 @@ def areas_of(predictions: Predictions, missing: MissingRank) -> Iterator[Measure
     places = dict.fromkeys((place.partition, (place.query, place.key)) for place in predictions.places)
     for partition, pair in places:
         if sides := both_kinds(predictions, partition, pair):
-            seen, unseen = sides
-            own = np.where(seen.subset == "seen", seen.hits("species"), unseen.hits("species"))
-            yield from area_of(
-                replace(seen, place=calibrated_place(seen)), _nearest(seen) - _nearest(unseen), own, missing
-            )
+            yield from area_between(*sides, missing)
 
 
-def calibrated_place(answers: Answers) -> Place:
-    """Where measurements of a calibrated search of the same queries stand."""
-    return replace(answers.place, keys="calibrated")
+def area_between(seen: Answers, unseen: Answers, missing: MissingRank) -> list[Measurement]:
+    """`area_of` what the same queries were answered among keys of seen and among those of unseen species."""
+    own = np.where(seen.subset == "seen", seen.hits("species"), unseen.hits("species"))
+    queries = replace(seen, place=replace(seen.place, keys="calibrated"))
+    return area_of(queries, _nearest(seen) - _nearest(unseen), own, missing)
 
 
 def area_of(queries: Answers, differences: Doubles, right: Mask, missing: MissingRank) -> list[Measurement]:

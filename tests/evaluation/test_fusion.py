@@ -2,17 +2,24 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from tests.evaluation.open_set_cases import column, lineage, specimens
+from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, SpecError, UsageError
 from workloads.evaluation.embedded import Embedded, has_feature, query_features, query_specimens, unit
 from workloads.evaluation.evaluate import Questions, find_answers
 from workloads.evaluation.fusion import GATE, Fusing, Gate, fused_rows, fusing_of, fusion_told
-from workloads.evaluation.fusion_gate import fit_gate, gate_loss
+from workloads.evaluation.fusion_gate import fit_gate, gate_loss, learn_gate
+from workloads.evaluation.measure import measure
+from workloads.measuring.evaluation_folder import measure_again
+from workloads.models.loaded import open_untrained, write_inputs
+from workloads.models.weights import save_weights
+from workloads.placement import Placement
 from workloads.predictions import FUSED, FUSED_PAIRS, Place
 from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec, Fusion
@@ -160,6 +167,27 @@ def test_the_gate_learns_which_of_the_two_to_believe() -> None:
 def test_a_gate_needs_two_specimens_of_a_species_with_both() -> None:
     with pytest.raises(SpecError, match="choose 'mean' or 'concatenation'"):
         fit_gate(lacking("q", 3).take(np.array([0, 3, 4])), 14.0, 0)
+
+
+def test_the_gate_of_a_run_is_kept_and_measured_with(
+    tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, tmp_path: Path
+) -> None:
+    spec = replace(tiny_spec, fusion="gate", seed=7)
+    run = RunFolder(Folder(tmp_path / "runs" / "train" / spec.id))
+    run.begin(spec, {}, {})
+    experiment = open_untrained(spec, tiny_dataset)
+    write_inputs(run, experiment)
+    save_weights(run.folder, experiment.model)
+    learn_gate(experiment, tiny_dataset, Placement(), run)
+    measure(experiment, tiny_dataset, Placement(), run)
+    run.finish("finished")
+    told = run.folder.read_json("evaluation.json")["fusion"]
+    assert told["kind"] == "gate"
+    assert told["specimens"]["keys"]["both"] > 0
+    pairs = {(row.query, row.key) for row in run.measurements() if row.method == "clibd"}
+    assert {*FUSED_PAIRS} <= pairs
+    again = measure_again(run, Folder(tmp_path / "mean"), fusion="mean")
+    assert again.about["fusion"]["kind"] == "mean"
 
 
 # --- What a run fuses
