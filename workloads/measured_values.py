@@ -65,8 +65,11 @@ def check_answers(table: pa.Table, specimens: pa.ChunkedArray, path: str, correc
     if keys.null_count or not keys.equals(cosines) or not pc.all(pc.greater(keys, 0), min_count=0).as_py():
         raise DamagedError(path, "a query has no keys, or not a similarity for each")
     flat, parents = pc.list_flatten(table["cosines"]), pc.list_parent_indices(table["cosines"])
-    most = pc.if_else(pc.is_in(table["keys"], value_set=pa.array(corrected, pa.string())), _LARGEST, 1 + _ROUNDING)
-    if not pc.all(pc.less_equal(pc.abs(flat), most.take(parents)), min_count=0).as_py() or flat.null_count:
+    most = pa.scalar(1 + _ROUNDING)
+    if corrected:
+        free = pc.is_in(table["keys"], value_set=pa.array(corrected, pa.string()))
+        most = pc.if_else(free, _LARGEST, most).take(parents)
+    if not pc.all(pc.less_equal(pc.abs(flat), most), min_count=0).as_py() or flat.null_count:
         raise DamagedError(path, "a similarity is none of -1 to 1")
     values, rows = np.asarray(flat), np.asarray(parents)
     if np.any((values[1:] > values[:-1]) & (rows[1:] == rows[:-1])):

@@ -6,7 +6,7 @@ import numpy as np
 
 from results.calibrated import Traced, traced
 from results.evaluated import EvaluatedFolder
-from results.figures.ink import FAINT, SEEN, UNSEEN, pair_words, percent_axis
+from results.figures.ink import FAINT, SEEN, UNSEEN, feature_word, percent_axis
 from results.figures.picture import FigureChoice, Picture, Record, plain_style, sheet_of
 
 _COLOURS = {"val": SEEN, "test": UNSEEN}
@@ -20,9 +20,10 @@ def draw_calibration(evaluated: EvaluatedFolder, choice: FigureChoice) -> Pictur
         UsageError: the evaluation has not searched keys of either kind apart, or lacks queries of one kind.
     """
     curves = traced(evaluated.predictions, evaluated.facts, (choice.query, choice.key), str(evaluated.folder))
-    title = f"Seen against unseen species, {pair_words(choice.query, choice.key)}"
-    note = "macro species accuracy, top 1; a constant off the similarity of keys of seen species"
-    figure = sheet_of(evaluated, 5.8, 5.0, title, note)
+    title = f"Seen against unseen species, {feature_word(choice.query)} to {feature_word(choice.key)}"
+    fewer = " and ".join(f"{one.num_species:,} species ({one.partition})" for one in curves)
+    what = "macro species accuracy, top 1, over every constant off the similarity of keys of seen species"
+    figure = sheet_of(evaluated, 5.8, 5.0, title, f"{what}; of the kind with fewer {fewer}")
     axes = figure.subplots()
     figure.subplots_adjust(left=0.13, right=0.96, top=0.88, bottom=0.17)
     for one in curves:
@@ -31,8 +32,10 @@ def draw_calibration(evaluated: EvaluatedFolder, choice: FigureChoice) -> Pictur
         axes.plot(100 * curve.seen, 100 * curve.unseen, color=colour, lw=1.4, label=words)
         for at, face in ((one.as_it_is, "white"), (one.chosen, colour)):
             axes.plot(100 * curve.seen[at], 100 * curve.unseen[at], "o", color=colour, markerfacecolor=face)
-    percent_axis(axes, 0, max(5.0, 108 * max(float(one.curve.unseen.max()) for one in curves)))
-    axes.set_yticks(axes.get_yticks() if axes.get_ylim()[1] > 40 else np.arange(0, axes.get_ylim()[1], 5))
+    highest = max(5.0, 108 * max(float(one.curve.unseen.max()) for one in curves))
+    percent_axis(axes, 0, highest)
+    axes.set_yticks(np.arange(0, highest, 20 if highest > 50 else 5))  # unseen species may be far below seen ones
+    axes.set_ylim(0, highest)
     axes.set_xlim(0, None)
     axes.set_xlabel("Seen species, %")
     axes.set_ylabel("Unseen species, %")

@@ -80,7 +80,7 @@ def measure(
         write_evaluation(run.folder, {**said, **beside.about, "recipe": spec.recipe}, of_classifier)
     else:
         tell = counting("searching", "searches")
-        questions = Questions(recipe=spec.recipe, fusing=fusing_of(run, None))
+        questions = Questions(recipe=spec.recipe, fusing=fusing_of(run, spec.fusion) if spec.fusion else None)
         measure_embedded(run.folder, parts, questions, said, beside, tell, portraits_of(dataset))
 
 
