@@ -28,9 +28,9 @@ from workloads.models.loaded import LoadedModel
 from workloads.placement import Placement
 from workloads.record import RunFolder
 
-MOST = 4096
-"""Specimens that it is fitted to, drawn by the run's seed where there are more: all pairs of them take 128 MB."""
-_STEPS = 50
+MOST = 2048
+"""Specimens that it is fitted to, drawn by the run's seed where there are more: all pairs of them take 32 MB."""
+_STEPS = 30
 _PENALTY = 1e-3
 
 
