@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workloads.errors import ClibdError, MissingPathError
+from workloads.predictions import FUSED
 from workloads.record import EVALUATION, MEASUREMENTS, Measurement, RunFolder, check_names, read_evaluation
 from workloads.run_files import Evaluation, OpenSet, ZeroShot, object_there
 from workloads.seals import STATUS, sealed_folder
@@ -29,15 +30,15 @@ UNREADABLE = (ClibdError, OSError)
 class Measured:
     """Measurements by their place; of all pairs of features only those of single modalities, as tables show no others.
 
-    Kept are top-1 accuracies over all keys, and rates.
+    Kept are top-1 accuracies over all keys, of image and DNA together too, and rates.
     """
 
     def __init__(self, table: pa.Table) -> None:
         if "queries" not in table.column_names:  # written by an earlier version, which knew no others
             table = table.append_column("queries", pa.array(["all"] * len(table), pa.string()))
         ranked = pc.is_in(table["metric"], pa.array(["top3", "top5"]))
-        told = pc.ends_with(table["method"], "_oracle")
-        several = pc.or_(*(pc.match_substring_regex(table[name], "[+_]") for name in ("query", "key")))
+        told = pc.match_substring_regex(table["method"], "_(oracle|calibrated)$")
+        several = pc.or_(*(_joined(table[name]) for name in ("query", "key")))
         of_pairs = pc.is_in(table["method"], pa.array(_PAIRED))
         wanted = pc.and_(pc.or_(pc.equal(table["keys"], "all"), told), pc.invert(pc.and_(several, of_pairs)))
         table = table.filter(pc.and_(wanted, pc.invert(ranked)))
@@ -63,6 +64,11 @@ def _listed(column: pa.ChunkedArray) -> list[Any]:
     encoded = column.combine_chunks().dictionary_encode()
     words = [*encoded.dictionary.to_pylist(), None]
     return [words[code] for code in encoded.indices.fill_null(-1).to_pylist()]
+
+
+def _joined(features: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether features are of several modalities, or of whole species; image and DNA of one specimen are one."""
+    return pc.and_(pc.match_substring_regex(features, "[+_]"), pc.not_equal(features, FUSED))
 
 
 @dataclass(frozen=True, kw_only=True)

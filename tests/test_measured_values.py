@@ -94,6 +94,14 @@ def test_what_a_search_can_have_answered_passes() -> None:
     check_answers(answers(cosines=[[1.0005, 0.9], [0.1, 0.0]]), SPECIMENS, "here")  # rounded
 
 
+def test_similarities_that_were_corrected_are_no_cosines() -> None:
+    corrected = answers(keys=["calibrated", "all"], cosines=[[1.9, -2.5], [0.5, 0.1]])
+    check_answers(corrected, SPECIMENS, "here", ["calibrated"])
+    for keys in (["all", "all"], ["calibrated", "csls"]):
+        with pytest.raises(DamagedError, match="none of -1 to 1"):
+            check_answers(answers(keys=keys, cosines=[[1.9, 0.1], [2.0, 0.1]]), SPECIMENS, "here", ["calibrated"])
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

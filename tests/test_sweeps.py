@@ -140,7 +140,7 @@ def test_reasons_name_what_is_lacking() -> None:
 
     without_dna = reasons("modalities", modalities=("image", "text"))
     assert without_dna["I+D+T"] == without_dna["SimCLR, DNA"] == "insects has no DNA, which this row needs"
-    assert len(reasons("open-set", modalities=("image", "text"))) == 7
+    assert len(reasons("open-set", modalities=("image", "text"))) == 8
     pixels = "insects has features in place of images, and this row needs pixels"
     assert set(reasons("binding", image_features=True).values()) == {pixels}
     assert reasons("modalities", image_features=True) == {"BioCLIP": pixels, "attention of I+D+T": pixels}

@@ -82,6 +82,23 @@ class MapFacts(TypedDict):
     of: int
 
 
+class Constant(TypedDict):
+    """How a constant for keys of seen species was found, and what it reaches on validation."""
+
+    value: float | None
+    seen: float
+    unseen: float
+    harmonic_mean: float
+    num_tried: int
+
+
+class FusionFacts(TypedDict):
+    """How image and DNA were fused, and of how many specimens of each part both were there, or one alone."""
+
+    kind: str
+    specimens: dict[str, dict[str, int]]
+
+
 class Evaluation(TypedDict, total=False):
     """evaluation.json: of what and by which rules a folder was measured."""
 
@@ -100,6 +117,8 @@ class Evaluation(TypedDict, total=False):
     declared: list[str]
     num_without_name: dict[str, dict[str, int]]
     num_lacking: dict[str, dict[str, int]]
+    constants: dict[str, Constant]
+    fusion: FusionFacts
     shown: ShownCount
     map: MapFacts
     masked: dict[str, MaskedFacts]

@@ -39,6 +39,9 @@ RUN_PREFIX, DIGEST_PREFIX = "run:", "sha256:"
 Any tower takes both. Where they lie is no part of a spec (`workloads.models.places`); older specs have a path instead.
 """
 
+Fusion = Literal["mean", "concatenation", "gate"]
+"""How image and barcode of a specimen become one row (`workloads.evaluation.fusion`)."""
+
 DnaPooling = Literal["masked_mean", "mean", "softmax_mean", "logits_mean", "hidden_mean", "cls_token"]
 WITHOUT_HEAD: tuple[DnaPooling, ...] = ("hidden_mean", "cls_token")
 """Poolings of DNA whose embedding is a state itself, with no layer behind it."""
@@ -214,6 +217,9 @@ class ExperimentSpec:
     selection: Literal["last", "image_to_dna", "mean_of_336"] = "last"
     """Which epoch's weights are kept: the last; the best harmonic mean of image-to-DNA species accuracy (macro) on
     validation; or the best mean of the authors' 336 accuracies on validation. Test is never looked at."""
+    fusion: Fusion | None = None
+    """Measure queries and keys of image and DNA together too, fused so; the gate is learned behind the trained towers,
+    which no choice changes."""
     first_selected_epoch: int = 0
     """Epochs before this one, counted from 0, are not looked at for selection."""
     recipe: Recipe = "corrected"
@@ -228,6 +234,8 @@ class ExperimentSpec:
             self._check_alignment()
         elif len(self.modalities) != 1:
             raise SpecError(f"'{self.objective}' trains one tower, got {', '.join(self.modalities) or 'none'}")
+        if self.fusion is not None and (self.objective != "align" or not {"image", "dna"} <= set(self.modalities)):
+            raise SpecError(f"fusion '{self.fusion}' is of aligned images and barcodes; leave it out")
         if self.batch_size < 2 or self.epochs < 1:
             raise SpecError(f"a run needs a batch of 2 and 1 epoch at least, got {self.batch_size} and {self.epochs}")
         if not 0 < self.initial_learning_rate <= self.max_learning_rate:

@@ -13,11 +13,12 @@ from results.published import PublishedNumber, find_published
 from results.run import Measured, Run
 from results.runs import AskedRow, Runs
 from results.sheet import Cell, Unit
+from sweeps.open_set import METHODS
 from sweeps.table import Column, Row, Table, is_statistic
 from workloads.record import Measurement
 from workloads.spec import MODALITIES, Rank
 
-_ANSWERED = ("nn_dna", "nn_is_du", "linear_is_du", "nn_dna_oracle", "nn_is_du_oracle", "linear_is_du_oracle")
+_ANSWERED = tuple(method for method in METHODS if method != "bzsl")
 """Methods of open-set recognition."""
 _BUILT_IN = ("synthetic-insects", "synthetic-insect")
 """Data sets of `--demo`."""

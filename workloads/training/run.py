@@ -19,6 +19,7 @@ from workloads.data.inputs.positive_codes import positive_words
 from workloads.data.inputs.who_trains import num_trained
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, DriftError, UsageError, WeightsError
+from workloads.evaluation.fusion_gate import learn_gate
 from workloads.evaluation.measure import measure
 from workloads.evaluation.selection import check_selection, validation_score
 from workloads.evaluation.trained_on import of_training
@@ -208,6 +209,8 @@ def train_run(
     started = perf_counter()
     if first:
         save_weights(run.folder, experiment.model)
+    if spec.fusion == "gate":
+        learn_gate(experiment, dataset, placement, run)
     measure(experiment, dataset, placement, run, counting)
     parameters = list(training.model.parameters())
     return {

@@ -277,7 +277,7 @@ def _loss_of(
 
     Args:
         spec: the experiment.
-        labels: for a classifier; genera for a masked model; or the names by which specimens are positives of each other.
+        labels: for a classifier; genera for a masked model; or the names that decide positives.
         sizes: of the workers' shares.
         there: by modality which specimens have it, where some lack it.
     """

@@ -54,7 +54,7 @@ class Asked:
     view: View = AS_THEY_ARE
     two_views: bool = False
     labels: Indices | None = None
-    """Class of each row, for a classifier or a masked model that tells genera; the names by which rows are positives."""
+    """Class of each row, for a classifier or a masked model that tells genera; or the names that decide positives."""
     lacked: tuple[Modality, ...] = ()
     """Modalities of which it is said who has them."""
 
@@ -263,8 +263,8 @@ class EpochBatches(torch.utils.data.Dataset[Batch]):
     """One worker's share of an epoch's batches, from any step on; item i is that part of global batch first_step + i.
 
     To train one tower on its own a batch holds a second view of every specimen; for a classifier it holds `label`, the
-    place of each species in `training_classes`, for a masked model that tells genera that of the genus, and likewise the
-    names that decide positives.
+    place of each species in `training_classes`, for a masked model that tells genera that of the genus, and likewise
+    the names that decide positives.
     """
 
     def __init__(
