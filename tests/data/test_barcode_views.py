@@ -48,10 +48,12 @@ def test_a_shift_loses_bases_in_front_or_puts_others_there() -> None:
     assert set(views_of(BarcodeViews(shift=9), 40, "A")) >= {"A"}
 
 
-@pytest.mark.parametrize(("views", "letters"), [({"substituted": 0.2}, "ACGT"), ({"unknown": 0.2}, "N")])
-def test_bases_are_replaced_at_rates_up_to_the_most(views: dict[str, float], letters: str) -> None:
+@pytest.mark.parametrize(
+    ("views", "letters"), [(BarcodeViews(substituted=0.2), "ACGT"), (BarcodeViews(unknown=0.2), "N")]
+)
+def test_bases_are_replaced_at_rates_up_to_the_most(views: BarcodeViews, letters: str) -> None:
     rates = []
-    for view in views_of(BarcodeViews(**views), 400):
+    for view in views_of(views, 400):
         changed = [new for new, old in zip(view, BARCODE, strict=True) if new != old]
         assert set(changed) <= set(letters)
         rates.append(len(changed) / len(BARCODE))

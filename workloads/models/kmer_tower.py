@@ -69,7 +69,7 @@ class Hellinger(nn.Module):
 
 def _roots(counts: Tensor, sizes: Sequence[int]) -> Tensor:
     """sqrt(c / sum(c)) sqrt(k-mers) of each size, (batch, k-mers); 0 where nothing is counted."""
-    parts = counts.split(list(sizes), dim=1)
+    parts = torch.split(counts, list(sizes), dim=1)
     shares = [part / part.sum(1, keepdim=True).clamp(min=1) for part in parts]
     return torch.cat([share.sqrt() * math.sqrt(share.shape[1]) for share in shares], dim=1)
 
