@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workloads.barcode_views import BarcodeViews
 from workloads.errors import SpecError
 from workloads.spec import (
     MODALITIES,
@@ -102,7 +103,7 @@ def test_whole_numbers_name_the_same_run_as_their_decimals() -> None:
     assert replace(PLAIN, weight_decay=0).id == replace(PLAIN, weight_decay=0.0).id
 
 
-CONSTRAINED = {"bind_to": "dna", "selection": "image_to_dna"}
+CONSTRAINED = {"bind_to": "dna", "selection": "image_to_dna", "kmers": (4,), "share": 0.5, "shortest": 100}
 """Values that the rest of the spec allows."""
 
 
@@ -113,14 +114,14 @@ def changes(value: Any) -> list[tuple[str, Any]]:
         current = getattr(value, item.name)
         if is_dataclass(current):
             found += [(item.name, replace(current, **{name: new})) for name, new in changes(current)]  # type: ignore[type-var] # an instance
+        elif item.name in CONSTRAINED:
+            found.append((item.name, CONSTRAINED[item.name]))
         elif isinstance(current, bool):
             found.append((item.name, not current))
         elif isinstance(current, int | float):
             found.append((item.name, current + 1e-6 if isinstance(current, float) else current + 1))
         elif isinstance(current, tuple):
             found.append((item.name, current[::-1]))
-        elif item.name in CONSTRAINED:
-            found.append((item.name, CONSTRAINED[item.name]))
         else:
             found.append((item.name, f"{current} else"))
     return found
@@ -234,6 +235,10 @@ def test_a_modality_that_does_not_exist_is_named() -> None:
         ({"positives": "species", "rank_weights": (1, 0, 0, 0)}, "set positives to ranks"),
         ({"positives": "bin", "objective": "classify", "modalities": ("image",)}, "set positives to specimen"),
         ({"dna": DnaTower(tokens="authors")}, "no padding to mask"),
+        ({"dna": DnaTower(kind="features", views=BarcodeViews(shift=1))}, "features of barcodes have no views"),
+        ({"dna": DnaTower(kmers=())}, "dna.kmers is empty; it is sizes from 1 to 7"),
+        ({"dna": DnaTower(kmers=(6, 5))}, "dna.kmers is 6, 5; it is sizes from 1 to 7, the smallest first"),
+        ({"dna": DnaTower(kmers=(8,))}, "dna.kmers is 8"),
         ({"dna": DnaTower(pooling="cls_token", width=64)}, "set embedding_size to 64, not 768"),
         ({"dna": DnaTower(pooling="hidden_mean"), "embedding_size": 64}, "set embedding_size to 768, not 64"),
     ],
@@ -241,6 +246,26 @@ def test_a_modality_that_does_not_exist_is_named() -> None:
 def test_a_spec_that_contradicts_itself_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         replace(PLAIN, **change)
+
+
+@pytest.mark.parametrize(
+    ("views", "message"),
+    [
+        ({"substituted": 1.5}, "dna.views.substituted is 1.5; it is a share, from 0 to 1"),
+        ({"share": -0.1}, "dna.views.share is -0.1"),
+        ({"shortest": 0}, "dna.views.shortest 1 or none"),
+        ({"indels": -1}, "dna.views.indels are 0 bases at least"),
+    ],
+)
+def test_views_that_cannot_be_are_refused(views: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        BarcodeViews(**views)
+
+
+def test_a_stored_spec_gives_its_kmers_and_views_back() -> None:
+    tower = DnaTower(kind="kmers", kmers=(4, 6), strand="both", views=BarcodeViews(shortest=100, turned=0.5))
+    spec = replace(PLAIN, dna=tower)
+    assert spec_from_dict(json.loads(json.dumps(spec_to_dict(spec)))) == spec
 
 
 def test_a_spec_cannot_be_assigned_into() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args
 
+from workloads.barcode_views import AS_SEQUENCED, LONGEST_KMER, BarcodeViews, Strand
 from workloads.errors import SpecError
 from workloads.naming import slug
 from workloads.plain_values import misfit
@@ -101,7 +102,7 @@ class DnaTower:
 
     kind: Literal["barcodebert", "dnabert2", "cnn", "features", "kmers"] = "barcodebert"
     """A BERT over non-overlapping 5-mers (CLIBD, section 3); DNABERT-2; the CNN of the Bayesian zero-shot paper; an MLP
-    over precomputed features, or over how often each 5-mer occurs at any offset."""
+    over precomputed features, or over how often each k-mer occurs at any offset."""
     weights: str | None = None
     """None: from scratch. `barcodebert-5mer` as `clibd convert` keeps it, a Hugging Face id, `run:ID` or
     `sha256:DIGEST`."""
@@ -124,6 +125,19 @@ class DnaTower:
     BERT's masked-language head. Their later variants (github.com/bioscan-ml/clibd, issue 33): `logits_mean`, the same
     without the softmax; `hidden_mean` and `cls_token`, the mean of all last states and the first of them, themselves
     the embedding, so that the shared space has the tower's width."""
+    kmers: tuple[int, ...] = (5,)
+    """Bases of the k-mers that are counted, of each size side by side."""
+    strand: Strand = "forward"
+    """Whether a k-mer is counted as it is, or as one with its reverse complement, so that a turned barcode counts the
+    same."""
+    counts: Literal["standardised", "hellinger"] = "standardised"
+    """Each count less its mean and over its deviation, or the square roots of the shares at unit length: cosines of
+    these are Bhattacharyya's coefficients, and parts of barcodes have about the angles of the whole."""
+    hidden: Literal["relu", "residual"] = "relu"
+    """Hidden layers over counts: with ReLU and dropout; or with batch norm, GELU and dropout, whose result stands
+    beside the counts themselves before the last layer (`workloads.models.kmer_tower`)."""
+    views: BarcodeViews = field(default_factory=BarcodeViews)
+    """How barcodes vary in training; features of them cannot."""
     fine_tuning: FineTuning = "full"
     lora: Lora = field(default_factory=Lora)
 
@@ -286,6 +300,14 @@ class ExperimentSpec:
                 f"{what} has no layer into the shared space, whose size is then the tower's "
                 f"width: set embedding_size to {self.dna.width}, not {self.embedding_size}"
             )
+        if self.dna.kind == "features" and self.dna.views != AS_SEQUENCED:
+            raise SpecError("features of barcodes have no views; leave dna.views out, or choose another dna.kind")
+        sizes = self.dna.kmers
+        if not sizes or list(sizes) != sorted({*sizes} & {*range(1, LONGEST_KMER + 1)}):
+            raise SpecError(
+                f"dna.kmers is {', '.join(map(str, sizes)) or 'empty'}; it is sizes from 1 to {LONGEST_KMER}, the "
+                "smallest first, such as 5 or 4,6"
+            )
 
     def _check_masking(self) -> None:
         if self.modalities != ("dna",) or self.dna.kind != "barcodebert":
@@ -364,7 +386,12 @@ def _tower(cls: Any, values: Mapping[str, Any]) -> Any:
     lora = dict(values.get("lora", {}))
     if lora.get("layers") is not None:
         lora["layers"] = tuple(lora["layers"])
-    return cls(**{**values, "lora": Lora(**lora)})
+    own: dict[str, Any] = {**values, "lora": Lora(**lora)}
+    if "views" in values:
+        own["views"] = BarcodeViews(**values["views"])
+    if "kmers" in values:
+        own["kmers"] = tuple(values["kmers"])
+    return cls(**own)
 
 
 _TOWERS = {"image": ImageTower, "dna": DnaTower, "text": TextTower}

@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from workloads.command_line import stderr_console
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.specimens import barcode
+from workloads.data.specimens.kmers import num_kmers
 from workloads.errors import MissingPathError
 from workloads.evaluation.measure import write_evaluation
 from workloads.experiments import Data, base_spec
@@ -115,7 +116,8 @@ def drawn_inputs(
     elif spec.dna.kind == "features":
         return torch.randn(count, inputs.dna_feature_size or 0, device=device)
     elif spec.dna.kind == "kmers":
-        return torch.randint(0, 8, (count, barcode.NUM_KMERS), device=device).float()
+        size = sum(num_kmers(each, spec.dna.strand) for each in spec.dna.kmers)
+        return torch.randint(0, 8, (count, size), device=device).float()
     elif spec.dna.kind == "cnn":
         length, ids = barcode.MAX_BASES, (0, barcode.UNCERTAIN_BASE)
     else:

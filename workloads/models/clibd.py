@@ -16,6 +16,7 @@ from workloads.errors import SpecError
 from workloads.models.bert import BertTower, bert_tower, draw_as_bert
 from workloads.models.dnabert2 import MosaicBert, dnabert2
 from workloads.models.fine_tuning import apply_fine_tuning
+from workloads.models.kmer_tower import kmer_tower
 from workloads.models.masked import GENUS, MaskedHead, split_hidden
 from workloads.models.openclip import openclip_tower
 from workloads.models.towers import barcode_cnn, feature_tower, timm_tower
@@ -317,7 +318,7 @@ def build_tower(
         feature_size = inputs.image_feature_size if isinstance(spec, ImageTower) else inputs.dna_feature_size
         return feature_tower(spec, feature_size, embedding_size, weights)
     if spec.kind == "kmers":
-        return feature_tower(spec, barcode.NUM_KMERS, embedding_size, weights)
+        return kmer_tower(spec, embedding_size, weights)
     if spec.kind == "openclip":
         return openclip_tower(spec, embedding_size, weights)
     if isinstance(spec, ImageTower):

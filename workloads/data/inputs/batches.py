@@ -109,8 +109,10 @@ class Specimens:
         if "image" in self.modalities:
             self._inputs["image"] = image_input(self._columns, spec, self._called)
         if "dna" in self.modalities:
-            strange = frame if frame != dataset.facts.frame else None  # in its own frame the ids are stored
-            self._inputs["dna"] = dna_input(self._columns, spec, dna_tokenizer, strange)
+            laid = frame or dataset.facts.frame
+            # In the data set's own frame the ids of whole barcodes are stored.
+            laid_into = laid if spec.dna.views.vary or laid != dataset.facts.frame else None
+            self._inputs["dna"] = dna_input(self._columns, spec, dna_tokenizer, laid_into)
         if "text" in self.modalities:
             ranks = dataset.load(splits, RANKS) if spec.text.missing_rank == "not_classified" else None
             self._inputs["text"] = text_input(self._columns, ranks, tokenizer, spec.text)
