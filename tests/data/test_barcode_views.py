@@ -93,8 +93,8 @@ def opened(
     kind: str, dataset: PreparedDataset, spec: ExperimentSpec, byte_pairs: TextTokenizer, views: BarcodeViews
 ) -> tuple[Specimens, ExperimentSpec]:
     dna = DnaTower(kind=kind, views=views)  # type: ignore[arg-type]  # any of the four
-    spec = replace(spec, dna=dna, modalities=("dna", "text"))
-    return Specimens(dataset, dataset.facts.splits.training, spec, None, ("dna",), byte_pairs), spec
+    spec = replace(spec, dna=dna, modalities=("image", "dna"))
+    return Specimens(dataset, dataset.facts.splits.training, spec, None, None, byte_pairs), spec
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -17,6 +17,7 @@ from workloads.data.specimens.kmers import kmer_counts
 from workloads.errors import SpecError, WeightsError
 from workloads.models.clibd import TowerInputs, build_tower
 from workloads.models.kmer_tower import Hellinger
+from workloads.models.towers import LINEAR_GAIN
 from workloads.spec import DnaTower, ExperimentSpec
 
 FRAMELESS = DnaTower(
@@ -64,7 +65,7 @@ def test_a_residual_tower_is_one_layer_over_hidden_states_and_what_they_are_made
 def test_it_begins_with_the_angles_between_counts() -> None:
     tower = built(replace(FRAMELESS, kmers=(3,)), 32)  # as many as there are 3-mers on both strands
     part = tower.head.weight[:, FRAMELESS.width :]
-    torch.testing.assert_close(part @ part.T, torch.eye(32), atol=1e-5, rtol=0)
+    torch.testing.assert_close(part @ part.T / LINEAR_GAIN**2, torch.eye(32), atol=1e-5, rtol=0)
 
 
 def test_gradients_reach_every_parameter() -> None:

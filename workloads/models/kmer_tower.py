@@ -9,8 +9,9 @@ Of counts c it makes x, of this hidden layers h, and with W, the last layer `hea
 
 The cosine of two sqrt(c / sum(c)) is Bhattacharyya's coefficient. Most of it all barcodes share, so m, the mean of
 nineteen orders' consensus of COI, is taken away; of a barcode without a k-mer x is -m. The part of W that meets x
-begins as a map that keeps angles, as far as the shared space has room for them: a residual tower begins as nearest
-neighbours by counts are. Nothing in `hellinger` and `residual` depends on what else is in the batch.
+begins as a map that keeps angles, as far as the shared space has room for them, and as one so large that training turns
+them slowly: with a gain of 1 it forgets what tells unseen species apart (docs/log.md). Nothing in `hellinger` and
+`residual` depends on what else is in the batch.
 """
 
 import math
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from workloads.data.specimens.coi_consensus import CONSENSUS
 from workloads.data.specimens.kmers import kmer_counts, num_kmers
 from workloads.errors import SpecError
-from workloads.models.towers import Tower, feature_tower
+from workloads.models.towers import LINEAR_GAIN, Tower, feature_tower
 from workloads.models.weights import with_first_weights
 from workloads.spec import DnaTower
 
@@ -46,7 +47,7 @@ def kmer_tower(spec: DnaTower, embedding_size: int, weights: str | None) -> Towe
     if spec.depth < 2:
         raise SpecError(f"a residual tower needs two linear layers at least, got a depth of {spec.depth}")
     head = nn.Linear(spec.width + size, embedding_size)
-    nn.init.orthogonal_(head.weight[:, spec.width :])
+    nn.init.orthogonal_(head.weight[:, spec.width :], LINEAR_GAIN)
     tower = Tower(nn.Sequential(norm, Residual(size, spec.width, spec.depth, spec.dropout)), head)
     return with_first_weights("dna", weights, tower, "a tower over counts begins from scratch or from a finished run")
 

@@ -33,7 +33,7 @@ TIMM = "timm"
 """What a spec calls timm's own published weights."""
 _FEATURE_WIDTH, _FEATURE_DEPTH = 512, 3
 """Size of the MLP where the spec leaves it open, as in the authors' code."""
-_LINEAR_GAIN = 60.0
+LINEAR_GAIN = 60.0
 """A linear tower begins as so many times an orthogonal matrix. Embeddings are normalised, so it decides nothing but how
 slowly steps of Adam, which are as long whatever the weights, turn away from the angles between the features."""
 _NUM_LETTERS = barcode.UNCERTAIN_BASE + 1
@@ -273,7 +273,7 @@ def feature_tower(
         size = width
     head = nn.Linear(size, embedding_size)
     if depth == 1 and of_images:
-        nn.init.orthogonal_(head.weight, _LINEAR_GAIN)
+        nn.init.orthogonal_(head.weight, LINEAR_GAIN)
         nn.init.zeros_(head.bias)
     tower = Tower(nn.Sequential(*layers), head)
     nowhere = "a tower over features begins from scratch or from a finished run"
