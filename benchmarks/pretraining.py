@@ -36,7 +36,7 @@ from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.preparation import DatasetOptions, prepare
 from workloads.data.sources.collect import collect
 from workloads.data.sources.opening import SourceOptions, open_source
-from workloads.data.specimens.barcode import kmer_counts
+from workloads.data.specimens.kmers import kmer_counts
 from workloads.data.specimens.own_splits import OWN_PROTOCOL, with_keys
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.evaluation.embed import embed_parts

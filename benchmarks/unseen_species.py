@@ -26,7 +26,7 @@ from benchmarks.measuring import publish
 from workloads.calibration import areas_of, constants_told, with_calibrated
 from workloads.data.inputs.tower_inputs import Rows
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.data.specimens.barcode import kmer_counts
+from workloads.data.specimens.kmers import kmer_counts
 from workloads.evaluation.accuracy import accuracies_of
 from workloads.evaluation.embed import parts_of
 from workloads.evaluation.embedded import KEYS, REST, Embedded, embedded_of, queries_of, unit
