@@ -14,21 +14,28 @@ from workloads.errors import UsageError
 from workloads.lease import held
 from workloads.record import RunFolder
 from workloads.seals import run_of
-from workloads.spec import Recipe
+from workloads.spec import Fusion, Recipe
 from workloads.storage import Folder
 
 if TYPE_CHECKING:
     from workloads.measuring.evaluation_folder import Embed
 
-OtherKeys = StrEnum("OtherKeys", ("seen", "unseen", "own"))
-"""Keys that may be searched beside all of them; typer takes no list of literals."""
+OtherKeys = StrEnum("OtherKeys", ("seen", "unseen", "own", "calibrated", "csls", "inverted_softmax"))
+"""What may be searched beside the nearest of all keys; typer takes no list of literals."""
 
 _Data = Annotated[
     str | None, typer.Option(help="Prepared data set. Default: the run's own, from its stored embeddings.")
 ]
 _Keys = Annotated[
     list[OtherKeys] | None,
-    typer.Option(help="Search these keys too, beside all of them; own: of each query's kind. Repeat it."),
+    typer.Option(
+        help="Search so too, beside all keys. own: keys of each query's kind; calibrated: a constant, chosen on "
+        "validation, off those of seen species; csls, inverted_softmax: against keys that answer everybody. Repeat it."
+    ),
+]
+_Fusion = Annotated[
+    Fusion | None,
+    typer.Option(help="Ask by image and DNA of a specimen together too, and of such keys. Default: the run's own way."),
 ]
 _Recipe = Annotated[Recipe | None, typer.Option(help="Decides what a missing name at a rank does. Default: the run's.")]
 _Prompts = Annotated[
@@ -45,6 +52,7 @@ def evaluate(
     data: _Data = None,
     out: Annotated[str | None, typer.Option(help="Folder to write. Default: evaluation-NAME in the run.")] = None,
     keys: _Keys = None,
+    fusion: _Fusion = None,
     recipe: _Recipe = None,
     prompts: _Prompts = "openai",
     untrained: Annotated[bool, typer.Option("--untrained", help="Measure the run as it was before training.")] = False,
@@ -69,6 +77,10 @@ def evaluate(
 
     Example: clibd evaluate RUN --keys own              the run's own data again, each query among keys of its kind
 
+    Example: clibd evaluate RUN --keys calibrated       and the constant taken off keys of seen species, with its area
+
+    Example: clibd evaluate RUN --fusion mean            image, barcode, or both, as queries and as keys
+
     Example: clibd evaluate hf-hub:imageomics/bioclip --data DIR --prompts photo
     """
     if offline:
@@ -86,7 +98,7 @@ def evaluate(
     if target is not None and target.has("spec.json"):
         raise UsageError(f"--out {out} is the folder of a run, whose own measurements would be lost")
     if is_openclip(model):
-        if data is None or untrained or training:
+        if data is None or untrained or training or fusion:
             raise UsageError("an OpenCLIP model needs --data, and is measured as it is, on keys and queries alone")
         target = target or openclip_folder(model, Folder(data))
         with held(run_of(target), busy):
@@ -95,12 +107,12 @@ def evaluate(
         if untrained or again or training:
             raise UsageError("without --data a run's own embeddings are measured; name a data set to embed it")
         with held(run_of(target or Folder(model)), busy):
-            made = measure_again(RunFolder(Folder(model)), target, recipe, keys)
+            made = measure_again(RunFolder(Folder(model)), target, recipe, keys, fusion)
     else:
         embed = _embedding(workers, address, cpu, gpu_kind, wait)
         run = RunFolder(Folder(model))
         with held(run_of(target or run.folder), busy):
-            made = measure_run(run, Folder(data), target, recipe, keys, untrained, training, embed, cpu, again)
+            made = measure_run(run, Folder(data), target, recipe, keys, untrained, training, embed, cpu, again, fusion)
     sheet = evaluation_sheet(made.about, made.measurements, full or form in ("csv", "json"))
     print_sheets([sheet], form)
     console = stderr_console()

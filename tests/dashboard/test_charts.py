@@ -85,7 +85,7 @@ def test_parallel_lines_have_a_scale_each() -> None:
 
 
 def test_a_live_chart_says_where_more_comes_from() -> None:
-    more = More(run="a", name="run-log-a", after=3, x="epoch")
+    more = More(run="a", name="run-log-a", after=3, mark="9f", x="epoch")
     chart = lines("Loss", _EPOCH, _LOSS, [Series(name="loss", x=[1], y=[1.0], column="loss")], more=more)
     assert 'data-more="/run-log/a" data-run="a" data-after="3"' in _drawn(chart)
     assert chart.data(_path)["more"] == "run-log-a"

@@ -10,9 +10,16 @@ from results.dashboard.page import Asked, Link, Page
 from results.dashboard.site.words import FILTERS
 from workloads.printed_text import escaped
 
-_EVERY = ("vendor/htmx-4.0.1.min.js", "columns.js", "site.js", "live.js")
+_EVERY = ("columns.js", "site.js")
 """Scripts of every page."""
-NAVIGATION = (("Overview", Asked("overview")), ("Paper tables", Asked("tables")), ("Data", Asked("data")))
+_SERVED = ("vendor/htmx-4.0.1.min.js", "live.js")
+"""Scripts of every page that a server answers for."""
+NAVIGATION = (
+    ("Overview", Asked("overview")),
+    ("Paper tables", Asked("tables")),
+    ("Compare", Asked("compare")),
+    ("Data", Asked("data")),
+)
 
 
 @cache
@@ -26,6 +33,7 @@ def _environment() -> Environment:
         finalize=lambda value: escaped(value) if type(value) is str else value,  # what is markup is ours
     )
     environment.filters |= FILTERS
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
     return environment
 
 
@@ -72,7 +80,7 @@ def rendered(
         stale=stale,
         renewing=renewing,
         navigation=NAVIGATION,
-        scripts=[*_EVERY, *page.scripts],
+        scripts=[*_EVERY, *(_SERVED if served else ()), *page.scripts],
     )
 
 

@@ -19,6 +19,8 @@ from workloads.errors import UsageError
 _TRIED = 50
 _TO_CLOSE = 3
 """Seconds in which replies are sent to their ends once the server is to stop."""
+_TO_END = 20
+"""Seconds for all of its end, on a machine that is busy: its socket is closed only then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Served:
     address: str
     """For a browser."""
     port: int
-    wait: Callable[[], None]
+    wait: Callable[[], object]
     """Until it ends."""
 
 
@@ -77,14 +79,21 @@ def served(
             loop="asyncio",
         )
         server = _Server(config, watcher)
-        thread = threading.Thread(target=lambda: asyncio.run(server.serve([listening])), name="server", daemon=True)
-        thread.start()
+        ended = threading.Event()  # no `join`: one that Ctrl-C interrupts takes the thread for ended
+
+        def serve() -> None:
+            try:
+                asyncio.run(server.serve([listening]))
+            finally:
+                ended.set()
+
+        threading.Thread(target=serve, name="server", daemon=True).start()
         shown = socket.gethostname() if host in ANY_HOST else f"[{host}]" if ":" in host else host
         try:
-            yield Served(f"http://{shown}:{port}/", port, thread.join)
+            yield Served(f"http://{shown}:{port}/", port, ended.wait)
         finally:
             server.should_exit = True
-            thread.join(_TO_CLOSE + 2)
+            ended.wait(_TO_END)
 
 
 @contextmanager
