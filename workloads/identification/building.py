@@ -1,161 +1,250 @@
-"""Writes a database: specimens stream in, distinct keys are embedded once, and the facts come last."""
+"""Builds a database of a run and named specimens, or of barcodes alone: aside, sealed in the end, then put in place."""
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-import pyarrow as pa
+from workloads.command_line import Tell, unseen
+from workloads.delimited_out import reject_list
+from workloads.errors import AlteredError, MissingPathError, SourceError, UsageError
+from workloads.evaluation.trained_on import read_trained_on
+from workloads.identification.card import write_card
+from workloads.identification.database import (
+    CALIBRATING,
+    CALIBRATION,
+    KEY_KINDS,
+    RUN,
+    Database,
+    DatabaseFacts,
+    KeyKind,
+    write_facts,
+)
+from workloads.identification.embedding import Embedder, KmerEmbedder, RunEmbedder
+from workloads.identification.material import Looks, Material, Stream, Trained, untrained
+from workloads.identification.placing import Say, placed
+from workloads.identification.writing import SpecimenWriter, Written, write_specimens
+from workloads.models.loaded import LoadedModel, open_run
+from workloads.placement import Placement
+from workloads.record import RunFolder
+from workloads.seals import sealed_folder
+from workloads.storage import Folder
+from workloads.weight_files import MODEL
 
-from workloads.identification.database import KEY_KINDS, SPECIMENS, SPECIMENS_FILE, KeyKind
-from workloads.identification.embedding import Embedder, KmerEmbedder
-from workloads.identification.keys import counted
-from workloads.identification.query import Query
-from workloads.spec import RANKS
-from workloads.storage import Folder, parquet_into
+LEFT_OUT, OTHER_NAMES = "left_out.tsv", "other_names.tsv"
+_OF_RUN = (
+    "spec.json",
+    "point.json",
+    "inputs.json",
+    MODEL,
+    "tokenizer.json",
+    "dna_tokenizer.json",
+    "trained_on.parquet",
+)
+"""What of a run goes into a database: what `open_run` reads, and what it was trained on. Its provenance has paths and
+commands of whoever trained it, which are nobody else's business."""
+Calibrate = Callable[[Database, Tell], tuple[str, ...]]
+"""Writes `calibration.parquet` into the folder of a database that is being made, from what is in `calibrating/` or, if
+there is nothing, from its own keys; gives `DatabaseFacts.calibrated`."""
+
+
+Showing = Callable[[str, str], AbstractContextManager[Tell]]
+"""Shows a piece of work while it is done, by its name and the unit that it is counted in."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Doing:
+    """How a database is made or changed."""
+
+    calibrate: Calibrate | None = None
+    """Writes the calibration; None: there is none."""
+    showing: Showing = lambda what, unit: nullcontext(unseen(what, unit))
+    on_remark: Say = lambda remark: None
+    """Told of what a person should know."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class About:
+    """What only a person can say of a database."""
+
+    name: str | None = None
+    """None: that of what it is made of."""
+    license: str = "unknown"
+    cite: str = ""
+    thumbnails: bool = False
+    """Whether small images of its specimens are kept."""
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """A specimen with its names, on its way into a database."""
+class Base:
+    """What makes keys: a run, or, without one, the counts of k-mers."""
 
-    query: Query
-    """Its id, image and barcode."""
-    names: Mapping[str, str | None]
-    """By rank."""
-    bin: str | None = None
-    trained: bool | None = None
-    """Whether the run learned from specimens of its species; None without a run."""
-    source: str | None = None
+    run: RunFolder | None
+    embedder: Embedder
+    trained: Trained
+    looks: Looks | None
+    """What it takes of images; None: nothing."""
 
 
-@dataclass(slots=True)
-class Written:
-    """What became of the specimens that were written."""
+def base_of(run: RunFolder | None, placement: Placement | None = None) -> Base:
+    """What makes keys of a finished run, or without one.
 
-    num_specimens: int = 0
-    num_keys: dict[str, int] = field(default_factory=dict)
-    taxa: dict[str, set[str]] = field(default_factory=lambda: {rank: set() for rank in RANKS})
-    num_without_name: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RANKS, 0))
-    left_out: list[tuple[str, str]] = field(default_factory=list)
-    """Id and reason of specimens without anything that could be embedded."""
-
-
-class KeyWriter:
-    """Writes a matrix of unknown height: NumPy's header leaves room for a number of rows that is said in the end."""
-
-    def __init__(self, path: Path) -> None:
-        self._file, self.num_rows = path.open("wb"), 0
-        self._size, self._dtype = 0, np.dtype(np.float32)
-
-    def append(self, rows: npt.NDArray[Any]) -> None:
-        """Write some rows, (rows, size); all of one type and size."""
-        if not self._size:
-            self._size, self._dtype = rows.shape[1], rows.dtype
-            self._head()
-        self._file.write(np.ascontiguousarray(rows).tobytes())
-        self.num_rows += len(rows)
-
-    def _head(self) -> None:
-        shape = (self.num_rows, self._size)
-        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
-
-    def close(self) -> None:
-        """Say how many there are."""
-        self._file.seek(0)
-        self._head()
-        self._file.close()
+    Raises:
+        MissingPathError: the run is not finished.
+        UsageError: it embeds neither images nor barcodes, or is a classifier.
+        DamagedError: it is not what was written.
+    """
+    if run is None:
+        return Base(None, KmerEmbedder(), untrained, None)
+    if not run.folder.has("spec.json") or run.state() != "finished":
+        remedy = "Name the folder of one; a training goes on when its command is started again."
+        raise MissingPathError(str(run.folder), "finished run", remedy)
+    loaded = open_run(run)
+    embedder = RunEmbedder(loaded, (placement or Placement()).device)
+    if loaded.spec.objective == "classify" or not embedder.kinds:
+        raise UsageError(f"{run.folder} aligns no images or barcodes with anything; name a run that does")
+    return Base(run, embedder, trained_by(run), looks_of(loaded))
 
 
-def write_specimens(target: Folder, known: Iterable[Sequence[Known]], embedder: Embedder) -> Written:
-    """Embed specimens and write `specimens.parquet` and the keys into a folder that is not a database yet.
+def trained_by(run: RunFolder) -> Trained:
+    """Whether a run learned from specimens of a species; unknown of a run that did not keep it."""
+    seen = read_trained_on(run)
+    known = bool(seen.species) or not (seen.unknown or seen.declared)
+    return lambda species: species in seen.species if known and species is not None else None
+
+
+def looks_of(loaded: LoadedModel) -> Looks | None:
+    """What a run takes of images."""
+    if "image" not in loaded.spec.modalities:
+        return None
+    return "pictures" if loaded.inputs.image_feature_size is None else "features"
+
+
+def build(
+    target: str | Path,
+    material: Material,
+    base: Base,
+    *,
+    about: About | None = None,
+    replace_it: bool = False,
+    doing: Doing | None = None,
+) -> Written:
+    """Make a database, whole or not at all.
 
     Args:
-        target: on a disk of this machine.
-        known: some at a time, as many as can be held.
-        embedder: of the run, or of k-mers.
+        target: folder on a disk of this machine.
+        material: the specimens.
+        base: what makes keys of them.
+        about: what else is to be said of it.
+        replace_it: whether a database that is there is replaced.
+        doing: how.
+
+    Raises:
+        UsageError: something is there that is not to be replaced.
+        SourceError: not one specimen can be used.
+        OSError: it cannot be written.
     """
-    written, kinds = Written(), [kind for kind in KEY_KINDS if kind in embedder.kinds]
-    numbers: dict[KeyKind, dict[bytes, int]] = {kind: {} for kind in kinds}
-    with ExitStack() as stack:
-        table = stack.enter_context(parquet_into(f"{target.address}/{SPECIMENS_FILE}", SPECIMENS))
-        writers = {kind: KeyWriter(Path(target.address) / f"keys-{kind}.npy") for kind in kinds}
-        for writer in writers.values():
-            stack.callback(writer.close)
-        for some in known:
-            keys = {kind: _keys_of(kind, some, embedder, numbers[kind], writers[kind]) for kind in kinds}
-            rows = list(_rows(some, keys, written))
-            table.write_table(pa.Table.from_pylist(rows, schema=SPECIMENS))
-        written.num_keys = {kind: writer.num_rows for kind, writer in writers.items() if writer.num_rows}
-    for kind in kinds:
-        if kind not in written.num_keys:
-            target.remove(f"keys-{kind}.npy")
+    path, about, doing = Path(target).expanduser().absolute(), about or About(), doing or Doing()
+    with placed(path, replace=replace_it, on_remark=doing.on_remark) as folder:
+        with (
+            recorded(folder, base.embedder.kinds, about.thumbnails) as writer,
+            doing.showing(f"Embedding {material.name}", "specimens") as tell,
+        ):
+            for some in material.known(tell, writer.leave_out):
+                writer.embed(some, base.embedder)
+        if not (written := writer.written).num_specimens:
+            raise SourceError(material.name, "", _nothing_left(written))
+        facts = DatabaseFacts(
+            name=about.name or path.name,
+            model=base.run.id if base.run else None,
+            weights=keep_run(base.run, folder / RUN) if base.run else None,
+            **counts_of(written),
+            synthetic=material.synthetic,
+            sources=(material.name,),
+            license=about.license,
+            cite=about.cite,
+        )
+        if material.calibrating is not None:
+            with doing.showing("Embedding what calibrates", "specimens") as tell:
+                _write_calibrating(folder / CALIBRATING, material.calibrating, base.embedder, facts, tell)
+        seal_database(folder, facts, doing)
     return written
 
 
-def _keys_of(
-    kind: KeyKind, some: Sequence[Known], embedder: Embedder, numbers: dict[bytes, int], writer: KeyWriter
-) -> list[int | str | None]:
-    """For each specimen the number of its key, or why it has none; None where it brought nothing."""
-    given = [one.query.image if kind == "image" else one.query.barcode for one in some]
-    digests = [None if value is None else _digest(value) for value in given]
-    new: dict[bytes, int] = {}
-    for row, digest in enumerate(digests):
-        if digest is not None and digest not in numbers:
-            new.setdefault(digest, row)
-    problems: dict[bytes, str] = {}
-    if new:
-        queries = [some[row].query for row in new.values()]
-        rows, found = embedder.embed(kind, queries)
-        problems = {digest: why for digest, why in zip(new, found, strict=True) if why is not None}
-        good = [place for place, why in enumerate(found) if why is None]
-        if good:
-            first = writer.num_rows
-            stored = counted([queries[place].barcode or "" for place in good]) if _counts(embedder) else rows[good]
-            writer.append(stored)
-            fine = [digest for digest in new if digest not in problems]
-            numbers.update({digest: first + place for place, digest in enumerate(fine)})
-    return [None if digest is None else problems.get(digest, numbers.get(digest)) for digest in digests]
+def _nothing_left(written: Written) -> str:
+    first = f" (the first: {written.left_out[0][1]})" if written.left_out else ""
+    return f"no specimen can be used{first}. A database takes named specimens with a barcode or, with a run, an image"
 
 
-def _counts(embedder: Embedder) -> bool:
-    return isinstance(embedder, KmerEmbedder)
+@contextmanager
+def recorded(folder: Folder, kinds: Sequence[KeyKind], thumbnails: bool) -> Iterator[SpecimenWriter]:
+    """Writes specimens, and lists beside them of those that were left out and whose barcode has two names."""
+    with (
+        reject_list(folder, LEFT_OUT) as left_out,
+        reject_list(folder, OTHER_NAMES) as other_names,
+        SpecimenWriter(folder, kinds, thumbnails=thumbnails, on_left_out=left_out, on_other_name=other_names) as writer,
+    ):
+        yield writer
+    for name, count in ((LEFT_OUT, writer.written.num_left_out), (OTHER_NAMES, writer.written.num_other_names)):
+        if not count:
+            folder.remove(name)
 
 
-def _digest(value: bytes | str | npt.NDArray[np.float32]) -> bytes:
-    content = value.encode() if isinstance(value, str) else value if isinstance(value, bytes) else value.tobytes()
-    return hashlib.blake2b(content, digest_size=16).digest()
+def _write_calibrating(folder: Folder, known: Stream, embedder: Embedder, of: DatabaseFacts, tell: Tell) -> None:
+    """Write the specimens that calibrate, a database in itself; nothing where none of them can be embedded."""
+    Path(folder.address).mkdir()
+    written = write_specimens(folder, known(tell, lambda identifier, reason: None), embedder)
+    if written.num_specimens:
+        write_facts(folder, replace(of, name=f"{of.name}, calibrating", **counts_of(written)))
+    else:
+        folder.parent.remove_folder(folder.name)
 
 
-def _rows(
-    some: Sequence[Known], keys: Mapping[KeyKind, Sequence[int | str | None]], written: Written
-) -> Iterator[dict[str, Any]]:
-    """The rows of specimens that have a key, counted."""
-    for place, one in enumerate(some):
-        own = {kind: numbers[place] for kind, numbers in keys.items()}
-        found = {kind: number for kind, number in own.items() if isinstance(number, int)}
-        if not found:
-            reasons = [number for number in own.values() if isinstance(number, str)]
-            why = one.query.problem or "; ".join(reasons) or "it has nothing that the database could embed"
-            written.left_out.append((one.query.id, why))
-            continue
-        written.num_specimens += 1
-        for rank in RANKS:
-            if (name := one.names.get(rank)) is None:
-                written.num_without_name[rank] += 1
-            else:
-                written.taxa[rank].add(name)
-        yield {
-            "specimen_id": one.query.id,
-            **{rank: one.names.get(rank) for rank in RANKS},
-            "bin": one.bin,
-            "barcode": one.query.barcode,
-            "trained": one.trained,
-            **{f"{kind}_key": found.get(kind) for kind in KEY_KINDS},
-            "source": one.source,
-        }
+def keep_run(run: RunFolder, target: Folder) -> str:
+    """Copy into a database what of a run makes keys, sealed anew; gives SHA-256 of its weights.
+
+    Raises:
+        AlteredError: it is not what was written.
+    """
+    source = sealed_folder(run.folder)
+    Path(target.address).mkdir()
+    for name in filter(source.has, _OF_RUN):
+        source.copy_to(name, Path(target.address, name))
+        if target.digest(name) != source.digest(name):
+            raise AlteredError(f"{target}/{name}", "it is not what was copied", str(run.folder))
+    RunFolder(target).finish("finished")
+    return target.digest(MODEL)
+
+
+def seal_database(folder: Folder, facts: DatabaseFacts, doing: Doing) -> None:
+    """Calibrate a database whose other files are there, write what is said of it, and its facts last."""
+    facts = replace(facts, made_with=metadata.version("clibd-ray"), made=time.strftime("%Y-%m-%d", time.gmtime()))
+    if doing.calibrate is not None:
+        write_facts(folder, facts)
+        try:
+            with doing.showing("Calibrating", "queries") as tell:
+                calibrated = doing.calibrate(Database(folder.address), tell)
+            facts = replace(facts, calibrated=calibrated, stale="")
+        except (
+            UsageError
+        ) as error:  # as where there are too few specimens for any promise; names are found all the same
+            doing.on_remark(f"It has no calibration, so that names come without a confidence: {error}")
+            folder.remove(CALIBRATION)
+    write_card(folder, facts)
+    write_facts(folder, facts)
+
+
+def counts_of(written: Written) -> dict[str, Any]:
+    """What the facts of a database say of what was written."""
+    return {
+        "modalities": tuple(kind for kind in KEY_KINDS if kind in written.num_keys),
+        "num_specimens": written.num_specimens,
+        "num_keys": dict(written.num_keys),
+        "num_taxa": {rank: len(names) for rank, names in written.taxa.items()},
+        "num_without_name": dict(written.num_without_name),
+        "num_left_out": written.num_left_out,
+        "num_other_names": written.num_other_names,
+    }

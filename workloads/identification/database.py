@@ -6,10 +6,13 @@ keys-image.npy        distinct keys, mapped and never read whole; `image_key` an
 keys-dna.npy          the same; of a database without a model counts of 5-mers
 calibration.parquet   what every calibrating query was named (`workloads.identification.calibration`)
 thumbnails.parquet    small images of specimens, where they were asked for
+calibrating/          a database in itself, of the specimens that calibrate and are no keys; only where there are such
 run/                  the run whose towers embed, as it was sealed; not there without a model
+left_out.tsv, other_names.tsv     specimens that were not taken, and those whose barcode another species has as well
+README.md, croissant.json         for people, and for those who collect data sets
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,20 +25,23 @@ from workloads.arrays import Indices, Labels
 from workloads.data.prepared.dataset import labels_of
 from workloads.errors import DamagedError, MissingPathError, NewerVersionError, UsageError
 from workloads.identification.keys import StoredRows
+from workloads.identification.sharing import fetched
 from workloads.record import RunFolder
 from workloads.run_files import checked
-from workloads.seals import SealedFolder, with_seal, without_seal
+from workloads.seals import DATABASE, SealedFolder, read_sealed, with_seal
 from workloads.spec import RANKS
 from workloads.storage import Folder
+from workloads.weight_files import MODEL
+from workloads.weight_store import HUB_PREFIX
 
 VERSION = 1
-FACTS, SPECIMENS_FILE, CALIBRATION, THUMBNAILS, RUN = (
-    "database.json",
+FACTS, SPECIMENS_FILE, CALIBRATION, THUMBNAILS = (
+    DATABASE,
     "specimens.parquet",
     "calibration.parquet",
     "thumbnails.parquet",
-    "run",
 )
+RUN, CALIBRATING = "run", "calibrating"
 KeyKind = Literal["image", "dna"]
 KEY_KINDS: tuple[KeyKind, ...] = ("image", "dna")
 SPECIMENS = pa.schema(
@@ -80,13 +86,34 @@ class DatabaseFacts:
     """Data sets and files that the specimens came from."""
     made_with: str = ""
     """Version of this package."""
+    made: str = ""
+    """Date, YYYY-MM-DD."""
+    license: str = "unknown"
+    """Of the specimens, as Hugging Face abbreviates it: `cc-by-4.0`."""
+    cite: str = ""
+    """What those who use it are asked to cite."""
+    num_left_out: int = 0
+    """Specimens that were not taken (left_out.tsv)."""
+    num_other_names: int = 0
+    """Specimens whose barcode another species has as well (other_names.tsv)."""
+    stale: str = ""
+    """Why there is no calibration although there was one: its keys have changed since."""
 
 
 class Database:
     """Reads a database."""
 
     def __init__(self, address: str | Path) -> None:
-        self.folder = Folder(address)
+        """Open it; nothing is read yet.
+
+        Args:
+            address: a folder on a disk of this machine, or `hf-hub:OWNER/NAME`, which is fetched into the hub's cache.
+
+        Raises:
+            UsageError: it is in a bucket; or the hub has no such database, or cannot be reached.
+        """
+        self.folder = Folder(fetched(str(address)))
+        self.is_fetched = str(address).startswith(HUB_PREFIX)
         if not self.folder.is_local:
             raise UsageError(
                 f"{self.folder} is in a bucket, and keys are mapped from a disk; copy it: "
@@ -98,11 +125,8 @@ class Database:
         if not self.folder.has(FACTS):
             remedy = "Make one with `clibd db build`; one that was broken off is made anew."
             raise MissingPathError(str(self.folder), f"database ({FACTS})", remedy)
-        path, content = f"{self.folder}/{FACTS}", self.folder.read_json(FACTS)
-        if not isinstance(content, dict):
-            raise DamagedError(path, "no object")
-        plain = without_seal(content, path)
-        if "seal" not in content or not isinstance(files := plain.pop("files", None), dict):
+        path, (plain, files) = f"{self.folder}/{FACTS}", read_sealed(self.folder, FACTS)
+        if not files:
             raise DamagedError(path, "it has lost its seal")
         if (version := plain.get("version")) != VERSION:
             if isinstance(version, int) and version > VERSION:
@@ -127,6 +151,12 @@ class Database:
     def sealed(self) -> SealedFolder:
         """The folder, whose files are compared with their digests as they are read."""
         return SealedFolder(self.folder, self._content[1])
+
+    def rows(self, columns: Sequence[str] | None = None) -> Iterator[list[dict[str, Any]]]:
+        """The specimens, some thousand at a time, of which no more are held."""
+        with self.sealed.open_parquet(SPECIMENS_FILE) as file:
+            for batch in file.iter_batches(4096, columns=None if columns is None else list(columns)):
+                yield batch.to_pylist()
 
     @cached_property
     def specimens(self) -> pa.Table:
@@ -176,8 +206,24 @@ class Database:
 
     @property
     def run(self) -> RunFolder | None:
-        """The run whose towers embed; None for a database without a model."""
-        return RunFolder(self.folder / RUN) if self.facts.model is not None else None
+        """The run whose towers embed; None for a database without a model.
+
+        Raises:
+            DamagedError: the run that lies in it is another one than embedded its keys.
+        """
+        if self.facts.model is None:
+            return None
+        run = RunFolder(self.folder / RUN)
+        if (there := run.manifest().get(MODEL)) != self.facts.weights:
+            reason = f"its weights have SHA-256 {there}, and the keys were embedded by those of {self.facts.weights}"
+            raise DamagedError(str(run.folder), reason)
+        return run
+
+    @property
+    def calibrating(self) -> "Database | None":
+        """The specimens that calibrate and are no keys; None where keys themselves have to."""
+        inner = self.folder / CALIBRATING
+        return Database(inner.address) if inner.has(FACTS) else None
 
     def verify(self) -> None:
         """Compare every file with its digest.

@@ -1,11 +1,13 @@
 """Queries and keys as unit vectors: by the towers of a run, or, without a model, by the 5-mers of barcodes."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 import torch
+from torch import Tensor
 
 from workloads.arrays import Floats
 from workloads.data.inputs.barcode_inputs import dna_input
@@ -20,7 +22,10 @@ from workloads.identification.query import Query
 from workloads.models.loaded import LoadedModel, open_run
 from workloads.placement import Placement, kernels, matrix_products
 from workloads.recipes import evaluation_precision
+from workloads.record import RunFolder
 
+_PICTURES = 64
+"""Decoded at a time: 40 MB at 224 pixels a side."""
 Problems = list[str | None]
 """For each query why it has no vector, None where it has one."""
 
@@ -65,17 +70,21 @@ class RunEmbedder:
         problems: Problems = [self._misfit(kind, query) for query in queries]
         rows = np.zeros((len(queries), self._loaded.spec.embedding_size), dtype=np.float32)
         usable = [number for number, problem in enumerate(problems) if problem is None]
-        step = batch_size_on(self._device)
-        for start in range(0, len(usable), step):
-            some = usable[start : start + step]
-            try:
-                rows[some] = self._embedded(kind, [queries[number] for number in some])
-            except RecordError:  # which of them it is shows where each is taken alone
-                for number in some:
-                    try:
-                        rows[number] = self._embedded(kind, [queries[number]])[0]
-                    except RecordError as error:
-                        problems[number] = str(error)
+        step = batch_size_on(self._device) if kind == "dna" else _PICTURES
+        parts = [usable[start : start + step] for start in range(0, len(usable), step)]
+        with ThreadPoolExecutor(1, "decoding") as beside:  # pictures are decoded while those before them are embedded
+            taken = [beside.submit(self._taken, kind, [queries[number] for number in some]) for some in parts[:1]]
+            for place, some in enumerate(parts):
+                following = parts[place + 1 : place + 2]
+                taken += [beside.submit(self._taken, kind, [queries[number] for number in more]) for more in following]
+                try:
+                    rows[some] = self._embedded(kind, taken.pop(0).result())
+                except RecordError:  # which of them it is shows where each is taken alone
+                    for number in some:
+                        try:
+                            rows[number] = self._embedded(kind, self._taken(kind, [queries[number]]))[0]
+                        except RecordError as error:
+                            problems[number] = str(error)
         return rows, problems
 
     def _misfit(self, kind: KeyKind, query: Query) -> str | None:
@@ -91,12 +100,16 @@ class RunEmbedder:
             return "it has image features, and the run's tower takes pictures"
         return None if takes is None else "the run's image tower takes features of another model, not pictures"
 
-    def _embedded(self, kind: KeyKind, queries: Sequence[Query]) -> Floats:
+    def _taken(self, kind: KeyKind, queries: Sequence[Query]) -> Tensor:
+        """What the tower takes of queries."""
+        taken: Tensor = self._column(kind, queries).take(np.arange(len(queries)), AS_THEY_ARE)
+        return taken
+
+    def _embedded(self, kind: KeyKind, taken: Tensor) -> Floats:
         """Unit rows, (queries, size)."""
         precision = evaluation_precision(self._loaded.spec)
-        taken = self._column(kind, queries).take(np.arange(len(queries)), AS_THEY_ARE).to(self._device)
         with torch.inference_mode(), matrix_products(precision), kernels(self._device, precision):
-            rows: Floats = self._loaded.model.embed({kind: taken})[kind].float().cpu().numpy()
+            rows: Floats = self._loaded.model.embed({kind: taken.to(self._device)})[kind].float().cpu().numpy()
         return rows
 
     def _column(self, kind: KeyKind, queries: Sequence[Query]) -> InputColumn:
@@ -122,6 +135,14 @@ def embedder_of(database: Database, placement: Placement | None = None) -> Embed
     Raises:
         DamagedError: its run is not what was written.
     """
-    if (run := database.run) is None:
-        return KmerEmbedder()
+    return KmerEmbedder() if (run := database.run) is None else embedder_of_run(run, placement)
+
+
+def embedder_of_run(run: RunFolder, placement: Placement | None = None) -> Embedder:
+    """The towers of a finished run.
+
+    Raises:
+        DamagedError: it is not what was written.
+        UsageError: it is not finished.
+    """
     return RunEmbedder(open_run(run), (placement or Placement()).device)

@@ -44,10 +44,16 @@ def names_of_keys(database: Database, kind: KeyKind) -> Labels:
     """The name of each key at each rank: that of most specimens that have it, ties to the first in the alphabet; None
     where none of them has one, (keys,) each."""
     order, starts = database.members(kind)
-    return {rank: _commonest(database.labels[rank][order], starts) for rank in RANKS}
+    return {rank: commonest(database.labels[rank][order], starts) for rank in RANKS}
 
 
-def _commonest(names: Names, starts: Indices) -> Names:
+def commonest(names: Names, starts: Indices) -> Names:
+    """The commonest name of each key, ties to the first in the alphabet; None where it has none, (keys,).
+
+    Args:
+        names: of specimens, sorted by key.
+        starts: where those of each key begin among them, (keys + 1,).
+    """
     found = np.full(len(starts) - 1, None, dtype=object)
     known = np.array([name is not None for name in names])
     values, codes = np.unique(names[known].astype(str), return_inverse=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from workloads.arrays import Bytes, Floats
+from workloads.arrays import Bytes, Floats, Indices
 from workloads.data.specimens.barcode import kmer_counts
 from workloads.errors import DamagedError
 from workloads.evaluation.embedded import unit
@@ -43,6 +43,10 @@ class StoredRows:
     def counts(self) -> bool:
         """Whether they are counts of k-mers."""
         return self._stored.dtype == np.uint8
+
+    def stored(self, rows: Indices) -> npt.NDArray[Any]:
+        """Some of them as they are stored, (rows, size)."""
+        return self._stored[rows]
 
     def block(self, start: int, stop: int) -> Floats:
         """Some of them, fp32 (stop - start, size), of unit length."""
