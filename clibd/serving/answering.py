@@ -5,20 +5,17 @@ Those who ask at once take turns, some specimens at a time, so that nobody waits
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 
 from clibd.serving.uploads import Specimen
-from workloads.identification.identifying import Asking
-from workloads.identification.query import Query
+from workloads.identification.identifying import Asking, Identifier
 
 Row = dict[str, Any]
 """A row of `workloads.identification.answers.ANSWERS`; what is not finite is None."""
-Answer = Callable[[Sequence[Query], Sequence[Asking]], Sequence[pa.Table]]
-"""Gives a table of answers for each of several askings about the same queries."""
 _IMAGES, _BARCODES = 8, 64
 """Specimens of a turn: some seconds of one core, with a large image tower too."""
 
@@ -39,8 +36,8 @@ class Named:
 class Turns:
     """Answers those who ask in turns."""
 
-    def __init__(self, answer: Answer) -> None:
-        self._answer, self._turn = answer, threading.Lock()
+    def __init__(self, identifier: Identifier) -> None:
+        self._identifier, self._turn = identifier, threading.Lock()
 
     def named(self, specimens: Sequence[Specimen], confidence: float, neighbours: int) -> Iterator[Named]:
         """Specimens in their order, some at a time.
@@ -55,7 +52,7 @@ class Turns:
             # Ids may stand twice, so that numbers take their place meanwhile.
             queries = [replace(one.query, id=str(number)) for number, one in enumerate(some)]
             with self._turn:
-                tables = self._answer(queries, askings)
+                tables = self._identifier.answers(queries, askings)
             answers, ranks, near = (_by_number(table, some) for table in tables)
             for number, specimen in enumerate(some):
                 named = [row for row in ranks[number] if row["rank"] is not None]
@@ -75,7 +72,10 @@ def _by_number(table: pa.Table, specimens: Sequence[Specimen]) -> list[list[Row]
     rows: list[list[Row]] = [[] for _ in specimens]
     for row in table.to_pylist():
         number = int(row["specimen_id"])
-        plain = {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
+        plain = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in row.items()
+        }
         query = specimens[number].query
         rows[number].append({**plain, "specimen_id": query.id, "file_name": query.where or query.id})
     return rows

@@ -24,7 +24,7 @@ _TO_SEND = 120.0
 _FIELDS = 8
 
 
-class Refusal(Exception):
+class RefusedError(Exception):
     """A request that is not answered, and the status by which HTTP says so."""
 
     def __init__(self, status: int, sentence: str) -> None:
@@ -44,7 +44,9 @@ class Question(BaseModel):
 
     barcodes: list[Barcode] | str = Field(description="Barcodes, or a text in FASTA.")
     confidence: float = Field(CONFIDENCE, gt=0, lt=1, description="Least confidence of a name that is given.")
-    neighbours: int = Field(NEIGHBOURS, ge=1, le=MOST_NEIGHBOURS, description="How many of the nearest keys are listed.")
+    neighbours: int = Field(
+        NEIGHBOURS, ge=1, le=MOST_NEIGHBOURS, description="How many of the nearest keys are listed."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ async def read_sent(request: Request) -> Sent:
     """What a request asks.
 
     Raises:
-        Refusal: it is too large, takes too long, or cannot be understood.
+        RefusedError: it is too large, takes too long, or cannot be understood.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     try:
@@ -73,21 +75,23 @@ async def read_sent(request: Request) -> Sent:
                 return await _of_form(request)
             body = b"".join([piece async for piece in _bounded(request)])
     except TimeoutError as error:
-        raise Refusal(408, f"The request has not arrived within {_TO_SEND:.0f} seconds.") from error
+        raise RefusedError(408, f"The request has not arrived within {_TO_SEND:.0f} seconds.") from error
     except ClientDisconnect as error:
-        raise Refusal(400, "The request broke off.") from error
+        raise RefusedError(400, "The request broke off.") from error
     if kind == "application/json":
         return _of_json(body)
     if kind in ("text/plain", "text/x-fasta", "application/octet-stream"):
         return Sent((Upload(PASTED, body),))
-    raise Refusal(415, "Send multipart/form-data with files, application/json with barcodes, or FASTA as text/plain.")
+    raise RefusedError(
+        415, "Send multipart/form-data with files, application/json with barcodes, or FASTA as text/plain."
+    )
 
 
 async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
     """The body, piece by piece.
 
     Raises:
-        Refusal: there is more of it than is taken.
+        RefusedError: there is more of it than is taken.
     """
     size = 0
     async for piece in request.stream():
@@ -98,7 +102,9 @@ async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
             break
     if size > MOST_BYTES:
         most = f"{MOST_BYTES // 2**20} MB"
-        raise Refusal(413, f"One request has at most {most}, and this has more: send it in parts, or smaller images.")
+        raise RefusedError(
+            413, f"One request has at most {most}, and this has more: send it in parts, or smaller images."
+        )
 
 
 class _InMemory(MultiPartParser):
@@ -112,7 +118,7 @@ async def _of_form(request: Request) -> Sent:
     try:
         form = await _InMemory(request.headers, _bounded(request), **most).parse()
     except MultiPartException as error:
-        raise Refusal(400, f"The form cannot be read: {error.message}") from error
+        raise RefusedError(400, f"The form cannot be read: {error.message}") from error
     try:
         files = [one for one in form.getlist("files") if isinstance(one, UploadFile) and one.filename]
         uploads = [Upload(file.filename or "", await file.read()) for file in files]
@@ -121,7 +127,7 @@ async def _of_form(request: Request) -> Sent:
     if pasted := _text(form, "barcodes").strip():
         uploads.append(Upload(PASTED, pasted.encode()))
     if not uploads:
-        raise Refusal(422, "There is nothing to name: send photographs as `files`, or FASTA as `barcodes`.")
+        raise RefusedError(422, "There is nothing to name: send photographs as `files`, or FASTA as `barcodes`.")
     given = {name: text for name in ("confidence", "neighbours") if (text := _text(form, name).strip())}
     asked = _question({"barcodes": [], **given})
     return Sent(tuple(uploads), (), asked.confidence, asked.neighbours, _text(form, "format"))
@@ -136,12 +142,12 @@ def _of_json(body: bytes) -> Sent:
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise Refusal(400, f"The body is no JSON: {error}") from error
+        raise RefusedError(400, f"The body is no JSON: {error}") from error
     asked = _question(content)
     if isinstance(asked.barcodes, str):
         return Sent((Upload(PASTED, asked.barcodes.encode()),), (), asked.confidence, asked.neighbours)
     if not asked.barcodes:
-        raise Refusal(422, "There is nothing to name: `barcodes` is empty.")
+        raise RefusedError(422, "There is nothing to name: `barcodes` is empty.")
     numbered = enumerate(asked.barcodes, start=1)
     records = [{"specimen_id": one.id or f"barcode-{number}", "barcode": one.barcode} for number, one in numbered]
     return Sent((), tuple(records), asked.confidence, asked.neighbours)
@@ -153,4 +159,4 @@ def _question(content: object) -> Question:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
         where = ".".join(map(str, first["loc"])) or "the body"
-        raise Refusal(422, f"{where}: {first['msg']}.") from error
+        raise RefusedError(422, f"{where}: {first['msg']}.") from error

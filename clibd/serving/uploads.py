@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
-from workloads.data.sources.cleaning import Cleaning
 from workloads.data.sources.fasta import read_sequences
 from workloads.data.sources.findings import Findings
 from workloads.data.sources.source import RawRecord, Refused, Source
 from workloads.data.sources.table_files import SEQUENCES, ending_of, open_table
-from workloads.errors import ClibdError, RecordError, UsageError
+from workloads.errors import ClibdError, UsageError
+from workloads.identification.asking import source_queries
 from workloads.identification.query import Query
 
 MOST_BYTES = 64 * 2**20
@@ -84,10 +84,10 @@ def _all(uploads: Sequence[Upload], records: Sequence[RawRecord]) -> Iterator[Sp
             yield Specimen(Query(name, image=upload.content, where=name), number)
             continue
         try:
-            yield from map(Specimen, _cleaned(_records(name, kind, upload.content), name))
+            yield from map(Specimen, _queries(_records(name, kind, upload.content), name))
         except ClibdError as error:  # one file costs itself alone
             yield Specimen(Query(name, where=name, problem=_reason(error)))
-    yield from map(Specimen, _cleaned(records, ""))
+    yield from map(Specimen, _queries(records, ""))
 
 
 def _joined(specimens: Sequence[Specimen]) -> list[Specimen]:
@@ -137,7 +137,9 @@ def _records(name: str, kind: str, content: bytes) -> Iterable[RawRecord | Refus
     if name == PASTED:
         first = content.lstrip()[:1]
         member += ".fastq" if first == b"@" else ".fasta"
-        content = content if first in (b">", b"@", b";", b"#") else fasta_of(content.decode("utf-8", "replace")).encode()
+        content = (
+            content if first in (b">", b"@", b";", b"#") else fasta_of(content.decode("utf-8", "replace")).encode()
+        )
     return read_sequences(_in_memory(member, content), Findings())
 
 
@@ -168,26 +170,11 @@ def _inflated(content: bytes) -> bytes:
     return plain
 
 
-def _cleaned(records: Iterable[RawRecord | Refused], name: str) -> Iterator[Query]:
-    """Records by the rules of the import; pictures that a table refers to are no photographs that were sent."""
-    given, broken = list[RawRecord | Refused](), ""
-    try:
-        for record in records:
-            given.append(record if isinstance(record, Refused) else {**record, "image": None})
-            if len(given) > MOST_SPECIMENS:
-                break  # which is refused by whoever counts
-    except (ClibdError, RecordError) as error:  # what came before it is read
-        broken = _reason(error)
-    cleaning = Cleaning(Source(name=name, records=given))
-    for raw, row in zip(given, cleaning.rows(given, 1), strict=True):
-        if isinstance(row, Refused):
-            yield Query(row.identifier, where=name or row.identifier, problem=row.reason)
-        else:
-            assert not isinstance(raw, Refused), "a refused record has no row"
-            where = ", ".join(filter(None, (name, raw.get("where"))))
-            yield Query(row["specimen_id"], barcode=row["barcode"], where=where or row["specimen_id"])
-    if broken:
-        yield Query(name, where=name, problem=broken)
+def _queries(records: Iterable[RawRecord | Refused], name: str) -> Iterator[Query]:
+    """Records by the rules of the import; a picture that a table names is on the sender's disk, and is not looked for
+    on this one."""
+    without = (one if isinstance(one, Refused) else {**one, "image": None} for one in records)
+    yield from source_queries(Source(name=name, records=without), name)
 
 
 def _reason(error: Exception) -> str:

@@ -7,7 +7,7 @@ Held at a time are some queries and the blocks of keys that stay ready, however 
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, get_args
 
 import pyarrow as pa
@@ -153,6 +153,11 @@ class Identifier:
 
     def answer(self, queries: Sequence[Query]) -> pa.Table:
         """The answers to some queries, which are searched together; a table of `WITH_ALIGNMENT`."""
+        return self.answers(queries, [self.asking])[0]
+
+    def answers(self, queries: Sequence[Query], askings: Sequence[Asking]) -> list[pa.Table]:
+        """The same to several questions about queries that are embedded and searched for once; their `within` is that
+        of the identifier."""
         queries, found = list(queries), list[_Found]()
         for kind in KEY_KINDS:
             has = [
@@ -161,12 +166,16 @@ class Identifier:
             if has and kind not in self._keys:
                 for number in has:
                     queries[number] = queries[number].without(kind, f"the database has no keys of {_WORDS[kind]}")
-            elif has and (one := self._found(kind, queries, has)) is not None:
+            elif has and (one := self._found(kind, queries, has, max(asking.k or 0 for asking in askings))) is not None:
                 found.append(one)
-        rows = ((query, row) for n, query in enumerate(queries) for row in self._rows(n, query, found))
-        return table_of([{**self._about(query), **row} for query, row in rows])
+        return [
+            table_of(
+                [{**self._about(query), **row} for n, query in enumerate(queries) for row in rows(n, query, found)]
+            )
+            for rows in (partial(self._rows, asking) for asking in askings)
+        ]
 
-    def _found(self, kind: KeyKind, queries: list[Query], has: list[int]) -> _Found | None:
+    def _found(self, kind: KeyKind, queries: list[Query], has: list[int], num_listed: int) -> _Found | None:
         """Embed and search; what cannot be embedded loses this modality."""
         vectors, problems = self._embedder.embed(kind, [queries[number] for number in has])
         good = [row for row, why in enumerate(problems) if why is None]
@@ -179,7 +188,7 @@ class Identifier:
         keys = self._keys[kind]
         if not good or not keys.num_chosen:
             return None
-        neighbours = keys.neighbours(vectors[good], self.asking.k or 0)
+        neighbours = keys.neighbours(vectors[good], num_listed)
         at = all_evidence(keys.labels, neighbours)
         off = keys.nearer_off_the_list(vectors[good], neighbours)
         place = {has[row]: number for number, row in enumerate(good)}
@@ -197,7 +206,7 @@ class Identifier:
         synthetic = self.database.facts.synthetic
         return {"file_name": query.where or query.id, "specimen_id": query.id, "synthetic": synthetic}
 
-    def _rows(self, number: int, query: Query, found: Sequence[_Found]) -> Iterator[dict[str, Any]]:
+    def _rows(self, asking: Asking, number: int, query: Query, found: Sequence[_Found]) -> Iterator[dict[str, Any]]:
         """The rows of one query."""
         having = [one for one in found if number in one.place]
         if not having:
@@ -205,14 +214,13 @@ class Identifier:
             yield {"error": why, "flags": list(query.flags)}
             return
         best = having[-1]  # where there are both, barcodes tell species apart better
-        flags = [*query.flags, *([DISAGREE] if self._disagree(number, having) else [])]
-        if self.asking.k is not None:
-            yield from self._neighbour_rows(number, query, best, flags)
+        flags = [*query.flags, *([DISAGREE] if self._disagree(asking, number, having) else [])]
+        if asking.k is not None:
+            yield from self._neighbour_rows(asking, number, query, best, flags)
             return
-        holds = self._holding(number, best)
-        asked = self.asking.ranks if self.asking.all_ranks else [holds]
+        asked = asking.ranks if asking.all_ranks else [self._holding(asking, number, best)]
         for rank in asked:
-            yield self._named_row(number, query, best, rank, flags)
+            yield self._named_row(asking, number, query, best, rank, flags)
 
     def _named(self, number: int, found: _Found, rank: Rank) -> tuple[str | None, float]:
         """Name and confidence of a query at a rank; a confidence of 1 stands in where there is no calibration."""
@@ -220,13 +228,13 @@ class Identifier:
         sure = 1.0 if found.confidence is None else float(found.confidence[rank][row])
         return found.at[rank].name[row], sure
 
-    def _holding(self, number: int, found: _Found) -> Rank | None:
+    def _holding(self, asking: Asking, number: int, found: _Found) -> Rank | None:
         """The deepest rank at which the confidence holds and that contradicts no name above it; None: no rank."""
         held: Rank | None = None
         above: dict[str, str] = {}
-        for rank in self.asking.ranks:
+        for rank in asking.ranks:
             name, sure = self._named(number, found, rank)
-            if name is None or sure < self.asking.confidence:
+            if name is None or sure < asking.confidence:
                 continue
             lineage = self._keys[found.kind].lineage(rank, name)
             if any(lineage.get(upper) not in (None, other) for upper, other in above.items()):
@@ -234,19 +242,19 @@ class Identifier:
             held, above[rank] = rank, name
         return held
 
-    def _disagree(self, number: int, having: Sequence[_Found]) -> bool:
+    def _disagree(self, asking: Asking, number: int, having: Sequence[_Found]) -> bool:
         """Whether the image and the barcode have different names at a rank at which both hold."""
         if len(having) < 2:
             return False
         ranks = RANKS if all(one.confidence is not None for one in having) else RANKS[:1]
         for rank in ranks:
             (one, sure), (other, as_sure) = (self._named(number, found, rank) for found in having)
-            if None not in (one, other) and one != other and min(sure, as_sure) >= self.asking.confidence:
+            if None not in (one, other) and one != other and min(sure, as_sure) >= asking.confidence:
                 return True
         return False
 
     def _named_row(
-        self, number: int, query: Query, found: _Found, rank: Rank | None, flags: Sequence[str]
+        self, asking: Asking, number: int, query: Query, found: _Found, rank: Rank | None, flags: Sequence[str]
     ) -> dict[str, Any]:
         """The row of a rank; with None that of a query of which no rank holds, with its nearest key all the same."""
         keys, row = self._keys[found.kind], found.place[number]
@@ -264,7 +272,7 @@ class Identifier:
                 answer["runner_up_score"] = float(evidence.rival[row])
             answer["species_epithet"] = epithet(answer.get("species"))
             said += [ONE_KEY] if answer["num_keys"] == 1 else []
-            said += [BELOW] if sure < self.asking.confidence else []
+            said += [BELOW] if sure < asking.confidence else []
             said += [SEVERAL_BINS] if rank == RANKS[-1] and keys.num_bins(rank, name) > 1 else []
         elif rank is None and not any(found.at[each].name[row] is not None for each in RANKS):
             said.append(NAMELESS)
@@ -275,13 +283,13 @@ class Identifier:
         return {**answer, **beside, "bin": keys.bin(int(nearest[0])), "flags": said}
 
     def _neighbour_rows(
-        self, number: int, query: Query, found: _Found, flags: Sequence[str]
+        self, asking: Asking, number: int, query: Query, found: _Found, flags: Sequence[str]
     ) -> Iterator[dict[str, Any]]:
         """A row for each of the nearest keys, with the names that most of its specimens have."""
         keys, row = self._keys[found.kind], found.place[number]
         nearest, cosines = found.neighbours.keys[row], found.neighbours.cosines[row]
-        for key, cosine in zip(nearest[: self.asking.k].tolist(), cosines.tolist(), strict=False):
-            names = {rank: keys.labels[rank][key] for rank in self.asking.ranks}
+        for key, cosine in zip(nearest[: asking.k].tolist(), cosines.tolist(), strict=False):
+            names = {rank: keys.labels[rank][key] for rank in asking.ranks}
             said = [*flags, *([UNTRAINED] if keys.untrained(key) else [])]
             answer = {"evidence": found.kind, **names, "species_epithet": epithet(names.get("species"))}
             beside = self._beside(query, found.kind, key)

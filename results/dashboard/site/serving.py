@@ -29,5 +29,7 @@ def served(
     """
     Guard(host, port, token)  # refused before a port is taken
     watcher = Watcher(catalog)
-    with running(lambda at: dashboard(catalog, Guard(host, at, token), watcher), watcher.close, host, port, exact) as it:
+    with running(
+        lambda at: dashboard(catalog, Guard(host, at, token), watcher), watcher.close, host, port, exact
+    ) as it:
         yield it
