@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from workloads.arrays import Doubles
-from workloads.identification.building import Known, write_specimens
 from workloads.identification.database import Database, DatabaseFacts, write_facts
 from workloads.identification.embedding import KmerEmbedder
 from workloads.identification.query import Query
+from workloads.identification.writing import Known, write_specimens
 from workloads.storage import Folder
 
 if find_spec("workloads.identification.calibration") is None:

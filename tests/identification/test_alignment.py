@@ -67,7 +67,8 @@ def test_identity_is_that_of_an_alignment_with_the_fewest_changes(seed: int) -> 
 def test_places_are_counted_from_one_and_ends_that_hang_over_are_not_counted() -> None:
     found = aligned("TTTTACGTACGGATCCA", "ACGTACGGATCCA")
     assert (found.query_start, found.query_end, found.key_start, found.key_end) == (5, 17, 1, 13)
-    assert found.identity == 1.0 and found.query_size == 17
+    assert found.identity == 1.0
+    assert found.query_size == 17
     found = aligned("GGGGACGTACGTTGCAACTG", "ACGTACGTTGCAACTGTTTT")
     assert (found.query_start, found.query_end, found.key_start, found.key_end) == (5, 20, 1, 16)
     assert found.identity == 1.0

@@ -32,11 +32,14 @@ def test_barcodes_are_cleaned_turned_and_flagged_by_the_rule_of_the_import(tmp_p
     poor = [turned, BARCODES[1][:20], "ACGT" * 150, "XX-not-a-barcode", BARCODES[2], "A" * 100_001]
     found = list(queries_of([fasta(tmp_path / "some.fasta.gz", *poor)]))
     assert [one.id for one in found] == ["s0", "s1", "s2", "s3", "s4", "s5"]
-    assert found[0].barcode == BARCODES[0] and "barcode turned" in found[0].flags
+    assert found[0].barcode == BARCODES[0]
+    assert "barcode turned" in found[0].flags
     assert found[1].flags == ("poor barcode: short",)
     assert "poor barcode: unlike COI" in found[2].flags
-    assert found[3].barcode is None and "nucleotide" in str(found[3].problem)
-    assert found[4].flags == () and found[4].where.endswith("some.fasta.gz, line 9")
+    assert found[3].barcode is None
+    assert "nucleotide" in str(found[3].problem)
+    assert found[4].flags == ()
+    assert found[4].where.endswith("some.fasta.gz, line 9")
     assert "longer than any barcode" in str(found[5].problem)
 
 
@@ -62,10 +65,14 @@ def test_a_table_gives_images_and_barcodes_and_one_that_is_lost_costs_itself_alo
     (tmp_path / "t.csv").write_text("voucher,picture,seq\n" + "\n".join(rows) + "\n")
     columns = {"specimen_id": "voucher", "image": "picture", "barcode": "seq"}
     a, b, c, again = queries_of([str(tmp_path / "t.csv")], columns)
-    assert a.image == picture() and a.barcode == BARCODES[0]
-    assert b.image is None and b.barcode == BARCODES[1] and "lost.jpg" in b.flags[0]
+    assert a.image == picture()
+    assert a.barcode == BARCODES[0]
+    assert b.image is None
+    assert b.barcode == BARCODES[1]
+    assert "lost.jpg" in b.flags[0]
     assert "lost.jpg" in str(c.problem)
-    assert again.id == "a" and again.barcode == "ACGTNNACGTAC"
+    assert again.id == "a"
+    assert again.barcode == "ACGTNNACGTAC"
 
 
 def test_files_that_are_empty_or_none_have_no_queries_or_their_reason(tmp_path: Path) -> None:
@@ -73,13 +80,14 @@ def test_files_that_are_empty_or_none_have_no_queries_or_their_reason(tmp_path: 
     (tmp_path / "noise.fasta").write_bytes(b"no fasta")
     assert list(queries_of([str(tmp_path / "empty.fasta")])) == []
     one, two = queries_of([str(tmp_path / "noise.fasta"), fasta(tmp_path / "ok.fa", BARCODES[0])])
-    assert one.id == "noise.fasta" and "not FASTA" in str(one.problem)
+    assert one.id == "noise.fasta"
+    assert "not FASTA" in str(one.problem)
     assert two.barcode == BARCODES[0]
     with pytest.raises(MissingPathError, match=r"absent\.fa"):
         list(queries_of([str(tmp_path / "absent.fa")]))
+    (tmp_path / "f" / "g").mkdir(parents=True)
+    (tmp_path / "f" / "g" / "a.jpg").write_bytes(picture())
     with pytest.raises(MissingPathError, match="--recursive"):
-        (tmp_path / "f" / "g").mkdir(parents=True)
-        (tmp_path / "f" / "g" / "a.jpg").write_bytes(picture())
         list(queries_of([str(tmp_path / "f")]))
 
 
@@ -98,4 +106,5 @@ def test_stdin_is_known_by_its_first_bytes(packed: bool, tmp_path: Path, monkeyp
 
 def test_synthetic_insects_are_drawn() -> None:
     found = next(queries_of(["synthetic"]))
-    assert isinstance(found.image, bytes) and found.barcode
+    assert isinstance(found.image, bytes)
+    assert found.barcode

@@ -16,10 +16,10 @@ import pyarrow as pa
 from workloads.arrays import Floats
 from workloads.delimited_out import delimited
 from workloads.errors import UsageError
-from workloads.identification.building import KeyWriter
 from workloads.identification.database import KEY_KINDS
 from workloads.identification.embedding import Embedder
 from workloads.identification.query import Query
+from workloads.identification.writing import KeyWriter
 from workloads.storage import Folder, parquet_into
 
 EMBEDDINGS = pa.schema(
