@@ -89,7 +89,6 @@ def made_database(folder: Path, species: Sequence[Sequence[str | None]] = SPECIE
             num_specimens=written.num_specimens,
             num_keys=written.num_keys,
             num_taxa={rank: len(names) for rank, names in written.taxa.items()},
-            calibrated=("image", "dna"),
             synthetic=True,
         ),
     )
