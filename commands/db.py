@@ -1,7 +1,7 @@
 """`clibd db`: databases of named specimens, by which others are identified."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -22,10 +22,10 @@ from commands.look import (
     open_as_told,
     rules_of,
 )
-from commands.options import CpuOption
+from commands.options import CpuOption, FormOption, print_sheets
 from workloads.command_line import counting, stderr_console
 from workloads.delimited_out import delimited
-from workloads.errors import MissingPathError, some_of
+from workloads.errors import MissingPathError, UsageError, some_of
 from workloads.printed_text import in_a_line, say
 from workloads.seals import DATASET
 from workloads.spec import Rank
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from workloads.identification.building import Base, Doing
     from workloads.identification.database import Database
     from workloads.identification.material import Material
-    from workloads.identification.writing import Written
+    from workloads.identification.writing import Known, Written
     from workloads.record import RunFolder
 
 app = typer.Typer(help="Build and change databases of named specimens.", no_args_is_help=True)
@@ -196,6 +196,48 @@ def _merge(
     _say_written(console, change.written, to)
 
 
+@app.command("check")
+def _check(
+    database: _Database,
+    data: Annotated[
+        str, typer.Option(help="Named specimens: a prepared data set, of which those that ask in test; or any source.")
+    ],
+    confidence: Annotated[float, typer.Option(help="Asked for, above 0 and below 1.")] = 0.95,
+    out: Annotated[str, typer.Option(help="Folder for check.json, check.parquet and the figures.")] = "check",
+    kind: KindOption = "auto",
+    columns: MapOption = None,
+    images: ImagesOption = None,
+    names: NamesOption = "rule",
+    barcode_length: BarcodeLengthOption = None,
+    only_coi: OnlyCoiOption = False,
+    form: FormOption = "md",
+    cpu: CpuOption = False,
+) -> None:
+    """Measure on your own named specimens whether the confidence of names holds, by rank, evidence and group.
+
+    Specimens of species that the database does not have are asked about too: they should get no species.
+
+    Example: clibd db check DB --data DATA --out check
+    """
+    from results.figures.promise import write_check
+    from results.promised import promise_sheet
+    from workloads.identification.checking import check
+
+    if not 0 < confidence < 1:
+        raise UsageError(f"--confidence {confidence:g}: it is a share, such as 0.95")
+    console, opened = stderr_console(), _opened(database)
+    base = _base(opened.run, cpu)
+    source = partial(open_as_told, data, kind, columns, images, None, False, None, None)
+    with counting(console, "Checking", "specimens") as tell:
+        known = _asking(data, base, source, rules_of(names, barcode_length, only_coi))
+        checked = check(opened, base.embedder, known, confidence, tell)
+    named, synthetic = opened.facts.name, opened.facts.synthetic
+    print_sheets([promise_sheet(checked.facts(), named, synthetic)], form)
+    files = write_check(Folder(out), checked.facts(), checked.named, named, synthetic)
+    console.print(checked.verdict)
+    console.print(f"Numbers and figures: {', '.join(files)}")
+
+
 def _opened(name: str) -> "Database":
     """A database whose facts are whole.
 
@@ -226,11 +268,25 @@ def _material(data: str, base: "Base", opened: Callable[[], "Source"], rules: "R
     return of_source(opened(), base.trained, rules, base.looks)
 
 
+def _asking(data: str, base: "Base", opened: Callable[[], "Source"], rules: "Rules") -> "Iterator[list[Known]]":
+    """Named specimens, some at a time: those that ask in test of a prepared data set, all of any other source."""
+    from workloads.command_line import unseen
+    from workloads.data.prepared.dataset import PreparedDataset
+    from workloads.identification.material import of_source, of_test_queries
+
+    if Folder(data).has(DATASET):
+        material = of_test_queries(PreparedDataset(Folder(data)))
+    else:
+        material = of_source(opened(), rules=rules, looks=base.looks)
+    return material.known(unseen("", ""), lambda identifier, reason: None)
+
+
 def _doing(console: Console) -> "Doing":
     """How all that is built or changed is calibrated and told of."""
     from workloads.identification.building import Doing
+    from workloads.identification.calibrating import calibrate
 
-    return Doing(calibrate=None, showing=partial(counting, console), on_remark=console.print)
+    return Doing(calibrate=calibrate, showing=partial(counting, console), on_remark=console.print)
 
 
 def _lines(path: Path) -> list[str]:

@@ -103,7 +103,7 @@ def read_sealed(folder: Folder, name: str) -> tuple[dict[str, Any], dict[str, st
         raise DamagedError(path, "no object")
     plain = without_seal(content, path)
     files = plain.pop("files", {})
-    if bool(files) != (_SEAL in content) or not isinstance(files, dict):
+    if bool(files) != (_SEAL in content) or not isinstance(files, dict) or (name == DATABASE and not files):
         raise DamagedError(path, "it has lost its seal")
     return plain, files
 

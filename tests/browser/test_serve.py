@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-import tests.identification.small_database  # noqa: F401 - until calibrations come it stands in for them
 from benchmarks.made_up_names import HOSTILE
 from clibd.serving.running import served
 from tests.browser.conftest import NARROW, WIDE, Reader

@@ -10,17 +10,16 @@ from starlette.testclient import TestClient
 
 from clibd.serving.server import GUARDED, server
 from results.dashboard.site.guard import Guard
-from tests.identification.small_database import known  # first: until calibrations come it stands in for them
+from tests.identification.small_database import BySimilarity, known
 from workloads.arrays import Floats
 from workloads.data.files.images import open_image
 from workloads.data.specimens.coi_consensus import CONSENSUS
 from workloads.errors import RecordError
-from workloads.identification.building import Known
 from workloads.identification.database import Database, DatabaseFacts, KeyKind, write_facts
 from workloads.identification.embedding import KmerEmbedder, Problems
 from workloads.identification.identifying import Asking, Identifier
 from workloads.identification.query import Query
-from workloads.identification.writing import SpecimenWriter
+from workloads.identification.writing import Known, SpecimenWriter
 from workloads.storage import Folder
 
 PORT = 8400
@@ -101,9 +100,10 @@ def _known(names: Sequence[str | None], species: int, specimen: int) -> Known:
 
 
 def identifier_of(database: Database) -> Identifier:
-    """One that knows pictures without a run."""
+    """One that knows pictures without a run, and is as sure as keys are similar."""
     identifier = Identifier(database, Asking())
     identifier._embedder = Painter()
+    identifier._calibration = BySimilarity()
     return identifier
 
 

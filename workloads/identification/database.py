@@ -126,8 +126,6 @@ class Database:
             remedy = "Make one with `clibd db build`; one that was broken off is made anew."
             raise MissingPathError(str(self.folder), f"database ({FACTS})", remedy)
         path, (plain, files) = f"{self.folder}/{FACTS}", read_sealed(self.folder, FACTS)
-        if not files:
-            raise DamagedError(path, "it has lost its seal")
         if (version := plain.get("version")) != VERSION:
             if isinstance(version, int) and version > VERSION:
                 raise NewerVersionError(path, version, VERSION)

@@ -1,14 +1,21 @@
 """What the nearest keys of a query say at each rank: a name, how similar, and the best of another name."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 
-from workloads.arrays import Floats, Indices, Labels, Mask, Names
+from workloads.arrays import Doubles, Floats, Indices, Labels, Mask, Names
+from workloads.identification.alignment import aligned
 from workloads.identification.database import Database, KeyKind
 from workloads.identification.searching import nearest
 from workloads.spec import RANKS
+
+_LAID_OUT = 3
+"""Keys with the name, and with others, beside which a barcode is laid: the most similar k-mers are not always those of
+the fewest changes, and of 2,169 real barcodes, more than three change nothing (docs/log.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +40,17 @@ class RankEvidence:
     """Name of the nearest key without that name, None where all neighbours have it, (queries,)."""
     rival: Floats
     """Its similarity; where all neighbours have one name, that of the last of them, which no other exceeds."""
+    identity: Doubles | None = None
+    """Of barcodes laid side by side, with the best of the nearest keys of that name, (queries,); NaN where there is
+    none. None where barcodes were not compared."""
+    rival_identity: Doubles | None = None
+    """With the best of the nearest keys of other names; where there are none, with the last neighbour."""
+
+    def part(self, some: Indices) -> "RankEvidence":
+        """The evidence of some queries."""
+        columns = {each.name: getattr(self, each.name) for each in fields(self)}
+        chosen: dict[str, Any] = {name: None if of is None else of[some] for name, of in columns.items()}
+        return replace(self, **chosen)
 
 
 def neighbours_of(database: Database, kind: KeyKind, rows: Floats, num_neighbours: int) -> Neighbours:
@@ -55,7 +73,7 @@ def commonest(names: Names, starts: Indices) -> Names:
         starts: where those of each key begin among them, (keys + 1,).
     """
     found = np.full(len(starts) - 1, None, dtype=object)
-    known = np.array([name is not None for name in names])
+    known = np.array([name is not None for name in names], dtype=bool)
     values, codes = np.unique(names[known].astype(str), return_inverse=True)
     key = np.repeat(np.arange(len(found)), np.diff(starts))[known]
     if not len(key):
@@ -90,3 +108,47 @@ def evidence_at(names: Names, neighbours: Neighbours) -> RankEvidence:
 def all_evidence(labels: Labels, neighbours: Neighbours, ranks: Sequence[str] = RANKS) -> dict[str, RankEvidence]:
     """The evidence at every rank."""
     return {rank: evidence_at(labels[rank], neighbours) for rank in ranks}
+
+
+def with_identities(
+    found: RankEvidence,
+    names: Names,
+    neighbours: Neighbours,
+    barcodes: Sequence[str | None],
+    barcode_of: Callable[[int], str | None],
+) -> RankEvidence:
+    """The evidence at one rank with the identity of barcodes.
+
+    Args:
+        found: at that rank.
+        names: of the keys at that rank.
+        neighbours: of the queries.
+        barcodes: of the queries.
+        barcode_of: the barcode of a key, by its number.
+    """
+    both = np.full((2, len(barcodes)), math.nan)
+    for row, (barcode, name) in enumerate(zip(barcodes, found.name, strict=True)):
+        if barcode is None or name is None:
+            continue
+        own: Indices = neighbours.keys[row]
+        theirs = names[own]
+        others = own[[each is not None and each != name for each in theirs]]
+        sides = own[np.equal(theirs, name)], others if len(others) else own[-1:]
+        for side, keys in enumerate(sides):
+            both[side, row] = _best(barcode, [barcode_of(int(key)) for key in keys[:_LAID_OUT]])
+    return replace(found, identity=both[0], rival_identity=both[1])
+
+
+def _best(barcode: str, others: Sequence[str | None]) -> float:
+    """The highest identity of a barcode with some others; NaN where none can be laid beside it."""
+    found = (1.0 if other == barcode else aligned(barcode, other).identity for other in others if other)
+    return max((each for each in found if not math.isnan(each)), default=math.nan)
+
+
+def joined(parts: Sequence[RankEvidence]) -> RankEvidence:
+    """The evidence of several lists of queries, one at least, as that of one."""
+    columns = {each.name: [getattr(part, each.name) for part in parts] for each in fields(RankEvidence)}
+    whole: dict[str, Any] = {
+        name: None if values[0] is None else np.concatenate(values) for name, values in columns.items()
+    }
+    return replace(parts[0], **whole)

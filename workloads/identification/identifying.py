@@ -6,32 +6,20 @@ Held at a time are some queries and the blocks of keys that stay ready, however 
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property, partial
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, get_args
 
 import pyarrow as pa
 
-from workloads.arrays import Doubles, Mask
+from workloads.arrays import Doubles
 from workloads.errors import UsageError, some_of
-from workloads.identification.alignment import aligned
-from workloads.identification.answers import (
-    ANSWERS,
-    BELOW,
-    DISAGREE,
-    NAMELESS,
-    NO_CALIBRATION,
-    OFF_THE_LIST,
-    ONE_KEY,
-    SEVERAL_BINS,
-    UNTRAINED,
-    epithet,
-    table_of,
-)
+from workloads.identification.answers import ANSWERS, table_of
 from workloads.identification.calibration import Calibration
+from workloads.identification.cases import Case, Found, JointOf
 from workloads.identification.database import KEY_KINDS, Database, KeyKind
 from workloads.identification.embedding import embedder_of
-from workloads.identification.evidence import Neighbours, RankEvidence, all_evidence
+from workloads.identification.evidence import RankEvidence, all_evidence, with_identities
 from workloads.identification.keys_at_hand import KeysAtHand
 from workloads.identification.picture_faults import faults_of
 from workloads.identification.query import Query
@@ -109,22 +97,6 @@ def in_parts(queries: Iterable[Query]) -> Iterator[list[Query]]:
         yield some
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What the keys of one modality say of those queries that have it."""
-
-    kind: KeyKind
-    place: Mapping[int, int]
-    """Number of a query, and its row below."""
-    neighbours: Neighbours
-    at: Mapping[str, RankEvidence]
-    """By rank."""
-    confidence: Mapping[str, Doubles] | None
-    """By rank; None without a calibration."""
-    off_the_list: Mask
-    """Whether a key that is not on the list of taxa is nearer, (rows,)."""
-
-
 class Identifier:
     """Names queries by a database that is read once."""
 
@@ -135,6 +107,10 @@ class Identifier:
             database: whose keys are searched.
             asking: what is asked of every query.
             placement: where a run's towers embed; this machine's processor if not said.
+
+        Raises:
+            UsageError: no key is of a taxon that `within` names.
+            DamagedError: the database is not what was written.
         """
         self.database, self.asking = database, asking
         self._embedder = embedder_of(database, placement)
@@ -156,26 +132,36 @@ class Identifier:
         return self.answers(queries, [self.asking])[0]
 
     def answers(self, queries: Sequence[Query], askings: Sequence[Asking]) -> list[pa.Table]:
-        """The same to several questions about queries that are embedded and searched for once; their `within` is that
-        of the identifier."""
-        queries, found = list(queries), list[_Found]()
+        """The same to several questions about queries that are embedded and searched for once.
+
+        Args:
+            queries: as many as can be held.
+            askings: the questions; they are `within` the taxa of the identifier's own.
+        """
+        asked, found = list(queries), dict[KeyKind, Found]()
         for kind in KEY_KINDS:
-            has = [
-                n for n, query in enumerate(queries) if (query.image if kind == "image" else query.barcode) is not None
-            ]
+            has = [number for number, query in enumerate(asked) if _brings(query, kind)]
             if has and kind not in self._keys:
                 for number in has:
-                    queries[number] = queries[number].without(kind, f"the database has no keys of {_WORDS[kind]}")
-            elif has and (one := self._found(kind, queries, has, max(asking.k or 0 for asking in askings))) is not None:
-                found.append(one)
-        return [
-            table_of(
-                [{**self._about(query), **row} for n, query in enumerate(queries) for row in rows(n, query, found)]
-            )
-            for rows in (partial(self._rows, asking) for asking in askings)
-        ]
+                    asked[number] = asked[number].without(kind, f"the database has no keys of {_WORDS[kind]}")
+            elif has and (one := self._found(kind, asked, has, max(one.k or 0 for one in askings))) is not None:
+                found[kind] = one
+        joint = self._joint(found)
+        return [self._table(asking, asked, found, joint) for asking in askings]
 
-    def _found(self, kind: KeyKind, queries: list[Query], has: list[int], num_listed: int) -> _Found | None:
+    def _table(
+        self, asking: Asking, asked: Sequence[Query], found: Mapping[KeyKind, Found], joint: JointOf | None
+    ) -> pa.Table:
+        rows = list[dict[str, Any]]()
+        for number, query in enumerate(asked):
+            own = {kind: one for kind, one in found.items() if number in one.place}
+            said = {"file_name": query.where or query.id, "specimen_id": query.id}
+            said["synthetic"] = self.database.facts.synthetic
+            case = Case(query, number, own, joint if len(own) == len(KEY_KINDS) else None, asking)
+            rows += [{**said, **row} for row in case.rows()]
+        return table_of(rows)
+
+    def _found(self, kind: KeyKind, queries: list[Query], has: list[int], num_listed: int) -> Found | None:
         """Embed and search; what cannot be embedded loses this modality."""
         vectors, problems = self._embedder.embed(kind, [queries[number] for number in has])
         good = [row for row, why in enumerate(problems) if why is None]
@@ -183,16 +169,19 @@ class Identifier:
             query = queries[number]
             if why is not None:
                 queries[number] = query.without(kind, why)
-            elif isinstance(query.image, bytes) and kind == "image":
+            elif kind == "image" and isinstance(query.image, bytes):
                 queries[number] = replace(query, flags=(*query.flags, *faults_of(query.image)))
         keys = self._keys[kind]
         if not good or not keys.num_chosen:
             return None
         neighbours = keys.neighbours(vectors[good], num_listed)
         at = all_evidence(keys.labels, neighbours)
-        off = keys.nearer_off_the_list(vectors[good], neighbours)
+        if kind == "dna" and self._calibration is not None:
+            barcodes, species = [queries[has[row]].barcode for row in good], RANKS[-1]
+            at[species] = with_identities(at[species], keys.labels[species], neighbours, barcodes, keys.barcode)
         place = {has[row]: number for number, row in enumerate(good)}
-        return _Found(kind, place, neighbours, at, self._confidence(kind, at), off)
+        off = keys.nearer_off_the_list(vectors[good], neighbours)
+        return Found(keys, place, neighbours, at, self._confidence(kind, at), off)
 
     def _confidence(self, kind: KeyKind, at: Mapping[str, RankEvidence]) -> Mapping[str, Doubles] | None:
         if self._calibration is None:
@@ -202,109 +191,25 @@ class Identifier:
         except UsageError:  # calibrated for another modality alone; each answer says so
             return None
 
-    def _about(self, query: Query) -> dict[str, Any]:
-        synthetic = self.database.facts.synthetic
-        return {"file_name": query.where or query.id, "specimen_id": query.id, "synthetic": synthetic}
+    def _joint(self, found: Mapping[KeyKind, Found]) -> JointOf | None:
+        """By rank what image and barcode say together, and the row of each query that has both; None where the
+        database was not calibrated for both."""
+        if len(found) < len(KEY_KINDS) or self._calibration is None:
+            return None
+        both = [number for number in found["image"].place if number in found["dna"].place]
+        place = {number: row for row, number in enumerate(both)}
+        try:
+            joint = {
+                rank: self._calibration.joint(rank, *(found[kind].part(both, rank) for kind in KEY_KINDS))
+                for rank in RANKS
+            }
+        except UsageError:
+            return None
+        return {rank: (one, place) for rank, one in joint.items()}
 
-    def _rows(self, asking: Asking, number: int, query: Query, found: Sequence[_Found]) -> Iterator[dict[str, Any]]:
-        """The rows of one query."""
-        having = [one for one in found if number in one.place]
-        if not having:
-            why = query.problem or "it has neither an image nor a barcode that can be compared"
-            yield {"error": why, "flags": list(query.flags)}
-            return
-        best = having[-1]  # where there are both, barcodes tell species apart better
-        flags = [*query.flags, *([DISAGREE] if self._disagree(asking, number, having) else [])]
-        if asking.k is not None:
-            yield from self._neighbour_rows(asking, number, query, best, flags)
-            return
-        asked = asking.ranks if asking.all_ranks else [self._holding(asking, number, best)]
-        for rank in asked:
-            yield self._named_row(asking, number, query, best, rank, flags)
 
-    def _named(self, number: int, found: _Found, rank: Rank) -> tuple[str | None, float]:
-        """Name and confidence of a query at a rank; a confidence of 1 stands in where there is no calibration."""
-        row = found.place[number]
-        sure = 1.0 if found.confidence is None else float(found.confidence[rank][row])
-        return found.at[rank].name[row], sure
-
-    def _holding(self, asking: Asking, number: int, found: _Found) -> Rank | None:
-        """The deepest rank at which the confidence holds and that contradicts no name above it; None: no rank."""
-        held: Rank | None = None
-        above: dict[str, str] = {}
-        for rank in asking.ranks:
-            name, sure = self._named(number, found, rank)
-            if name is None or sure < asking.confidence:
-                continue
-            lineage = self._keys[found.kind].lineage(rank, name)
-            if any(lineage.get(upper) not in (None, other) for upper, other in above.items()):
-                break
-            held, above[rank] = rank, name
-        return held
-
-    def _disagree(self, asking: Asking, number: int, having: Sequence[_Found]) -> bool:
-        """Whether the image and the barcode have different names at a rank at which both hold."""
-        if len(having) < 2:
-            return False
-        ranks = RANKS if all(one.confidence is not None for one in having) else RANKS[:1]
-        for rank in ranks:
-            (one, sure), (other, as_sure) = (self._named(number, found, rank) for found in having)
-            if None not in (one, other) and one != other and min(sure, as_sure) >= asking.confidence:
-                return True
-        return False
-
-    def _named_row(
-        self, asking: Asking, number: int, query: Query, found: _Found, rank: Rank | None, flags: Sequence[str]
-    ) -> dict[str, Any]:
-        """The row of a rank; with None that of a query of which no rank holds, with its nearest key all the same."""
-        keys, row = self._keys[found.kind], found.place[number]
-        name, sure = (None, 0.0) if rank is None else self._named(number, found, rank)
-        nearest = found.neighbours.keys[row]
-        key = int(nearest[0]) if rank is None or name is None else keys.first_of(nearest, rank, name)
-        similarity = float(found.neighbours.cosines[row][nearest == key][0])
-        answer: dict[str, Any] = {"evidence": found.kind, "rank": rank, "similarity": similarity}
-        said = list(flags)
-        if rank is not None and name is not None:
-            evidence = found.at[rank]
-            answer |= {**keys.lineage(rank, name), rank: name, "num_keys": keys.num_keys(rank, name)}
-            answer |= {"score": None if found.confidence is None else sure, "runner_up": evidence.runner_up[row]}
-            if answer["runner_up"] is not None:
-                answer["runner_up_score"] = float(evidence.rival[row])
-            answer["species_epithet"] = epithet(answer.get("species"))
-            said += [ONE_KEY] if answer["num_keys"] == 1 else []
-            said += [BELOW] if sure < asking.confidence else []
-            said += [SEVERAL_BINS] if rank == RANKS[-1] and keys.num_bins(rank, name) > 1 else []
-        elif rank is None and not any(found.at[each].name[row] is not None for each in RANKS):
-            said.append(NAMELESS)
-        said += [NO_CALIBRATION] if found.confidence is None else []
-        said += [OFF_THE_LIST] if found.off_the_list[row] else []
-        said += [UNTRAINED] if keys.untrained(int(nearest[0])) else []
-        beside = self._beside(query, found.kind, key)
-        return {**answer, **beside, "bin": keys.bin(int(nearest[0])), "flags": said}
-
-    def _neighbour_rows(
-        self, asking: Asking, number: int, query: Query, found: _Found, flags: Sequence[str]
-    ) -> Iterator[dict[str, Any]]:
-        """A row for each of the nearest keys, with the names that most of its specimens have."""
-        keys, row = self._keys[found.kind], found.place[number]
-        nearest, cosines = found.neighbours.keys[row], found.neighbours.cosines[row]
-        for key, cosine in zip(nearest[: asking.k].tolist(), cosines.tolist(), strict=False):
-            names = {rank: keys.labels[rank][key] for rank in asking.ranks}
-            said = [*flags, *([UNTRAINED] if keys.untrained(key) else [])]
-            answer = {"evidence": found.kind, **names, "species_epithet": epithet(names.get("species"))}
-            beside = self._beside(query, found.kind, key)
-            yield {**answer, **beside, "similarity": cosine, "bin": keys.bin(key), "flags": said}
-
-    def _beside(self, query: Query, kind: KeyKind, key: int) -> dict[str, Any]:
-        """The first specimen of a key, and how the query's barcode lies beside its own."""
-        specimen = self._keys[kind].specimen(key)
-        barcode = self.database.specimens["barcode"][specimen].as_py()
-        nearest = {"nearest_id": self.database.specimens["specimen_id"][specimen].as_py()}
-        if not query.barcode or not barcode:
-            return nearest
-        alignment = aligned(query.barcode, barcode)
-        identity = alignment.identity if alignment.length else None
-        return {**nearest, "identity": identity, "alignment": asdict(alignment)}
+def _brings(query: Query, kind: KeyKind) -> bool:
+    return (query.image if kind == "image" else query.barcode) is not None
 
 
 def _calibration_of(database: Database) -> Calibration | None:

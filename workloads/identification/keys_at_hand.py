@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from functools import cached_property
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from workloads.arrays import Floats, Indices, Labels, Mask, Names
@@ -71,9 +72,20 @@ class KeysAtHand:
         found: Indices = keys[np.equal(self.labels[rank][keys], name)]
         return int(found[0])
 
-    def specimen(self, key: int) -> int:
-        """Number of the first specimen of a key."""
-        return int(self._members[self._starts[key]])
+    def specimen_id(self, key: int) -> str:
+        """Id of the first specimen of a key."""
+        found: str = self._columns["specimen_id"][int(self._members[self._starts[key]])].as_py()
+        return found
+
+    def barcode(self, key: int) -> str | None:
+        """The barcode of that specimen."""
+        found: str | None = self._columns["barcode"][int(self._members[self._starts[key]])].as_py()
+        return found
+
+    @cached_property
+    def _columns(self) -> Mapping[str, pa.Array]:
+        """In one piece each, in which a row is found at once."""
+        return {name: self._database.specimens[name].combine_chunks() for name in ("specimen_id", "barcode")}
 
     def bin(self, key: int) -> str | None:
         """The BIN that most specimens of a key have."""

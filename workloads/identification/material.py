@@ -76,6 +76,18 @@ def of_dataset(dataset: PreparedDataset, trained: Trained = untrained) -> Materi
     )
 
 
+def of_test_queries(dataset: PreparedDataset, trained: Trained = untrained) -> Material:
+    """The specimens of a prepared data set that ask in its test partition, by which a promise is checked.
+
+    Raises:
+        MissingPathError: there is no prepared data set.
+        DamagedError: it is not what was written.
+    """
+    facts = dataset.facts
+    splits = [split for split in facts.splits.asking("test") if facts.num_specimens.get(split)]
+    return Material(name=facts.name, known=partial(_of_splits, dataset, splits, trained), synthetic=facts.synthetic)
+
+
 def _of_splits(
     dataset: PreparedDataset, splits: list[str], trained: Trained, tell: Tell, refuse: Refuse
 ) -> Iterator[list[Known]]:
@@ -109,13 +121,19 @@ def of_source(
 def _of_records(
     source: Source, trained: Trained, rules: Rules, looks: Looks | None, tell: Tell, refuse: Refuse
 ) -> Iterator[list[Known]]:
-    name, done = Path(source.name).name, 0
+    name, num_read, done = Path(source.name).name, 0, 0
+
+    def on_record(count: int) -> None:  # most sources are read whole first, so that their number is known by then
+        nonlocal num_read
+        num_read = count
+        tell(count, source.total)
+
     with ImageSource(source.root, source.follow_links) as pictures:
-        for batch in cleaned(source, lambda refused: refuse(refused.identifier, refused.reason), rules=rules):
+        for batch in cleaned(source, lambda refused: refuse(refused.identifier, refused.reason), on_record, rules):
             for rows in _pieces(batch):
                 yield [_read(row, looks, pictures, trained, name) for row in rows]
                 done += len(rows)
-                tell(done, source.total)
+                tell(done, source.total or max(num_read, done))
 
 
 def _read(row: Mapping[str, Any], looks: Looks | None, pictures: ImageSource, trained: Trained, source: str) -> Known:
