@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
+from pydantic import BaseModel
 
 from clibd.serving.sent import CONFIDENCE, MOST_NEIGHBOURS, NEIGHBOURS, Question
 from clibd.serving.uploads import MOST_BYTES, MOST_SPECIMENS
+from clibd.serving.validated import FORMS, Download
 from workloads.identification.answers import ANSWERS
 
 DESCRIPTION = (
@@ -66,15 +68,40 @@ _FORM = {
         "neighbours": {"type": "integer", "default": NEIGHBOURS, "minimum": 1, "maximum": MOST_NEIGHBOURS},
     },
 }
+
+
+def _inlined(told: Any, known: Mapping[str, Any]) -> Any:
+    """A schema without references: those of pydantic would lead out of the place where it stands."""
+    if isinstance(told, list):
+        return [_inlined(each, known) for each in told]
+    if not isinstance(told, dict):
+        return told
+    if "$ref" in told:
+        return _inlined(known[told["$ref"].rpartition("/")[2]], known)
+    return {name: _inlined(value, known) for name, value in told.items() if name != "$defs"}
+
+
+def _schema(form: type[BaseModel]) -> Any:
+    schema = form.model_json_schema()
+    return _inlined(schema, schema.get("$defs", {}))
+
+
 ASKED: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
             "multipart/form-data": {"schema": _FORM},
-            "application/json": {"schema": Question.model_json_schema(ref_template="#/components/schemas/{model}")},
+            "application/json": {"schema": _schema(Question)},
             "text/plain": {"schema": {"type": "string", "description": "FASTA."}},
         },
     }
+}
+WANTED: dict[str, Any] = {
+    "requestBody": {"required": True, "content": {"application/json": {"schema": _schema(Download)}}}
+}
+FILES: dict[str, Any] = {
+    "description": "The file.",
+    "content": {kind: {"schema": {"type": "string"}} for kind in dict.fromkeys(FORMS.values())},
 }
 _WHY = {
     "application/json": {"schema": {"type": "object", "properties": {"detail": {"type": "string"}}}},

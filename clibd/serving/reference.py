@@ -59,16 +59,14 @@ class Reference:
         Raises:
             UsageError: the database has no such taxon to look under.
         """
-        found: list[tuple[bool, dict[str, Any]]] = []
+        first, others = list[dict[str, Any]](), list[dict[str, Any]]()
         for each in RANKS if rank is None else (rank,):
             table = self._taxa(each) if under is None else taxa(self.database, each, under)
-            table = table.filter(pc.match_substring(table[each], words, ignore_case=True)) if words else table
-            table = table.slice(0, max(most, 1_000))
-            for row in table.to_pylist():
-                lineage = {upper: row[upper] for upper in RANKS[: RANKS.index(each)]}
-                taxon = {"rank": each, "name": row[each], **lineage, "specimens": row["specimens"]}
-                found.append((not row[each].casefold().startswith(words.casefold()), taxon))
-        return [taxon for _, taxon in sorted(found, key=lambda pair: pair[0])[:most]]
+            begins = pc.starts_with(table[each], words, ignore_case=True)
+            contains = pc.match_substring(table[each], words, ignore_case=True)
+            first += _told(table.filter(begins).slice(0, most), each)
+            others += _told(table.filter(pc.and_not(contains, begins)).slice(0, most), each)
+        return [*first, *others][:most]
 
     @lru_cache(len(RANKS))  # noqa: B019 - it lives as long as the server
     def _taxa(self, rank: Rank) -> pa.Table:
@@ -97,3 +95,11 @@ class Reference:
 
     def _read_group(self, group: int) -> pa.Table:
         return self._file.read_row_group(group, columns=["thumbnail"])
+
+
+def _told(table: pa.Table, rank: Rank) -> list[dict[str, Any]]:
+    above = RANKS[: RANKS.index(rank)]
+    return [
+        {"rank": rank, "name": row[rank], **{upper: row[upper] for upper in above}, "specimens": row["specimens"]}
+        for row in table.to_pylist()
+    ]

@@ -5,9 +5,9 @@ listen.
 """
 
 import json
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 from pydantic import BaseModel, Field, ValidationError
@@ -22,6 +22,8 @@ _MOST_FORGOTTEN = 2**30
 _TO_SEND = 120.0
 """Seconds in which a request has to have arrived."""
 _FIELDS = 8
+_Read = TypeVar("_Read")
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class RefusedError(Exception):
@@ -69,22 +71,55 @@ async def read_sent(request: Request) -> Sent:
         RefusedError: it is too large, takes too long, or cannot be understood.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    try:
-        with anyio.fail_after(_TO_SEND):
-            if kind == "multipart/form-data":
-                return await _of_form(request)
-            body = b"".join([piece async for piece in _bounded(request)])
-    except TimeoutError as error:
-        raise RefusedError(408, f"The request has not arrived within {_TO_SEND:.0f} seconds.") from error
-    except ClientDisconnect as error:
-        raise RefusedError(400, "The request broke off.") from error
+    if kind == "multipart/form-data":
+        return await _arrived(_of_form(request))
+    body = await read_body(request)
     if kind == "application/json":
-        return _of_json(body)
+        return _of_question(understood(Question, body))
     if kind in ("text/plain", "text/x-fasta", "application/octet-stream"):
         return Sent((Upload(PASTED, body),))
     raise RefusedError(
         415, "Send multipart/form-data with files, application/json with barcodes, or FASTA as text/plain."
     )
+
+
+async def read_body(request: Request) -> bytes:
+    """All of a body.
+
+    Raises:
+        RefusedError: it is too large, or takes too long.
+    """
+
+    async def whole() -> bytes:
+        return b"".join([piece async for piece in _bounded(request)])
+
+    return await _arrived(whole())
+
+
+async def _arrived(reading: Awaitable[_Read]) -> _Read:
+    try:
+        with anyio.fail_after(_TO_SEND):
+            return await reading
+    except TimeoutError as error:
+        raise RefusedError(408, f"The request has not arrived within {_TO_SEND:.0f} seconds.") from error
+    except ClientDisconnect as error:
+        raise RefusedError(400, "The request broke off.") from error
+
+
+def understood(form: type[_Model], content: bytes | Mapping[str, Any]) -> _Model:
+    """A body as what it has to be.
+
+    Raises:
+        RefusedError: it is something else.
+    """
+    try:
+        return form.model_validate(json.loads(content) if isinstance(content, bytes) else content)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        where = ".".join(map(str, first["loc"])) or "the body"
+        raise RefusedError(422, f"{where}: {first['msg']}.") from error
+    except (ValueError, RecursionError) as error:
+        raise RefusedError(400, f"The body is no JSON: {error}") from error
 
 
 async def _bounded(request: Request) -> AsyncGenerator[bytes, None]:
@@ -125,11 +160,11 @@ async def _of_form(request: Request) -> Sent:
     finally:
         await form.close()
     if pasted := _text(form, "barcodes").strip():
-        uploads.append(Upload(PASTED, pasted.encode()))
+        uploads.append(Upload(PASTED, pasted.encode("utf-8", "replace")))
     if not uploads:
         raise RefusedError(422, "There is nothing to name: send photographs as `files`, or FASTA as `barcodes`.")
     given = {name: text for name in ("confidence", "neighbours") if (text := _text(form, name).strip())}
-    asked = _question({"barcodes": [], **given})
+    asked = understood(Question, {"barcodes": [], **given})
     return Sent(tuple(uploads), (), asked.confidence, asked.neighbours, _text(form, "format"))
 
 
@@ -138,25 +173,20 @@ def _text(form: FormData, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _of_json(body: bytes) -> Sent:
-    try:
-        content = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise RefusedError(400, f"The body is no JSON: {error}") from error
-    asked = _question(content)
+def _of_question(asked: Question) -> Sent:
     if isinstance(asked.barcodes, str):
-        return Sent((Upload(PASTED, asked.barcodes.encode()),), (), asked.confidence, asked.neighbours)
+        return Sent(
+            (Upload(PASTED, asked.barcodes.encode("utf-8", "replace")),), (), asked.confidence, asked.neighbours
+        )
     if not asked.barcodes:
         raise RefusedError(422, "There is nothing to name: `barcodes` is empty.")
     numbered = enumerate(asked.barcodes, start=1)
-    records = [{"specimen_id": one.id or f"barcode-{number}", "barcode": one.barcode} for number, one in numbered]
+    records = [
+        {"specimen_id": one.id or f"barcode-{number}", "barcode": _ascii(one.barcode)} for number, one in numbered
+    ]
     return Sent((), tuple(records), asked.confidence, asked.neighbours)
 
 
-def _question(content: object) -> Question:
-    try:
-        return Question.model_validate(content)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"])) or "the body"
-        raise RefusedError(422, f"{where}: {first['msg']}.") from error
+def _ascii(barcode: str) -> str:
+    """As readers of FASTA give it: what is no ASCII is no nucleotide either."""
+    return barcode.encode("ascii", "replace").decode()

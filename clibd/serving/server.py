@@ -3,7 +3,7 @@
 import json
 import mimetypes
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -12,16 +12,14 @@ import anyio
 import anyio.to_thread
 from fastapi import FastAPI, HTTPException, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from fastapi.responses import HTMLResponse, JSONResponse
 
 from clibd.serving import pages
-from clibd.serving.answering import Named, Turns
-from clibd.serving.described import ASKED, DESCRIPTION, LINES, PROBLEMS
-from clibd.serving.reference import Reference
-from clibd.serving.sent import RefusedError, Sent, read_sent
-from clibd.serving.shown import line_of, shown
-from clibd.serving.uploads import Specimen, specimens_of
+from clibd.serving.described import ASKED, DESCRIPTION, FILES, LINES, PROBLEMS, WANTED
+from clibd.serving.sent import RefusedError, Sent, read_body, understood
+from clibd.serving.serving import Lines, Serving
+from clibd.serving.shown import shown
+from clibd.serving.uploads import Specimen
 from clibd.serving.validated import FORMS, Download, file_name, judged_row, written
 from results.dashboard.site.guard import Guard, Guarded
 from results.dashboard.site.rendering import DASHBOARD, static_file
@@ -33,72 +31,8 @@ from workloads.spec import Rank
 
 TOKEN = "CLIBD_SERVE_TOKEN"
 GUARDED = Guarded("server", TOKEN, "Names are given", frozenset({"/", "/identify", "/shown", "/download"}))
-_AT_ONCE = 4
-"""Requests whose uploads are held at once, 64 MB each at most; others wait."""
-_TO_WAIT = 60.0
-"""Seconds until whoever waits is told so."""
 _THREADS = 16
 _MOST_TAXA = 100
-_NDJSON = "application/x-ndjson"
-
-
-class _Lines(StreamingResponse):
-    """Lines as they are made; its place is free again however the reader leaves."""
-
-    def __init__(self, lines: Iterator[str], leave: Callable[[], None]) -> None:
-        super().__init__(lines, media_type=_NDJSON, headers={"cache-control": "no-store", "x-accel-buffering": "no"})
-        self._leave = leave
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await super().__call__(scope, receive, send)
-        finally:
-            self._leave()
-
-
-class Serving:
-    """One database for those who ask at once."""
-
-    def __init__(self, identifier: Identifier) -> None:
-        self.facts, self.reference = identifier.database.facts, Reference(identifier.database)
-        self._turns, self._places = Turns(identifier), anyio.CapacityLimiter(_AT_ONCE)
-
-    async def taken(self, request: Request) -> tuple[Sent, Sequence[Specimen], Callable[[], None]]:
-        """What a request asks, its specimens, and how its place is left, which has to be done.
-
-        Raises:
-            RefusedError: it is not answered.
-        """
-        place = object()
-        try:
-            with anyio.fail_after(_TO_WAIT):
-                await self._places.acquire_on_behalf_of(place)
-        except TimeoutError as error:
-            raise RefusedError(
-                503, "Others are being answered, and there is no room yet. Ask again in a minute."
-            ) from error
-
-        def leave() -> None:
-            self._places.release_on_behalf_of(place)
-
-        try:
-            sent = await read_sent(request)
-            return sent, await anyio.to_thread.run_sync(_specimens, sent), leave
-        except BaseException:
-            leave()
-            raise
-
-    def named(self, sent: Sent, specimens: Sequence[Specimen]) -> Iterator[tuple[Named, dict[str, Any]]]:
-        """The specimens in their order, each with what programs are told of it."""
-        for named in self._turns.named(specimens, sent.confidence, sent.neighbours):
-            yield named, line_of(named, self.reference)
-
-
-def _specimens(sent: Sent) -> Sequence[Specimen]:
-    try:
-        return specimens_of(sent.uploads, sent.records)
-    except UsageError as error:
-        raise RefusedError(413, f"{error}"[:1].upper() + f"{error}"[1:]) from error
 
 
 def server(identifier: Identifier, guard: Guard) -> FastAPI:
@@ -154,7 +88,7 @@ def _add_questions(app: FastAPI, serving: Serving) -> None:
         """Answers come as they are made, an object a line, in the order of what was sent. A line with only `error` says
         why no further one comes."""
         sent, specimens, leave = await serving.taken(request)
-        return _Lines(_safely(json.dumps(line) for _, line in serving.named(sent, specimens)), leave)
+        return Lines(_safely(json.dumps(line) for _, line in serving.named(sent, specimens)), leave)
 
     @app.post("/shown", include_in_schema=False)
     async def shown_lines(request: Request) -> Response:
@@ -162,18 +96,28 @@ def _add_questions(app: FastAPI, serving: Serving) -> None:
         named = enumerate(serving.named(sent, specimens), start=1)
         fragments = (pages.specimen_html(shown(one, line, number, drawn=False)) for number, (one, line) in named)
         of = json.dumps({"specimens": len(specimens)})
-        return _Lines(_safely((json.dumps({"html": html}) for html in fragments), of), leave)
+        return Lines(_safely((json.dumps({"html": html}) for html in fragments), of), leave)
 
-    @app.post("/download", summary="Write answers, some of them confirmed or corrected by hand, as a file.")
-    def download(wanted: Download) -> Response:
+    @app.post(
+        "/download",
+        summary="Write answers, some of them confirmed or corrected by hand, as a file.",
+        openapi_extra=WANTED,
+        responses={200: FILES, **PROBLEMS},
+        response_class=Response,
+    )
+    async def download(request: Request) -> Response:
         """The flag `ValidatedByHuman` is on those that a person judged; in Darwin Core it is their
         `identificationVerificationStatus`."""
-        form = _form(wanted.format)
-        try:
-            content = written(form, [judged_row(one) for one in wanted.answers], serving.facts)
-        except ValueError as error:
-            raise HTTPException(422, f"A row is none of `clibd identify`: {error}.") from error
-        return _file(content, form)
+        return await anyio.to_thread.run_sync(_download, await read_body(request), serving)
+
+
+def _download(body: bytes, serving: Serving) -> Response:
+    wanted = understood(Download, body)
+    form = _form(wanted.format)
+    try:
+        return _file(written(form, map(judged_row, wanted.answers), serving.facts), form)
+    except ValueError as error:
+        raise RefusedError(422, f"A row is none of `clibd identify`: {error}.") from error
 
 
 def _safely(lines: Iterator[str], first: str | None = None) -> Iterator[str]:
@@ -193,7 +137,7 @@ def _safely(lines: Iterator[str], first: str | None = None) -> Iterator[str]:
 def _form(name: str) -> Format:
     found = next((form for form in FORMS if form == name), None)
     if found is None:
-        raise HTTPException(422, f"format {name!r}: it is one of {', '.join(FORMS)}.")
+        raise RefusedError(422, f"format {name!r}: it is one of {', '.join(FORMS)}.")
     return found
 
 
@@ -210,7 +154,11 @@ def _add_reference(app: FastAPI, serving: Serving) -> None:
     def database() -> Mapping[str, Any]:
         return asdict(serving.facts)
 
-    @app.get("/taxa", summary="Taxa of the database, those first whose names begin with the words.")
+    @app.get(
+        "/taxa",
+        summary="Taxa of the database, those first whose names begin with the words.",
+        responses={422: PROBLEMS[422], 404: {"description": "The database has no such taxon to look under."}},
+    )
     def taxa(
         contains: Annotated[str, Query(max_length=200, description="Words in the name, in any case.")] = "",
         rank: Annotated[Rank | None, Query(description="Of the taxa; every rank if not said.")] = None,
@@ -225,7 +173,7 @@ def _add_reference(app: FastAPI, serving: Serving) -> None:
     @app.get(
         "/specimens/{specimen_id:path}/thumbnail",
         summary="The small image of a specimen.",
-        responses={200: {"content": {"image/webp": {}}}, 404: {"description": "It has none."}},
+        responses={200: {"content": {"image/webp": {}}}, 404: {"description": "It has none."}, 422: PROBLEMS[422]},
         response_class=Response,
     )
     def thumbnail(specimen_id: str) -> Response:
@@ -233,7 +181,11 @@ def _add_reference(app: FastAPI, serving: Serving) -> None:
             raise HTTPException(404, "The database has no small image of such a specimen.")
         return Response(content, media_type="image/webp", headers={"cache-control": "private, max-age=3600"})
 
-    @app.get("/specimens/{specimen_id:path}", summary="A specimen of the database: names, BIN and barcode.")
+    @app.get(
+        "/specimens/{specimen_id:path}",
+        summary="A specimen of the database: names, BIN and barcode.",
+        responses={404: {"description": "The database has no such specimen."}, 422: PROBLEMS[422]},
+    )
     def specimen(specimen_id: str) -> Mapping[str, Any]:
         if (found := reference.specimen(specimen_id)) is None:
             raise HTTPException(404, "The database has no such specimen.")

@@ -1,7 +1,7 @@
 """Answers that a person has confirmed or corrected, and files of them."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import pyarrow as pa
@@ -61,14 +61,14 @@ def judged_row(judged: Judged) -> dict[str, Any]:
     return {**row, "flags": [*flags, VALIDATED] if judged.right or judged.taxon is not None else flags}
 
 
-def written(form: Format, rows: Sequence[Mapping[str, Any]], facts: DatabaseFacts) -> bytes:
+def written(form: Format, rows: Iterable[Mapping[str, Any]], facts: DatabaseFacts) -> bytes:
     """A file of rows.
 
     Raises:
         ValueError: a value is of another type than its column.
     """
     try:
-        table = table_of(rows)
+        table = table_of([*rows])
     except (pa.ArrowException, TypeError, AttributeError) as error:
         raise ValueError(str(error)) from error
     with writing(form, sink := io.BytesIO(), facts) as write:
