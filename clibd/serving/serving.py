@@ -33,6 +33,7 @@ class Lines(StreamingResponse):
         self._leave = leave
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As Starlette does it."""
         try:
             await super().__call__(scope, receive, send)
         finally:
