@@ -1,7 +1,7 @@
 """`clibd db`: databases of named specimens, by which others are identified."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -32,13 +32,17 @@ from workloads.spec import Rank
 from workloads.storage import Folder
 
 if TYPE_CHECKING:
+    from workloads.data.prepared.dataset import PreparedDataset
     from workloads.data.sources.cleaning import Rules
-    from workloads.data.sources.source import Source
+    from workloads.data.sources.opening import SourceKind
     from workloads.identification.building import Base, Doing
     from workloads.identification.database import Database
     from workloads.identification.material import Material
     from workloads.identification.writing import Known, Written
     from workloads.record import RunFolder
+
+    Told = tuple[SourceKind, list[str] | None, Path | None, Path | None, bool, int | None, int | None]
+    """What `open_as_told` is told beside the place."""
 
 app = typer.Typer(help="Build and change databases of named specimens.", no_args_is_help=True)
 
@@ -89,8 +93,8 @@ def _build(
     from workloads.record import RunFolder
 
     console, base = stderr_console(), _base(RunFolder(Folder(run)) if run else None, cpu)
-    opened = partial(open_as_told, data, kind, columns, images, None, False, specimens, seed)
-    material = _material(data, base, opened, rules_of(names, barcode_length, only_coi))
+    told = (kind, columns, images, None, False, specimens, seed)
+    material = _material(data, base, told, rules_of(names, barcode_length, only_coi))
     about = About(name=name, license=license_, cite=cite, thumbnails=thumbnails)
     written = build(to, material, base, about=about, replace_it=replace, doing=_doing(console))
     _say_written(console, written, to)
@@ -155,8 +159,8 @@ def _add(
 
     console, own = stderr_console(), _opened(database)
     base = _base(own.run, cpu)
-    opened = partial(open_as_told, data, kind, columns, images, None, False, specimens, seed)
-    material = _material(data, base, opened, rules_of(names, barcode_length, only_coi))
+    told = (kind, columns, images, None, False, specimens, seed)
+    material = _material(data, base, told, rules_of(names, barcode_length, only_coi))
     change = add(own, material, base.embedder, replace_records=replace_records, doing=_doing(console))
     console.print(f"{change.num_new:,} specimens added, {change.num_gone:,} of the same ids replaced")
     _say_written(console, change.written, own.folder.address)
@@ -192,7 +196,7 @@ def _merge(
     from workloads.identification.changing import merge
 
     console = stderr_console()
-    change = merge(_opened(first), _opened(second), Path(to), replace_it=replace, doing=_doing(console))
+    change = merge(_opened(first), _opened(second), to, replace_it=replace, doing=_doing(console))
     _say_written(console, change.written, to)
 
 
@@ -227,9 +231,9 @@ def _check(
         raise UsageError(f"--confidence {confidence:g}: it is a share, such as 0.95")
     console, opened = stderr_console(), _opened(database)
     base = _base(opened.run, cpu)
-    source = partial(open_as_told, data, kind, columns, images, None, False, None, None)
+    told = (kind, columns, images, None, False, None, None)
     with counting(console, "Checking", "specimens") as tell:
-        known = _asking(data, base, source, rules_of(names, barcode_length, only_coi))
+        known = _asking(data, base, told, rules_of(names, barcode_length, only_coi))
         checked = check(opened, base.embedder, known, confidence, tell)
     named, synthetic = opened.facts.name, opened.facts.synthetic
     print_sheets([promise_sheet(checked.facts(), named, synthetic)], form)
@@ -258,26 +262,40 @@ def _base(run: "RunFolder | None", cpu: bool) -> "Base":
     return base_of(run, Placement(this_device(cpu)))
 
 
-def _material(data: str, base: "Base", opened: Callable[[], "Source"], rules: "Rules") -> "Material":
+def _material(data: str, base: "Base", told: "Told", rules: "Rules") -> "Material":
     """What a place holds: a prepared data set, or any source of the import."""
-    from workloads.data.prepared.dataset import PreparedDataset
     from workloads.identification.material import of_dataset, of_source
 
-    if Folder(data).has(DATASET):
-        return of_dataset(PreparedDataset(Folder(data)), base.trained)
-    return of_source(opened(), base.trained, rules, base.looks)
+    if (dataset := _dataset(data, told, rules)) is not None:
+        return of_dataset(dataset, base.trained)
+    return of_source(open_as_told(data, *told), base.trained, rules, base.looks)
 
 
-def _asking(data: str, base: "Base", opened: Callable[[], "Source"], rules: "Rules") -> "Iterator[list[Known]]":
+def _dataset(data: str, told: "Told", rules: "Rules") -> "PreparedDataset | None":
+    """The prepared data set of a place; None where it is something else.
+
+    Raises:
+        UsageError: an option would silently do nothing.
+    """
+    from workloads.data.prepared.dataset import PreparedDataset
+    from workloads.data.sources.cleaning import AS_USUAL
+
+    if not Folder(data).has(DATASET):
+        return None
+    if told[0] != "auto" or any(told[1:]) or rules != AS_USUAL:
+        raise UsageError(f"{data} is a prepared data set, which is read as it is; other options are for its import")
+    return PreparedDataset(Folder(data))
+
+
+def _asking(data: str, base: "Base", told: "Told", rules: "Rules") -> "Iterator[list[Known]]":
     """Named specimens, some at a time: those that ask in test of a prepared data set, all of any other source."""
     from workloads.command_line import unseen
-    from workloads.data.prepared.dataset import PreparedDataset
     from workloads.identification.material import of_source, of_test_queries
 
-    if Folder(data).has(DATASET):
-        material = of_test_queries(PreparedDataset(Folder(data)))
+    if (dataset := _dataset(data, told, rules)) is not None:
+        material = of_test_queries(dataset)
     else:
-        material = of_source(opened(), rules=rules, looks=base.looks)
+        material = of_source(open_as_told(data, *told), rules=rules, looks=base.looks)
     return material.known(unseen("", ""), lambda identifier, reason: None)
 
 
@@ -297,7 +315,8 @@ def _lines(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise MissingPathError(path, "list", "Name a file with ids of specimens or names of taxa, one a line.")
-    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    text = path.read_text(encoding="utf-8-sig", errors="replace")
+    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _say_written(console: Console, written: "Written", to: str) -> None:

@@ -32,6 +32,7 @@ def embed(
     from workloads.identification.embedded_files import embed_into
     from workloads.identification.embedding import embedder_of, embedder_of_run
     from workloads.identification.identifying import in_parts
+    from workloads.identification.sharing import fetched
 
     if (run is None) == (db is None):
         raise UsageError("name what embeds: --run RUN or --db DB, and one of them alone")
@@ -40,7 +41,7 @@ def embed(
     if run is not None:
         embedder = embedder_of_run(RunFolder(Folder(run)), placement)
     else:
-        embedder = embedder_of(Database(db or ""), placement)
+        embedder = embedder_of(Database(fetched(db or "")), placement)
     queries = queries_of(asked.names, asked.columns, asked.images, asked.recursive)
     with counting(console, "Embedding", "specimens") as told:
         done, lost = embed_into(to, in_parts(queries), embedder, lambda count: told(count, total))

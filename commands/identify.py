@@ -1,8 +1,10 @@
 """`clibd identify`: names for specimens, from images, barcodes or both, with a confidence that holds."""
 
+import os
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from shlex import quote
@@ -47,7 +49,7 @@ _Out = Annotated[
 
 def identify(
     files: FilesArgument,
-    db: Annotated[str, typer.Option(help="Database, as `clibd db build` makes it.")],
+    db: Annotated[str, typer.Option(help="Database: its folder, or hf-hub:OWNER/NAME.")],
     rank: Annotated[Rank | None, typer.Option(help="The deepest rank to name. Default: species.")] = None,
     k: Annotated[int | None, typer.Option(min=1, help="List this many nearest keys instead of a name.")] = None,
     within: _Within = None,
@@ -77,6 +79,7 @@ def identify(
     from workloads.identification.database import Database
     from workloads.identification.formats import BINARY, format_of
     from workloads.identification.identifying import Asking, Identifier
+    from workloads.identification.sharing import fetched
 
     written = format_of(form, out)
     if out is None and written in BINARY and sys.stdout.isatty():
@@ -86,13 +89,14 @@ def identify(
     asked = Files(names=files, columns=parse_map(columns or []), images=images, recursive=recursive)
     asked.paths()
     asking = Asking(confidence=confidence, rank=rank, k=k, within=_taxa(within), all_ranks=all_ranks)
-    began, console, database = time.time(), stderr_console(), Database(db)
+    began, console, database = time.time(), stderr_console(), Database(fetched(db))
     identifier = Identifier(database, asking, placement_on(device))
     if unknown := identifier.unknown_taxa:
         console.print(f"--within: {len(unknown):,} names that {database.folder} has not: {some_of(unknown, 20)}")
     with counting(console, "Identifying", "specimens") as told:
         if out is None:
-            tally = answer_to(sys.stdout.buffer, asked, identifier, written, told)
+            with quiet_where_nobody_reads():
+                tally = answer_to(sys.stdout.buffer, asked, identifier, written, told)
         else:
             tally = answer_into(out, asked, identifier, written, told)
     if log is not None:
@@ -105,6 +109,20 @@ def identify(
         console.print(
             f"Next: clibd db check {quote(db)} --data YOURS, for what the confidence is worth on your specimens"
         )
+
+
+@contextmanager
+def quiet_where_nobody_reads() -> Iterator[None]:
+    """Ends the command without a word where who reads its output has had enough, as `head` has.
+
+    Raises:
+        typer.Exit: then, with the code that a shell knows for it.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(141) from None
 
 
 def placement_on(device: str) -> "Placement":

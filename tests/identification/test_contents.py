@@ -78,7 +78,7 @@ def test_the_card_has_a_header_that_the_hub_reads_and_names_are_text(bees: Datab
     assert "license: unknown" in readme(replace(odd, license="unknown"))
 
 
-@pytest.mark.filterwarnings("ignore:ConjunctiveGraph:DeprecationWarning")  # of the library that it reads JSON-LD with
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what Croissant's library is built on
 def test_croissant_is_valid_and_leads_to_the_specimens(bees: Database, caplog: pytest.LogCaptureFixture) -> None:
     dataset = mlcroissant.Dataset(jsonld=Path(bees.folder.address) / "croissant.json")
     assert not dataset.metadata.ctx.issues.errors

@@ -199,8 +199,11 @@ def _state_of(path: str) -> list[Any]:
 
 def ahead(parts: Iterator[list[Query]]) -> Iterator[list[Query]]:
     """The same, each read while the one before it is answered."""
-    with ThreadPoolExecutor(1, "reading") as reader:
+    reader = ThreadPoolExecutor(1, "reading")
+    try:
         waiting = reader.submit(next, parts, None)
         while (some := waiting.result()) is not None:
             waiting = reader.submit(next, parts, None)
             yield some
+    finally:
+        reader.shutdown(wait=False, cancel_futures=True)  # who is stopped does not wait for a line on stdin

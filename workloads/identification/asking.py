@@ -19,17 +19,17 @@ from typing import Any, BinaryIO
 
 from workloads.data.files.image_index import image_files
 from workloads.data.files.image_source import IMAGE_SUFFIXES, ImageSource, zip_reference
+from workloads.data.files.images import shrink
 from workloads.data.files.zip_members import zip_members
+from workloads.data.prepared.shards import picture_at
 from workloads.data.sources.cleaning import Cleaning
 from workloads.data.sources.fasta import is_fastq
 from workloads.data.sources.opening import SourceOptions, kind_of, open_source
 from workloads.data.sources.source import RawRecord, ReadAnew, Refused, Source
 from workloads.data.sources.table_files import NAMED_TABLES, SEQUENCES, TABLES, ending_of
 from workloads.data.specimens.barcode_rule import AMBIGUOUS, CUT, GAPS, SHORT_KEPT, STOPS, TURNED, UNLIKE_COI
-from workloads.data.synthetic.drawings import draw
-from workloads.data.synthetic.insects import SCHEME, TreePlace
 from workloads.errors import ClibdError, MissingPathError, RecordError, SourceError
-from workloads.identification.query import Query
+from workloads.identification.query import PICTURE_SIZE, Query
 
 STDIN = "-"
 _FIRST, _TOGETHER = 64, 512
@@ -266,10 +266,8 @@ def _query(raw: RawRecord | Refused, row: Mapping[str, Any] | Refused, images: I
 
 
 def _with_image(query: Query, reference: str, images: ImageSource) -> Query:
-    """A query with its picture; where it cannot be read, with what else it brought."""
+    """A query with its picture, as small as those of the keys; where it cannot be read, with what else it brought."""
     try:
-        if reference.startswith(SCHEME):
-            return replace(query, image=draw(TreePlace.parse(reference)))
-        return replace(query, image=images.read(reference))
+        return replace(query, image=shrink(picture_at(reference, images), PICTURE_SIZE))
     except RecordError as error:
         return query if query.image is not None else query.without("image", str(error))

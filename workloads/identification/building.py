@@ -25,7 +25,7 @@ from workloads.identification.database import (
 )
 from workloads.identification.embedding import Embedder, KmerEmbedder, RunEmbedder
 from workloads.identification.material import Looks, Material, Stream, Trained, untrained
-from workloads.identification.placing import Say, placed
+from workloads.identification.placing import Say, local, placed
 from workloads.identification.writing import SpecimenWriter, Written, write_specimens
 from workloads.models.loaded import LoadedModel, open_run
 from workloads.placement import Placement
@@ -147,7 +147,7 @@ def build(
         SourceError: not one specimen can be used.
         OSError: it cannot be written.
     """
-    path, about, doing = Path(target).expanduser().absolute(), about or About(), doing or Doing()
+    path, about, doing = local(target), about or About(), doing or Doing()
     with placed(path, replace=replace_it, on_remark=doing.on_remark) as folder:
         with (
             recorded(folder, base.embedder.kinds, about.thumbnails) as writer,

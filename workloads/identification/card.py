@@ -111,7 +111,7 @@ def croissant(facts: DatabaseFacts, specimens: str) -> dict[str, Any]:
                 "@id": file,
                 "name": SPECIMENS_FILE,
                 "contentUrl": SPECIMENS_FILE,
-                "encodingFormat": "application/vnd.apache.parquet",
+                "encodingFormat": "application/x-parquet",
                 "sha256": specimens,
             }
         ],

@@ -1,7 +1,7 @@
 """One query and what the keys say of it: its name at each rank, the deepest rank that holds, flags, and its rows."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,9 +49,7 @@ class Found:
 
     def part(self, queries: Sequence[int], rank: str) -> RankEvidence:
         """The evidence at a rank of some queries."""
-        rows, whole = np.array([self.place[number] for number in queries], dtype=np.int64), self.at[rank]
-        columns = {each.name: getattr(whole, each.name) for each in fields(whole)}
-        return replace(whole, **{name: column[rows] for name, column in columns.items() if column is not None})
+        return self.at[rank].part(np.array([self.place[number] for number in queries], dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +152,7 @@ class Case:
     def _named(self, rank: Rank, given: _Name, flags: Sequence[str]) -> dict[str, Any]:
         """The row of a rank; with its confidence where one is known, held or not."""
         if given.name is None:
-            return {**self._nameless(given.found, flags), "rank": rank}
+            return {**self._nameless(given.found, [*flags, BELOW]), "rank": rank}
         keys, row, name = given.found.keys, given.found.place[self._number], given.name
         nearest, evidence = given.found.neighbours.keys[row], given.found.at[rank]
         key, num_keys = keys.first_of(nearest, rank, name), keys.num_keys(rank, name)

@@ -25,7 +25,7 @@ from workloads.identification.database import (
 )
 from workloads.identification.embedding import Embedder
 from workloads.identification.material import Material
-from workloads.identification.placing import placed
+from workloads.identification.placing import local, placed
 from workloads.identification.writing import Kept, SpecimenWriter, Written
 from workloads.spec import RANKS
 from workloads.storage import Folder
@@ -116,7 +116,7 @@ def _to_remove(database: Database, ids: Collection[str], taxa: Collection[str]) 
 
 
 def merge(
-    first: Database, second: Database, target: Path, *, replace_it: bool = False, doing: Doing | None = None
+    first: Database, second: Database, target: str | Path, *, replace_it: bool = False, doing: Doing | None = None
 ) -> Change:
     """Make one database of two whose keys are of the same run, or both of k-mers; of two specimens of one id the first.
 
@@ -129,14 +129,15 @@ def merge(
             f"{first.folder} and {second.folder} cannot be merged: the keys of the former are of {_model(facts)}, "
             f"those of the latter of {_model(other)}. Build one of them again with the model of the other"
         )
+    path = local(target)
     kinds: list[KeyKind] = [*dict.fromkeys((*facts.modalities, *other.modalities))]
-    with placed(target, replace=replace_it, on_remark=doing.on_remark) as folder:
+    with placed(path, replace=replace_it, on_remark=doing.on_remark) as folder:
         with recorded(folder, kinds, _has_thumbnails(first) or _has_thumbnails(second)) as writer:
             num_first = _copy(first, writer, doing.showing)
             num_second = _copy(second, writer, doing.showing)
         facts = replace(
             facts,
-            name=target.name,
+            name=path.name,
             sources=tuple(dict.fromkeys((*facts.sources, *other.sources))),
             synthetic=facts.synthetic or other.synthetic,
             license=facts.license if facts.license == other.license else f"{facts.license}, {other.license}",
@@ -162,7 +163,7 @@ def _changed(database: Database, doing: Doing) -> Iterator[Folder]:
     """
     if database.is_fetched:
         raise UsageError(f"{database.folder} is the hub's cache, and is not changed; copy it, and name the copy")
-    with placed(Path(database.folder.address), replace=True, on_remark=doing.on_remark) as folder:
+    with placed(local(database.folder.address), replace=True, on_remark=doing.on_remark) as folder:
         yield folder
 
 

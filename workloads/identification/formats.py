@@ -40,7 +40,7 @@ _MOST_ROWS = 1_048_576
 """Of a sheet of Excel, its header included."""
 _DWC = (
     *("occurrenceID", "identificationID", "scientificName", "taxonRank", "kingdom", "phylum", "class", "order"),
-    *("family", "genus", "specificEpithet", "verbatimIdentification", "identifiedBy", "dateIdentified"),
+    *("family", "genus", "specificEpithet", "taxonConceptID", "identifiedBy", "dateIdentified"),
     *("identificationReferences", "identificationRemarks", "identificationVerificationStatus"),
 )
 _BCDM = (

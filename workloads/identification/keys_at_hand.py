@@ -10,11 +10,9 @@ import pyarrow.compute as pc
 from workloads.arrays import Floats, Indices, Labels, Mask, Names
 from workloads.identification.database import Database, KeyKind
 from workloads.identification.evidence import Neighbours, commonest
+from workloads.identification.leaving_out import NUM_NEIGHBOURS
 from workloads.identification.searching import KeySearch
 from workloads.spec import RANKS, Rank
-
-NUM_NEIGHBOURS = 50
-"""Keys that are looked at for names and for their rivals."""
 
 
 class KeysAtHand:
@@ -53,9 +51,10 @@ class KeysAtHand:
         return {rank: commonest(self._database.labels[rank][self._members], self._starts) for rank in RANKS}
 
     def neighbours(self, rows: Floats, at_least: int) -> Neighbours:
-        """The nearest keys, fifty or `at_least` so many, of unit rows, (queries, size)."""
-        if self._search is None:
-            self._search = KeySearch(self._stored, max(NUM_NEIGHBOURS, at_least), self._chosen)
+        """The nearest keys of unit rows, (queries, size): as many as calibration looked at, or `at_least` so many."""
+        wanted = max(NUM_NEIGHBOURS, at_least)
+        if self._search is None or self._search.num_neighbours < wanted:
+            self._search = KeySearch(self._stored, wanted, self._chosen)
         return Neighbours(*self._search.nearest(rows))
 
     def nearer_off_the_list(self, rows: Floats, neighbours: Neighbours) -> Mask:

@@ -19,14 +19,12 @@ from workloads.data.sources.collect import cleaned
 from workloads.data.sources.source import Source
 from workloads.data.specimens.schema import subset_of
 from workloads.errors import RecordError
-from workloads.identification.query import Query
+from workloads.identification.query import PICTURE_SIZE, Query
 from workloads.identification.writing import Known, Refuse
 from workloads.spec import RANKS
 
 _AT_ONCE = 1024
 """Specimens that are held at a time: some 8 MB of images that are as small as those of a data set."""
-_IMAGE_SIZE = 256
-"""Shorter side, pixels, at most, that a picture is brought to, as in a data set."""
 Looks = Literal["pictures", "features"]
 """What the image tower of a run takes."""
 Trained = Callable[[str | None], bool | None]
@@ -143,7 +141,7 @@ def _read(row: Mapping[str, Any], looks: Looks | None, pictures: ImageSource, tr
     if looks != "pictures" or row["image"] is None:
         return _known(row, None, trained, source)
     try:
-        content = shrink(picture_at(row["image"].split("\n")[0], pictures), _IMAGE_SIZE)
+        content = shrink(picture_at(row["image"].split("\n")[0], pictures), PICTURE_SIZE)
     except RecordError as error:
         return replace(_known(row, None, trained, source), lost={"image": str(error)})
     return _known(row, content, trained, source)

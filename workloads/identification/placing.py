@@ -32,7 +32,6 @@ def placed(target: Path, *, replace: bool, on_remark: Say = lambda remark: None)
         UsageError: something is there that is not to be replaced; or somebody else has changed it meanwhile.
         OSError: it cannot be written; the error says where, and what helps.
     """
-    target = Path(os.path.realpath(target))
     mended(target)
     before = _there(target, replace)
     aside = target
@@ -54,6 +53,18 @@ def placed(target: Path, *, replace: bool, on_remark: Say = lambda remark: None)
     finally:
         if aside != target:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def local(place: str | Path) -> Path:
+    """The path of a folder on a disk of this machine.
+
+    Raises:
+        UsageError: it is in a bucket.
+    """
+    folder = Folder(place)
+    if not folder.is_local:
+        raise UsageError(f"{folder} is in a bucket; name a folder on a disk, and copy the database when it is made")
+    return Path(os.path.realpath(folder.path))
 
 
 def mended(target: Path) -> None:

@@ -7,6 +7,8 @@ from workloads.arrays import Floats
 
 Evidence = Literal["image", "dna", "both"]
 """What a specimen is identified by; `both` where it has an image and a barcode, and the database keys of both."""
+PICTURE_SIZE = 256
+"""Shorter side, pixels, at most, that a picture is brought to, as in a data set."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ class KeySearch:
             num_neighbours: how many keys to find for each query; all of them when there are fewer.
             chosen: among which keys, one at least, (keys,); None for all of them.
         """
-        self._keys, self._chosen, self._wanted = keys, chosen, num_neighbours
+        self._keys, self._chosen, self.num_neighbours = keys, chosen, num_neighbours
         self._held: dict[int, Keys] = {}
 
     def nearest(self, queries: Floats) -> tuple[Indices, Floats]:
@@ -55,7 +55,7 @@ class KeySearch:
         found: tuple[Indices, Floats] | None = None
         for start, numbers in self._blocks():
             places, cosines = self._ready(start, numbers).nearest(queries)
-            found = _merged(found, (numbers[places], cosines), self._wanted)
+            found = _merged(found, (numbers[places], cosines), self.num_neighbours)
         if found is None:
             raise EmbeddingsError("there is not one key to search among")
         return found
@@ -75,7 +75,7 @@ class KeySearch:
             return self._held[start]
         block = self._keys.block(start, min(start + _BLOCK, len(self._keys)))
         check_units("keys", block)
-        ready = Keys(block if len(numbers) == len(block) else block[numbers - start], self._wanted)
+        ready = Keys(block if len(numbers) == len(block) else block[numbers - start], self.num_neighbours)
         if len(self._held) < _NUM_HELD:
             self._held[start] = ready
         return ready
