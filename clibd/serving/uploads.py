@@ -4,15 +4,16 @@ Sequences and tables are read by the readers of the import, which take a member 
 is such a member, of an archive that lies in memory.
 """
 
+import gzip
 import io
 import re
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
+from workloads.data.files.zip_members import READING_ERRORS
 from workloads.data.sources.fasta import read_sequences
 from workloads.data.sources.findings import Findings
 from workloads.data.sources.source import RawRecord, Refused, Source
@@ -156,14 +157,15 @@ def _in_memory(name: str, content: bytes) -> zipfile.Path:
     """A file that lies in memory, as the readers of the import take it."""
     with zipfile.ZipFile(held := io.BytesIO(), "w") as archive:
         archive.writestr(name, content)
-    return zipfile.Path(zipfile.ZipFile(held), name)
+    archive = zipfile.ZipFile(held)
+    archive.filename = "sent"  # by which errors call it
+    return zipfile.Path(archive, name)
 
 
 def _inflated(content: bytes) -> bytes:
-    inflate = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        plain = inflate.decompress(content, MOST_BYTES + 1)
-    except zlib.error as error:
+        plain = gzip.GzipFile(fileobj=io.BytesIO(content)).read(MOST_BYTES + 1)
+    except READING_ERRORS as error:
         raise UsageError(f"it is no whole gzip file ({error})") from error
     if len(plain) > MOST_BYTES:
         raise UsageError(f"it inflates to more than {MOST_BYTES // 2**20} MB; send it in parts")
