@@ -1,7 +1,6 @@
 """`clibd db`: databases of named specimens, by which others are identified."""
 
 import json
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from shlex import quote
@@ -19,30 +18,21 @@ from commands.look import (
     NumSyntheticOption,
     OnlyCoiOption,
     SyntheticSeedOption,
-    open_as_told,
     rules_of,
 )
+from commands.named_specimens import asking_of, base_here, material_of
 from commands.options import CpuOption, FormOption, print_sheets
 from workloads.command_line import counting, stderr_console
 from workloads.delimited_out import delimited
 from workloads.errors import MissingPathError, UsageError, some_of
 from workloads.printed_text import in_a_line, say
-from workloads.seals import DATASET
 from workloads.spec import Rank
 from workloads.storage import Folder
 
 if TYPE_CHECKING:
-    from workloads.data.prepared.dataset import PreparedDataset
-    from workloads.data.sources.cleaning import Rules
-    from workloads.data.sources.opening import SourceKind
-    from workloads.identification.building import Base, Doing
+    from workloads.identification.building import Doing
     from workloads.identification.database import Database
-    from workloads.identification.material import Material
-    from workloads.identification.writing import Known, Written
-    from workloads.record import RunFolder
-
-    Told = tuple[SourceKind, list[str] | None, Path | None, Path | None, bool, int | None, int | None]
-    """What `open_as_told` is told beside the place."""
+    from workloads.identification.writing import Written
 
 app = typer.Typer(help="Build and change databases of named specimens.", no_args_is_help=True)
 
@@ -92,9 +82,9 @@ def _build(
     from workloads.identification.building import About, build
     from workloads.record import RunFolder
 
-    console, base = stderr_console(), _base(RunFolder(Folder(run)) if run else None, cpu)
+    console, base = stderr_console(), base_here(RunFolder(Folder(run)) if run else None, cpu)
     told = (kind, columns, images, None, False, specimens, seed)
-    material = _material(data, base, told, rules_of(names, barcode_length, only_coi))
+    material = material_of(data, base, told, rules_of(names, barcode_length, only_coi))
     about = About(name=name, license=license_, cite=cite, thumbnails=thumbnails)
     written = build(to, material, base, about=about, replace_it=replace, doing=_doing(console))
     _say_written(console, written, to)
@@ -158,9 +148,9 @@ def _add(
     from workloads.identification.changing import add
 
     console, own = stderr_console(), _opened(database)
-    base = _base(own.run, cpu)
+    base = base_here(own.run, cpu)
     told = (kind, columns, images, None, False, specimens, seed)
-    material = _material(data, base, told, rules_of(names, barcode_length, only_coi))
+    material = material_of(data, base, told, rules_of(names, barcode_length, only_coi))
     change = add(own, material, base.embedder, replace_records=replace_records, doing=_doing(console))
     console.print(f"{change.num_new:,} specimens added, {change.num_gone:,} of the same ids replaced")
     _say_written(console, change.written, own.folder.address)
@@ -230,10 +220,10 @@ def _check(
     if not 0 < confidence < 1:
         raise UsageError(f"--confidence {confidence:g}: it is a share, such as 0.95")
     console, opened = stderr_console(), _opened(database)
-    base = _base(opened.run, cpu)
+    base = base_here(opened.run, cpu)
     told = (kind, columns, images, None, False, None, None)
     with counting(console, "Checking", "specimens") as tell:
-        known = _asking(data, base, told, rules_of(names, barcode_length, only_coi))
+        known = asking_of(data, base, told, rules_of(names, barcode_length, only_coi))
         checked = check(opened, base.embedder, known, confidence, tell)
     named, synthetic = opened.facts.name, opened.facts.synthetic
     print_sheets([promise_sheet(checked.facts(), named, synthetic)], form)
@@ -253,50 +243,6 @@ def _opened(name: str) -> "Database":
     database = Database(name)
     _ = database.facts
     return database
-
-
-def _base(run: "RunFolder | None", cpu: bool) -> "Base":
-    from workloads.identification.building import base_of
-    from workloads.placement import Placement, this_device
-
-    return base_of(run, Placement(this_device(cpu)))
-
-
-def _material(data: str, base: "Base", told: "Told", rules: "Rules") -> "Material":
-    """What a place holds: a prepared data set, or any source of the import."""
-    from workloads.identification.material import of_dataset, of_source
-
-    if (dataset := _dataset(data, told, rules)) is not None:
-        return of_dataset(dataset, base.trained)
-    return of_source(open_as_told(data, *told), base.trained, rules, base.looks)
-
-
-def _dataset(data: str, told: "Told", rules: "Rules") -> "PreparedDataset | None":
-    """The prepared data set of a place; None where it is something else.
-
-    Raises:
-        UsageError: an option would silently do nothing.
-    """
-    from workloads.data.prepared.dataset import PreparedDataset
-    from workloads.data.sources.cleaning import AS_USUAL
-
-    if not Folder(data).has(DATASET):
-        return None
-    if told[0] != "auto" or any(told[1:]) or rules != AS_USUAL:
-        raise UsageError(f"{data} is a prepared data set, which is read as it is; other options are for its import")
-    return PreparedDataset(Folder(data))
-
-
-def _asking(data: str, base: "Base", told: "Told", rules: "Rules") -> "Iterator[list[Known]]":
-    """Named specimens, some at a time: those that ask in test of a prepared data set, all of any other source."""
-    from workloads.command_line import unseen
-    from workloads.identification.material import of_source, of_test_queries
-
-    if (dataset := _dataset(data, told, rules)) is not None:
-        material = of_test_queries(dataset)
-    else:
-        material = of_source(open_as_told(data, *told), rules=rules, looks=base.looks)
-    return material.known(unseen("", ""), lambda identifier, reason: None)
 
 
 def _doing(console: Console) -> "Doing":

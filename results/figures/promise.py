@@ -1,9 +1,9 @@
 """Whether names are as sure as they say: a reliability diagram, and risk against coverage.
 
-Above: of the names with a confidence of at least c, the share that is right, against c; the promise is the diagonal, and
-no point should lie clearly below it. Of species that the database does not have, at the species: the share that rightly
-gets no name. Below: the share of wrong names among those that are given, against the share of specimens that get one;
-where no name is right, the share of specimens that get one against the confidence that is asked for.
+Above: of the names with a confidence of at least c, the share that is right, against c; the promise is the diagonal,
+and no point should lie clearly below it. Of species that the database does not have, at the species: the share that
+rightly gets no name. Below: the share of wrong names among those that are given, against the share of specimens that
+get one; of such species, at the species, the share that wrongly gets a name.
 """
 
 import json

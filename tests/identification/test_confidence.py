@@ -120,7 +120,7 @@ def test_the_promise_holds_in_at_least_nineteen_of_twenty_draws(of_a_species: in
     scores = np.concatenate([group.scores for group in many])
     right = np.concatenate([group.right for group in many])
     broken, answered = 0, 0
-    for _ in range(200):
+    for _ in range(100):
         group = drawn(rng, "names", of_a_species)
         thresholds = np.sort(group.scores)[::-10]
         steps = confidence_steps([group], np.ones(len(thresholds)), thresholds)
@@ -128,5 +128,5 @@ def test_the_promise_holds_in_at_least_nineteen_of_twenty_draws(of_a_species: in
         broken += bool(given.any() and right[given].mean() < 0.9)
         answered += bool(given.any())
 
-    assert answered > 150
-    assert stats.binomtest(broken, 200, 0.05, alternative="greater").pvalue > 0.05
+    assert answered > 75
+    assert stats.binomtest(broken, 100, 0.05, alternative="greater").pvalue > 0.05

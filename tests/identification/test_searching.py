@@ -36,6 +36,7 @@ def test_blocks_give_what_sorting_gives_however_often_they_are_asked(
     some: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searching, "_BLOCK", 7)
+    monkeypatch.setattr(searching, "_NUM_HELD", 9 if some else 2)  # all blocks stay ready, or none
     keys, queries = units(40, 1), units(11, 2)
     keys[13] = keys[2] = keys[30]  # ties across blocks
     queries[0] = keys[2]

@@ -56,7 +56,7 @@ class Alignment:
 
     def expected(self, database_size: int) -> float:
         """How many alignments of so many bits chance gives, among so many bases."""
-        return self.query_size * database_size * 2.0 ** -max(self.bits, -900.0)
+        return float(self.query_size * database_size * 2.0 ** -max(self.bits, -900.0))
 
 
 def aligned(query: str, key: str) -> Alignment:
@@ -78,9 +78,19 @@ def aligned(query: str, key: str) -> Alignment:
         counts[kind] += _certain(other if kind == "D" else one, one if kind == "I" else other)
         at_short, at_long = at_short + count * (kind != "D"), at_long + count * (kind != "I")
     openings = sum(kind in "ID" for _, kind in steps)
-    own, other = (starts[0] + 1, at_short), (starts[1] + 1, at_long)
-    places = (*other, *own) if swapped else (*own, *other)
-    return Alignment(counts["="], counts["X"], counts["I"] + counts["D"], openings, *places, len(query))
+    first, second = (starts[0] + 1, at_short), (starts[1] + 1, at_long)
+    (query_start, query_end), (key_start, key_end) = (second, first) if swapped else (first, second)
+    return Alignment(
+        num_equal=counts["="],
+        num_different=counts["X"],
+        num_gaps=counts["I"] + counts["D"],
+        num_openings=openings,
+        query_start=query_start,
+        query_end=query_end,
+        key_start=key_start,
+        key_end=key_end,
+        query_size=len(query),
+    )
 
 
 def _certain(one: str, other: str) -> int:

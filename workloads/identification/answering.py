@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -27,6 +28,7 @@ from workloads.identification.database import FACTS
 from workloads.identification.formats import Format, writing
 from workloads.identification.identifying import Identifier, in_parts
 from workloads.identification.query import Query
+from workloads.leftovers import remove_leftovers
 from workloads.spec import RANKS
 from workloads.storage import Folder
 
@@ -39,6 +41,8 @@ Told = Callable[[int, int | None], None]
 class Tally:
     """What the answers came to."""
 
+    names: bool = True
+    """Whether names were asked for, and not neighbours."""
     num_queries: int = 0
     num_resumed: int = 0
     """Of them those that an earlier start had answered."""
@@ -72,7 +76,7 @@ class Tally:
         """The same in a sentence."""
         named = [f"{rank} {self.by_rank[rank]:,}" for rank in reversed(RANKS) if self.by_rank[rank]]
         named += [f"no rank {self.by_rank['none']:,}"] if self.by_rank["none"] else []
-        said = [f"{self.num_queries:,} specimens", *([f"named to {', '.join(named)}"] if named else [])]
+        said = [f"{self.num_queries:,} specimens", *([f"named to {', '.join(named)}"] if named and self.names else [])]
         said += [f"{self.num_resumed:,} of them by an earlier start"] if self.num_resumed else []
         said += [f"{self.num_errors:,} could not be read (column error)"] if self.num_errors else []
         said += [f"{self.num_repeated:,} with an id that had come before"] if self.num_repeated else []
@@ -94,7 +98,6 @@ class Parts:
         question = json.loads(json.dumps(asked))
         if not (self.folder.has(_ASKED) and self.folder.read_json(_ASKED) == question):
             self.remove()
-            Path(self.folder.path).mkdir()
             self.folder.write_json(_ASKED, question)
         found = sorted(match.groups() for name in self.folder.files() if (match := _PART.fullmatch(name)))
         self._sizes = [int(size) for place, (number, size) in enumerate(found) if int(number) == place]
@@ -119,7 +122,8 @@ class Parts:
         for name in self.folder.files():
             if _PART.fullmatch(name) or name == _ASKED:
                 self.folder.remove(name)
-        if Path(self.folder.path).is_dir():
+        remove_leftovers(Path(self.folder.path))
+        with suppress(OSError):  # it is not there, or something of somebody else's lies in it
             Path(self.folder.path).rmdir()
 
     def become(self, write: Callable[[IO[bytes], Iterator[pa.Table]], None]) -> None:
@@ -139,7 +143,7 @@ def answer_to(sink: IO[bytes], files: Files, identifier: Identifier, form: Forma
         form: of the answers.
         told: how many of how many queries are done.
     """
-    tally, total = Tally(), num_queries(files)
+    tally, total = Tally(identifier.asking.k is None), num_queries(files)
     with writing(form, sink, identifier.database.facts) as write:
         for some in ahead(in_parts(_queries(files))):
             answers = identifier.answer(some)
@@ -152,7 +156,8 @@ def answer_to(sink: IO[bytes], files: Files, identifier: Identifier, form: Forma
 
 def answer_into(out: str, files: Files, identifier: Identifier, form: Format, told: Told) -> Tally:
     """Answer into a file, behind what an earlier start has answered; arguments as of `answer_to`."""
-    parts, tally, total = Parts(out, _question(files, identifier)), Tally(), num_queries(files)
+    tally, total = Tally(identifier.asking.k is None), num_queries(files)
+    parts = Parts(out, _question(files, identifier))
     tally.num_resumed = parts.num_queries
     for some in ahead(in_parts(_queries(files))):
         tally.num_queries += len(some)

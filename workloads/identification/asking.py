@@ -6,6 +6,7 @@ Whatever cannot be read is a query with its reason, and so is the rest of a file
 """
 
 import glob
+import gzip
 import os
 import shutil
 import sys
@@ -27,7 +28,18 @@ from workloads.data.sources.fasta import is_fastq
 from workloads.data.sources.opening import SourceOptions, kind_of, open_source
 from workloads.data.sources.source import RawRecord, ReadAnew, Refused, Source
 from workloads.data.sources.table_files import NAMED_TABLES, SEQUENCES, TABLES, ending_of
-from workloads.data.specimens.barcode_rule import AMBIGUOUS, CUT, GAPS, SHORT_KEPT, STOPS, TURNED, UNLIKE_COI
+from workloads.data.specimens.barcode_rule import (
+    AMBIGUOUS,
+    CUT,
+    EMPTY,
+    GAPS,
+    NO_BASES,
+    SHORT_KEPT,
+    STOPS,
+    TOO_LONG,
+    TURNED,
+    UNLIKE_COI,
+)
 from workloads.errors import ClibdError, MissingPathError, RecordError, SourceError
 from workloads.identification.query import PICTURE_SIZE, Query
 
@@ -45,6 +57,9 @@ BARCODE_FLAGS: Mapping[str, str] = {
     AMBIGUOUS: f"{_POOR}ambiguous",
 }
 """What is said of a barcode, by what the import's rule has found (`workloads.data.specimens.barcode_rule`)."""
+_PACKED = ".gz"
+_SAID = (EMPTY, NO_BASES, TOO_LONG)
+"""What the reason says that stands beside it."""
 _STARTS: Mapping[bytes, str] = {
     b">": ".fasta",
     b"@": ".fastq",
@@ -56,7 +71,7 @@ _STARTS: Mapping[bytes, str] = {
     b"BM": ".bmp",
     b"PAR1": ".parquet",
     b"PK\3\4": ".zip",
-    b"\x1f\x8b": ".fasta.gz",
+    b"\x1f\x8b": _PACKED,
 }
 """What comes on stdin, by its first bytes; everything else is a table."""
 
@@ -155,6 +170,10 @@ def _from_stdin(held: ExitStack) -> str:
     with path.open("wb") as file:
         file.write(start)
         shutil.copyfileobj(stream, file, 1 << 20)
+    if ending == _PACKED:
+        with gzip.open(path) as packed:
+            first = packed.read(1)
+        return str(path.rename(path.with_name(f"stdin{_STARTS.get(first, '.csv')}.gz")))
     return str(path)
 
 
@@ -258,11 +277,14 @@ def _query(raw: RawRecord | Refused, row: Mapping[str, Any] | Refused, images: I
         return Query(row.identifier, where=path, problem=row.reason)
     assert not isinstance(raw, Refused), "a refused record has no row"
     identifier, place = row["specimen_id"], raw.get("where") or ""
-    remarks = [BARCODE_FLAGS.get(remark, f"{_POOR}{remark}") for remark in row["remarks"]]
+    remarks = [BARCODE_FLAGS.get(remark, f"{_POOR}{remark}") for remark in row["remarks"] if remark not in _SAID]
     is_file = place == row["image"] and Path(path).name != place
     where = f"{path}/{place}" if is_file else path if place in ("", row["image"]) else f"{path}, {place}"
     query = Query(identifier, row["image_features"], row["barcode"], where, tuple(dict.fromkeys(remarks)))
-    return query if row["image"] is None else _with_image(query, row["image"], images)
+    if row["image"] is not None:
+        return _with_image(query, row["image"], images)
+    nothing = query.image is None and query.barcode is None
+    return replace(query, problem="it has neither an image nor a barcode") if nothing else query
 
 
 def _with_image(query: Query, reference: str, images: ImageSource) -> Query:

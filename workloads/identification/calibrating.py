@@ -65,7 +65,8 @@ def calibrate(database: Database, tell: Tell) -> tuple[Evidence, ...]:
     weights, trained = dict[str, list[float]](), trained_names(database)
     tables, short = list[pa.Table](), list[str]()
     for evidence in EVIDENCES:
-        if evidence in answers or (evidence == "both" and len(answers) == len(KEY_KINDS)):
+        each_alone = all(key_of(kind, RANKS[-1]) in weights for kind in KEY_KINDS)
+        if evidence in answers or (evidence == "both" and each_alone):
             try:
                 tables += list(_calibrated(evidence, answers, drawn, trained, weights))
             except UsageError as error:
@@ -151,6 +152,7 @@ def ask(database: Database, source: Database, drawn: Drawn, tell: Tell) -> dict[
     having = {
         kind: np.flatnonzero(source.specimens[f"{kind}_key"].is_valid().to_numpy()[drawn.numbers]) for kind in kinds
     }
+    having = {kind: rows for kind, rows in having.items() if len(rows)}
     done, total = 0, 2 * sum(map(len, having.values()))
 
     def more(count: int) -> None:
@@ -158,7 +160,9 @@ def ask(database: Database, source: Database, drawn: Drawn, tell: Tell) -> dict[
         done += count
         tell(done, total)
 
-    return {kind: _answers(LeavingOut(database, kind), source, kind, drawn, having[kind], more) for kind in kinds}
+    return {
+        kind: _answers(LeavingOut(database, kind), source, kind, drawn, rows, more) for kind, rows in having.items()
+    }
 
 
 def _answers(
@@ -175,7 +179,10 @@ def _answers(
     questions = ((np.flatnonzero(there), True), (np.flatnonzero(drawn.stranger[rows]), False))
     parts = [(some, known, keys.evidence(asked.part(some), known, tell)) for some, known in questions if len(some)]
     if not parts:
-        raise UsageError("of no specimen that was drawn is anything known")
+        raise UsageError(
+            "no key has a species of those that can be asked about, and the run learned from all of them; build the "
+            "database of more specimens and species"
+        )
     return Answers(
         np.concatenate([rows[some] for some, _, _ in parts]),
         np.concatenate([np.full(len(some), known) for some, known, _ in parts]),

@@ -156,7 +156,7 @@ class Case:
         keys, row, name = given.found.keys, given.found.place[self._number], given.name
         nearest, evidence = given.found.neighbours.keys[row], given.found.at[rank]
         key, num_keys = keys.first_of(nearest, rank, name), keys.num_keys(rank, name)
-        answer = {"rank": rank, **keys.lineage(rank, name), rank: name, "score": given.confidence}
+        answer: dict[str, Any] = {"rank": rank, **keys.lineage(rank, name), rank: name, "score": given.confidence}
         answer |= {"num_keys": num_keys, "similarity": float(given.found.neighbours.cosines[row][nearest == key][0])}
         answer |= {"species_epithet": epithet(answer.get("species"))}
         if (rival := evidence.runner_up[row]) is not None and rival != name:
@@ -191,7 +191,7 @@ class Case:
         for key, cosine in zip(nearest[: self._asking.k].tolist(), cosines.tolist(), strict=False):
             names = {rank: keys.labels[rank][key] for rank in self._asking.ranks}
             said = [*flags, *([UNTRAINED] if keys.untrained(key) else [])]
-            answer = {**names, "species_epithet": epithet(names.get("species")), "similarity": cosine}
+            answer: dict[str, Any] = {**names, "species_epithet": epithet(names.get("species")), "similarity": cosine}
             answer |= {"evidence": self._by, "bin": keys.bin(key), "flags": said}
             yield {**answer, **self._beside(keys, key)}
 

@@ -112,6 +112,8 @@ def confidence_steps(groups: Sequence[Group], estimate: Doubles, thresholds: Dou
         thresholds: from the strictest on, chosen without a look at what is right, (thresholds,).
         level: at which each promise holds.
     """
+    if not len(thresholds):
+        return Steps(thresholds, thresholds)
     held = np.minimum.reduce([estimate, *(_held(group, thresholds, level) for group in groups)])
     # A score is worth the best of all thresholds that it reaches.
     return Steps(thresholds[::-1], np.maximum.accumulate(held[::-1]))

@@ -18,8 +18,8 @@ from workloads.delimited_out import delimited
 from workloads.errors import UsageError
 from workloads.identification.database import KEY_KINDS
 from workloads.identification.embedding import Embedder
+from workloads.identification.keys import KeyWriter
 from workloads.identification.query import Query
-from workloads.identification.writing import KeyWriter
 from workloads.storage import Folder, parquet_into
 
 EMBEDDINGS = pa.schema(
@@ -97,11 +97,11 @@ def _into_parquet(target: Path, inputs: Iterator[list[_Input]]) -> tuple[int, in
     num_embedded = num_errors = 0
     with Folder(target.parent).aside(target.name) as aside, parquet_into(aside, EMBEDDINGS) as writer:
         for some in inputs:
-            columns = [*zip(*(one.names for one in some), strict=True), [one.embedding for one in some]]
-            errors = [one.error for one in some]
-            writer.write_table(pa.table([*map(list, columns), errors], schema=EMBEDDINGS))
-            num_errors += sum(error is not None for error in errors)
-            num_embedded += sum(error is None for error in errors)
+            rows = [(*one.names, one.embedding, one.error) for one in some]
+            named = [dict(zip(EMBEDDINGS.names, row, strict=True)) for row in rows]
+            writer.write_table(pa.Table.from_pylist(named, schema=EMBEDDINGS))
+            num_errors += sum(one.error is not None for one in some)
+            num_embedded += sum(one.error is None for one in some)
     return num_embedded, num_errors
 
 

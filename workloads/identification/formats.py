@@ -5,7 +5,7 @@
     parquet          the table itself
     dwc              terms of Darwin Core, tab between them; the score stands in identificationRemarks
     bcdm             BOLD's column names (BCDM), tab between them
-    blast6           the twelve columns of `-outfmt 6`, without a header, for barcodes with a nearest barcode
+    blast6           the twelve columns of `-outfmt 6`, without a header, for barcodes whose nearest one scores above 0
 
 Percent identity, mismatches, gaps and places of blast6 are those of the alignment; bits and expected numbers are
 blastn's for match 1 and change -2, over the keys' number times the length of the nearest one.
@@ -104,7 +104,12 @@ def _text(form: Format, sink: IO[bytes], facts: DatabaseFacts) -> Iterator[Write
 
 
 def _said(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: row[name] for name in ANSWERS.names if row[name] is not None}
+    return {name: _short(row[name]) for name in ANSWERS.names if row[name] is not None}
+
+
+def _short(value: Any) -> Any:
+    """Six decimals of a number, as more of them say nothing."""
+    return round(value, 6) if isinstance(value, float) else value
 
 
 def _lines(form: Format, answers: pa.Table, facts: DatabaseFacts) -> Iterator[Sequence[Any]]:
@@ -121,7 +126,7 @@ def _lines(form: Format, answers: pa.Table, facts: DatabaseFacts) -> Iterator[Se
 
 def _flat(row: Mapping[str, Any]) -> list[Any]:
     """The fields of a row, each one value."""
-    return ["; ".join(value) if isinstance(value := row[name], list) else value for name in ANSWERS.names]
+    return ["; ".join(value) if isinstance(value := row[name], list) else _short(value) for name in ANSWERS.names]
 
 
 def _deepest(row: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -156,17 +161,17 @@ def _bcdm(row: Mapping[str, Any], facts: DatabaseFacts) -> list[Any]:
     method = {"dna": "BARCODE", "image": "IMAGE", "both": "BARCODE AND IMAGE"}.get(row["evidence"] or "")
     taxa = [row[each] for each in ("kingdom", "phylum", "class", *RANKS)]
     first = [row["specimen_id"], name, rank, method, f"clibd-ray, {facts.name}", row["bin"], *taxa]
-    return [*first, row["nearest_id"], row["similarity"], row["identity"], row["score"], _remarks(row)]
+    return [*first, row["nearest_id"], *map(_short, (row["similarity"], row["identity"], row["score"])), _remarks(row)]
 
 
 def _blast6(rows: Sequence[Mapping[str, Any]], facts: DatabaseFacts) -> Iterator[Sequence[Any]]:
     for row in rows:
-        if row["alignment"] is None or not (alignment := Alignment(**row["alignment"])).length:
+        if row["alignment"] is None or (alignment := Alignment(**row["alignment"])).bits <= 0:
             continue
         expected = alignment.expected(facts.num_keys.get("dna", 1) * alignment.key_end)
         counts = [alignment.length, alignment.num_different, alignment.num_openings]
         places = [alignment.query_start, alignment.query_end, alignment.key_start, alignment.key_end]
-        shares = [f"{100 * alignment.identity:.3f}", *counts, *places, f"{expected:.3g}", f"{alignment.bits:.1f}"]
+        shares = [round(100 * alignment.identity, 3), *counts, *places, f"{expected:.3g}", round(alignment.bits, 1)]
         yield [_word(row["specimen_id"]), _word(row["nearest_id"]), *shares]
 
 
@@ -186,7 +191,8 @@ def _xlsx(sink: IO[bytes]) -> Iterator[Write]:
     """Sheets of a million rows each, written row by row to a temporary file, so that memory does not grow."""
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     book = xlsxwriter.Workbook(sink, {**options, "strings_to_numbers": False, "nan_inf_to_errors": True})
-    sheet, line = None, _MOST_ROWS
+    sheet: Any = None
+    line = _MOST_ROWS
 
     def put(values: Sequence[Any]) -> None:
         nonlocal line

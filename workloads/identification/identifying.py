@@ -124,8 +124,10 @@ class Identifier:
     @cached_property
     def unknown_taxa(self) -> list[str]:
         """Names of `within` that no specimen of the database has, sorted."""
-        known = {name for rank in RANKS for name in self.database.labels[rank] if name is not None}
-        return sorted(set(self.asking.within or ()) - known)
+        unknown = set(self.asking.within or ())
+        for rank in RANKS if unknown else ():
+            unknown -= set(self.database.labels[rank])
+        return sorted(unknown)
 
     def answer(self, queries: Sequence[Query]) -> pa.Table:
         """The answers to some queries, which are searched together; a table of `WITH_ALIGNMENT`."""

@@ -1,4 +1,4 @@
-"""Keys of a database: distinct embeddings, or counts of k-mers, mapped from a disk and read in blocks."""
+"""Keys of a database: distinct embeddings, or counts of k-mers; written as they come, mapped and read in blocks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,6 +52,33 @@ class StoredRows:
         """Some of them, fp32 (stop - start, size), of unit length."""
         rows = np.array(self._stored[start:stop])
         return hellinger(rows) if self.counts else rows
+
+
+class KeyWriter:
+    """Writes a matrix of unknown height: NumPy's header leaves room for a number of rows that is said in the end."""
+
+    def __init__(self, path: Path) -> None:
+        self._file, self.num_rows = path.open("wb"), 0
+        self._size, self._dtype = 0, np.dtype(np.float32)
+
+    def append(self, rows: npt.NDArray[Any]) -> None:
+        """Write some rows, (rows, size); all of one type and size."""
+        if not self._size:
+            self._size, self._dtype = rows.shape[1], rows.dtype
+            self._head()
+        self._file.write(np.ascontiguousarray(rows).tobytes())
+        self.num_rows += len(rows)
+
+    def _head(self) -> None:
+        shape = (self.num_rows, self._size)
+        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def close(self) -> None:
+        """Say how many there are."""
+        with self._file:
+            self._file.seek(0)
+            self._head()
 
 
 def counted(barcodes: Sequence[str]) -> Bytes:

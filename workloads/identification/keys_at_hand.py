@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -137,14 +138,14 @@ class KeysAtHand:
 
 def _grouped(names: Names) -> Mapping[str, Indices]:
     """Where each name stands, in ascending order."""
-    known = np.flatnonzero([name is not None for name in names])
-    values, codes = np.unique(_texts(names[known]), return_inverse=True)
-    order = np.argsort(codes, kind="stable")
-    cuts = np.cumsum(np.bincount(codes, minlength=len(values)))[:-1]
-    return dict(zip(values.tolist(), np.split(known[order], cuts), strict=True)) if len(values) else {}
+    encoded = pa.array(names, pa.string()).dictionary_encode()
+    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    order, values = np.argsort(codes, kind="stable"), encoded.dictionary.to_pylist()
+    starts = np.searchsorted(codes[order], np.arange(len(values) + 1))
+    return {name: order[starts[number] : starts[number + 1]] for number, name in enumerate(values)}
 
 
-def _texts(names: Names) -> "np.ndarray[tuple[int], np.dtype[np.str_]]":
+def _texts(names: Names) -> npt.NDArray[np.str_]:
     return np.array([name or "" for name in names], dtype=str)
 
 

@@ -12,7 +12,7 @@ from workloads.evaluation.retrieval import Keys, check_units
 _BLOCK = 65_536
 """Keys that are searched at a time: 256 MB in fp32 where they have 1,024 numbers."""
 _NUM_HELD = 2
-"""Blocks that stay ready for the next queries, in some 0.6 GB each; those after them are made ready anew."""
+"""Blocks that stay ready for the next queries, in some 0.6 GB each; where there are more, each is made anew."""
 
 
 class Rows(Protocol):
@@ -76,7 +76,7 @@ class KeySearch:
         block = self._keys.block(start, min(start + _BLOCK, len(self._keys)))
         check_units("keys", block)
         ready = Keys(block if len(numbers) == len(block) else block[numbers - start], self.num_neighbours)
-        if len(self._held) < _NUM_HELD:
+        if len(self._keys) <= _NUM_HELD * _BLOCK:
             self._held[start] = ready
         return ready
 

@@ -21,7 +21,7 @@ from workloads.data.files.images import thumbnail
 from workloads.errors import RecordError
 from workloads.identification.database import KEY_KINDS, SPECIMENS, SPECIMENS_FILE, THUMBNAILS, Database, KeyKind
 from workloads.identification.embedding import Embedder, KmerEmbedder
-from workloads.identification.keys import counted
+from workloads.identification.keys import KeyWriter, counted
 from workloads.identification.query import Query
 from workloads.shown import LONGEST_SIDE
 from workloads.spec import RANKS
@@ -68,33 +68,6 @@ class Written:
     """Of those left out: specimens of an id that was there already."""
     num_other_names: int = 0
     """Specimens whose barcode is there already under another species' name; they are kept."""
-
-
-class KeyWriter:
-    """Writes a matrix of unknown height: NumPy's header leaves room for a number of rows that is said in the end."""
-
-    def __init__(self, path: Path) -> None:
-        self._file, self.num_rows = path.open("wb"), 0
-        self._size, self._dtype = 0, np.dtype(np.float32)
-
-    def append(self, rows: npt.NDArray[Any]) -> None:
-        """Write some rows, (rows, size); all of one type and size."""
-        if not self._size:
-            self._size, self._dtype = rows.shape[1], rows.dtype
-            self._head()
-        self._file.write(np.ascontiguousarray(rows).tobytes())
-        self.num_rows += len(rows)
-
-    def _head(self) -> None:
-        shape = (self.num_rows, self._size)
-        header = {"descr": np.lib.format.dtype_to_descr(self._dtype), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(self._file, header)
-
-    def close(self) -> None:
-        """Say how many there are."""
-        with self._file:
-            self._file.seek(0)
-            self._head()
 
 
 class Kept:
