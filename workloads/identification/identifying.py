@@ -146,7 +146,7 @@ class Identifier:
             if has and kind not in self._keys:
                 for number in has:
                     asked[number] = asked[number].without(kind, f"the database has no keys of {_WORDS[kind]}")
-            elif has and (one := self._found(kind, asked, has, max(one.k or 0 for one in askings))) is not None:
+            elif has and (one := self._found(kind, asked, has, max(asking.k or 0 for asking in askings))) is not None:
                 found[kind] = one
         joint = self._joint(found)
         return [self._table(asking, asked, found, joint) for asking in askings]
