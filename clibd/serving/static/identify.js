@@ -96,14 +96,14 @@ clibd.identify = (() => {
     event.preventDefault();
     if (!chosen.length && !form.elements.barcodes.value.trim()) return complain("There is nothing to name yet: drop photographs, or paste barcodes.");
     complain("");
-    const all = parts();
+    const all = parts(), sent = chosen, pasted = form.elements.barcodes.value;
     stopping = new AbortController();
     send.disabled = true;
     stop.hidden = false;
     try {
       for (const part of all) await ask(part);
-      chosen = [];
-      form.elements.barcodes.value = files.value = "";
+      chosen = chosen.filter((file) => !sent.includes(file)); // more may have been dropped meanwhile
+      if (form.elements.barcodes.value === pasted) form.elements.barcodes.value = "";
       choose([]);
     } catch (error) {
       complain(error.name === "AbortError" ? "Stopped; what was answered stays." : error instanceof TypeError ? "The server does not answer: is it still there, and was this too large for it?" : error.message);
