@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -65,13 +66,15 @@ FILTERS: tuple[Mapping[str, object], ...] = (
 
 
 _READY = {
-    "overview": ("index.html", "<h1", "h1"),
-    "table": ("table/*.html", "<table", "table"),
-    "run": ("run/*.html", "data-chart", "svg.main-svg"),
-    "retrieval": ("retrieval/*.html", "answers", "#answers ol li"),
-    "embedding": ("embedding/*.html", 'class="field"', "canvas"),
+    "overview": ("index.html", "<h1", "main", "h1"),
+    "table": ("table/*.html", "<table", "main", "table"),
+    "run": ("run/*.html", "data-chart", "[data-chart]", "svg.main-svg"),
+    "retrieval": ("retrieval/*.html", "answers", "main", "#example"),
+    "embedding": ("embedding/*.html", 'class="field"', "main", "canvas"),
+    "compare": ("compare/*.html", "data-sides", "main", "[data-sides] table"),
 }
-"""Where exported pages of a kind lie, what marks one that has something to draw, and what is there once it is drawn."""
+"""Where exported pages of a kind lie, what marks one that has something to draw, to where a reader scrolls, and what is
+there once it is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,12 @@ class Server:
         if reply.status != 200:
             raise SystemExit(f"{path}: {reply.status}")
         return (gzip.decompress(content) if reply.headers["Content-Encoding"] == "gzip" else content).decode()
+
+    @property
+    def processor_seconds(self) -> float:
+        """What it has computed so far: other work on the machine, which makes pages late, changes it little."""
+        spent = psutil.Process(self.process.pid).cpu_times()
+        return float(spent.user + spent.system)
 
     @property
     def peak_mb(self) -> float:
@@ -205,8 +214,12 @@ def exported(runs: Path, out: Path) -> dict[str, Any]:
     began = time.perf_counter()
     subprocess.run([*_command(), "export", str(runs), "--out", str(out)], check=True, capture_output=True)
     seconds = time.perf_counter() - began
-    size = sum(file.stat().st_size for file in out.rglob("*") if file.is_file())
-    return {"seconds": seconds, "mb": size / 1e6, "pages": json.loads((out / "export.json").read_text())["pages"]}
+    sizes = {file.relative_to(out): file.stat().st_size / 1e6 for file in out.rglob("*") if file.is_file()}
+    by_kind: dict[str, float] = defaultdict(float)
+    for file, size in sizes.items():
+        by_kind[file.parts[0]] += size
+    pages = json.loads((out / "export.json").read_text())["pages"]
+    return {"seconds": seconds, "mb": sum(sizes.values()), "mb_by_kind": by_kind, "pages": pages}
 
 
 def opened(out: Path) -> dict[str, Any]:
@@ -219,7 +232,7 @@ def opened(out: Path) -> dict[str, Any]:
             executable_path=os.environ.get("CLIBD_CHROMIUM", "/usr/bin/chromium"),
             args=["--no-sandbox", "--disable-gpu", "--enable-unsafe-swiftshader"],
         )
-        for kind, (where, mark, what) in _READY.items():
+        for kind, (where, mark, place, what) in _READY.items():
             pages = [page for page in out.glob(where) if mark in page.read_text()]
             page = max(pages, key=lambda each: each.stat().st_size, default=None)
             if page is None:
@@ -228,6 +241,7 @@ def opened(out: Path) -> dict[str, Any]:
                 tab = browser.new_context(offline=True).new_page()
                 began = time.perf_counter()
                 tab.goto(page.as_uri(), wait_until="domcontentloaded")
+                tab.locator(place).first.scroll_into_view_if_needed()
                 tab.locator(what).first.wait_for(state="visible")
                 took[kind].append(time.perf_counter() - began)
                 tab.context.close()
@@ -268,8 +282,11 @@ def main() -> None:
         with serving(runs) as server:
             catalog = Catalog(Folder(runs))
             figures["first_answer_seconds"] = server.first_answer_seconds
+            figures["processor_seconds"] = {"first_answer": server.processor_seconds}
             figures["viewers"] = {"n": NUM_VIEWERS, "seconds_a_page": PAUSE}
+            before = server.processor_seconds
             figures["page_seconds"] = looked_at(server, catalog)
+            figures["processor_seconds"]["all_pages"] = server.processor_seconds - before
             publish("dashboard", figures, show=False)
             figures["filter_seconds"] = filtered(server, catalog)
             beat(Folder(runs))

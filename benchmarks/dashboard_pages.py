@@ -70,5 +70,5 @@ def _commonest_species(catalog: Catalog, run: str) -> str:
 
 def _compared(catalog: Catalog) -> Iterator[tuple[str, Asked]]:
     """Two runs that answered the same queries."""
-    if asked := next(iter(kinds()["compare"].listed(catalog)), None):
+    if asked := next((one for one in kinds()["compare"].listed(catalog) if one.options), None):
         yield "compare-two", asked

@@ -105,7 +105,7 @@ def compared(folder: Path) -> dict[str, Any]:
         figures[f"{query} to {key}"] = {
             "queries": len(first),
             "ours": float(first.mean()),
-            "interval": _interval(first),
+            "interval": wilson(first),
             method: float(second.mean()),
             "only ours": int((first & ~second).sum()),
             "only theirs": int((second & ~first).sum()),
@@ -114,7 +114,7 @@ def compared(folder: Path) -> dict[str, Any]:
     return figures
 
 
-def _interval(hits: NDArray[np.bool_]) -> tuple[float, float]:
+def wilson(hits: NDArray[np.bool_]) -> tuple[float, float]:
     """Wilson's of 95 %."""
     low, high = binomtest(int(hits.sum()), len(hits)).proportion_ci(method="wilson")
     return float(low), float(high)

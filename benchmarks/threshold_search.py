@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.measuring import best_seconds, publish
-from workloads.evaluation.detection import best_threshold
+from workloads.threshold import Choices, best_threshold
 
 NUM_SEEN, NUM_UNSEEN, NUM_SPECIES, PLACES = 4_878, 6_952, 900, 5
 NUM_POINTS, EVERY = 1_000, 20
@@ -33,17 +33,17 @@ def main() -> None:
     some = grid[::EVERY].tolist()
     seconds = best_seconds(
         {
-            "exact": lambda: best_threshold(*choices),
-            "grid_at_once": lambda: best_threshold(*choices, grid),
+            "exact": lambda: best_threshold(choices),
+            "grid_at_once": lambda: best_threshold(choices, grid),
             "authors_five_places": lambda: [mean_by_loops(seen, unseen, t, PLACES) for t in some],
             "authors_first_place": lambda: [mean_by_loops(seen, unseen, t, 1) for t in some],
         },
         rounds=3,
     )
     seconds = {name: took * (EVERY if name.startswith("authors") else 1) for name, took in seconds.items()}
-    exact, on_grid = best_threshold(*choices), best_threshold(*choices, grid)
+    exact, on_grid = best_threshold(choices), best_threshold(choices, grid)
     by_loops = [mean_by_loops(seen, unseen, t, 1) for t in some]
-    at_once = [best_threshold(*choices, np.array([t])).harmonic_mean for t in some]
+    at_once = [best_threshold(choices, np.array([t])).harmonic_mean for t in some]
     figures: dict[str, Any] = {
         "queries": {"seen": NUM_SEEN, "unseen": NUM_UNSEEN},
         "thresholds_timed_of_the_authors": len(some),
@@ -82,10 +82,10 @@ def queries(kind: str, count: int, cosine: float, seed: int) -> list[Query]:
     ]
 
 
-def as_choices(seen: Sequence[Query], unseen: Sequence[Query]) -> tuple[Array, Array, Array, Array]:
+def as_choices(seen: Sequence[Query], unseen: Sequence[Query]) -> Choices:
     """What our search takes."""
     rows = [*seen, *unseen]
-    return (
+    return Choices(
         np.array([cosines[0] for _, cosines, _, _ in rows]),
         np.array([species == first[0] for species, _, first, _ in rows]),
         np.array([species == second[0] for species, _, _, second in rows]),

@@ -26,7 +26,7 @@ from workloads.measuring.evaluation_folder import (
 )
 from workloads.record import Measurement, RunFolder, measurements_to_table
 from workloads.seals import run_of
-from workloads.spec import Recipe
+from workloads.spec import Fusion, Recipe
 from workloads.storage import Folder
 
 
@@ -55,6 +55,7 @@ def evaluate(
     *,
     out: "str | os.PathLike[str] | None" = None,
     keys: Collection[str] = (),
+    fusion: Fusion | None = None,
     recipe: Recipe | None = None,
     prompts: Prompts = "openai",
     untrained: bool = False,
@@ -70,7 +71,8 @@ def evaluate(
         run: a run, the folder of one, or an OpenCLIP model: `hf-hub:…`, `NAME:TAG`, or a folder in its layout.
         data: prepared data set; None: the run's own embeddings are measured again.
         out: folder to write; None: in the run, or of an OpenCLIP model in the working directory.
-        keys: choices beside all keys: `seen`, `unseen`, `own`.
+        keys: choices beside all keys: `seen`, `unseen`, `own`; and similarities: `calibrated`, `csls`, `inverted_softmax`.
+        fusion: how image and barcode of a specimen become one row; None: the run's own way.
         recipe: decides what a missing name does; None: the run's, of an OpenCLIP model `corrected`.
         prompts: the sentences around a label, of an OpenCLIP model.
         untrained: the run as it was before training.
@@ -90,7 +92,7 @@ def evaluate(
     if target is not None and target.has("spec.json"):
         raise UsageError(f"{target} is the folder of a run, whose own measurements would be lost; name another")
     if is_openclip(model):
-        if data is None or untrained or training:
+        if data is None or untrained or training or fusion:
             raise UsageError("an OpenCLIP model needs data, and is measured as it is, on keys and queries alone")
         where = Folder(os.fspath(data))
         target = target or openclip_folder(model, where)
@@ -103,9 +105,10 @@ def evaluate(
     embed = embed or partial(embed_here, cpu_only=cpu)
     with held(run_of(target or folder.folder), busy):
         if data is None:
-            return _evaluation(measure_again(folder, target, recipe, keys))
+            return _evaluation(measure_again(folder, target, recipe, keys, fusion))
         where = Folder(os.fspath(data))
-        return _evaluation(measure_run(folder, where, target, recipe, keys, untrained, training, embed, cpu, again))
+        made = measure_run(folder, where, target, recipe, keys, untrained, training, embed, cpu, again, fusion)
+        return _evaluation(made)
 
 
 def _evaluation(made: MeasuredFolder) -> Evaluation:

@@ -13,6 +13,7 @@ from commands.evaluate import evaluate
 from commands.identify import identify
 from commands.open_set import open_set
 from commands.options import with_version
+from commands.serve import serve
 from commands.verify import verify
 from orchestrator.train import trainer_on_ray
 from workloads.command_line import run_program
@@ -30,6 +31,7 @@ app.command(context_settings={"obj": trainer_on_ray})(train)
 app.command()(evaluate)
 app.command()(identify)
 app.command()(embed)
+app.command()(serve)
 app.command()(attention)
 app.command()(bzsl)
 app.command()(costs)

@@ -11,20 +11,27 @@ import typer
 from commands.options import AddressOption, BusyOption, CpuOption, FormOption, GpuKindOption, WaitOption, print_sheets
 from workloads.command_line import stderr_console
 from workloads.errors import UsageError
-from workloads.spec import Recipe
+from workloads.spec import Fusion, Recipe
 
 if TYPE_CHECKING:
     from workloads.measuring.evaluation_folder import Embed
 
-OtherKeys = StrEnum("OtherKeys", ("seen", "unseen", "own"))
-"""Keys that may be searched beside all of them; typer takes no list of literals."""
+OtherKeys = StrEnum("OtherKeys", ("seen", "unseen", "own", "calibrated", "csls", "inverted_softmax"))
+"""What may be searched beside the nearest of all keys; typer takes no list of literals."""
 
 _Data = Annotated[
     str | None, typer.Option(help="Prepared data set. Default: the run's own, from its stored embeddings.")
 ]
 _Keys = Annotated[
     list[OtherKeys] | None,
-    typer.Option(help="Search these keys too, beside all of them; own: of each query's kind. Repeat it."),
+    typer.Option(
+        help="Search so too, beside all keys. own: keys of each query's kind; calibrated: a constant, chosen on "
+        "validation, off those of seen species; csls, inverted_softmax: against keys that answer everybody. Repeat it."
+    ),
+]
+_Fusion = Annotated[
+    Fusion | None,
+    typer.Option(help="Ask by image and DNA of a specimen together too, and of such keys. Default: the run's own way."),
 ]
 _Recipe = Annotated[Recipe | None, typer.Option(help="Decides what a missing name at a rank does. Default: the run's.")]
 _Prompts = Annotated[
@@ -41,6 +48,7 @@ def evaluate(
     data: _Data = None,
     out: Annotated[str | None, typer.Option(help="Folder to write. Default: evaluation-NAME in the run.")] = None,
     keys: _Keys = None,
+    fusion: _Fusion = None,
     recipe: _Recipe = None,
     prompts: _Prompts = "openai",
     untrained: Annotated[bool, typer.Option("--untrained", help="Measure the run as it was before training.")] = False,
@@ -65,6 +73,10 @@ def evaluate(
 
     Example: clibd evaluate RUN --keys own              the run's own data again, each query among keys of its kind
 
+    Example: clibd evaluate RUN --keys calibrated       and the constant taken off keys of seen species, with its area
+
+    Example: clibd evaluate RUN --fusion mean            image, barcode, or both, as queries and as keys
+
     Example: clibd evaluate hf-hub:imageomics/bioclip --data DIR --prompts photo
     """
     if offline:
@@ -77,6 +89,7 @@ def evaluate(
         data,
         out=out,
         keys=keys or [],
+        fusion=fusion,
         recipe=recipe,
         prompts=prompts,
         untrained=untrained,

@@ -36,7 +36,7 @@ def say_what_came_out(request: "SweepRequest", full: bool, demo: bool) -> None:
     if demo and request.runs.is_local:
         _export(request, console)
     words = ["clibd-dashboard", str(request.runs), "--data", str(request.data.folder)]
-    console.print(f"Look at them, also while a sweep runs: {shlex.join(words)}")
+    console.print(f"Dashboard, live also while a sweep runs: {shlex.join(words)}")
 
 
 def _export(request: "SweepRequest", console: Console) -> None:

@@ -96,8 +96,7 @@ def read_evaluated(folder: Folder) -> EvaluatedFolder:
         DamagedError: it does not say what it is of.
     """
     facts = read_evaluation(folder)
-    above, _, name = folder.address.rpartition("/")
-    run = name if folder.has("spec.json") else f"{above.rpartition('/')[2]}/{name}"
+    run = folder.name if folder.has("spec.json") else f"{folder.parent.name}/{folder.name}"
     return EvaluatedFolder(folder, run, facts)
 
 

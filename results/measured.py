@@ -12,7 +12,8 @@ from results.layout import percent
 from results.published import find_published, published_table
 from results.sheet import Cell, Sheet, Unit
 from sweeps.table import SUBSETS, Value
-from workloads.predictions import PAPERS_PAIRS
+from workloads.masked_facts import masked_words
+from workloads.predictions import CORRECTED, FUSED, FUSED_PAIRS, PAPERS_PAIRS
 from workloads.record import EVALUATION, Measurement, RunFolder
 from workloads.spec import RANKS
 from workloads.storage import Folder
@@ -39,7 +40,7 @@ _RULES = {
     "left_out": "is left out there, and a key without one is never right",
     "a_class": "counts as of a class of its own there, and a key without one is its right answer",
 }
-_SHOWN = (*PAPERS_PAIRS, ("image", "classes"))
+_SHOWN = (*PAPERS_PAIRS, *FUSED_PAIRS, ("image", "classes"))
 _HEADS = {subset: head for head, subset in SUBSETS} | {"all": "All"}
 
 
@@ -75,12 +76,34 @@ def _about_evaluation(about: Mapping[str, Any]) -> Iterator[str]:
     yield f"{model}{untrained} on {about['dataset']} ({kind}{official}), recipe {about['recipe']}{precision}."
     counts = f": {_counts(about['num_without_name'])}" if "num_without_name" in about else ""  # classifiers keep none
     yield f"A query without a name at a rank {_RULES[about['missing_rank']]}{counts}."
+    yield from (
+        f"{line[0].upper()}{line[1:]}." for line in (masked_words(about["masked"]) if "masked" in about else ())
+    )
     for modality, reason in (about.get("left_out") or {}).items():
         yield f"Left out: {modality}, {reason}."
+    yield from _about_searches(about)
     yield from (
         f"Of {part}: {words}." for part in about.get("contamination") or {} if (words := _trained_words(about, part))
     )
     yield from (f"{sentence}." for sentence in about.get("declared") or ())
+
+
+def _about_searches(about: Mapping[str, Any]) -> Iterator[str]:
+    """What was taken off similarities, and what was fused."""
+    for pair, chosen in (about.get("constants") or {}).items():
+        if tuple(pair.split(" to ")) in _SHOWN:
+            value = "all of them first" if chosen["value"] is None else f"{chosen['value']:.4f} less"
+            reached = f"best of {chosen['num_tried']:,} on validation, H {percent(chosen['harmonic_mean'])}"
+            yield f"Calibrated, {pair}: keys of seen species {value}, {reached}; not the paper's protocol."
+    if others := [name for name in CORRECTED[1:] if name in (about.get("keys") or ())]:
+        yield f"{' and '.join(others)}: all keys, by similarities that all queries together decide."
+    if fusion := about.get("fusion"):
+        parts = (
+            f"of {part} {counts['both']:,} specimens have both, {counts['image']:,} an image and {counts['dna']:,} a "
+            "barcode alone, with which these ask and answer"
+            for part, counts in fusion["specimens"].items()
+        )
+        yield f"{FUSED}, by {fusion['kind']}: {'; '.join(parts)}."
 
 
 def _trained_words(about: Mapping[str, Any], partition: str) -> str | None:

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import pandas as pd
-
 from results.layout import Laid, Spot, counts_below, lines_of, words_below
 from results.sheet import Format, Sheet, record, records_text
 from workloads.printed_text import escaped
@@ -89,6 +87,8 @@ def _one_line(text: str) -> str:
 
 def _styled(lines: Sequence[Sequence[Spot]], escape: Callable[[str], str]) -> Any:
     """A pandas Styler of a block, the best of ours in bold."""
+    import pandas as pd  # half a second, for two of the five forms
+
     headers = pd.MultiIndex.from_tuples([(escape(spot.column), escape(spot.part)) for spot in lines[0]])
     make = partial(pd.DataFrame, columns=headers)
     bold = make([["font-weight: bold;" if spot.best else "" for spot in line] for line in lines])

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workloads.errors import ClibdError, MissingPathError
+from workloads.predictions import FUSED
 from workloads.record import EVALUATION, MEASUREMENTS, Measurement, RunFolder, check_names, read_evaluation
 from workloads.run_files import Evaluation, OpenSet, ZeroShot, object_there
 from workloads.seals import STATUS, sealed_folder
@@ -29,19 +30,19 @@ UNREADABLE = (ClibdError, OSError)
 class Measured:
     """Measurements by their place; of all pairs of features only those of single modalities, as tables show no others.
 
-    Kept are top-1 accuracies over all keys, and rates.
+    Kept are top-1 accuracies over all keys, of image and DNA together too, and rates.
     """
 
     def __init__(self, table: pa.Table) -> None:
         if "queries" not in table.column_names:  # written by an earlier version, which knew no others
             table = table.append_column("queries", pa.array(["all"] * len(table), pa.string()))
         ranked = pc.is_in(table["metric"], pa.array(["top3", "top5"]))
-        told = pc.ends_with(table["method"], "_oracle")
-        several = pc.or_(*(pc.match_substring_regex(table[name], "[+_]") for name in ("query", "key")))
+        told = pc.match_substring_regex(table["method"], "_(oracle|calibrated)$")
+        several = pc.or_(*(_joined(table[name]) for name in ("query", "key")))
         of_pairs = pc.is_in(table["method"], pa.array(_PAIRED))
         wanted = pc.and_(pc.or_(pc.equal(table["keys"], "all"), told), pc.invert(pc.and_(several, of_pairs)))
         table = table.filter(pc.and_(wanted, pc.invert(ranked)))
-        self._columns: dict[str, list[Any]] = {name: table[name].to_pylist() for name in table.column_names}
+        self._columns: dict[str, list[Any]] = {name: _listed(table[name]) for name in table.column_names}
         self._fields = [name for name in Measurement.__dataclass_fields__ if name in self._columns]
         self._indexes: dict[tuple[str, ...], dict[tuple[Any, ...], int]] = {}
 
@@ -54,6 +55,20 @@ class Measured:
             self._indexes[fields] = {place: number for number, place in reversed(list(enumerate(places)))}
         number = self._indexes[fields].get(tuple(where.values()))
         return None if number is None else Measurement(**{name: self._columns[name][number] for name in self._fields})
+
+
+def _listed(column: pa.ChunkedArray) -> list[Any]:
+    """Values of a column; equal words are one in memory, as a place has few and a server keeps hundreds of runs."""
+    if not pa.types.is_string(column.type):
+        return list(column.to_pylist())
+    encoded = column.combine_chunks().dictionary_encode()
+    words = [*encoded.dictionary.to_pylist(), None]
+    return [words[code] for code in encoded.indices.fill_null(-1).to_pylist()]
+
+
+def _joined(features: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Whether features are of several modalities, or of whole species; image and DNA of one specimen are one."""
+    return pc.and_(pc.match_substring_regex(features, "[+_]"), pc.not_equal(features, FUSED))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,8 +158,8 @@ class Run:
 
 def read_run(folder: Folder) -> Run:
     """A run folder or point, whatever its state; of one that is damaged what can be read."""
-    run, problems = RunFolder(folder), list[str]()
-    known: dict[str, Any] = {"folder": folder, "name": run.id, "state": "missing"}
+    plain, problems = RunFolder(folder), list[str]()
+    known: dict[str, Any] = {"folder": folder, "name": plain.id, "state": "missing"}
 
     def read(name: str, how: Callable[[], Any]) -> None:
         try:
@@ -152,18 +167,20 @@ def read_run(folder: Folder) -> Run:
         except UNREADABLE as error:
             problems.append(str(error))
 
+    read("sealed", lambda: sealed_folder(folder))
+    sealed = known.pop("sealed", folder)
+    run = RunFolder(sealed)
     read("point", run.point)
     read("source", run.source)
     read("spec", lambda: run.spec() if folder.has("spec.json") else None)
-    read("state", run.state)
-    if known["state"] != "missing":
-        read("status", run.status)
+    read("status", lambda: plain.status() if folder.has(STATUS) else {})
+    known["state"] = known.get("status", {}).get("state", "missing")
     read("names", lambda: check_names(run.id, known.get("point", {}), known.get("spec")))
     known.pop("names", None)
     if known["state"] == "finished" and not problems:
         if not folder.has(MEASUREMENTS):
             return Run(**known, problem="it has not been measured: `clibd evaluate RUN --data DIR`")
-        read("facts", lambda: {**object_there(sealed_folder(folder), EVALUATION, Evaluation), **_thresholds(folder)})
+        read("facts", lambda: {**object_there(sealed, EVALUATION, Evaluation), **_thresholds(sealed)})
         read("table", run.measurement_table)
     if problems:
         return Run(**{**known, "state": "damaged", "table": None}, problem=f"it cannot be read: {problems[0]}")
@@ -191,8 +208,7 @@ def read_named(folder: Folder) -> list[Run]:
     alone = folder.has(_ZERO_SHOT) and not folder.has(EVALUATION)  # as an earlier version has left it
     facts = {} if alone else {**read_evaluation(folder), **_thresholds(folder)}
     facts = _zero_shot_facts(folder, facts) if folder.has(_ZERO_SHOT) else facts
-    above, _, own = folder.address.rpartition("/")
-    spec, name, run = _spec_near(folder, Folder(above), own, facts)
+    spec, name, run = _spec_near(folder, folder.parent, folder.name, facts)
     of, measured = RunFolder(run), RunFolder(folder)
     common: dict[str, Any] = {"state": "finished", "spec": spec, "point": of.point(), "source": of.source()}
     common |= {"status": of.status() if run.has(STATUS) else {}, "folder": folder}
@@ -218,7 +234,7 @@ def _spec_near(
         if not facts.get("run"):
             return None, own, folder
         raise MissingPathError(str(folder), "spec.json, nor above it,", "Leave an evaluation in the folder of its run.")
-    if (owner := run.address.rpartition("/")[2]) != facts.get("run", owner):
+    if (owner := run.name) != facts.get("run", owner):
         remedy = f"It was evaluated with {facts['run']}: leave it in that run's folder."
         raise MissingPathError(str(folder), f"evaluation of {owner}", remedy)
     return RunFolder(run).spec(), own if run is folder else f"{owner}/{own}", run

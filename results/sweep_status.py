@@ -81,7 +81,7 @@ class Statuses:
         begun = _begun(tree.modified)
         with ThreadPoolExecutor(_AT_ONCE) as threads:
             asked = _asked(tree, begun, self._sweep, threads)
-            places = [_place(point, begun) for point in asked]
+            places = _places(asked, begun)
             return list(threads.map(partial(self._one, tree, begun), asked, places))
 
     def _one(self, tree: Tree, begun: Mapping[str, set[str]], point: Standing, place: str | None) -> Standing:
@@ -172,11 +172,16 @@ def _asked_for(sweep: str, entry: Mapping[str, Any]) -> Standing:
     return Standing(sweep=sweep, label=label, run=run, state="impossible" if why else "not begun", error=why)
 
 
-def _place(point: Standing, begun: Mapping[str, set[str]]) -> str | None:
-    """Where a point's folder lies: a finished one before others, in its own sweep before that of another."""
-    places: Sequence[str] = [place for place in begun if place.split("/")[1] == point.run]
-    own = f"{point.sweep}/"
-    return min(places, key=lambda place: (MANIFEST not in begun[place], not place.startswith(own)), default=None)
+def _places(points: Sequence[Standing], begun: Mapping[str, set[str]]) -> list[str | None]:
+    """Where the folder of each point lies: a finished one before others, in its own sweep before that of another."""
+    by_run: dict[str, list[str]] = {}
+    for place in begun:
+        by_run.setdefault(place.split("/")[1], []).append(place)
+
+    def rank(point: Standing, place: str) -> tuple[bool, bool]:
+        return MANIFEST not in begun[place], not place.startswith(f"{point.sweep}/")
+
+    return [min(by_run.get(one.run or "", ()), key=partial(rank, one), default=None) for one in points]
 
 
 def _live(plain: Standing, found: LeaseReading) -> Standing:

@@ -17,6 +17,7 @@ _MODULES = (
     "encoders",
     "insect",
     "dna_pooling",
+    "improvements",
     "seeds",
 )
 SWEEPS: dict[str, Sweep] = {

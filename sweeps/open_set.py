@@ -15,6 +15,7 @@ from workloads.spec import Rank
 
 METHODS: Mapping[str, tuple[str, str]] = {
     "nn_dna": ("NN", "DNA"),
+    "nn_dna_calibrated": ("NN, calibrated", "DNA"),
     "nn_is_du": ("NN", "IS+DU"),
     "linear_is_du": ("Linear", "IS+DU"),
     "bzsl": ("BZSL", "IS+DU"),
@@ -23,7 +24,17 @@ METHODS: Mapping[str, tuple[str, str]] = {
     "linear_is_du_oracle": ("Linear, told", "IS+DU"),
 }
 """Method and strategy as the paper's rows say them, by the method of our measurements."""
-_DETECTING = ("nn_dna", "nn_is_du", "linear_is_du")
+_DETECTING = ("nn_dna", "nn_dna_calibrated", "nn_is_du", "linear_is_du")
+
+
+_CALIBRATED = (
+    "calibrated: a constant, chosen on validation, is taken off the similarity of keys of seen species (Chao et al. "
+    "2016); not the paper's protocol, and not published."
+)
+
+
+def _is_published(method: str) -> bool:
+    return not method.endswith(("_oracle", "_calibrated"))
 
 
 def _points(base: Base) -> Points:
@@ -42,7 +53,11 @@ def _measured(method: str, run: Point | Impossible, classifier: Point | Impossib
 
 def _row(method: str) -> dict[str, Value]:
     name, strategy = METHODS[method]
-    return {"method": name, "strategy": strategy, "oracle": method == "nn_dna" or method.endswith("_oracle")}
+    return {
+        "method": name,
+        "strategy": strategy,
+        "oracle": method in ("nn_dna", "nn_dna_calibrated") or method.endswith("_oracle"),
+    }
 
 
 def _table(number: int, caption: str, *levels: Rank) -> Table:
@@ -52,11 +67,12 @@ def _table(number: int, caption: str, *levels: Rank) -> Table:
         row_fields=("method", "strategy"),
         blocks=tuple(subsets(f"{average.title()} top-1 accuracy", average=average) for average in ("micro", "macro")),
         rows=tuple(
-            Row({"method": name, "strategy": strategy}, {"method": method}, published=not method.endswith("_oracle"))
+            Row({"method": name, "strategy": strategy}, {"method": method}, published=_is_published(method))
             for method, (name, strategy) in METHODS.items()
         ),
         levels=levels,
         notes=(
+            _CALIBRATED,
             "told: it is known whether a query's species is seen, so that no threshold can be wrong; not published.",
         ),
     )
@@ -82,9 +98,12 @@ SWEEP = Sweep(
                     ),
                 ),
             ),
-            rows=tuple(Row(_row(method), where={"method": method}) for method in _DETECTING),
+            rows=tuple(
+                Row(_row(method), where={"method": method}, published=_is_published(method)) for method in _DETECTING
+            ),
             levels=("species",),
             notes=(
+                _CALIBRATED,
                 "oracle: has samples of the unseen species to look at. AUROC and FPR: seen is the positive class, and "
                 "the score is the confidence before any threshold; for the oracle, how much nearer the nearest DNA key "
                 "of a seen species is.",

@@ -142,7 +142,7 @@ def standing_of(spec: ExperimentSpec, untrained: bool = False, from_simclr: bool
         bind_to = others if spec.bind_to in (None, "dna") else (str(spec.bind_to),)  # frozen pairs teach nothing
     if from_simclr is None:
         from_simclr = "-simclr-" in (spec.image.weights or "").rpartition("/")[2]
-    trained = {"align": "clip", "simclr": "simclr"}.get(spec.objective, "classifier")
+    trained = {"align": "clip", "simclr": "simclr", "masked": "masked"}.get(spec.objective, "classifier")
     return {
         "model": "CLIBD",
         "training": "no_alignment" if untrained else trained,

@@ -50,6 +50,7 @@ MISUSES = [
     (("clibd", "open-set", "no/such/run"), "clibd evaluate"),
     (("clibd", "attention", "no/such/run", "--data", "no/such/folder"), "clibd data prepare"),
     (("clibd", "costs", "no/such/run"), "RUNS/SWEEP/RUN"),
+    (("clibd", "serve", "no/such/database"), "clibd db build"),
     (("clibd-results", "compare", "no/such/run", "no/such/other"), "clibd evaluate"),
     (("clibd-results", "figure", "4", "no/such/run"), "clibd evaluate"),
     (("clibd-results", "figure", "99", "no/such/run"), "confusion"),

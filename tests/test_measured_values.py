@@ -94,6 +94,14 @@ def test_what_a_search_can_have_answered_passes() -> None:
     check_answers(answers(cosines=[[1.0005, 0.9], [0.1, 0.0]]), SPECIMENS, "here")  # rounded
 
 
+def test_similarities_that_were_corrected_are_no_cosines() -> None:
+    corrected = answers(keys=["calibrated", "all"], cosines=[[1.9, -2.5], [0.5, 0.1]])
+    check_answers(corrected, SPECIMENS, "here", ["calibrated"])
+    for keys in (["all", "all"], ["calibrated", "csls"]):
+        with pytest.raises(DamagedError, match="none of -1 to 1"):
+            check_answers(answers(keys=keys, cosines=[[1.9, 0.1], [2.0, 0.1]]), SPECIMENS, "here", ["calibrated"])
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -127,3 +135,11 @@ WRONG: list[tuple[str, Callable[[pa.Table], pa.Table]]] = [
 def test_columns_of_another_type_are_refused(_: str, change: Callable[[pa.Table], pa.Table]) -> None:
     with pytest.raises(DamagedError, match="of another type"):
         check_answers(change(answers()), SPECIMENS, "here")
+
+
+def test_rows_of_many_words_are_told_apart_where_their_places_overflow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workloads.measured_values._MOST_ROWS", 5)
+    apart = {"key": ["dna", "text"], "query": ["image", "dna"], "specimen_id": ["q", "q"]}
+    check_answers(answers(**apart), SPECIMENS, "here")
+    with pytest.raises(DamagedError, match="a query is there twice"):
+        check_answers(answers(**{**apart, "key": ["dna"] * 2, "query": ["dna"] * 2}), SPECIMENS, "here")

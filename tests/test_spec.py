@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workloads.barcode_views import BarcodeViews
 from workloads.errors import SpecError
 from workloads.spec import (
     MODALITIES,
@@ -60,6 +61,8 @@ specs = st.builds(
     initial_temperature=st.floats(0.01, 10),
     trainable_temperature=st.booleans(),
     precision=st.sampled_from(["bf16", "fp32"]),
+    positives=st.just("ranks"),
+    rank_weights=st.sampled_from([(1.0, 0.2, 0.05, 0.02), (1, 0.5, 0, 0), (0.5, 0.5, 0.5, 0.5)]),
 )
 
 
@@ -100,7 +103,7 @@ def test_whole_numbers_name_the_same_run_as_their_decimals() -> None:
     assert replace(PLAIN, weight_decay=0).id == replace(PLAIN, weight_decay=0.0).id
 
 
-CONSTRAINED = {"bind_to": "dna", "selection": "image_to_dna"}
+CONSTRAINED = {"bind_to": "dna", "selection": "image_to_dna", "kmers": (4,), "share": 0.5, "shortest": 100}
 """Values that the rest of the spec allows."""
 
 
@@ -111,21 +114,23 @@ def changes(value: Any) -> list[tuple[str, Any]]:
         current = getattr(value, item.name)
         if is_dataclass(current):
             found += [(item.name, replace(current, **{name: new})) for name, new in changes(current)]  # type: ignore[type-var] # an instance
+        elif item.name in CONSTRAINED:
+            found.append((item.name, CONSTRAINED[item.name]))
         elif isinstance(current, bool):
             found.append((item.name, not current))
         elif isinstance(current, int | float):
             found.append((item.name, current + 1e-6 if isinstance(current, float) else current + 1))
         elif isinstance(current, tuple):
             found.append((item.name, current[::-1]))
-        elif item.name in CONSTRAINED:
-            found.append((item.name, CONSTRAINED[item.name]))
         else:
             found.append((item.name, f"{current} else"))
     return found
 
 
 def test_every_field_of_the_spec_and_of_its_towers_is_part_of_the_id() -> None:
-    varied = [replace(PLAIN, **{name: value}) for name, value in changes(PLAIN) if name != "objective"]
+    apart = ("objective", "rank_weights")  # which others have to go with
+    varied = [replace(PLAIN, **{name: value}) for name, value in changes(PLAIN) if name not in apart]
+    varied += [replace(PLAIN, positives="ranks", rank_weights=weights) for weights in ((1, 0, 0, 0), (1, 1, 0.5, 0))]
     varied += [replace(PLAIN, objective=name, modalities=("image",)) for name in ("simclr", "classify")]
     assert len(varied) > 60
     assert len({spec.id for spec in [PLAIN, *varied]}) == len(varied) + 1
@@ -222,7 +227,18 @@ def test_a_modality_that_does_not_exist_is_named() -> None:
         ({"bind_to": "text", "modalities": ("image", "dna")}, "bound to text"),
         ({"selection": "image_to_dna", "modalities": ("image", "text")}, "needs both"),
         ({"first_selected_epoch": 15}, "none is selected"),
+        ({"positives": "ranks", "rank_weights": (1, 0.2, 0.05)}, "1,0.2,0.05; it has four numbers.*to 1,0.2,0.05,0.02"),
+        ({"positives": "ranks", "rank_weights": (1, 0.05, 0.2, 0)}, "none above the one before"),
+        ({"positives": "ranks", "rank_weights": (2, 1, 0, 0)}, "from 1 down to 0"),
+        ({"positives": "ranks", "rank_weights": (1, 0, 0, -0.1)}, "from 1 down to 0"),
+        ({"positives": "ranks", "rank_weights": (float("nan"),) * 4}, "from 1 down to 0"),
+        ({"positives": "species", "rank_weights": (1, 0, 0, 0)}, "set positives to ranks"),
+        ({"positives": "bin", "objective": "classify", "modalities": ("image",)}, "set positives to specimen"),
         ({"dna": DnaTower(tokens="authors")}, "no padding to mask"),
+        ({"dna": DnaTower(kind="features", views=BarcodeViews(shift=1))}, "features of barcodes have no views"),
+        ({"dna": DnaTower(kmers=())}, "dna.kmers is empty; it is sizes from 1 to 7"),
+        ({"dna": DnaTower(kmers=(6, 5))}, "dna.kmers is 6, 5; it is sizes from 1 to 7, the smallest first"),
+        ({"dna": DnaTower(kmers=(8,))}, "dna.kmers is 8"),
         ({"dna": DnaTower(pooling="cls_token", width=64)}, "set embedding_size to 64, not 768"),
         ({"dna": DnaTower(pooling="hidden_mean"), "embedding_size": 64}, "set embedding_size to 768, not 64"),
     ],
@@ -230,6 +246,26 @@ def test_a_modality_that_does_not_exist_is_named() -> None:
 def test_a_spec_that_contradicts_itself_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         replace(PLAIN, **change)
+
+
+@pytest.mark.parametrize(
+    ("views", "message"),
+    [
+        ({"substituted": 1.5}, "dna.views.substituted is 1.5; it is a share, from 0 to 1"),
+        ({"share": -0.1}, "dna.views.share is -0.1"),
+        ({"shortest": 0}, "dna.views.shortest 1 or none"),
+        ({"indels": -1}, "dna.views.indels are 0 bases at least"),
+    ],
+)
+def test_views_that_cannot_be_are_refused(views: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
+        BarcodeViews(**views)
+
+
+def test_a_stored_spec_gives_its_kmers_and_views_back() -> None:
+    tower = DnaTower(kind="kmers", kmers=(4, 6), strand="both", views=BarcodeViews(shortest=100, turned=0.5))
+    spec = replace(PLAIN, dna=tower)
+    assert spec_from_dict(json.loads(json.dumps(spec_to_dict(spec)))) == spec
 
 
 def test_a_spec_cannot_be_assigned_into() -> None:

@@ -37,6 +37,7 @@ NUM_RUNS = {
     "encoders": 5,
     "insect": 6,
     "dna-pooling": 5,
+    "improvements": 3,
     "seeds": 4,
 }
 """Distinct trained runs of each sweep at the paper's scale."""
@@ -72,7 +73,7 @@ def test_a_sweep_is_whole_by_itself(sweep: Sweep, scale: Scale, recipe: Recipe) 
 def test_one_spec_is_one_run_whichever_sweeps_ask_for_it(scale: Scale) -> None:
     points = [point for sweep in SWEEPS.values() for point in sweep.points(base(scale))]
     runs = trained(points)
-    assert len(runs) == {"small": 35, "paper": 36}[scale]
+    assert len(runs) == {"small": 37, "paper": 38}[scale]
     assert sum(run.spec.epochs == 1 for run in runs.values()) == 2
     ids = {id(point): point.id for point in possible(points)}
     assert Counter(ids.values()).most_common(1)[0][1] >= 5  # I+D+T, of five questions at least
@@ -139,7 +140,7 @@ def test_reasons_name_what_is_lacking() -> None:
 
     without_dna = reasons("modalities", modalities=("image", "text"))
     assert without_dna["I+D+T"] == without_dna["SimCLR, DNA"] == "insects has no DNA, which this row needs"
-    assert len(reasons("open-set", modalities=("image", "text"))) == 7
+    assert len(reasons("open-set", modalities=("image", "text"))) == 8
     pixels = "insects has features in place of images, and this row needs pixels"
     assert set(reasons("binding", image_features=True).values()) == {pixels}
     assert reasons("modalities", image_features=True) == {"BioCLIP": pixels, "attention of I+D+T": pixels}

@@ -38,3 +38,10 @@ def test_what_is_gone_or_no_file_is_none(tmp_path: Path) -> None:
     assert tree.read("nothing") is tree.read("folder") is None
     assert tree.read_json("nothing") == {}
     assert Tree(Folder(tmp_path / "later")).modified == {}
+
+
+def test_a_link_back_into_a_folder_below_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "amp" / "run").mkdir(parents=True)
+    (tmp_path / "amp" / "run" / "a").write_text("a")
+    (tmp_path / "amp" / "run" / "back").symlink_to(tmp_path / "amp")
+    assert [*Tree(Folder(tmp_path)).modified] == ["amp/run/a"]

@@ -14,13 +14,15 @@ No randomness here: the draws are arguments.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-from scipy import sparse
 
 from workloads.arrays import Codes, Doubles, Indices, Mask, Names
 from workloads.errors import UsageError
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 Part = Literal["seen", "unseen", "harmonic_mean", "all"]
 """Queries of seen species, of unseen ones, the harmonic mean of both values, and all queries."""
@@ -68,8 +70,10 @@ class _Mean:
         return np.asarray(_adding(self._unit, self._num_units) @ shares)
 
 
-def _adding(target: Indices, num_targets: int) -> sparse.csr_array:
+def _adding(target: Indices, num_targets: int) -> "sparse.csr_array":
     """The matrix that adds rows up by target, (targets, rows)."""
+    from scipy import sparse  # a tenth of a second, and whoever reads what was averaged adds nothing up
+
     rows = np.arange(len(target))
     return sparse.csr_array((np.ones(len(target)), (target, rows)), shape=(num_targets, len(target)))
 

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from workloads.errors import SpecError
 from workloads.recipes import with_recipe
-from workloads.spec import MODALITIES, DnaTower, ExperimentSpec, ImageTower, Modality, Recipe, TextTower
+from workloads.spec import MODALITIES, WITHOUT_HEAD, DnaTower, ExperimentSpec, ImageTower, Modality, Recipe, TextTower
 
 Scale = Literal["paper", "small"]
 """`paper`: the published encoders and batches. `small`: towers of a million parameters and a tenth of the batch."""
@@ -22,6 +22,7 @@ Experiment = Literal[
     "image-text",
     "simclr-image",
     "simclr-dna",
+    "pretrain-dna",
     "bind-image",
     "bind-image-text",
     "classify",
@@ -88,7 +89,8 @@ def starting_from(spec: ExperimentSpec, name: str, trained: ExperimentSpec) -> E
         name: of the finished run, `run:ID`, or of a converted model, `sha256:DIGEST`.
         trained: the spec it was made from; its towers' shapes are taken, and the size of its space where its towers
             have a head into that. An image tower that compared timm's own logits (SimCLR) has none; it gets a new one,
-            as in the authors' start of CLIBD (Table 11).
+            as in the authors' start of CLIBD (Table 11). So does a tower that was pre-trained, whose layer for hidden
+            5-mers is left behind. What is pre-trained itself takes no head.
 
     Raises:
         SpecError: the run has none of the towers.
@@ -104,6 +106,10 @@ def starting_from(spec: ExperimentSpec, name: str, trained: ExperimentSpec) -> E
         towers[modality] = replace(trained.tower(modality), weights=name, **kept)
     headless = trained.image.head == "pretrained" and trained.modalities == ("image",)
     size = spec.embedding_size if headless else trained.embedding_size
+    if spec.objective == "masked":
+        size = towers["dna"].width
+    elif trained.objective == "masked" and trained.dna.pooling not in WITHOUT_HEAD:
+        size = spec.embedding_size
     return replace(spec, embedding_size=size, **towers)
 
 
@@ -183,6 +189,25 @@ def _simclr(modality: Modality, spec: ExperimentSpec, scale: Scale) -> Experimen
     )
 
 
+def _masked(spec: ExperimentSpec, scale: Scale) -> ExperimentSpec:
+    """BarcodeBERT's pre-training (arXiv:2311.02401): the tower learns which 5-mers are hidden, from scratch.
+
+    Its code has 35 epochs and one cycle up to 1e-4 for each 64 barcodes of a batch; the batch is ours.
+    """
+    rates: dict[str, Any] = {"max_learning_rate": 8e-4, "initial_learning_rate": 3.2e-5} if scale == "paper" else {}
+    return replace(
+        spec,
+        objective="masked",
+        modalities=_present(spec, "dna"),
+        dna=replace(spec.dna, weights=None),
+        embedding_size=spec.dna.width,
+        trainable_temperature=False,
+        batch_size=512 if scale == "paper" else 128,
+        epochs=35 if scale == "paper" else spec.epochs,
+        **rates,
+    )
+
+
 _PUBLISHED: Mapping[str, Any] = {"kind": "openclip", "architecture": "ViT-B-16", "weights": BIOCLIP}
 _BIOCLIP_IMAGE = ImageTower(**_PUBLISHED, fine_tuning="frozen")
 _BIOCLIP_TEXT = TextTower(**_PUBLISHED, width=512, depth=12, num_heads=8, hidden_width=2048, fine_tuning="frozen")
@@ -230,6 +255,7 @@ _VARIANTS: Mapping[Experiment, Callable[[ExperimentSpec, Scale], ExperimentSpec]
     "image-text": partial(_pair, "image", "text"),
     "simclr-image": partial(_simclr, "image"),
     "simclr-dna": partial(_simclr, "dna"),
+    "pretrain-dna": _masked,
     "bind-image": partial(_bound, "image"),
     "bind-image-text": partial(_bound, "dna"),
     "classify": partial(_classify, "image"),

@@ -21,7 +21,7 @@ _DECIDED = {
     "recipe": "--recipe sets the fields of a reading, this only its name",
 }
 """What is no choice of its own, and what is to be used instead."""
-_FROM_ZERO = ("seed", "first_selected_epoch", "layers")
+_FROM_ZERO = ("seed", "first_selected_epoch", "layers", "shift", "indels")
 """Whole numbers that count from 0; all others are sizes."""
 
 

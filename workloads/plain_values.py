@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
@@ -47,9 +48,9 @@ def misfit(value: Any, kind: Any, name: str = "") -> str | None:
 
 
 def _misfits(value: Any, kind: Any, name: str) -> Iterator[str]:
-    origin, inner = get_origin(kind), get_args(kind)
-    if kind is Any:
+    if kind is Any or _is_plainly(value, kind):
         return
+    origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, UnionType):
         if not any(misfit(value, each) is None for each in inner):
             yield _is_not(name, value, " or ".join(map(_words, inner)))
@@ -74,22 +75,34 @@ def _misfits_of_object(value: Any, kind: Any, name: str) -> Iterator[str]:
         return
     before = f"{name}." if name else ""
     if get_origin(kind) in (dict, Mapping):
-        hints, required = dict.fromkeys(value, get_args(kind)[1]), set[str]()
+        hints: Mapping[str, Any] = dict.fromkeys(value, get_args(kind)[1])
+        required = set[str]()
     else:
-        hints, required = get_type_hints(kind), _required(kind)
+        hints, required = _hints(kind), _required(kind)
         if is_dataclass(kind) and (unknown := value.keys() - hints):
             yield f"there is no field {before}{min(unknown)}"
-    if missing := [f"{before}{each}" for each in hints if each in required - value.keys()]:
-        yield f"it does not say {', '.join(missing)}"
+    if missing := required - value.keys():
+        yield f"it does not say {', '.join(f'{before}{each}' for each in hints if each in missing)}"
     for field, each in value.items():
-        if field in hints:
+        if field in hints and not _is_plainly(each, hints[field]):
             yield from _misfits(each, hints[field], f"{before}{field}")
 
 
+@cache  # evaluating annotations takes longer than all else, and a log has thousands of lines
+def _hints(kind: Any) -> Mapping[str, Any]:
+    return get_type_hints(kind)
+
+
+@cache
 def _required(kind: Any) -> set[str]:
     if is_typeddict(kind):
         return set(kind.__required_keys__)
     return {each.name for each in fields(kind) if each.default is MISSING and each.default_factory is MISSING}
+
+
+def _is_plainly(value: Any, kind: Any) -> bool:
+    """Whether a value is of just this type, as most are: asked first, as all other ways to see it take far longer."""
+    return type(value) is kind and (kind is not float or math.isfinite(value))
 
 
 def _is_plain(value: Any, kind: Any) -> bool:

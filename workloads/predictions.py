@@ -32,9 +32,16 @@ _TEXTS = {PREDICTIONS: (*_PLACE, "specimen_id", "subset"), SPECIMENS: ("specimen
 _LISTS = {PREDICTIONS: {"key_ids": pa.list_(pa.string()), "cosines": pa.list_(pa.float32())}, SPECIMENS: {}}
 _SCHEMAS = {name: pa.schema({**dict.fromkeys(texts, pa.string()), **_LISTS[name]}) for name, texts in _TEXTS.items()}
 
-KeyChoice = Literal["all", "seen", "unseen", "own"]
+KeyChoice = Literal["all", "seen", "unseen", "own", "calibrated", "csls", "inverted_softmax"]
 """Which keys a query is searched among: all, as in the paper; those of seen or of unseen species; or, for a query of a
-seen species, those of seen ones, and of unseen ones for the others."""
+seen species, those of seen ones, and of unseen ones for the others. Or all keys by another similarity than the cosine:
+`calibrated`, less a constant for keys of seen species (`workloads.calibration`); `csls` and `inverted_softmax`, less
+what a key has in common with all queries (`workloads.evaluation.hubness`)."""
+CORRECTED: tuple[KeyChoice, ...] = ("calibrated", "csls", "inverted_softmax")
+"""Those that search all keys by another similarity, whose values are no cosines."""
+
+NUM_NEIGHBOURS = 5
+"""How many of the nearest keys a query is answered with."""
 
 MissingRank = Literal["left_out", "a_class"]
 """What a query without a name at a rank does to the accuracies there: nothing, or, as in the authors' code, it belongs
@@ -43,6 +50,11 @@ MISSING_RANK: dict[Recipe, MissingRank] = {"paper": "a_class", "authors": "a_cla
 
 PAPERS_PAIRS = (("dna", "dna"), ("image", "image"), ("image", "dna"), ("image", "text"))
 """Query and key features of the paper's tables: what tables of ours show of an evaluation, which has more."""
+
+FUSED = "image+dna"
+"""Image and barcode as one row, or the one that a specimen has (`workloads.evaluation.fusion`)."""
+FUSED_PAIRS = ((FUSED, "dna"), ("dna", FUSED), ("image", FUSED), (FUSED, "image"), (FUSED, FUSED))
+"""What somebody may ask who has the image, the barcode or both, of keys that have both, or one."""
 
 MISSING, NO_KEY = -1, -2
 """Codes of a missing name, and of the name of a neighbour that there is not, as there are fewer keys."""
@@ -75,7 +87,7 @@ class Answers:
     key_ids: Names
     """Specimen ids of these keys, None beyond the last one, (queries, neighbours)."""
     cosines: Floats
-    """Their similarities, NaN beyond the last one, (queries, neighbours)."""
+    """Their similarities, NaN beyond the last one, (queries, neighbours); no cosines where keys are `CORRECTED`."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -177,8 +189,12 @@ class Predictions:
             tables[name] = read_rows(folder, name, schema, nullable=nullable, least=0)
         if (ids := tables[SPECIMENS]["specimen_id"]).null_count or len(ids.unique()) < len(ids):
             raise DamagedError(f"{folder}/{SPECIMENS}", "a specimen is there twice, or has no id")
-        check_answers(tables[PREDICTIONS], ids, f"{folder}/{PREDICTIONS}")
+        check_answers(tables[PREDICTIONS], ids, f"{folder}/{PREDICTIONS}", CORRECTED)
         return Predictions(tables[PREDICTIONS], tables[SPECIMENS], str(folder))
+
+    def with_rows(self, tables: Sequence[pa.Table]) -> "Predictions":
+        """The same and further retrievals of the same specimens."""
+        return Predictions(pa.concat_tables([self._table, *tables]), self.specimens, self._where)
 
     def write(self, folder: Folder) -> None:
         """Put both files into a folder."""

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from workloads.errors import SpecError
-from workloads.spec import MODALITIES, ExperimentSpec, FineTuning, Recipe
+from workloads.spec import MODALITIES, DnaPooling, ExperimentSpec, FineTuning, Recipe
 
 REFERENCE_BATCH = 500
 """Batch at which scaled learning rates are those of the spec: one GPU of the authors' four."""
@@ -43,7 +43,8 @@ def _with_towers_as_coded(spec: ExperimentSpec) -> ExperimentSpec:
     if image.kind == "timm":
         image = replace(image, pixel_values="unit")
     if dna.kind == "barcodebert":
-        dna = replace(dna, tokens="authors", pooling="softmax_mean", token_dropout=0.0)
+        pooling: DnaPooling = "mean" if spec.objective == "masked" else "softmax_mean"
+        dna = replace(dna, tokens="authors", pooling=pooling, token_dropout=0.0)
     if text.kind == "bert":
         text = replace(text, pooling="mean", max_tokens=20)
     return replace(spec, image=image, dna=dna, text=text)
@@ -53,10 +54,13 @@ def _with_objective_as_coded(spec: ExperimentSpec) -> ExperimentSpec:
     """The epoch of an alignment is chosen by the mean of all accuracies.
 
     The authors' SimCLR has Adam at a practically constant 1e-6, and timm's own 1,000 logits as the embedding.
-    Supervised BarcodeBERT averages its states over all positions; only the aligned one takes a softmax of each.
+    Supervised and pre-trained BarcodeBERT average their states over all positions; only the aligned one takes a softmax
+    of each. In its pre-training all known 5-mers are told.
     """
     if spec.objective == "align":
         return replace(spec, selection="mean_of_336")
+    if spec.objective == "masked":
+        return replace(spec, masked_loss="all")
     if spec.objective == "classify":
         is_barcodebert = spec.modalities == ("dna",) and spec.dna.kind == "barcodebert"
         return replace(spec, dna=replace(spec.dna, pooling="mean")) if is_barcodebert else spec

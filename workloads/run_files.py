@@ -12,6 +12,7 @@ from typing import Any, Required, TypedDict
 import pyarrow as pa
 
 from workloads.errors import DamagedError
+from workloads.masked_facts import MaskedFacts
 from workloads.plain_values import misfit, parsed
 from workloads.storage import Folder, read_file
 
@@ -81,6 +82,23 @@ class MapFacts(TypedDict):
     of: int
 
 
+class Constant(TypedDict):
+    """How a constant for keys of seen species was found, and what it reaches on validation."""
+
+    value: float | None
+    seen: float
+    unseen: float
+    harmonic_mean: float
+    num_tried: int
+
+
+class FusionFacts(TypedDict):
+    """How image and DNA were fused, and of how many specimens of each part both were there, or one alone."""
+
+    kind: str
+    specimens: dict[str, dict[str, int]]
+
+
 class Evaluation(TypedDict, total=False):
     """evaluation.json: of what and by which rules a folder was measured."""
 
@@ -99,8 +117,11 @@ class Evaluation(TypedDict, total=False):
     declared: list[str]
     num_without_name: dict[str, dict[str, int]]
     num_lacking: dict[str, dict[str, int]]
+    constants: dict[str, Constant]
+    fusion: FusionFacts
     shown: ShownCount
     map: MapFacts
+    masked: dict[str, MaskedFacts]
 
 
 class Threshold(TypedDict):

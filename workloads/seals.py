@@ -166,7 +166,7 @@ class SealedFolder(Folder):
             files: SHA-256 by name, relative to it; what is not among them is read as it is.
             whole: the run or the data set that was sealed, for messages; None: this one.
         """
-        super().__init__(folder.address)
+        super().__init__(folder.path if folder.is_local else folder.address, folder.address)
         self.sealed, self._whole = files, whole or folder
         """SHA-256 of its files by name."""
 
@@ -243,12 +243,15 @@ def _is_run(folder: Folder) -> bool:
 def sealed_folder(folder: Folder) -> Folder:
     """The folder of a run, or one in it, whose files are compared with the run's manifest as they are read.
 
-    The manifest is read now. Without one, as in earlier versions and while a run is made, it is the folder as it is.
+    The manifest is read now, once for all that is read of what this gives. Without one, as in earlier versions and
+    while a run is made, it is the folder as it is.
 
     Raises:
         AlteredError: the run is finished, and its manifest is gone.
         DamagedError: the manifest is not what was written.
     """
+    if isinstance(folder, SealedFolder):
+        return folder
     run, inside = _run_and_place(folder)
     if not run.has(MANIFEST):
         if run.has(STATUS) and read_versioned(run, STATUS).get(MADE):

@@ -7,10 +7,12 @@ results can share it.
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from typing import Any, Literal, get_args
 
+from workloads.barcode_views import AS_SEQUENCED, LONGEST_KMER, BarcodeViews, Strand
 from workloads.errors import SpecError
 from workloads.naming import slug
 from workloads.plain_values import misfit
@@ -38,9 +40,18 @@ RUN_PREFIX, DIGEST_PREFIX = "run:", "sha256:"
 Any tower takes both. Where they lie is no part of a spec (`workloads.models.places`); older specs have a path instead.
 """
 
+Fusion = Literal["mean", "concatenation", "gate"]
+"""How image and barcode of a specimen become one row (`workloads.evaluation.fusion`)."""
+
 DnaPooling = Literal["masked_mean", "mean", "softmax_mean", "logits_mean", "hidden_mean", "cls_token"]
 WITHOUT_HEAD: tuple[DnaPooling, ...] = ("hidden_mean", "cls_token")
 """Poolings of DNA whose embedding is a state itself, with no layer behind it."""
+BEHIND_TRANSFORM: tuple[DnaPooling, ...] = ("softmax_mean", "logits_mean")
+"""Those that have the transform of BERT's masked-language head in front of that layer."""
+
+PositivesBy = Literal["specimen", "bin", "species", "ranks"]
+RANK_WEIGHTS = (1.0, 0.2, 0.05, 0.02)
+"""Of a shared species, genus, family and order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +102,7 @@ class DnaTower:
 
     kind: Literal["barcodebert", "dnabert2", "cnn", "features", "kmers"] = "barcodebert"
     """A BERT over non-overlapping 5-mers (CLIBD, section 3); DNABERT-2; the CNN of the Bayesian zero-shot paper; an MLP
-    over precomputed features, or over how often each 5-mer occurs at any offset."""
+    over precomputed features, or over how often each k-mer occurs at any offset."""
     weights: str | None = None
     """None: from scratch. `barcodebert-5mer` as `clibd convert` keeps it, a Hugging Face id, `run:ID` or
     `sha256:DIGEST`."""
@@ -114,6 +125,19 @@ class DnaTower:
     BERT's masked-language head. Their later variants (github.com/bioscan-ml/clibd, issue 33): `logits_mean`, the same
     without the softmax; `hidden_mean` and `cls_token`, the mean of all last states and the first of them, themselves
     the embedding, so that the shared space has the tower's width."""
+    kmers: tuple[int, ...] = (5,)
+    """Bases of the k-mers that are counted, of each size side by side."""
+    strand: Strand = "forward"
+    """Whether a k-mer is counted as it is, or as one with its reverse complement, so that a turned barcode counts the
+    same."""
+    counts: Literal["standardised", "hellinger"] = "standardised"
+    """Each count less its mean and over its deviation, or the square roots of the shares at unit length: cosines of
+    these are Bhattacharyya's coefficients, and parts of barcodes have about the angles of the whole."""
+    hidden: Literal["relu", "residual"] = "relu"
+    """Hidden layers over counts: with ReLU and dropout; or with batch norm, GELU and dropout, whose result stands
+    beside the counts themselves before the last layer (`workloads.models.kmer_tower`)."""
+    views: BarcodeViews = field(default_factory=BarcodeViews)
+    """How barcodes vary in training; features of them cannot."""
     fine_tuning: FineTuning = "full"
     lora: Lora = field(default_factory=Lora)
 
@@ -154,12 +178,24 @@ class ExperimentSpec:
     """Fingerprint of its specimens and their splits; two data sets with one name are told apart by it."""
     synthetic: bool = False
     """Whether the specimens were drawn by `workloads.data.synthetic.insects`; every number shown says so."""
-    objective: Literal["align", "simclr", "classify"] = "align"
-    """Align modalities; teach one tower to know two views of a specimen (section B.1); or teach it the seen species
-    with a linear layer behind it (section B.2, the supervised rows)."""
+    objective: Literal["align", "simclr", "classify", "masked"] = "align"
+    """Align modalities; teach one tower to know two views of a specimen (section B.1); teach it the seen species
+    with a linear layer behind it (section B.2, the supervised rows); or teach a BarcodeBERT which 5-mers of a barcode
+    are hidden (arXiv:2311.02401)."""
+    masked_share: float = 0.5
+    """`masked`: share of a barcode's known 5-mers that are hidden, each by itself, as in BarcodeBERT's code."""
+    masked_loss: Literal["hidden", "all"] = "hidden"
+    """`masked`: which known 5-mers are to be told: the hidden ones alone, or all, as in BarcodeBERT's code."""
+    genus_weight: float = 0.0
+    """`masked`: weight of the cross entropy of the genus, over barcodes that have one; 0: without."""
     modalities: tuple[Modality, ...] = ("image", "dna", "text")
     bind_to: Modality | None = None
     """Only pairs with this modality are aligned, as in ImageBind (Table 12); None: all pairs."""
+    positives: PositivesBy = "specimen"
+    """Whose embeddings a specimen is aligned with: its own alone; also those of its BIN, or of its species; or of all
+    that share a rank, each by the weight of the deepest one (`workloads.training.positives`)."""
+    rank_weights: tuple[float, ...] = RANK_WEIGHTS
+    """Under `ranks` the weight of a shared species, genus, family and order; 1 is the specimen's own."""
     image: ImageTower = field(default_factory=ImageTower)
     dna: DnaTower = field(default_factory=DnaTower)
     text: TextTower = field(default_factory=TextTower)
@@ -195,6 +231,9 @@ class ExperimentSpec:
     selection: Literal["last", "image_to_dna", "mean_of_336"] = "last"
     """Which epoch's weights are kept: the last; the best harmonic mean of image-to-DNA species accuracy (macro) on
     validation; or the best mean of the authors' 336 accuracies on validation. Test is never looked at."""
+    fusion: Fusion | None = None
+    """Measure queries and keys of image and DNA together too, fused so; the gate is learned behind the trained towers,
+    which no choice changes."""
     first_selected_epoch: int = 0
     """Epochs before this one, counted from 0, are not looked at for selection."""
     recipe: Recipe = "corrected"
@@ -202,12 +241,15 @@ class ExperimentSpec:
     seed: int = 42
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "rank_weights", tuple(map(float, self.rank_weights)))  # 1 and 1.0 are one: one id
         if unknown := set(self.modalities) - set(MODALITIES):
             raise SpecError(f"no such modality: {', '.join(sorted(unknown))}; there are {', '.join(MODALITIES)}")
         if self.objective == "align":
             self._check_alignment()
         elif len(self.modalities) != 1:
             raise SpecError(f"'{self.objective}' trains one tower, got {', '.join(self.modalities) or 'none'}")
+        if self.fusion is not None and (self.objective != "align" or not {"image", "dna"} <= set(self.modalities)):
+            raise SpecError(f"fusion '{self.fusion}' is of aligned images and barcodes; leave it out")
         if self.batch_size < 2 or self.epochs < 1:
             raise SpecError(f"a run needs a batch of 2 and 1 epoch at least, got {self.batch_size} and {self.epochs}")
         if not 0 < self.initial_learning_rate <= self.max_learning_rate:
@@ -217,7 +259,27 @@ class ExperimentSpec:
             raise SpecError(f"the temperature must be positive, got {self.initial_temperature}")
         if not 0 <= self.first_selected_epoch < self.epochs:
             raise SpecError(f"of {self.epochs} epoch(s) none is selected from epoch {self.first_selected_epoch} on")
+        self._check_positives()
         self._check_dna()
+        if self.objective == "masked":
+            self._check_masking()
+
+    def _check_positives(self) -> None:
+        if self.positives != "specimen" and self.objective != "align":
+            raise SpecError(
+                f"'{self.objective}' has no positives by {self.positives}, which are of 'align'; "
+                "set positives to specimen"
+            )
+        weights = self.rank_weights
+        shown = ",".join(f"{weight:g}" for weight in weights)
+        fall = all(one >= other for one, other in zip((1.0, *weights), (*weights, 0.0), strict=True))
+        if len(weights) != len(RANKS) or not fall:
+            raise SpecError(
+                f"rank_weights is {shown or 'empty'}; it has four numbers from 1 down to 0, none above the one before, "
+                "of species, genus, family and order: set rank_weights to 1,0.2,0.05,0.02"
+            )
+        if self.positives != "ranks" and weights != RANK_WEIGHTS:
+            raise SpecError(f"rank_weights {shown} count where positives is ranks; set positives to ranks")
 
     def _check_alignment(self) -> None:
         if len(set(self.modalities)) < 2 or len(set(self.modalities)) != len(self.modalities):
@@ -230,12 +292,36 @@ class ExperimentSpec:
     def _check_dna(self) -> None:
         if self.dna.pooling == "masked_mean" and self.dna.tokens == "authors" and self.dna.kind == "barcodebert":
             raise SpecError("the authors' 5-mer ids have no padding to mask; choose pooling 'mean' or 'softmax_mean'")
-        headless = self.dna.kind == "barcodebert" and self.dna.pooling in WITHOUT_HEAD and "dna" in self.modalities
-        if headless and self.dna.width != self.embedding_size:
+        masked = self.objective == "masked"
+        headless = masked or (self.dna.pooling in WITHOUT_HEAD and "dna" in self.modalities)
+        if self.dna.kind == "barcodebert" and headless and self.dna.width != self.embedding_size:
+            what = "pre-training" if masked else f"pooling '{self.dna.pooling}'"
             raise SpecError(
-                f"pooling '{self.dna.pooling}' has no layer into the shared space, whose size is then the tower's "
+                f"{what} has no layer into the shared space, whose size is then the tower's "
                 f"width: set embedding_size to {self.dna.width}, not {self.embedding_size}"
             )
+        if self.dna.kind == "features" and self.dna.views != AS_SEQUENCED:
+            raise SpecError("features of barcodes have no views; leave dna.views out, or choose another dna.kind")
+        sizes = self.dna.kmers
+        if not sizes or list(sizes) != sorted({*sizes} & {*range(1, LONGEST_KMER + 1)}):
+            raise SpecError(
+                f"dna.kmers is {', '.join(map(str, sizes)) or 'empty'}; it is sizes from 1 to {LONGEST_KMER}, the "
+                "smallest first, such as 5 or 4,6"
+            )
+
+    def _check_masking(self) -> None:
+        if self.modalities != ("dna",) or self.dna.kind != "barcodebert":
+            tower = f"a DNA tower of kind '{self.dna.kind}'" if self.modalities == ("dna",) else "another modality"
+            raise SpecError(f"pre-training hides 5-mers of BarcodeBERT, and {tower} has none: set dna.kind=barcodebert")
+        if self.dna.pooling in BEHIND_TRANSFORM:
+            raise SpecError(
+                f"pooling '{self.dna.pooling}' is behind a layer that pre-training does not reach; set dna.pooling to "
+                "masked_mean or mean"
+            )
+        if not 0 < self.masked_share < 1:
+            raise SpecError(f"a share of 5-mers is hidden, more than 0 and less than 1: {self.masked_share} is none")
+        if not (self.genus_weight >= 0 and math.isfinite(self.genus_weight)):
+            raise SpecError(f"the weight of the genus is 0 or more, got {self.genus_weight}")
 
     def tower(self, modality: Modality) -> ImageTower | DnaTower | TextTower:
         """The tower of a modality."""
@@ -300,7 +386,12 @@ def _tower(cls: Any, values: Mapping[str, Any]) -> Any:
     lora = dict(values.get("lora", {}))
     if lora.get("layers") is not None:
         lora["layers"] = tuple(lora["layers"])
-    return cls(**{**values, "lora": Lora(**lora)})
+    own: dict[str, Any] = {**values, "lora": Lora(**lora)}
+    if "views" in values:
+        own["views"] = BarcodeViews(**values["views"])
+    if "kmers" in values:
+        own["kmers"] = tuple(values["kmers"])
+    return cls(**own)
 
 
 _TOWERS = {"image": ImageTower, "dna": DnaTower, "text": TextTower}

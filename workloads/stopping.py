@@ -36,6 +36,8 @@ _ECHO = 1.0
 _PROGRAMS = ("clibd", "clibd-sweep", "clibd-results", "clibd-dashboard")
 _said: list[str] = []
 """What was said of the end of this process, which is said once."""
+_nothing_lost: list[str] = []
+"""What is said of a command that has nothing to go on from, such as a server."""
 
 
 def exit_code(reason: str) -> int:
@@ -66,7 +68,14 @@ def command_again(argv: list[str] | None = None) -> str:
 
 def go_on(reason: str) -> str:
     """What a command says that was stopped."""
+    if _nothing_lost:
+        return f"{reason}; {_nothing_lost[-1]}"
     return f"{reason}; start the same command again to go on from here: {command_again()}"
+
+
+def end_with(words: str) -> None:
+    """From here on a signal ends this command with these words, as it has nothing to go on from."""
+    _nothing_lost.append(words)
 
 
 def say_end(words: str, stream: Any = None) -> None:
@@ -117,6 +126,7 @@ def ended_by_signals() -> Iterator[None]:
     """
     heard: list[str] = []
     _said.clear()
+    _nothing_lost.clear()
     _COMMANDS.append(heard)
     try:
         with _listening(heard, _raise_once(), lambda: False, _GRACE, _leave_at_once):

@@ -34,8 +34,12 @@ class Folder:
     What is looked up in it or written by a name, of one part or several, lies in it; else that is an OutsideError.
     """
 
-    def __init__(self, address: str | Path) -> None:
+    def __init__(self, address: str | Path, called: str | None = None) -> None:
         """Open it; the folder itself need not be there.
+
+        Args:
+            address: where it is.
+            called: its address for whoever reads of it, where that is another one: a copy is called as its original.
 
         Raises:
             SecretInAddressError: a key or a password is in the address, and would be in logs and in `ps`.
@@ -51,6 +55,7 @@ class Folder:
         else:
             self.path = str(Path(os.path.expanduser(text)).absolute())
             self._fs, self.address = pafs.LocalFileSystem(), self.path
+        self.address = called or self.address
 
     def __str__(self) -> str:
         return self.address
@@ -58,7 +63,8 @@ class Folder:
     def __truediv__(self, name: str) -> "Folder":
         self._inside(name)
         address, settings = self._parts()
-        return Folder(f"{address}/{in_address(name) if '://' in address else name}{settings}")
+        inside = f"{address}/{in_address(name) if '://' in address else name}{settings}"
+        return Folder(f"{self.path}/{name}" if self.is_local else inside, inside)
 
     def _inside(self, name: str) -> str:
         """The path of something in it."""
@@ -75,7 +81,8 @@ class Folder:
     def parent(self) -> "Folder":
         """The folder that it lies in; of a bucket the bucket."""
         address, settings = self._parts()
-        return Folder(f"{address.rpartition('/')[0]}{settings}") if "/" in self.path else self
+        above = f"{address.rpartition('/')[0]}{settings}" or "/"
+        return Folder(self.path.rpartition("/")[0] if self.is_local else above, above) if "/" in self.path else self
 
     def _parts(self) -> tuple[str, str]:
         """The address, and settings such as `?region=us-east-1` that come after it."""
@@ -131,6 +138,11 @@ class Folder:
         """Bytes of a file; None where there is none."""
         size: int | None = self._fs.get_file_info(self._inside(name)).size
         return size
+
+    def written(self, name: str) -> float | None:
+        """When a file was last written, in seconds since 1970 by the clock of the disk or store; None of none."""
+        nanoseconds: int | None = self._fs.get_file_info(self._inside(name)).mtime_ns
+        return None if nanoseconds is None else nanoseconds / 1e9
 
     def copy_to(self, name: str, path: Path) -> None:
         """Copy a file to a disk of this machine, piece by piece."""

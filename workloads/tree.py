@@ -63,14 +63,24 @@ def _in_store(folder: Folder) -> Iterator[tuple[str, float, int]]:
 
 def _on_disk(top: Path) -> Iterator[tuple[str, float, int]]:
     """The same of files, links followed; one that leads back into what it lies in is left out."""
-    above = {str(top): frozenset({os.path.realpath(top)})}
-    for place, folders, files in os.walk(top, followlinks=True):
-        inside = above.pop(place)
-        real = {name: os.path.realpath(os.path.join(place, name)) for name in folders}
-        folders[:] = [name for name in folders if real[name] not in inside and is_utf8(name)]
-        above |= {os.path.join(place, name): inside | {real[name]} for name in folders}
-        below = os.path.relpath(place, top)
-        for name in filter(is_utf8, files):
+    real = os.path.realpath(top)
+    waiting = [("", real, frozenset({real}))]
+    while waiting:
+        below, within, inside = waiting.pop()
+        for entry in _entries(os.path.join(top, below)):
+            name = os.path.join(below, entry.name)
             with suppress(OSError):  # it is gone, or a link to nothing
-                found = os.stat(os.path.join(place, name))
-                yield name if below == "." else f"{below}/{name}", found.st_mtime, found.st_size
+                if not entry.is_dir():
+                    found = entry.stat()
+                    yield name, found.st_mtime, found.st_size
+                    continue
+                # Where no link is, the disk is not asked for the real place: a look is taken every second.
+                real = os.path.realpath(entry.path) if entry.is_symlink() else os.path.join(within, entry.name)
+                if real not in inside:
+                    waiting.append((name, real, inside | {real}))
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
+    with suppress(OSError), os.scandir(folder) as found:
+        return [entry for entry in found if is_utf8(entry.name)]
+    return []

@@ -25,6 +25,7 @@ from workloads.seals import (
     run_of,
     sealable,
 )
+from workloads.shown import MAP, SHOWN
 from workloads.spec import spec_from_dict
 from workloads.storage import Folder
 from workloads.weight_store import MANIFEST as OF_WEIGHTS
@@ -218,6 +219,8 @@ def _of_run(run: Folder, name: str, anew: str) -> str:
     if place.startswith(("evaluation-", "untrained-")):
         how = "--again --untrained" if place.startswith("untrained-") else "--again"
         return f"Measure again: `clibd evaluate {run} --data DIR {how}`."
+    if name == SHOWN:  # pictures are of the data set
+        return f"Measure again with its data set: `clibd evaluate {run} --data DIR`."
     return f"Measure its own embeddings again: `clibd evaluate {run}`." if name in _MEASURED else anew
 
 
@@ -229,7 +232,7 @@ _COMMANDS = {
 """Which command makes the files of a finished run whose names begin so."""
 _MEASURED = (
     *("measurements.parquet", "predictions.parquet", "specimens.parquet", "evaluation.json"),
-    *("shown.parquet", "map.parquet"),
+    MAP,
 )
 
 

@@ -12,7 +12,7 @@ from results.dashboard.charts import Axis, Chart, Series, bars
 from results.dashboard.names import PARTITIONS, feature_name
 from results.layout import ours_text, percent
 from results.measured import FLOORS, measured_cell
-from results.run import UNREADABLE, Measured
+from results.run import UNREADABLE, Measured, Run
 from workloads.predictions import PAPERS_PAIRS
 from workloads.record import Measurement, RunFolder
 from workloads.spec import RANKS
@@ -20,6 +20,8 @@ from workloads.storage import Folder
 
 SUBSETS = {"seen": "Seen", "unseen": "Unseen", "harmonic_mean": "H.M.", "all": "All"}
 _AVERAGES = ("macro", "micro")
+_TOP1 = ("top1", "classifier_top1")
+"""Metrics that are shown: of retrieval, and of classifiers, which have their own."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,6 +79,19 @@ def _read(catalog: Catalog, evaluation: str, folder: Folder) -> Accuracies:
         about, table = catalog.evaluated(evaluation).facts, RunFolder(folder).measurement_table()
     except UNREADABLE as error:
         return Accuracies(evaluation=evaluation, about={}, retrievals=(), problem=str(error))
+    return _told(evaluation, about, table)
+
+
+def classified(run: Run) -> list[Accuracies]:
+    """Those of a finished classifier, which says of each query a species, and no nearest keys; empty of other runs."""
+    if run.problem or run.table is None or run.spec is None:
+        return []
+    spec = run.spec
+    about = {"run": run.name, "dataset": spec.dataset, "synthetic": spec.synthetic, "recipe": spec.recipe}
+    return [_told(run.name, about, run.table)]
+
+
+def _told(evaluation: str, about: Mapping[str, Any], table: pa.Table) -> Accuracies:
     measured = Measured(table)
     asked = [one for one in _asked(table) if any(_own(measured, one))]
     asked.sort(key=lambda one: (one.method != "clibd", one.pair != ("image", "dna"), one.pair not in PAPERS_PAIRS))
@@ -89,6 +104,7 @@ class _Way(NamedTuple):
 
     method: str
     pair: tuple[str, str]
+    metric: str = "top1"
 
     @property
     def name(self) -> str:
@@ -98,9 +114,10 @@ class _Way(NamedTuple):
 
 
 def _asked(table: pa.Table) -> list[_Way]:
-    names = ["method", "query", "key"]
+    names = ["method", "query", "key", "metric"]
     there = table.select(names).group_by(names, use_threads=False).aggregate([]).to_pylist()
-    return [_Way(row["method"], (row["query"], row["key"])) for row in there if row["method"] not in FLOORS]
+    rows = (row for row in there if row["method"] not in FLOORS and row["metric"] in _TOP1)
+    return [_Way(row["method"], (row["query"], row["key"]), row["metric"]) for row in rows]
 
 
 def _own(measured: Measured, way: _Way) -> Iterator[Measurement]:
@@ -111,7 +128,7 @@ def _own(measured: Measured, way: _Way) -> Iterator[Measurement]:
 
 def _found(measured: Measured, way: _Way, partition: str, average: str, rank: str, subset: str) -> Measurement | None:
     place = {"partition": partition, "average": average, "level": rank, "query": way.pair[0], "key": way.pair[1]}
-    return measured.find({"method": way.method, **place, "species": subset, "metric": "top1"})
+    return measured.find({"method": way.method, **place, "species": subset, "metric": way.metric})
 
 
 def _retrieval(about: Mapping[str, Any], measured: Measured, way: _Way) -> Retrieval:
@@ -122,7 +139,7 @@ def _retrieval(about: Mapping[str, Any], measured: Measured, way: _Way) -> Retri
     for partition, average, rank in product(PARTITIONS, _AVERAGES, RANKS):
         found = {subset: _found(measured, way, partition, average, rank, subset) for subset in subsets}
         if any(found.values()):
-            ways = {method: _Way(method, way.pair) for method in FLOORS}
+            ways = {method: _Way(method, way.pair, way.metric) for method in FLOORS}
             beaten = {m: _found(measured, one, partition, average, rank, compared) for m, one in ways.items()}
             floors = {method: one for method, one in beaten.items() if one}
             methods |= dict.fromkeys(floors)

@@ -24,7 +24,7 @@ from results.sweep_status import Standing, Statuses
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import MissingPathError, first_line
 from workloads.record import EVALUATION, MEASUREMENTS
-from workloads.seals import STATUS
+from workloads.seals import DATASET, STATUS
 from workloads.storage import Folder
 from workloads.tree import Tree
 
@@ -32,7 +32,7 @@ Made = TypeVar("Made")
 
 _LOOK_AGAIN = 1.0
 """Seconds for which one look at the folder serves everybody."""
-_KEPT_BYTES = 150_000_000
+_KEPT_BYTES = 100_000_000
 
 
 class Catalog:
@@ -47,6 +47,7 @@ class Catalog:
         self.problem: str | None = None
         """Why the folder cannot be looked at now, where that is so; the last look is shown then."""
         self.dataset = None if data is None else PreparedDataset(data)
+        """As it was at the last look: where it was prepared again, another one."""
         self._statuses = Statuses(self.folder)
         self._kept = Kept(_KEPT_BYTES)
         self._lock = threading.Lock()
@@ -87,10 +88,15 @@ class Catalog:
         tree, standings = Tree(self.folder), list[Standing]()
         with suppress(MissingPathError):  # nobody has begun a run yet
             standings = self._statuses.read(tree)
-        before, seen = self._look, tree.modified if modified is None else modified
-        if before.number and before.shows(seen, tuple(standings)):
-            return before
-        return Look(before.number + 1, seen, tuple(standings))
+        seen, prepared = tree.modified if modified is None else modified, self._prepared()
+        look = Look(self._look.number + 1, seen, tuple(standings), prepared)
+        if self._look.number and self.dataset is not None and prepared != self._look.prepared:
+            # What was read of the earlier one, such as its pictures, is not this one's.
+            self.dataset, self._kept = PreparedDataset(self.dataset.folder), Kept(_KEPT_BYTES)
+        return self._look if self._look.number and self._look.shows_what(look) else look
+
+    def _prepared(self) -> float | None:
+        return None if self.dataset is None else self.dataset.folder.written(DATASET)
 
     @property
     def standings(self) -> tuple[Standing, ...]:
@@ -123,7 +129,7 @@ class Catalog:
         return self._run_at(self.folder / self.place(run))
 
     def _run_at(self, folder: Folder) -> Run:
-        place = "/".join(folder.address.rsplit("/", 2)[1:])
+        place = "/".join(folder.path.rsplit("/", 2)[1:])
         return self.kept(("run", place, self.now.version(place)), lambda: read_run(folder))
 
     def evaluations(self, run: str) -> list[str]:

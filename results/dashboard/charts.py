@@ -14,8 +14,8 @@ from results.layout import value_text
 from sweeps.table import Value
 from workloads.printed_text import escaped
 
-SCRIPTS = ("chart.js", "vendor/plotly-strict-4.1.1.min.js")
-"""Scripts of a page with charts, in this order."""
+SCRIPTS = ("chart.js",)
+"""Scripts of a page with charts; it loads Plotly when there is something to draw."""
 MOST_POINTS = 2_000
 """Of one series that are drawn; of more the least and the most of each part."""
 _MOST_ROWS = 200
@@ -62,14 +62,17 @@ class Series:
 class More:
     """The further points of a run that goes on: columns, as `column_file` makes them.
 
-    The macro is given their address; the option `after` then says how many rows are known, and none of these comes
-    again. They are called NAME-AFTER.
+    The macro is given their address; the options `after` and `mark` then say how many rows are known, and which. None
+    of these comes again, unless some are other ones now: `from` says of which row the first is. They are called
+    NAME-AFTER.
     """
 
     run: str
     name: str
     after: int
     """Rows that are known so far."""
+    mark: str
+    """By which they are known again."""
     x: str
     """Column of the places along x; those of y are the `column` of each series."""
 

@@ -19,7 +19,10 @@ class Kept:
         self._lock = threading.Lock()
 
     def get(self, key: Hashable, make: Callable[[], Made]) -> Made:
-        """The value of a key; others who want it meanwhile wait for it, and make it themselves where that failed."""
+        """The value of a key; others who want it meanwhile wait for it, and make it themselves where that failed.
+
+        What says that it is `passing` is given, and made anew for the next who asks.
+        """
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
@@ -33,7 +36,8 @@ class Kept:
                     return made
             try:
                 value = make()
-                self._keep(key, value)
+                if not getattr(value, "passing", False):
+                    self._keep(key, value)
             finally:
                 with self._lock:
                     self._making.pop(key, None)

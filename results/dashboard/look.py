@@ -19,31 +19,43 @@ class Change:
     look: int
     """Number of the look that shows it."""
     names: frozenset[str]
-    """Ids of runs, and sweeps."""
+    """Ids of runs, and sweeps; `*` where anything may be another."""
     states: Mapping[str, str]
     """The states of those runs now."""
+    tables: bool
+    """Whether a table may be another."""
 
     def then(self, later: "Change") -> "Change":
         """Both."""
-        return Change(later.look, self.names | later.names, {**self.states, **later.states})
+        states = {**self.states, **later.states}
+        return Change(later.look, self.names | later.names, states, self.tables or later.tables)
 
     def told(self) -> dict[str, Any]:
         """As JSON has it."""
-        return {"look": self.look, "changed": sorted(self.names), "states": dict(self.states)}
+        told = {"look": self.look, "changed": sorted(self.names), "states": dict(self.states)}
+        return told | {"tables": self.tables}
 
 
 class Look:
     """The names and times of all files, and the states of all points, at one moment."""
 
-    def __init__(self, number: int, modified: Mapping[str, float], standings: tuple[Standing, ...]) -> None:
+    def __init__(
+        self,
+        number: int,
+        modified: Mapping[str, float],
+        standings: tuple[Standing, ...],
+        prepared: float | None = None,
+    ) -> None:
         self.number = number
         """Another one as soon as something is another."""
         self.modified, self.standings = modified, standings
+        self.prepared = prepared
+        """When the data set was last prepared, in seconds since 1970; None where none is known."""
 
-    def shows(self, modified: Mapping[str, float], standings: tuple[Standing, ...]) -> bool:
-        """Whether it is of just this, but for the seconds in which nothing was heard."""
-        same = [*map(_timeless, standings)] == [*map(_timeless, self.standings)]
-        return same and self.modified == modified
+    def shows_what(self, other: "Look") -> bool:
+        """Whether both show the same, but for the seconds in which nothing was heard."""
+        same = [*map(_timeless, other.standings)] == [*map(_timeless, self.standings)]
+        return same and (self.modified, self.prepared) == (other.modified, other.prepared)
 
     @cached_property
     def places(self) -> dict[str, list[str]]:
@@ -84,8 +96,9 @@ class Look:
         ]
         names = {one.sweep for one in standings} | {one.run for one in standings if one.run}
         names |= {part for place in places for part in place.split("/")}
+        names |= {"*"} if before.prepared != self.prepared else set()
         states = {one.run: one.state for one in self.standings if one.run in names}
-        return Change(self.number, frozenset(names), states)
+        return Change(self.number, frozenset(names), states, self.tables_version != before.tables_version)
 
 
 def _timeless(standing: Standing) -> Standing:

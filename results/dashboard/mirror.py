@@ -31,8 +31,8 @@ class Mirror:
 
     def __init__(self, runs: Folder) -> None:
         self._runs = runs
-        self.folder = Folder(cache_folder() / "mirrors" / slug(runs.address))
-        """Where the copies lie, by their names in the store."""
+        self.folder = Folder(cache_folder() / "mirrors" / slug(runs.address), runs.address)
+        """Where the copies lie, by their names in the store; what is said of them names the store."""
         self._tree: Tree | None = None
 
     def renew(self) -> Mapping[str, float]:

@@ -10,4 +10,4 @@ def partition_name(partition: str) -> str:
 
 def feature_name(feature: str) -> str:
     """A feature as it is read: `image+dna` is `image+DNA`, and `image-dna`, of addresses, `image to DNA`."""
-    return feature.replace("-", " to ").replace("dna", "DNA")
+    return feature.replace("-", " to ").replace("dna", "DNA").replace("_", " ")

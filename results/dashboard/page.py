@@ -66,6 +66,8 @@ class Page:
     """Pages that it lies below: words and address, the outermost first; the overview is there without saying."""
     synthetic: bool = False
     """Whether numbers on it are of drawn specimens, which a banner says."""
+    passing: bool = False
+    """Whether it waits for something that is being made, and will be another though no file changes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

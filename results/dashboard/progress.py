@@ -56,7 +56,7 @@ def progress(catalog: Catalog) -> list[SweepProgress]:
 
 def sweep_progress(sweep: str, standings: Sequence[Standing], known: Mapping[str, Summary]) -> SweepProgress:
     """One sweep, by its points and the runs that have begun."""
-    states = Counter(state_of(one, known) for one in standings)
+    states = Counter(sorted((state_of(one, known) for one in standings), key=lambda one: _GROUPS.index(group_of(one))))
     groups = Counter(group_of(state_of(one, known)) for one in standings)
     taken = [one.spent for one in known.values()]
     left = [one.seconds_left for one in standings if one.seconds_left is not None]

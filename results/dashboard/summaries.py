@@ -6,7 +6,7 @@ from typing import Any
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.training_log import training_log
-from results.run import UNREADABLE, Run, read_run
+from results.run import UNREADABLE, Run
 from results.sweep_status import LIVE, OVER, Standing
 from sweeps.table import Value
 from workloads.attempts import Attempt, Attempts
@@ -82,7 +82,7 @@ def summary(catalog: Catalog, run: str) -> Summary:
 
 
 def _summary(catalog: Catalog, folder: Folder, name: str) -> Summary:
-    run, attempts = read_run(folder), attempts_of(folder)[0]
+    run, attempts = catalog.run(name), attempts_of(folder)[0]
     spec = run.spec
     where = {"method": "clibd", **CHIEF}
     floors = {method: run.find({**where, "method": method}) for method in _FLOORS}

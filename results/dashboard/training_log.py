@@ -1,5 +1,6 @@
 """A run's training log as columns: read once, and of a run that goes on only what has come since."""
 
+import hashlib
 import math
 import threading
 from typing import Any
@@ -19,11 +20,11 @@ _OF_EPOCHS = ("loss", "score", "allocated_gb", "reserved_gb", "seconds", "waited
 STEP, EPOCH = "step", "epoch"
 CURVES = (
     ("Training loss", "Contrastive loss", (("loss", "each logged step"), ("epoch_loss", "mean of the epoch"))),
-    ("Score on validation", "Score (%)", (("epoch_score", "score"),)),
+    ("Score of selection, on validation queries", "Score (%)", (("epoch_score", "score"),)),
     ("Temperature", "Temperature", (("temperature", "temperature"),)),
     ("Learning rate", "Learning rate", (("learning_rate", "learning rate"),)),
     ("Gradient norm", "Gradient norm", (("gradient_norm", "gradient norm"),)),
-    ("Speed", "Specimens per second, all workers", (("specimens_per_second", "specimens per second"),)),
+    ("Speed", "Specimens/s, all workers", (("specimens_per_second", "specimens per second"),)),
     (
         "Memory of the fullest GPU",
         "Memory (GB)",
@@ -43,6 +44,7 @@ class TrainingLog:
         self._last: dict[str, Any] = {}
         names = (STEP, EPOCH, *_EVERY, *(f"epoch_{name}" for name in _OF_EPOCHS))
         self._values: dict[str, list[float]] = {name: [] for name in names}
+        self._marks: list[str] = []
         self.problem: str | None = None
         """Why its end, or all of it, cannot be read."""
 
@@ -74,6 +76,7 @@ class TrainingLog:
             return events[1:] if known else events
         for values in self._values.values():
             values.clear()
+        self._marks.clear()
         return read_events(folder)
 
     def _add(self, events: list[dict[str, Any]]) -> None:
@@ -87,11 +90,30 @@ class TrainingLog:
             for name, values in self._values.items():
                 value = told.get(name)
                 values.append(math.nan if value is None else float(value))
+            self._marks.append(hashlib.blake2b(f"{self.mark}{told}".encode(), digest_size=8).hexdigest())
 
-    def columns(self, after: int = 0) -> dict[str, Doubles]:
-        """Its rows from some number on, by column; epochs count from 1."""
-        end = len(self)
-        return {name: np.array(values[after:end]) for name, values in self._values.items()}
+    @property
+    def mark(self) -> str:
+        """Of all its rows, in 16 digits: another one where any of them is another."""
+        return self._marks[-1] if self._marks else ""
+
+    def columns(self) -> dict[str, Doubles]:
+        """All of its rows, by column; epochs count from 1."""
+        return self.since(0, "")[0]
+
+    def since(self, after: int, mark: str) -> tuple[dict[str, Doubles], int, str]:
+        """Its rows for whoever knows the first ones: by column, from which row on, and the mark of all.
+
+        They are all of its rows where it went on from a checkpoint meanwhile, so that others stand among these.
+
+        Args:
+            after: how many are known.
+            mark: that they had.
+        """
+        with self._lock:
+            known = bool(after) and self._marks[after - 1 : after] == [mark]
+            start = after if known else 0
+            return {name: np.array(values[start:]) for name, values in self._values.items()}, start, self.mark
 
     def last(self, column: str) -> float | None:
         """The last number in a column."""
@@ -116,13 +138,15 @@ def curves(logs: dict[str, TrainingLog], live: str | None = None) -> list[Chart]
         logs: by what each is called; empty where there is one.
         live: the run that goes on, of one.
     """
-    known = {name: log.columns() for name, log in logs.items()}
-    return [chart for each in CURVES if (chart := _curve(known, live, *each)).series]
+    read = {name: log.since(0, "") for name, log in logs.items()}
+    known = {name: columns for name, (columns, _, _) in read.items()}
+    mark = next((mark for _, _, mark in read.values()), "")
+    return [chart for each in CURVES if (chart := _curve(known, (live, mark) if live else None, *each)).series]
 
 
 def _curve(
     known: dict[str, dict[str, Doubles]],
-    live: str | None,
+    live: tuple[str, str] | None,
     title: str,
     measured: str,
     columns: tuple[tuple[str, str], ...],
@@ -130,12 +154,14 @@ def _curve(
     series = []
     for (name, values), (column, words) in ((one, column) for one in known.items() for column in columns):
         there = np.isfinite(values[column])
+        if column.endswith("_gb") and there.any() and not values[column][there].any():
+            continue  # without a GPU there is none of its memory
         if there.any() or (live and column != "epoch_score"):
             x, y = values[STEP][there].astype(int).tolist(), values[column][there].tolist()
             called = ", ".join(filter(None, (name, words if len(columns) > 1 or not name else "")))
             drawn: Drawn = "both" if column.startswith("epoch_") else "line"
             series.append(Series(name=called, x=x, y=y, drawn=drawn, column=column))
     rows = max((len(values[STEP]) for values in known.values()), default=0)
-    more = More(run=live, name=f"run-log-{live}", after=rows, x=STEP) if live else None
+    more = More(run=live[0], name=f"run-log-{live[0]}", after=rows, mark=live[1], x=STEP) if live else None
     share = "(%)" in measured
     return lines(title, Axis(title="Step"), Axis(title=measured, share=share), series, more=more)

@@ -5,6 +5,7 @@ from functools import partial
 
 from results.evaluated import EvaluatedFolder, read_evaluated
 from results.figures.attention_maps import draw_attention
+from results.figures.calibration import draw_calibration
 from results.figures.confusion import draw_confusion
 from results.figures.embedding_map import draw_embedding_map
 from results.figures.key_counts import draw_key_counts
@@ -24,6 +25,7 @@ _OF_A_RUN: Mapping[str, Callable[[EvaluatedFolder, FigureChoice], Picture]] = {
     "11": partial(draw_attention, figure=11),
     "12": partial(draw_attention, figure=12),
     "13": partial(draw_attention, figure=13),
+    "calibration": draw_calibration,
     "confusion": draw_confusion,
 }
 FIGURES = tuple(sorted((*_OF_A_RUN, _OVER_RUNS), key=lambda name: (len(name), name)))
@@ -70,6 +72,7 @@ def _stem(figure: str, choice: FigureChoice) -> str:
         "3": (choice.query, choice.subset, "errors" if choice.only_errors else None),
         "4": (choice.rank,),
         "10": (choice.rank, choice.within and slug(choice.within)),
+        "calibration": (choice.query, choice.key),
         "confusion": (choice.query, choice.key, choice.rank or "family", choice.subset),
     }
     words = [word.replace("+", "_") for word in chosen.get(figure, ()) if word]

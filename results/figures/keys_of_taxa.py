@@ -7,7 +7,7 @@ import pandas as pd
 
 from workloads.arrays import Codes, Doubles, Mask, Names
 from workloads.data.specimens.schema import PROTOCOLS, subset_of
-from workloads.predictions import MISSING, KeyChoice
+from workloads.predictions import CORRECTED, MISSING, KeyChoice
 
 _ASKING = {split for protocol in PROTOCOLS.values() for split in protocol.asking()}
 
@@ -71,4 +71,4 @@ def _interval(values: Doubles) -> tuple[float | None, float | None]:
 
 def searched_splits(splits: Iterable[str], keys: KeyChoice) -> list[str]:
     """Those of the splits of an evaluation whose specimens were searched as keys."""
-    return [split for split in splits if split not in _ASKING and keys in ("all", "own", subset_of(split))]
+    return [split for split in splits if split not in _ASKING and keys in ("all", "own", *CORRECTED, subset_of(split))]

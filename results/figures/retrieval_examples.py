@@ -17,7 +17,7 @@ from workloads.arrays import Codes, Mask
 from workloads.data.files.images import Pixels, decode
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import UsageError
-from workloads.predictions import MISSING, Answers
+from workloads.predictions import FUSED, MISSING, Answers
 from workloads.spec import RANKS
 
 _NUM_QUERIES, _NUM_KEYS = 5, 3
@@ -232,13 +232,13 @@ def _wrapped(name: str) -> list[str]:
 def _fill(axes: Axes, feature: str, portrait: Portrait, names: TaxonNames) -> None:
     """What the feature is made of: the picture, the barcode, else the names."""
     image, barcode = portrait
-    if feature in ("image", "averaged", "concatenated") and image is not None:
+    if feature in ("image", "averaged", "concatenated", FUSED) and image is not None:
         height, width = image.shape[:2]
         side = max(height, width)
         axes.imshow(image)
         axes.set_xlim(width / 2 - side / 2 - 0.5, width / 2 + side / 2 - 0.5)
         axes.set_ylim(height / 2 + side / 2 - 0.5, height / 2 - side / 2 - 0.5)
-    elif feature == "dna" and barcode:
+    elif feature in ("dna", FUSED) and barcode:
         stripes = barcode_stripes(barcode)
         axes.imshow(stripes, aspect="auto", interpolation="nearest")
         for line in range(1, len(stripes)):

@@ -62,8 +62,7 @@ def _runs_of(folder: Folder) -> list[RunFolder]:
     inside = [folder / name for name in folder.folders()]
     if folder.has("points.json"):  # runs that another sweep made first lie in its folder
         listed = dict.fromkeys(entry["id"] for entry in read_points(folder) if entry.get("id"))
-        above = Folder(folder.address.rpartition("/")[0])
-        inside = [run.folder for name in listed if (run := find_run(above, name))]
+        inside = [run.folder for name in listed if (run := find_run(folder.parent, name))]
     runs = [RunFolder(run) for run in inside if run.has("spec.json") and run.has("measurements.parquet")]
     if not runs:
         raise MissingPathError(

@@ -8,16 +8,17 @@ from statistics import fmean, stdev
 from typing import Any
 
 from results.measured import FLOORS
-from results.paper.comparable import why_not
+from results.paper.comparable import UNMEASURED_NOISE, has_noise, why_not
 from results.published import PublishedNumber, find_published
 from results.run import Measured, Run
 from results.runs import AskedRow, Runs
 from results.sheet import Cell, Unit
+from sweeps.open_set import METHODS
 from sweeps.table import Column, Row, Table, is_statistic
 from workloads.record import Measurement
 from workloads.spec import MODALITIES, Rank
 
-_ANSWERED = ("nn_dna", "nn_is_du", "linear_is_du", "nn_dna_oracle", "nn_is_du_oracle", "linear_is_du_oracle")
+_ANSWERED = tuple(method for method in METHODS if method != "bzsl")
 """Methods of open-set recognition."""
 _BUILT_IN = ("synthetic-insects", "synthetic-insect")
 """Data sets of `--demo`."""
@@ -107,8 +108,12 @@ class Filling:
         )
         if cell.ours is None:
             return replace(cell, reason=self._missing(line, where) if printed or self.group.members else None)
-        reason = why_not(self.table, line.row.names, where, self.group.scale, line.runs) if printed else None
-        return replace(cell, comparable=printed is not None and reason is None, reason=reason)
+        if printed is None:
+            return cell
+        reason = why_not(self.table, line.row.names, where, self.group.scale, line.runs)
+        if reason is None and not has_noise(cell):
+            reason = UNMEASURED_NOISE
+        return replace(cell, comparable=reason is None, reason=reason)
 
     def _where(self, row: Row, column: Column, level: Rank) -> dict[str, str]:
         """Fields of the measurement, or of the statistic."""

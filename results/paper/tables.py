@@ -18,6 +18,7 @@ from results.runs import AskedRow, Runs
 from results.sheet import Sheet
 from sweeps import SWEEPS
 from sweeps.table import PLAIN, Row, Table, Value, in_order, is_statistic, standing_of
+from workloads.calibration import AREA
 from workloads.continued import told
 from workloads.errors import DamagedError, UsageError
 from workloads.record import EVALUATION, RunFolder
@@ -139,7 +140,10 @@ def _thresholds(lines: Sequence[SheetLine]) -> Iterator[str]:
                 if not threshold["harmonic_mean"]:
                     reached = "of which none names both a seen and an unseen species of validation rightly"
                 tried = f"chosen among {threshold['num_tried']:,} ({kind}), {reached}"
-                yield f"Threshold of {line.row.where['method']}: {value}; {tried}."
+                what = "Constant" if line.row.where["method"].endswith("_calibrated") else "Threshold"
+                area = run.find({"method": line.row.where["method"], "metric": AREA, "partition": "test"})
+                under = f"; area of seen against unseen accuracy on test {percent(area.value)}" if area else ""
+                yield f"{what} of {line.row.where['method']}: {value}; {tried}{under}."
 
 
 # --- Who stands in a table ----------------------------------------------------------------------------------------

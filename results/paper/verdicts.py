@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from results.paper.comparable import differs
+from results.paper.comparable import UNMEASURED_NOISE, differs
 from results.sheet import Cell, Sheet
 
 Word = Literal["differs", "within noise", "suspect as printed", "not comparable", "not run", "no published number"]
@@ -22,7 +22,6 @@ WORDS: tuple[Word, ...] = (
     "no published number",
 )
 """What says most comes first."""
-_UNMEASURED_NOISE = "ours has neither an interval nor several seeds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +52,7 @@ def verdict(cell: Cell) -> Verdict:
         return Verdict("not comparable", cell.reason)
     differing = differs(cell)
     if differing is None:
-        return Verdict("not comparable", _UNMEASURED_NOISE)
+        return Verdict("not comparable", UNMEASURED_NOISE)
     return Verdict("differs" if differing else "within noise")
 
 

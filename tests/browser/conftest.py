@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page
+import torch
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from benchmarks.dashboard_pages import one_of_each
 from benchmarks.made_up_runs import make_runs
@@ -24,6 +25,7 @@ from results.dashboard.catalog import Catalog
 from results.dashboard.page import Asked
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.evaluation.measure import measure
+from workloads.measuring.attention_folder import measure_attention
 from workloads.models.loaded import open_untrained, write_inputs
 from workloads.models.weights import save_weights
 from workloads.placement import Placement
@@ -65,14 +67,19 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
 def measured_run(
     tmp_path_factory: pytest.TempPathFactory, tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec
 ) -> Path:
-    """A run with first weights that was measured, as if training had ended at once: it has pictures and barcodes."""
+    """A run with weights near its first ones that was measured: it has pictures, barcodes, and maps of attention."""
     run = RunFolder(Folder(tmp_path_factory.mktemp("measured") / tiny_spec.id))
     experiment = open_untrained(tiny_spec, tiny_dataset)
+    chance = torch.Generator().manual_seed(4)
+    with torch.no_grad():  # so that it answers other than the towers before training, which attention is compared with
+        for weights in experiment.model.parameters():
+            weights.add_(torch.randn(weights.shape, generator=chance), alpha=0.05)
     run.begin(tiny_spec, {"sweep": "train", "label": "first weights"}, {"started": "2026-01-01T00:00:00Z"})
     write_inputs(run, experiment)
     save_weights(run.folder, experiment.model)
     measure(experiment, tiny_dataset, Placement(), run)
     run.finish("finished")
+    measure_attention(run.folder, tiny_dataset.folder)
     return Path(run.folder.address)
 
 
@@ -200,6 +207,15 @@ def reader(browser: Browser) -> Iterator[Reader]:
 
         yield new
     assert not guard.bad, guard.bad
+
+
+def draw_charts(page: Page) -> None:
+    """Look at every chart of a page: they are drawn when they come near the view."""
+    for chart in page.locator(".chart[data-chart]").all():
+        if chart.is_visible():
+            chart.scroll_into_view_if_needed()
+            expect(chart.locator("svg.main-svg").first).to_be_visible()
+    page.evaluate("() => scrollTo(0, 0)")
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,7 @@
 import pytest
 
 from results.dashboard.page import Asked
-from tests.browser.conftest import NARROW, WIDE, Reader
+from tests.browser.conftest import NARROW, WIDE, Reader, draw_charts
 from tests.browser.test_pages import NAMES
 
 _RUN = """() => axe.run(document, {resultTypes: ["violations"], runOnly: {type: "tag", values:
@@ -17,6 +17,7 @@ _RUN = """() => axe.run(document, {resultTypes: ["violations"], runOnly: {type: 
 def test_nothing_serious_is_found(name: str, visits: dict[str, Asked], address: str, axe: str, reader: Reader) -> None:
     page = reader(viewport=NARROW, reduced_motion="reduce")
     page.goto(address + visits[name].path)
+    draw_charts(page)
     page.evaluate(axe)  # by the browser's own tools, which no policy of a page hinders
     assert page.evaluate(_RUN) == []
     page.emulate_media(color_scheme="dark")

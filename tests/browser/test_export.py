@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from results.dashboard.page import Asked
-from tests.browser.conftest import Reader, command, environment
+from tests.browser.conftest import Reader, command, draw_charts, environment
 from tests.browser.test_pages import OVERFLOW
 from workloads.data.prepared.dataset import PreparedDataset
 
@@ -33,14 +33,23 @@ def offline(reader: Reader, site: Path) -> Page:
     return page
 
 
-def test_one_page_of_every_kind_opens(site: Path, offline: Page, visits: Mapping[str, Asked]) -> None:
+_USABLE = {"retrieval": "#example", "embedding": "canvas", "compare": "table"}
+"""What is seen on a page of a kind once it can be used, where a script makes it."""
+
+
+def _largest(site: Path, kind: str) -> Path:
+    return max((site / kind).glob("*.html"), key=lambda page: page.stat().st_size)
+
+
+def test_one_page_of_every_kind_can_be_used(site: Path, offline: Page, visits: Mapping[str, Asked]) -> None:
     # The maps of attention are of runs that `clibd attention` has looked at, of which there are none here.
     for kind in sorted({asked.page for asked in visits.values()} - {"overview", "attention"}):
-        pages = sorted((site / kind).glob("*.html"))
-        assert pages, kind
-        offline.goto(pages[0].as_uri())
+        page = _largest(site, kind)
+        offline.goto(page.as_uri())
         expect(offline.locator("h1")).not_to_be_empty()
-        assert offline.evaluate(OVERFLOW) <= 0, pages[0]
+        expect(offline.locator(_USABLE.get(kind, "main")).first).to_be_visible()
+        draw_charts(offline)
+        assert offline.evaluate(OVERFLOW) <= 0, page
 
 
 def test_no_link_of_any_page_leads_nowhere(site: Path) -> None:
@@ -58,10 +67,24 @@ def test_readers_go_from_page_to_page(offline: Page) -> None:
     expect(offline.locator("h1")).to_contain_text("Table 20:")
 
 
-def test_charts_are_drawn(site: Path, offline: Page) -> None:
-    pages = (page for page in sorted((site / "run").glob("*.html")) if "data-chart" in page.read_text())
-    offline.goto(next(pages).as_uri())
-    expect(offline.locator("svg.main-svg").first).to_be_visible()
+def test_a_chart_is_drawn_when_it_is_scrolled_to(site: Path, offline: Page) -> None:
+    run = max((site / "run").glob("*.html"), key=lambda page: page.read_text().count("data-chart"))
+    offline.goto(run.as_uri())
+    charts = offline.locator("[data-chart]")
+    offline.wait_for_function("() => window.Plotly")  # which is loaded before anybody asks for it
+    expect(charts.last.locator("svg.main-svg")).to_have_count(0)
+    charts.last.scroll_into_view_if_needed()
+    expect(charts.last.locator("svg.main-svg").first).to_be_visible()
+
+
+def test_without_its_drawing_program_a_chart_says_so(site: Path, browser: Browser) -> None:
+    page = browser.new_page()  # that nobody guards: a browser tells the console of every file that it lacks
+    page.route("**/plotly-*", lambda route: route.abort())
+    page.goto(_largest(site, "run").as_uri())
+    first = page.locator("[data-chart]").first
+    first.scroll_into_view_if_needed()
+    expect(first).to_have_text("The picture cannot be drawn here; its numbers stand below.")
+    page.close()
 
 
 def test_queries_are_chosen_and_paged_in_the_browser(site: Path, offline: Page) -> None:
@@ -72,3 +95,23 @@ def test_queries_are_chosen_and_paged_in_the_browser(site: Path, offline: Page) 
     offline.get_by_role("button", name="Choose").click()
     expect(section.locator("ol li").first).to_contain_text("wrong")
     expect(section.locator("ol")).not_to_contain_text("✓ right")
+
+
+def test_pictures_that_were_kept_are_shown(site: Path, offline: Page) -> None:
+    offline.goto(next(iter(sorted((site / "retrieval").glob("tiny*.html")))).as_uri())
+    expect(offline.locator("#example .query img")).to_be_visible()
+    assert offline.locator("#example .query img").evaluate("(one) => one.naturalWidth") > 1
+
+
+def test_any_two_runs_are_laid_side_by_side(site: Path, offline: Page) -> None:
+    pages = (page for page in (site / "compare").glob("*.html") if "data-sides" in page.read_text())
+    offline.goto(next(pages).as_uri())
+    first, second = (offline.locator(f"select[name={name}]") for name in "ab")
+    second.select_option(index=2)
+    expect(offline.locator("#two-command")).to_contain_text(f"/{second.input_value()}")
+    expect(offline.locator("table")).to_have_count(2)
+    expect(offline.locator("table").last.locator("tbody tr").first).to_contain_text("[")
+    chosen = first.input_value(), second.input_value()
+    offline.reload()
+    expect(offline.locator("table")).to_have_count(2)
+    assert (first.input_value(), second.input_value()) == chosen

@@ -69,7 +69,7 @@ def test_all_that_can_be_clicked_is_reached_by_tab_and_seen(address: str, guarde
         focused = guarded.locator(":focus")
         texts.append(focused.inner_text())
         assert focused.evaluate("(one) => getComputedStyle(one).outlineStyle") != "none"
-    assert texts[1:4] == ["Overview", "Paper tables", "Data"]
+    assert texts[1:5] == ["Overview", "Paper tables", "Compare", "Data"]
 
 
 def test_a_wide_table_is_scrolled_by_keys(address: str, reader: Reader) -> None:

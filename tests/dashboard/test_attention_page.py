@@ -38,7 +38,7 @@ def _pixels(catalog: Catalog, **options: object) -> object:
 
 def test_without_stored_attention_the_command_stands_there(runs: Folder) -> None:
     words = words_of(shown(Catalog(runs), "attention", "tiny"))
-    assert "clibd attention RUN --data DIR" in words
+    assert f"clibd attention {runs}/batch/tiny --data DIR" in words
     assert "SYNTHETIC" in words
 
 

@@ -17,7 +17,7 @@ from results.dashboard.charts import (
     thinned,
 )
 from results.dashboard.page import Asked
-from results.dashboard.site.rendering import _environment
+from results.dashboard.site.rendering import environment_of
 from tests.dashboard.showing import words_of
 
 _LOSS = Axis(title="Training loss")
@@ -25,7 +25,7 @@ _EPOCH = Axis(title="Epoch")
 
 
 def _drawn(chart: Chart) -> str:
-    template = _environment().from_string(
+    template = environment_of().from_string(
         '{% from "charts.html.j2" import chart with context %}{{ chart(one, "/run-log/a") }}'
     )
     return template.render(one=chart, link_to=_path, renewing=False)
@@ -85,7 +85,7 @@ def test_parallel_lines_have_a_scale_each() -> None:
 
 
 def test_a_live_chart_says_where_more_comes_from() -> None:
-    more = More(run="a", name="run-log-a", after=3, x="epoch")
+    more = More(run="a", name="run-log-a", after=3, mark="9f", x="epoch")
     chart = lines("Loss", _EPOCH, _LOSS, [Series(name="loss", x=[1], y=[1.0], column="loss")], more=more)
     assert 'data-more="/run-log/a" data-run="a" data-after="3"' in _drawn(chart)
     assert chart.data(_path)["more"] == "run-log-a"

@@ -9,8 +9,7 @@ import pytest
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.pages import class_size
-from tests.dashboard.showing import sent, shown, words_of
-from tests.dashboard.test_embedding_page import columns_of
+from tests.dashboard.showing import columns_of, sent, shown, words_of
 from tests.results.figures.made_up import made_up_rows, write_evaluated
 from workloads.record import MEASUREMENTS
 from workloads.seals import unseal_run

@@ -1,18 +1,27 @@
 """The page that compares two evaluations."""
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from results.comparison.compare import compare
+from results.dashboard.accuracies import accuracies
 from results.dashboard.catalog import Catalog
 from results.dashboard.contest import contest
+from results.dashboard.page import Asked
+from results.dashboard.site.replies import reply_to
+from results.differing import differing_fields
 from results.evaluated import pair
 from tests.dashboard.making import catalog as catalog
 from tests.dashboard.making import made_up as made_up
-from tests.dashboard.showing import shown, words_of
+from tests.dashboard.showing import columns_of, sent, shown, words_of
 from tests.results.comparison.conftest import IMAGE_DNA
 from workloads.errors import IncomparableError
+from workloads.record import MEASUREMENTS
 from workloads.spec import RANKS
+from workloads.storage import Folder
 
 
 @pytest.fixture
@@ -74,3 +83,40 @@ def test_without_two_there_is_a_choice(catalog: Catalog, two: tuple[str, str]) -
     html = shown(catalog, "compare")
     assert f'<option value="{two[0]}"' in html
     assert "is not evaluated yet" in words_of(shown(catalog, "compare", status=404, a=two[0], b=f"{two[1]}/none"))
+
+
+def test_an_export_has_what_any_two_differ_in(catalog: Catalog, two: tuple[str, str]) -> None:
+    columns = columns_of(sent(catalog, "compare-sides"))
+    rows = [columns["id"].index(run) for run in two]
+    told = {name: tuple(values[row] for row in rows) for name, values in columns.items()}
+    fields = {name.removeprefix("field "): sides for name, sides in told.items() if name.startswith("field ")}
+    specs = [spec for run in two if (spec := catalog.run(run).spec)]
+    assert {name: sides for name, sides in fields.items() if sides[0] != sides[1]} == differing_fields(specs)
+    assert [side.rpartition("/")[2] for side in told["folder"]] == list(two)
+    for place, run in enumerate(two):
+        first = accuracies(catalog, run).retrievals[0]
+        for row in first.rows:
+            here = f"accuracy {first.name}, {row.partition}, {row.average}, {row.rank}"
+            assert [told[f"{here}: {subset}"][place] for subset in first.subsets] == list(row.values)
+            assert told[f"{here}: n"][place] == row.n
+
+
+def test_a_damaged_run_leaves_the_others_in_the_export(catalog: Catalog, two: tuple[str, str], tmp_path: Path) -> None:
+    runs = Path(shutil.copytree(catalog.address, tmp_path / "runs"))
+    (runs / catalog.place(two[0]) / MEASUREMENTS).write_bytes(b"PAR1 and no more")
+    (runs / catalog.place(two[0]) / "status.json").write_text('{"state": "fini')
+    columns = columns_of(sent(Catalog(Folder(runs)), "compare-sides"))
+    names = [name for name in columns if name.startswith("accuracy")]
+    told = {run: any(columns[name][row] for name in names) for row, run in enumerate(columns["id"])}
+    assert told[two[1]]
+    assert not told.get(two[0])
+
+
+def test_a_page_that_waits_is_another_once_the_comparison_is_made(
+    catalog: Catalog, two: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("results.dashboard.pages.compare._PATIENCE", 0.0)
+    asked = Asked.to("compare", "", {"a": two[0], "b": two[1], "partition": "test", "pair": "dna-dna"})
+    assert b"They are being compared" in reply_to(catalog, asked).content
+    contest(catalog, *two, "test", ("dna", "dna")).result()
+    assert b"p (Holm)" in reply_to(catalog, asked).content, "though nothing in the folder has changed"

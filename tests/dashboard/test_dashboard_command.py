@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from typer.testing import CliRunner
 
@@ -63,7 +64,7 @@ def test_it_serves_until_ctrl_c_which_ends_in_a_sentence(tmp_path: Path) -> None
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert err.startswith("interrupted;")
+    assert err.startswith("interrupted; the dashboard has ended")
     assert len(err.splitlines()) == 1
 
 
@@ -93,7 +94,7 @@ def test_export_says_where_it_is_and_refuses_what_is_not_ours(tmp_path: Path) ->
     for program, words in ((app, ["export"]), (clibd, ["dashboard", "export"])):
         done = CliRunner().invoke(program, [*words, str(tmp_path / "runs"), "--out", str(tmp_path / "site")])
         assert done.exit_code == 0, done.output
-        assert re.search(r"index\.html: [\d,]+ pages, [\d.]+ MB\.", done.stdout)
+        assert re.search(r"index\.html \([\d,]+ pages, [\d.]+ MB\)\.", done.stdout)
     (tmp_path / "mine").write_text("mine")
     done = CliRunner().invoke(app, ["export", str(tmp_path), "--out", str(tmp_path / "mine")])
     assert "is not overwritten" in str(done.exception)
@@ -122,6 +123,29 @@ def test_on_a_cluster_it_is_served_by_the_head_and_the_port_is_forwarded(
     assert command == (
         f"clibd-dashboard serve 'gs://insects/runs of; mine' --port={port} --exact-port '--data=gs://insects/data $(x)'"
     )
+
+
+SSH = """#!{python}
+import subprocess, sys
+ssh = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print(ssh.pid, sys.stdin.read(), flush=True)
+ssh.wait()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_with_the_command_ends_what_reaches_the_head(number: signal.Signals, tmp_path: Path) -> None:
+    stand_in = tmp_path / "ray"
+    stand_in.write_text(SSH.format(python=sys.executable))
+    stand_in.chmod(stand_in.stat().st_mode | stat.S_IXUSR)
+    (cluster := tmp_path / "cluster.yaml").write_text("cluster_name: x\n")
+    where = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    with started("--cluster", str(cluster), "gs://insects/runs", PATH=where) as (process, words):
+        ssh = psutil.Process(int(words))  # it says so once it has read all of its input, which is none
+        process.send_signal(number)
+        process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    ssh.wait(timeout=30)
 
 
 def test_nothing_is_opened_where_nobody_sits(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The page of the data set, part by part."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,8 +45,23 @@ def test_counts_by_split_and_rank(catalog: Catalog, tiny_dataset: PreparedDatase
     assert f"Fingerprint {facts.fingerprint}" in words
     split = "train_seen"
     labelled = [facts.num_labelled[split][rank] for rank in ("order", "family", "genus", "species")]
-    assert f"{split} trains {facts.num_specimens[split]} {' '.join(map(str, labelled))}" in words
+    assert f"{split} training {facts.num_specimens[split]} {' '.join(map(str, labelled))}" in words
     assert f"all {sum(facts.num_specimens.values())} " in words
+
+
+def test_a_data_set_that_is_prepared_again_is_shown_as_it_is_now(
+    tmp_path: Path, tiny_dataset: PreparedDataset, incomplete_dataset: PreparedDataset
+) -> None:
+    data = Folder(tmp_path / "data")
+    data.write("dataset.json", tiny_dataset.folder.read("dataset.json"))
+    catalog = Catalog(Folder(tmp_path / "runs"), data)
+    before = catalog.look_again()
+    assert f"Fingerprint {tiny_dataset.facts.fingerprint}" in words_of(shown(catalog, "data"))
+    data.write("dataset.json", incomplete_dataset.folder.read("dataset.json"))
+    os.utime(tmp_path / "data" / "dataset.json", (1e9, 1e9))
+    after = catalog.look_again()
+    assert after.since(before).names == {"*"}
+    assert f"Fingerprint {incomplete_dataset.facts.fingerprint}" in words_of(shown(catalog, "data"))
 
 
 def test_what_lacks_a_modality_is_counted(tmp_path: Path, incomplete_dataset: PreparedDataset) -> None:

@@ -1,8 +1,6 @@
 """The map of an evaluation: every point once in its place and colour, and what is said where there is none."""
 
-import json
 import shutil
-from base64 import b64decode
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,11 @@ import numpy as np
 import pytest
 
 from results.dashboard.catalog import Catalog
-from results.dashboard.page import File
 from results.dashboard.pages.embedding import points_of
 from results.dashboard.pages.retrieval_columns import SPECIMENS
 from results.dashboard.points import NAMELESS, NUM_COLOURS, OTHER
 from results.evaluated import EvaluatedFolder, read_evaluated
-from tests.dashboard.showing import sent, shown, words_of
+from tests.dashboard.showing import columns_of, sent, shown, words_of
 from tests.results.figures.made_up import Row, made_up_rows, write_evaluated
 from workloads.evaluation.embedded import Embedded
 from workloads.evaluation.looking import look_at
@@ -32,7 +29,6 @@ _PARTS = {
     "val": ("val_seen", "val_unseen"),
     "test": ("test_seen", "test_unseen"),
 }
-_TYPES = {"Int8Array": "i1", "Int16Array": "<i2", "Int32Array": "<i4", "Float32Array": "<f4"}
 
 
 def _looked_at(folder: Path, rows: list[Row], **how: Any) -> EvaluatedFolder:
@@ -71,20 +67,6 @@ def rows() -> list[Row]:
 def runs(tmp_path: Path, rows: list[Row]) -> Path:
     _looked_at(tmp_path / "runs/batch/made-up", rows, synthetic=True)
     return tmp_path / "runs"
-
-
-def columns_of(file: File) -> dict[str, Any]:
-    """What a script finds in a file of columns."""
-    told = json.loads(file.content.decode().partition(", ")[2].rpartition(");")[0])
-
-    def decoded(column: list[Any]) -> Any:
-        if column[0] == "words":
-            if column[2] is None:
-                return column[1]
-            return [None if code < 0 else column[1][code] for code in decoded(column[2])]
-        return np.frombuffer(b64decode(column[1]), _TYPES[column[0]])
-
-    return {name: decoded(column) for name, column in told.items()}
 
 
 def test_every_point_is_drawn_once_where_it_lies_in_the_colour_of_its_name(runs: Path) -> None:

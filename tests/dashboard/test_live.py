@@ -35,10 +35,13 @@ def test_a_look_is_another_when_something_changes(tmp_path: Path) -> None:
         "look": begun.number,
         "changed": ["amp", "one"],
         "states": {"one": "interrupted"},
+        "tables": True,
     }
     (folder / "events.jsonl").write_text('{"event": "step"}\n')
     later = catalog.look_again()
     assert later.since(begun).names == {"amp", "one"}
+    assert not later.since(begun).tables, "no table is made of a log"
+    assert begun.since(empty).then(later.since(begun)).tables
     assert later.version("amp/one") == begun.version("amp/one")
     assert later.version("amp/one", passing=True) != begun.version("amp/one", passing=True)
     assert begun.since(empty).then(later.since(begun)).look == later.number

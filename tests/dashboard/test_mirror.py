@@ -8,7 +8,10 @@ import pytest
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.mirror import Mirror
-from results.dashboard.page import NotThereError
+from results.dashboard.page import Asked, File, NotThereError
+from results.dashboard.site.answers import answer
+from results.dashboard.site.kinds import kinds
+from results.dashboard.site.rendering import rendered
 from tests.buckets import served_bucket
 from workloads.storage import Folder
 
@@ -111,3 +114,26 @@ def test_a_store_that_does_not_answer_leaves_the_last_look(
     assert catalog.look_again() is look
     assert catalog.problem is not None
     assert "the network is gone" in catalog.problem
+
+
+def test_what_pages_say_names_the_bucket_and_never_the_copy(golden_runs: Folder, got: Counter[str]) -> None:
+    run = (golden_runs / "amp").folders()[0]
+    (golden_runs / "amp" / run).write("measurements.parquet", b"not what was written")
+    catalog = Catalog(golden_runs)
+    said = {asked: _text(catalog, asked) for kind in kinds().values() for asked in kind.listed(catalog)}
+    assert [asked for asked, text in said.items() if catalog.folder.path in text] == []
+    assert f"{golden_runs}/amp/{run}/measurements.parquet" in said[Asked("run", run)]
+    tables = [text for asked, text in said.items() if asked.page == "table"]
+    for command in (
+        f"--runs {golden_runs}",
+        f"Or move {golden_runs}/amp/{run} away",
+        f"clibd evaluate {golden_runs}/amp/",
+    ):
+        assert any(command in text for text in tables), command
+
+
+def _text(catalog: Catalog, asked: Asked) -> str:
+    made = answer(catalog, asked).answer
+    if isinstance(made, File):
+        return made.content.decode()
+    return rendered(made, asked, lambda other: other.path, "/static/", served=True)

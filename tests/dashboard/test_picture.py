@@ -63,4 +63,4 @@ def test_damaged_pictures_cost_pictures_alone(tmp_path: Path, tiny_dataset: Prep
     (tmp_path / "train" / run / SHOWN).write_bytes(b"PAR1")
     text = words_of(shown(catalog_of(tmp_path), "retrieval", run))
     assert "kept for looking at cannot be read" in text
-    assert "queries by image" in text
+    assert "queries, image to" in text

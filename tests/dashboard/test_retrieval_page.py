@@ -1,12 +1,9 @@
 """Retrieval pages: what is listed is what a plain count over the files finds, and names are text."""
 
 import html
-import json
 import re
-from base64 import b64decode
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +11,10 @@ import pytest
 from benchmarks.made_up_names import HOSTILE
 from results.dashboard.choosing import Choice, chosen
 from results.dashboard.numbers import DEPTHS, answered
-from results.dashboard.page import File
 from results.dashboard.site.answers import answer
 from results.dashboard.site.kinds import kinds
 from tests.dashboard.answered_runs import answered_run, catalog_of, rows_of, shown_of
-from tests.dashboard.showing import sent, shown, words_of
+from tests.dashboard.showing import columns_of, sent, shown, words_of
 from tests.results.figures.made_up import Row, made_up_rows
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.spec import RANKS, Rank
@@ -203,33 +199,15 @@ def test_the_data_set_shows_all(tmp_path: Path, tiny_dataset: PreparedDataset) -
     assert "this evaluation is of" in text
 
 
-def _decoded(column: list[Any]) -> list[Any]:
-    kind, content, *codes = column
-    if kind != "words":
-        types = {"Int8Array": "i1", "Int16Array": "<i2", "Int32Array": "<i4", "Float32Array": "<f4"}
-        return list(np.frombuffer(b64decode(content), types[kind]).tolist())
-    if codes[0] is None:
-        return list(content)
-    return [None if code < 0 else content[code] for code in _decoded(codes[0])]
-
-
-def _columns(file: File) -> dict[str, list[Any]]:
-    """Columns as a page's script gets them."""
-    told = file.content.decode()
-    name, columns = json.loads(f"[{told.removeprefix('clibd.columns(').removesuffix(');' + chr(10))}]")
-    assert isinstance(name, str)
-    return {column: _decoded(values) for column, values in columns.items()}
-
-
 def test_columns_of_the_export_hold_every_answer(tmp_path: Path, tiny_dataset: PreparedDataset) -> None:
     rows = rows_of(tiny_dataset)
     kept = shown_of(tiny_dataset, rows[::2])
     run = answered_run(tmp_path, rows, tiny_dataset.facts.name, tiny_dataset.facts.fingerprint, kept)
     catalog = catalog_of(tmp_path)
-    specimens = _columns(sent(catalog, "retrieval-specimens", run))
+    specimens = columns_of(sent(catalog, "retrieval-specimens", run))
     by_id = {row["specimen_id"]: row for row in rows}
     assert specimens["species"] == [by_id[name]["species"] for name in specimens["id"]]
-    columns = _columns(sent(catalog, "retrieval-rows", run, partition="test", pair="dna-dna"))
+    columns = columns_of(sent(catalog, "retrieval-rows", run, partition="test", pair="dna-dna"))
     table = Folder(tmp_path / "train" / run).read_table("predictions.parquet").to_pylist()
     own = [row for row in table if (row["partition"], row["query"], row["key"]) == ("test", "dna", "dna")]
     first, ids = columns["query"], specimens["id"]
@@ -238,8 +216,8 @@ def test_columns_of_the_export_hold_every_answer(tmp_path: Path, tiny_dataset: P
     assert [specimens["unseen"][query] for query in queries] == [row["subset"] == "unseen" for row in own]
     assert [ids[key] for key in columns["keys"]] == [key for row in own for key in row["key_ids"]]
     cosines = [cosine for row in own for cosine in row["cosines"]]
-    assert np.array(columns["cosines"]) / 32_767 == pytest.approx(np.array(cosines), abs=2e-5)
-    portraits = _columns(sent(catalog, "retrieval-portraits", run))
+    assert np.array(columns["cosines"]) / 10_000 == pytest.approx(np.array(cosines), abs=5.1e-5)
+    portraits = columns_of(sent(catalog, "retrieval-portraits", run))
     assert {ids[row] for row in portraits["row"]} == set(kept["specimen_id"].to_pylist())
     assert all(picture.startswith("data:image/webp;base64,") for picture in portraits["picture"])
 

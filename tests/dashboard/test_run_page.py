@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,12 @@ from tests.dashboard.making import in_state
 from tests.dashboard.making import made_up as made_up
 from tests.dashboard.serving import served
 from tests.dashboard.showing import sent, shown, words_of
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.evaluation.measure import measure_classifier
+from workloads.models.loaded import open_untrained
+from workloads.placement import Placement
+from workloads.record import RunFolder
+from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
 
 _CHIEF = {"partition": "val", "average": "macro", "level": "species", "query": "image", "key": "dna", "metric": "top1"}
@@ -31,7 +38,7 @@ def test_a_finished_run_shows_its_accuracies_with_what_they_have_to_beat(catalog
         assert found is not None
         assert percent(found.value) in words
     assert "SYNTHETIC" in words
-    assert "validation macro species" in words
+    assert "species macro validation" in words
     assert "Training loss" in words
 
 
@@ -62,13 +69,16 @@ def test_a_running_run_asks_for_new_points_alone(going_on: Folder) -> None:
     before = Catalog(going_on)
     html = shown(before, "run", run)
     assert "▶ training" in words_of(html)
-    [after, *others] = re.findall(r'data-more="/run-log/[^"]*" data-run="[^"]*" data-after="(\d+)"', html)
-    assert set(others) == {after}
+    told_so_far = r'data-more="/run-log/[^"]*" data-run="[^"]*" data-after="(\d+)" data-mark="([0-9a-f]{16})"'
+    [(after, mark), *others] = re.findall(told_so_far, html)
+    assert set(others) == {(after, mark)}
     assert int(after) == len(training_log(before, run))
     live_run(going_on)
-    told = sent(Catalog(going_on), "run-log", run, after=after).content.decode()
+    told = sent(Catalog(going_on), "run-log", run, after=after, mark=mark).content.decode()
     assert told.startswith(f"clibd.columns({json.dumps(f'run-log-{run}-{after}')}, ")
     assert len(training_log(Catalog(going_on), run)) == int(after) + 1
+    columns, start, _ = training_log(Catalog(going_on), run).since(int(after), mark)
+    assert (start, len(columns["step"])) == (int(after), 1)
 
 
 def test_what_was_read_of_a_log_is_not_read_again(going_on: Folder) -> None:
@@ -90,10 +100,31 @@ def test_a_log_that_was_cut_at_a_checkpoint_is_read_anew(going_on: Folder) -> No
     lines = place.read("events.jsonl").splitlines(keepends=True)
     again = [line.replace(b'"loss": ', b'"loss": 1') for line in lines[-3:-1]]
     place.write("events.jsonl", b"".join([*lines[:-3], *again]))
+    known, mark = len(log), log.mark
     catalog.look_again()
     assert len(training_log(catalog, place.name)) == len(lines) - 1
+    for rows, of in ((known, mark), (known - 1, mark), (known - 2, mark), (1, mark), (0, "")):
+        columns, start, _ = log.since(rows, of)
+        assert (start, len(columns["step"])) == (0, len(lines) - 1), rows
     assert [*log.columns()["step"]] == [*training_log(Catalog(going_on), place.name).columns()["step"]]
     assert log.last("loss") == training_log(Catalog(going_on), place.name).last("loss")
+
+
+def test_a_classifier_shows_its_accuracies_and_says_what_it_lacks(
+    tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, tmp_path: Path
+) -> None:
+    spec = replace(tiny_spec, objective="classify", modalities=("image",))
+    run = RunFolder(Folder(tmp_path / "train" / spec.id))
+    run.begin(spec, {"sweep": "train", "label": "classifier"}, {})
+    measured = measure_classifier(open_untrained(spec, tiny_dataset), tiny_dataset, Placement(), run.folder)
+    run.finish("finished")
+    words = words_of(shown(Catalog(Folder(tmp_path)), "run", spec.id))
+    assert "It is a classifier" in words
+    assert "classifier.parquet" in words
+    assert "No accuracies yet" not in words
+    for one in measured:
+        if one.metric == "classifier_top1" and one.level == "genus" and one.average == "macro":
+            assert f"{one.level} {percent(one.value)}" in words
 
 
 def test_hostile_names_are_text(hostile_catalog: Catalog) -> None:

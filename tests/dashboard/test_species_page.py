@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from statsmodels.stats.proportion import proportion_confint
 
+from results.dashboard.taxa import shares
 from tests.dashboard.answered_runs import answered_run, catalog_of, rows_of
 from tests.dashboard.showing import shown, words_of
 from tests.results.figures.made_up import Row, made_up_rows
@@ -49,8 +50,8 @@ def test_a_species_has_its_counts_and_its_interval(runs: Path, run: str, rows: l
     low, high = proportion_confint(sum(own), len(own), method="wilson")
     assert f"{100 * sum(own) / len(own):.1f} [{100 * low:.1f}, {100 * high:.1f}]" in text
     num_keys = sum(row["species"] == name and str(row["split"]).endswith("keys") for row in rows)
-    assert f"{num_keys} keys have this name" in text
-    assert f"{len(own)} val queries" in text
+    assert f"Keys {num_keys} specimens" in text
+    assert f"Queries {len(own)} validation specimens" in text
     assert "--data DIR" in text
 
 
@@ -96,3 +97,14 @@ def test_the_data_set_says_how_many_train(tmp_path: Path, tiny_dataset: Prepared
     name = next(name for name in counts if name in asked)
     text = words_of(shown(catalog_of(tmp_path, tiny_dataset), "species", run, name=name))
     assert f"{counts[name]} specimens" in text
+
+
+def test_shares_have_wilsons_intervals() -> None:
+    of = [0, 1, 1, 3, 10, 10, 10, 1_000_000]
+    right = [0, 0, 1, 2, 0, 7, 10, 1]
+    for share in shares(right, of):
+        if not share.of:
+            assert (share.low, share.high) == (None, None)
+            continue
+        ends = proportion_confint(share.right, share.of, method="wilson")
+        assert (share.low, share.high) == pytest.approx(ends, abs=1e-12)

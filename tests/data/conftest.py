@@ -9,6 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
+from tokenizers import Tokenizer
+from tokenizers.models import BPE
+from tokenizers.trainers import BpeTrainer
+
+from workloads.data.prepared.dataset import PreparedDataset
+from workloads.data.prepared.taxon_text import TextTokenizer
 
 _REAL = Path(__file__).parents[3] / "shared" / "real"
 
@@ -68,3 +74,16 @@ def pillow_pixels() -> Callable[[bytes], np.ndarray]:
             return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
     return pixels
+
+
+@pytest.fixture(scope="session")
+def byte_pairs(tiny_dataset: PreparedDataset) -> TextTokenizer:
+    """Byte pairs learned from barcodes; `[PAD]` is 3, as in DNABERT-2."""
+    tokenizer = Tokenizer(BPE(unk_token="[UNK]"))
+    trainer = BpeTrainer(
+        vocab_size=60, special_tokens=["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"], show_progress=False
+    )
+    tokenizer.train_from_iterator(
+        tiny_dataset.load(tiny_dataset.facts.splits.keys, ["barcode"])["barcode"].to_pylist(), trainer
+    )
+    return TextTokenizer(tokenizer, pad_id=3)

@@ -15,7 +15,6 @@ from workloads.data.specimens.barcode import (
     authors_token_ids,
     base_codes,
     clean_barcode,
-    kmer_counts,
     token_ids,
 )
 from workloads.errors import RecordError
@@ -62,26 +61,11 @@ def authors_token_ids_in_loops(barcode: str) -> list[int]:
     return ids
 
 
-def kmer_counts_in_loops(barcode: str) -> list[int]:
-    letters = barcode.replace("U", "T")
-    counts = dict.fromkeys(KMERS, 0)
-    for start in range(len(letters) - 4):
-        if letters[start : start + 5] in counts:
-            counts[letters[start : start + 5]] += 1
-    return list(counts.values())
-
-
 @settings(max_examples=80, deadline=None)
 @given(st.lists(any_text, min_size=1, max_size=3))
 def test_token_ids_of_any_text_are_those_of_a_loop_over_the_letters(batch: list[str]) -> None:
     assert token_ids(batch).tolist() == [token_ids_in_loops(text) for text in batch]
     assert authors_token_ids(batch).tolist() == [authors_token_ids_in_loops(text) for text in batch]
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(barcodes, min_size=1, max_size=3))
-def test_kmer_counts_are_those_of_a_loop_over_the_letters(batch: list[str]) -> None:
-    assert kmer_counts(batch).tolist() == [kmer_counts_in_loops(barcode) for barcode in batch]
 
 
 @pytest.mark.parametrize("length", [1, 4, 5, 6, 654, 655, 659, 660, 661, 665, 900])
@@ -123,11 +107,6 @@ def test_ids_fill_the_vocabulary_and_no_more() -> None:
 
 def test_no_barcodes_give_empty_arrays_of_the_right_width() -> None:
     assert token_ids([]).shape == authors_token_ids([]).shape == (0, 133)
-    assert kmer_counts([]).shape == (0, 1024)
-
-
-def test_counts_of_a_barcode_too_short_for_a_kmer_are_zero() -> None:
-    assert kmer_counts(["ACGT"]).sum() == 0
 
 
 @pytest.mark.parametrize(

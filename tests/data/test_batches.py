@@ -225,7 +225,7 @@ def test_a_classifier_trains_on_the_named_specimens_and_their_places_in_the_sort
     spec = replace(tiny_spec, objective="classify", modalities=("dna",), batch_size=4)
     specimens = Specimens(tiny_dataset, PROTOCOL.training, spec, None)
     names = specimens.labels["species"].tolist()
-    classes = training_classes(tiny_dataset)
+    classes = training_classes(spec, tiny_dataset)
     assert list(classes) == sorted({name for name in names if name is not None})
     assert None in names
     batches = EpochBatches(specimens, spec, 0)
@@ -245,7 +245,7 @@ def test_a_species_that_is_not_trained_has_no_class(tiny_dataset: PreparedDatase
     unseen = Specimens(tiny_dataset, ["test_unseen"], spec, None)
     assert (unseen.class_of == -1).all()
     seen = Specimens(tiny_dataset, ["test_seen"], spec, None)
-    classes = training_classes(tiny_dataset)
+    classes = training_classes(spec, tiny_dataset)
     assert [classes[place] for place in seen.class_of] == seen.labels["species"].tolist()
 
 
@@ -260,8 +260,10 @@ def test_the_batch_is_checked_against_what_trains(tiny_dataset: PreparedDataset,
         check_batch(replace(classify, batch_size=labelled + 1), labelled, 1)
 
 
-def test_nothing_to_classify_is_said(tiny_dataset: PreparedDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_to_classify_is_said(
+    tiny_dataset: PreparedDataset, tiny_spec: ExperimentSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
     unnamed = replace(PROTOCOL, training=("no_split",))
     monkeypatch.setitem(PROTOCOLS, "clibd", unnamed)
     with pytest.raises(SpecError, match="tiny: "):
-        training_classes(tiny_dataset)
+        training_classes(replace(tiny_spec, objective="classify", modalities=("image",)), tiny_dataset)

@@ -13,9 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import BPE
-from tokenizers.trainers import BpeTrainer
 
 from tests.sealed import say_otherwise
 from workloads.data.inputs.barcode_inputs import MAX_BYTE_PAIRS
@@ -30,17 +27,6 @@ from workloads.storage import Folder
 
 PROTOCOL = PROTOCOLS["clibd"]
 Open = Callable[..., Specimens]
-
-
-@pytest.fixture(scope="module")
-def byte_pairs(tiny_dataset: PreparedDataset) -> TextTokenizer:
-    """Byte pairs learned from barcodes; `[PAD]` is 3, as in DNABERT-2."""
-    tokenizer = Tokenizer(BPE(unk_token="[UNK]"))
-    trainer = BpeTrainer(
-        vocab_size=60, special_tokens=["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"], show_progress=False
-    )
-    tokenizer.train_from_iterator(tiny_dataset.load(PROTOCOL.keys, ["barcode"])["barcode"].to_pylist(), trainer)
-    return TextTokenizer(tokenizer, pad_id=3)
 
 
 @pytest.fixture(scope="module")

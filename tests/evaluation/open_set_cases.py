@@ -110,6 +110,10 @@ def answers_by_hand(case: Case, part: str, row: int, method: str, threshold: flo
     kind = "nn_dna" if method.startswith("nn_dna") else method.split("_")[0]
     if kind == "nn_dna":
         both = sorted([(-c, n) for k in ("seen", "unseen") for c, n in nearest(case, query, "dna", k)])
+        if method == "nn_dna_calibrated":
+            return calibrated(
+                case, nearest(case, query, "dna", "seen"), nearest(case, query, "dna", "unseen"), threshold
+            )
         if method == "nn_dna":
             return [key_answer(case, number) for _, number in both[:5]]
         return [a for a in (key_answer(case, number) for _, number in both) if a[1] == is_seen][:5]
@@ -131,6 +135,17 @@ def answers_by_hand(case: Case, part: str, row: int, method: str, threshold: flo
             answers.append(seen[place][1])
         elif place < len(unseen):
             answers.append(unseen[place])
+    return answers
+
+
+def calibrated(
+    case: Case, seen: list[tuple[float, int]], unseen: list[tuple[float, int]], constant: float
+) -> list[Answer]:
+    """The first five of both, a seen key first where it is nearer by more than the constant."""
+    answers: list[Answer] = []
+    while (seen or unseen) and len(answers) < 5:
+        first = seen and (not unseen or seen[0][0] - unseen[0][0] > constant)
+        answers.append(key_answer(case, (seen if first else unseen).pop(0)[1]))
     return answers
 
 

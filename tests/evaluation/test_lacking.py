@@ -12,7 +12,7 @@ from results.evaluated import EvaluatedFolder
 from tests.evaluation.measured import Evaluation, evaluate_embedded
 from workloads.bzsl.feature_source import read_source
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.data.specimens.barcode import kmer_counts
+from workloads.data.specimens.kmers import kmer_counts
 from workloads.errors import EmbeddingsError, SpecError
 from workloads.evaluation.embed import embed_parts, parts_of
 from workloads.evaluation.embedded import KEYS, Embedded, has_feature, key_specimens, query_specimens

@@ -82,6 +82,7 @@ def test_the_recipe_may_be_chosen(folder: Folder, classifier: Folder, capsys: py
 
     assert {record["recipe"] for record in json.loads(capsys.readouterr().out)} == {"authors"}
     thresholds = folder.read_json("open_set.json")["thresholds"]
+    assert thresholds.pop("nn_dna_calibrated")["rule"] == "exact"
     assert {name: (found["rule"], found["num_tried"]) for name, found in thresholds.items()} == {
         "nn_is_du": ("grid", 1000),
         "linear_is_du": ("grid", 1001),

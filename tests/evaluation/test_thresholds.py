@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workloads.errors import UsageError
-from workloads.evaluation.detection import Threshold, best_threshold
+from workloads.threshold import Choices, Threshold, best_threshold
 
 Query = tuple[float, bool, bool, bool]
 """Score, right if called seen, right if called unseen, of a seen species."""
@@ -20,7 +20,7 @@ Query = tuple[float, bool, bool, bool]
 def best(queries: Sequence[Query], grid: npt.NDArray[np.float64] | None = None) -> Threshold:
     scores, *sides = zip(*queries, strict=True)
     if_seen, if_unseen, is_seen = map(np.array, sides)
-    return best_threshold(np.array(scores, dtype=np.float64), if_seen, if_unseen, is_seen, grid)
+    return best_threshold(Choices(np.array(scores, dtype=np.float64), if_seen, if_unseen, is_seen), grid)
 
 
 def accuracies_at(queries: Sequence[Query], threshold: float) -> tuple[Fraction, Fraction]:

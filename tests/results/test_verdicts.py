@@ -78,3 +78,12 @@ def test_of_two_data_sets_the_one_under_the_official_split_is_compared(
     sheets = table_sheets(18, runs)
     assert len(sheets) == 2
     assert counts(sheets)["within noise"] == 1
+
+
+def test_a_single_run_without_an_interval_has_neither_a_verdict_nor_a_difference(
+    runs: Folder, write_run: Callable[..., str], amp_points: Callable[..., dict[bool, Point]]
+) -> None:
+    write_run(amp_points()[True], 0.97, evaluation={"official_split": "bioscan_1m", "missing_rank": "a_class"})
+    [cell] = [cell for sheet in table_sheets(18, runs) for cell in sheet.cells if cell.ours == 0.97]
+    assert verdict(cell) == Verdict("not comparable", "ours has neither an interval nor several seeds")
+    assert cell.difference is None

@@ -21,6 +21,7 @@ from workloads.shares import Shares
 from workloads.training.gradient_cache import Chunks, LossFunction, accumulate_gradients, embed_at_once
 from workloads.training.loss import classification_loss, contrastive_loss, two_view_loss
 from workloads.training.micro_batch import largest_micro_batch
+from workloads.training.positives import Positives
 
 BATCH, WIDTH, SIZE, STEPS = 14, 5, 6, 4
 LABELS = torch.arange(BATCH) % SIZE
@@ -30,6 +31,26 @@ THERE = {
     "dna": torch.tensor([0, 0, 1, 0, 1, 0, 1, 1, 0, 1, 1, 1, 1, 1]).bool(),
 }
 """Who has these of the batch; all have text. Of two workers one has nobody with an image and a barcode."""
+CODES = torch.tensor(
+    [
+        [0, 0],
+        [1, 0],
+        [0, 0],
+        [2, 1],
+        [3, 1],
+        [-1, 0],
+        [0, 0],
+        [2, 1],
+        [-1, -1],
+        [1, 0],
+        [4, 1],
+        [2, 1],
+        [-1, -1],
+        [5, 2],
+    ]
+)
+WEIGHTS = (1.0, 0.3)
+"""Species and genus of each of the batch, and what they weigh."""
 
 
 class LinearTowers(nn.Module):
@@ -112,6 +133,19 @@ def _none_of_a_pair(part: slice, sizes: Sequence[int] | None) -> LossFunction:
     return partial(contrastive_loss, sizes=sizes, there=there)
 
 
+def _with_positives(part: slice, sizes: Sequence[int] | None) -> LossFunction:
+    return partial(contrastive_loss, sizes=sizes, positives=Positives(CODES[part], WEIGHTS))
+
+
+def _tiled_with_positives(part: slice, sizes: Sequence[int] | None) -> LossFunction:
+    return partial(contrastive_loss, sizes=sizes, tile=3, positives=Positives(CODES[part], WEIGHTS))
+
+
+def _lacking_with_positives(part: slice, sizes: Sequence[int] | None) -> LossFunction:
+    there, own = {name: mask[part] for name, mask in THERE.items()}, Positives(CODES[part], WEIGHTS)
+    return partial(contrastive_loss, sizes=sizes, tile=3, bind_to="dna", there=there, positives=own)
+
+
 def _two_views(_: slice, sizes: Sequence[int] | None) -> LossFunction:
     return partial(two_view_loss, sizes=sizes)
 
@@ -132,6 +166,12 @@ CASES = {
     "nobody has both of a pair": Case(loss=_none_of_a_pair),
     "cached, some lack modalities": Case(loss=_lacking, cached=True, num_chunks=11, dropout=0.3),
     "cached, some lack modalities, uneven tiles": Case(loss=_tiled_lacking, cached=True, num_chunks=5),
+    "more positives": Case(loss=_with_positives),
+    "more positives, uneven tiles": Case(loss=_tiled_with_positives),
+    "more positives, some lack modalities": Case(loss=_lacking_with_positives),
+    "cached, more positives": Case(loss=_with_positives, cached=True, num_chunks=11, dropout=0.3),
+    "cached, more positives, uneven tiles": Case(loss=_tiled_with_positives, cached=True, num_chunks=5, dropout=0.3),
+    "cached, more positives, some lack modalities": Case(loss=_lacking_with_positives, cached=True, num_chunks=9),
     "classes": Case(inputs=("image",), loss=_labelled),
     "dropout": Case(dropout=0.3, num_chunks=7),
     "dropout, a specimen a chunk": Case(dropout=0.3, num_chunks=BATCH),

@@ -238,6 +238,14 @@ def test_what_is_not_finite_ends_the_run_with_its_step_and_name_and_keeps_the_la
     assert all(tensor.isfinite().all() for tensor in kept.tensors.values())
 
 
+def test_a_rate_that_no_number_stands_ends_in_the_sentence_too(
+    two: ExperimentSpec, tiny_dataset: PreparedDataset
+) -> None:
+    wild = replace(two, epochs=1, batch_size=2, max_learning_rate=1e30, initial_learning_rate=1e30)
+    with pytest.raises(NonFiniteLossError, match="a lower learning rate"):
+        train(wild, tiny_dataset)
+
+
 def test_a_gradient_that_is_not_finite_leaves_the_weights_as_they_were(
     two: ExperimentSpec, tiny_dataset: PreparedDataset
 ) -> None:

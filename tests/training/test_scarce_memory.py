@@ -145,7 +145,7 @@ def test_byte_pairs_are_tried_as_wide_as_the_widest_of_all(
     pairs, special = Tokenizer(BPE(unk_token="[UNK]")), ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
     pairs.train_from_iterator(barcodes[:5], BpeTrainer(vocab_size=200, special_tokens=special, show_progress=False))
     specimens = Specimens(tiny_dataset, splits, spec, None, dna_tokenizer=TextTokenizer(pairs, PAD_ID))
-    model = build_model(spec, TowerInputs(num_classes=len(training_classes(tiny_dataset))))
+    model = build_model(spec, TowerInputs(num_classes=len(training_classes(spec, tiny_dataset))))
     training = Training(spec, model, len(specimens), Placement(), Execution())
     monkeypatch.setattr(step, "_MEASURED", 7)
     monkeypatch.setattr(

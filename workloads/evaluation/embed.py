@@ -13,7 +13,7 @@ from torch import Tensor
 
 from workloads.arrays import Floats, Indices
 from workloads.command_line import Counting, Tell, unseen
-from workloads.data.inputs.batches import Asked, Batch, Specimens
+from workloads.data.inputs.batches import AS_THEY_ARE, Asked, Batch, Specimens, View
 from workloads.data.inputs.loading import loaded
 from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset
 from workloads.data.specimens.schema import subset_of
@@ -61,6 +61,12 @@ def parts_of(dataset: PreparedDataset, with_rest: bool = False) -> dict[str, tup
     )
     parts[REST] = tuple(split for split in rest if counts.get(split) and split not in used)
     return {part: names for part, names in parts.items() if names}
+
+
+def can_be_searched(dataset: PreparedDataset) -> bool:
+    """Whether `parts_of` has keys and queries."""
+    splits, counts = dataset.facts.splits, dataset.facts.num_specimens
+    return all(any(counts.get(split) for split in own) for own in (splits.keys, splits.asking()))
 
 
 def usable_modalities(experiment: LoadedModel, facts: DatasetFacts) -> tuple[list[Modality], dict[Modality, str]]:
@@ -198,14 +204,15 @@ def embed_batches(
     placement: Placement,
     precision: Precision = "fp32",
     of: Outputs = "embeddings",
+    view: View = AS_THEY_ARE,
 ) -> Iterator[Tensor]:
-    """Unit embeddings, or a classifier's logits, of batches of specimens in one modality, fp32 on the device.
+    """Unit embeddings, or what a model in training gives instead, of batches of one modality, fp32 on the device.
 
     Pictures are decoded by the placement's other processes; what other towers take is soon at hand.
     """
     model.eval()
     processes = placement.loader_processes if modality == "image" else 0
-    asked = (Asked(rows=rows, modalities=(modality,)) for rows in batches)
+    asked = (Asked(rows=rows, modalities=(modality,), view=view) for rows in batches)
     with closing(loaded(specimens, asked, placement.device, processes)) as inputs:
         for batch in inputs:
             yield _embedded(model, batch, placement.device, precision, of)[modality].float()

@@ -12,7 +12,7 @@ import pyarrow as pa
 from workloads.arrays import Doubles, Floats, Indices, Labels, Mask, Names
 from workloads.data.specimens.schema import subsets_of
 from workloads.errors import EmbeddingsError
-from workloads.predictions import specimen_table
+from workloads.predictions import FUSED, specimen_table
 from workloads.spec import RANKS
 
 
@@ -100,6 +100,7 @@ _MADE_OF = {
     "concatenated": ("image", "dna"),
     "all": ("image", "dna", "text"),
     "species_text": ("text",),
+    FUSED: ("image", "dna"),
 }
 
 PAIRS = tuple(
@@ -115,7 +116,9 @@ SPECIES_TEXT_PAIRS = (("image", "species_text"), ("dna", "species_text"), ("aver
 
 
 def has_feature(embedded: Embedded, name: str) -> bool:
-    """Whether some specimen has the modalities that a feature is made of, and for `species_text` a species."""
+    """Whether some specimen has all modalities that a feature is made of, and for `species_text` a species."""
+    if name == FUSED and not ({*_made_of(name)} <= embedded.rows.keys() and len(embedded.having(_MADE_OF[name]))):
+        return False
     return _made_of(name) <= embedded.rows.keys() and len(key_specimens(embedded, name)) > 0
 
 
@@ -130,7 +133,9 @@ def with_feature(embedded: Embedded, name: str) -> Embedded:
 
 
 def query_specimens(embedded: Embedded, name: str) -> Indices:
-    """Which specimens ask with a feature: those that have all modalities that it is made of, (queries,)."""
+    """Which specimens ask with a feature, (queries,): those with all modalities of it, or for `image+dna` with one."""
+    if name == FUSED:
+        return np.union1d(*(embedded.having([modality]) for modality in _MADE_OF[name]))
     return embedded.having(sorted(_made_of(name)))
 
 

@@ -27,10 +27,16 @@ from workloads.evaluation.embedded import (
     with_feature,
 )
 from workloads.evaluation.floors import BASELINES, baseline_measurements, baseline_scores, baselines_of
-from workloads.evaluation.retrieval import NUM_NEIGHBOURS, nearest_keys
+from workloads.evaluation.fusion import Fusing, fused_features
+from workloads.evaluation.hubness import corrected_rows
+from workloads.evaluation.retrieval import largest_products, nearest_keys
 from workloads.evaluation.trained_on import Beside
 from workloads.intervals import with_intervals, with_intervals_of
 from workloads.predictions import (
+    CORRECTED,
+    FUSED,
+    FUSED_PAIRS,
+    NUM_NEIGHBOURS,
     Answers,
     KeyChoice,
     MissingRank,
@@ -54,6 +60,8 @@ class Questions:
     """Query and key features; those that the embeddings do not have are left out."""
     keys: tuple[KeyChoice, ...] = ("all",)
     """Which keys each query is searched among, one evaluation for each."""
+    fusing: Fusing | None = None
+    """How `image+dna` is made, which is then among the features; None: it is not."""
 
 
 def find_answers(
@@ -71,20 +79,26 @@ def find_answers(
         EmbeddingsError: queries and keys share no space, or one id stands for two specimens.
         ModalitiesError: not one of the pairs can be asked.
         UsageError: there are no queries, or no keys of the kind that is asked for.
+
+    A calibrated search is made of those among keys of either kind (`workloads.calibration`), which are made here.
     """
     if not queries:
         raise UsageError("there are no queries in these embeddings; prepare more specimens of each species")
+    if "calibrated" in questions.keys and (absent := {"seen", "unseen"} - {*keys.subset}):
+        kind = sorted(absent)[0]
+        raise UsageError(f"there are no keys of {kind} species, so `--keys calibrated` has nothing to choose between")
     places = [
         Place(part, query, key, keys=choice)
         for part, asking in queries.items()
-        for choice in questions.keys
-        for query, key in questions.pairs
+        for choice in _searched(questions.keys)
+        for query, key in (*questions.pairs, *(FUSED_PAIRS if questions.fusing else ()))
         if has_feature(asking, query) and has_feature(keys, key) and _answered(asking, keys, key, choice)
     ]
     tables = []
     for place in places:
         asking = with_feature(queries[place.partition], place.query)
-        tables.append(prediction_table(place, asking.ids, asking.subset, *_search(place, asking, keys)))
+        nearest = _search(place, asking, keys, questions.fusing)
+        tables.append(prediction_table(place, asking.ids, asking.subset, *nearest))
         tell(len(tables), len(places))
     if not tables:
         modalities = set(keys.rows).union(*(asking.rows for asking in queries.values()))
@@ -123,27 +137,42 @@ def _measured(
     return [*with_intervals(rows, answers, missing), *_baselines(own, keys, queries, missing)]
 
 
-def _search(place: Place, queries: Embedded, keys: Embedded) -> tuple[Names, Floats]:
+def _search(place: Place, queries: Embedded, keys: Embedded, fusing: Fusing | None) -> tuple[Names, Floats]:
     """Ids and cosines of the nearest keys, (queries, neighbours); None and NaN where there are fewer.
 
     Args:
         place: which retrieval.
         queries: those that have its feature.
         keys: all of them.
+        fusing: how `image+dna` is made.
     """
-    asked, (offered, specimen) = query_features(queries, place.query), key_features(keys, place.key)
+    if fusing and FUSED in (place.query, place.key):
+        asked, offered, specimen = fused_features(queries, keys, (place.query, place.key), fusing)
+    else:
+        asked, (offered, specimen) = query_features(queries, place.query), key_features(keys, place.key)
     ids = np.full((len(asked), NUM_NEIGHBOURS), None, dtype=object)
     cosines = np.full((len(asked), NUM_NEIGHBOURS), np.nan, dtype=np.float32)
+    search = nearest_keys
+    if place.keys == "csls" or place.keys == "inverted_softmax":
+        search, (asked, offered) = largest_products, corrected_rows(place.keys, asked, offered)
     for rows, members in _groups(queries.subset, keys.subset[specimen], place.keys):
-        indices, near = nearest_keys(asked[rows], offered[members], NUM_NEIGHBOURS)
+        indices, near = search(asked[rows], offered[members], NUM_NEIGHBOURS)
         places = np.ix_(rows, np.arange(indices.shape[1]))
         ids[places], cosines[places] = keys.ids[specimen[members[indices]]], near
     return ids, cosines
 
 
+def _searched(choices: Sequence[KeyChoice]) -> list[KeyChoice]:
+    """Which keys are searched so that every choice can be answered."""
+    wanted: list[KeyChoice] = []
+    for choice in choices:
+        wanted += ["seen", "unseen"] if choice == "calibrated" else [choice]
+    return list(dict.fromkeys(wanted))
+
+
 def _answered(queries: Embedded, keys: Embedded, key: str, choice: KeyChoice) -> bool:
     """Whether the keys of each kind that is searched have a feature, as far as there are keys of it."""
-    if choice == "all" or not keys.lacking:
+    if choice == "all" or choice in CORRECTED or not keys.lacking:
         return True
     asked = {*queries.subset} if choice == "own" else {choice}
     return asked & {*keys.subset} <= {*keys.subset[key_specimens(keys, key)]}
@@ -151,6 +180,7 @@ def _answered(queries: Embedded, keys: Embedded, key: str, choice: KeyChoice) ->
 
 def _groups(asking: Names, answering: Names, choice: KeyChoice) -> Iterator[tuple[Indices, Indices]]:
     """Rows of queries, and the keys that they are searched among."""
+    choice = "all" if choice in CORRECTED else choice
     everyone, every_key = np.arange(len(asking)), np.arange(len(answering))
     for kind in ("seen", "unseen") if choice == "own" else (choice,):
         members = every_key if kind == "all" else np.flatnonzero(answering == kind)

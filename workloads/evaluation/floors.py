@@ -26,7 +26,7 @@ from scipy.stats import hypergeom
 from workloads.arrays import Codes, Doubles, Floats, Indices, Labels
 from workloads.data.inputs.tower_inputs import Rows
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.data.specimens.barcode import kmer_counts
+from workloads.data.specimens.kmers import kmer_counts
 from workloads.data.specimens.schema import subsets_of
 from workloads.errors import DamagedError, MissingPathError
 from workloads.evaluation.accuracy import KS, averages, label_codes

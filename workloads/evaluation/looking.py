@@ -18,9 +18,12 @@ from workloads.data.files.images import thumbnail
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, RecordError, first_line
 from workloads.evaluation.embedded import KEYS, REST, Embedded, unit
+from workloads.evaluation.stored import read_parts, stored_facts
 from workloads.plane import by_pca, by_umap
-from workloads.predictions import PAPERS_PAIRS, Place, Predictions
+from workloads.predictions import PAPERS_PAIRS, PREDICTIONS, Place, Predictions
 from workloads.printed_text import remark
+from workloads.record import EVALUATION, RunFolder, read_evaluation
+from workloads.seals import seal_run, unseal_run
 from workloads.shown import (
     KEY,
     LONGEST_SIDE,
@@ -31,6 +34,7 @@ from workloads.shown import (
     QUERY,
     SHOWN,
     SHOWN_SCHEMA,
+    read_map,
     read_shown,
 )
 from workloads.storage import Folder
@@ -66,6 +70,40 @@ class Looking:
         else:
             folder.write_table(SHOWN, self.shown)
         folder.write_table(MAP, self.points)
+
+
+def look_again(run: RunFolder, dataset: PreparedDataset) -> bool:
+    """Make anew what a run's own evaluation leaves, where that is damaged or not there; no number changes.
+
+    Args:
+        run: finished, and held by this process.
+        dataset: any; only with the run's own there is something to do.
+
+    Returns:
+        Whether it was made. Where its embeddings or predictions are damaged too, a warning says that it was not.
+    """
+    own, facts, folder = stored_facts(run.folder), dataset.facts, run.folder
+    of_own = own and (own.data_fingerprint, own.data_content) == (facts.fingerprint, facts.content)
+    if not of_own or not folder.has(EVALUATION) or not folder.has(PREDICTIONS) or _is_whole(folder):
+        return False
+    try:
+        said = read_evaluation(folder)
+        looking = look_at(read_parts(folder), Predictions.read(folder), portraits_of(dataset))
+    except DamagedError as error:
+        remark(f"warning: what is shown of {run.id} is not made anew: {first_line(error)}")
+        return False
+    unseal_run(folder, EVALUATION, *LOOKING_FILES)
+    looking.write(folder)
+    folder.write_json(EVALUATION, {**said, **looking.about})
+    seal_run(folder)
+    return True
+
+
+def _is_whole(folder: Folder) -> bool:
+    try:
+        return read_shown(folder) is not None and read_map(folder) is not None
+    except DamagedError:
+        return False
 
 
 def look_at(parts: Mapping[str, Embedded], predictions: Predictions, portraits: Portraits | None) -> Looking:
@@ -165,7 +203,8 @@ def portraits_again(folder: Folder) -> Portraits | None:
     try:
         shown = read_shown(folder)
     except DamagedError as error:
-        remark(f"warning: no pictures are kept: {first_line(error)}")
+        again = "`clibd evaluate RUN --data DIR` with the run's own data set makes them anew"
+        remark(f"warning: no pictures are kept, and {again}: {first_line(error)}")
         return None
     return None if shown is None else lambda specimens: shown.rows_of(specimens["specimen_id"].to_pylist())
 
@@ -183,12 +222,15 @@ def _thumbnail(content: bytes | None) -> bytes | None:
 # --- The map ------------------------------------------------------------------------------------------------------
 
 
-def map_of(parts: Mapping[str, Embedded], most: int = MOST_POINTS) -> tuple[pa.Table, dict[str, Any]]:
+def map_of(
+    parts: Mapping[str, Embedded], most: int = MOST_POINTS, fewest_for_umap: int = FEWEST_FOR_UMAP
+) -> tuple[pa.Table, dict[str, Any]]:
     """The embeddings of keys and queries in a plane, a point for each specimen and modality that it has.
 
     Args:
         parts: keys, and queries by partition.
         most: points; of more, these are drawn.
+        fewest_for_umap: points from which on UMAP lays them out, five at least.
 
     Returns:
         Rows of `MAP_SCHEMA`, and what they are: `method`, `points`, and `of` how many.
@@ -202,7 +244,7 @@ def map_of(parts: Mapping[str, Embedded], most: int = MOST_POINTS) -> tuple[pa.T
     total = sum(map(len, having.values()))
     kept = _drawn(having, total, most)
     points = np.concatenate([unit(parts[part].rows[modality][own]) for (part, modality), own in kept.items()])
-    method = method_for(len(points))
+    method = method_for(len(points), fewest_for_umap)
     places = by_umap(points, _SEED) if method == "umap" else by_pca(points)
     if not np.isfinite(places).all():  # UMAP leaves a point without neighbours nowhere
         method, places = "pca", by_pca(points)
@@ -224,9 +266,9 @@ def _drawn(having: Mapping[tuple[str, str], Indices], total: int, most: int) -> 
     }
 
 
-def method_for(num_points: int) -> Literal["umap", "pca"]:
+def method_for(num_points: int, fewest_for_umap: int = FEWEST_FOR_UMAP) -> Literal["umap", "pca"]:
     """How so many points are laid out."""
-    return "umap" if FEWEST_FOR_UMAP <= num_points <= MOST_FOR_UMAP else "pca"
+    return "umap" if fewest_for_umap <= num_points <= MOST_FOR_UMAP else "pca"
 
 
 def _rows(embedded: Embedded, part: str, modality: str, own: Indices) -> pa.Table:

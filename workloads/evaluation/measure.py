@@ -14,6 +14,7 @@ import pyarrow as pa
 from scipy.special import softmax
 
 from workloads.arrays import Doubles, Indices, Labels
+from workloads.calibration import Pair, areas_of, constants_told, with_calibrated
 from workloads.circumstances import circumstances
 from workloads.command_line import Counting, Tell, unseen
 from workloads.data.inputs.batches import Specimens
@@ -21,22 +22,25 @@ from workloads.data.prepared.dataset import DatasetFacts, PreparedDataset, label
 from workloads.data.specimens.schema import subset_of
 from workloads.errors import MissingPathError, SpecError
 from workloads.evaluation.accuracy import KS, accuracies_of, coded_answers, label_codes, lineages_of
-from workloads.evaluation.embed import embed, embed_parts
-from workloads.evaluation.embedded import KEYS, Embedded, queries_of
+from workloads.evaluation.embed import can_be_searched, embed, embed_parts
+from workloads.evaluation.embedded import KEYS, Embedded, has_feature, queries_of
 from workloads.evaluation.evaluate import Questions, find_answers, measure_predictions
+from workloads.evaluation.fusion import fusing_of, fusion_told
 from workloads.evaluation.looking import LOOKING_FILES, Portraits, look_at, portraits_of
+from workloads.evaluation.masked import masked_facts
 from workloads.evaluation.stored import EmbeddingFacts, lacking_of, write_embedded
 from workloads.evaluation.trained_on import BESIDE_FILES, Beside, beside_run
 from workloads.intervals import with_intervals
-from workloads.models.clibd import Classifier
+from workloads.models.clibd import Classifier, MaskedModel
 from workloads.models.loaded import LoadedModel
 from workloads.placement import Placement
-from workloads.predictions import MISSING_RANK, PREDICTIONS, SPECIMENS, MissingRank, Place
+from workloads.predictions import FUSED, MISSING_RANK, PREDICTIONS, SPECIMENS, MissingRank, Place
 from workloads.recipes import evaluation_precision
 from workloads.record import EVALUATION, Measurement, RunFolder, measurements_to_table
 from workloads.seals import sealed_folder, unseal_run
 from workloads.spec import RANKS, Modality
 from workloads.storage import Folder
+from workloads.threshold import Threshold
 from workloads.weight_files import MODEL
 
 _NUM_PREDICTED = 5
@@ -59,7 +63,7 @@ def measure(
         counting: shows how far it is.
 
     Raises:
-        MissingPathError: the data set has no queries to measure with.
+        MissingPathError: the data set has no queries to measure with; what is pre-trained needs none.
     """
     spec, of_classifier = experiment.spec, list[Measurement]()
     if isinstance(experiment.model, Classifier):
@@ -67,17 +71,25 @@ def measure(
         # Of a data set for zero-shot learning (INSECT), features are what an encoder is fine-tuned for.
         if not any(subset_of(split) == "unseen" for split in dataset.facts.splits.unused):
             return
+    masked: dict[str, Any] = {}
+    if isinstance(experiment.model, MaskedModel):
+        masked = {"masked": masked_facts(experiment, dataset, placement)}
+        if not can_be_searched(dataset):  # barcodes without names, of which nothing is to be found
+            said = {**about_data(dataset.facts), "model": "CLIBD", "run": run.id, "recipe": spec.recipe}
+            if placement.rank == 0:
+                write_evaluation(run.folder, said | masked, [])
+            return
     parts = embed_parts(experiment, dataset, placement, counting)
     if placement.rank != 0:
         return
     facts = embedding_facts(run, experiment, dataset.facts, spec.modalities)
     write_embedded(run.folder, facts, parts)
-    beside, said = beside_run(run, experiment, dataset, parts), about(facts, dataset.facts.synthetic)
+    beside, said = beside_run(run, experiment, dataset, parts), about(facts, dataset.facts.synthetic) | masked
     if of_classifier:
         write_evaluation(run.folder, {**said, **beside.about, "recipe": spec.recipe}, of_classifier)
     else:
         tell = counting("searching", "searches")
-        questions = Questions(recipe=spec.recipe)
+        questions = Questions(recipe=spec.recipe, fusing=fusing_of(run, spec.fusion) if spec.fusion else None)
         measure_embedded(run.folder, parts, questions, said, beside, tell, portraits_of(dataset))
 
 
@@ -189,8 +201,13 @@ def measure_embedded(
         portraits: gives images and barcodes of some specimens; None where there are none to be had.
     """
     queries = queries_of(parts)
-    predictions = find_answers(parts[KEYS], queries, questions, tell)
-    measurements = measure_predictions(predictions, parts[KEYS], queries, MISSING_RANK[questions.recipe], beside)
+    predictions, missing = find_answers(parts[KEYS], queries, questions, tell), MISSING_RANK[questions.recipe]
+    constants: dict[Pair, Threshold] = {}
+    if "calibrated" in questions.keys:
+        predictions, constants = with_calibrated(predictions, missing)
+    measurements = measure_predictions(predictions, parts[KEYS], queries, missing, beside)
+    if constants:
+        measurements += areas_of(predictions, missing)
     looking = look_at(parts, predictions, portraits)
     unseal_run(folder, EVALUATION, PREDICTIONS, SPECIMENS, "measurements.parquet", *BESIDE_FILES, *LOOKING_FILES)
     folder.remove(EVALUATION)  # written last, so that it stands for files that belong together
@@ -208,7 +225,13 @@ def measure_embedded(
         "num_specimens": {part: len(embedded) for part, embedded in parts.items()},
         "num_without_name": without_name,
         "num_lacking": lacking_of(parts),
+        **({"constants": constants_told(constants)} if constants else {}),
     }
+    if questions.fusing:
+        asked["fusion"] = fusion_told(parts, questions.fusing)
+        if not any(has_feature(embedded, FUSED) for embedded in (parts[KEYS], *queries.values())):
+            reason = "no key and no query has both an image and a barcode, so nothing is fused"
+            asked["left_out"] = {**beside.about.get("left_out", {}), FUSED: reason}
     write_evaluation(folder, {**model, **beside.about, **asked, **looking.about}, measurements)
     return measurements
 

@@ -4,6 +4,7 @@
               by a classifier (`linear_is_du`); any other by the nearest DNA key of the unseen species
     nn_dna    the nearest of all DNA keys, whatever the species; Table 15 calls it an oracle of seen and unseen, as it
               has samples of the unseen species to look at
+    calibrated  nn_dna with a constant off the similarity of keys of seen species (`workloads.calibration`)
     oracles   the same where somebody tells whether the species is a seen one: no query is answered from the wrong
               kind, which bounds what a better threshold could gain. The paper does not have these rows
 
@@ -27,9 +28,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workloads.arrays import Doubles, Indices, Names
+from workloads.calibration import CHOOSES, area_of, best_constant, nearest_first, taken_off
 from workloads.errors import DamagedError, MissingPathError, UsageError
 from workloads.evaluation.accuracy import accuracies_of, lineages_of
-from workloads.evaluation.detection import Threshold, best_threshold, detection_measurements
+from workloads.evaluation.detection import detection_measurements
 from workloads.evaluation.embedded import (
     Embedded,
     has_feature,
@@ -38,10 +40,12 @@ from workloads.evaluation.embedded import (
     specimens_of,
     with_feature,
 )
-from workloads.evaluation.retrieval import NUM_NEIGHBOURS, nearest_keys, nearest_of
+from workloads.evaluation.retrieval import nearest_keys, nearest_of
 from workloads.intervals import with_intervals
 from workloads.predictions import (
+    MISSING,
     MISSING_RANK,
+    NUM_NEIGHBOURS,
     KeyChoice,
     MissingRank,
     Place,
@@ -51,9 +55,8 @@ from workloads.predictions import (
 )
 from workloads.record import Measurement
 from workloads.spec import RANKS, Modality, Recipe
+from workloads.threshold import Choices, Threshold, best_threshold
 
-_CHOOSES = "val"
-"""Partition that thresholds are chosen on."""
 _NOTHING = -1
 """Number of an answer that there is not, as there are fewer keys."""
 _CLASS = "class"
@@ -78,11 +81,12 @@ class _Strategy:
     key: str
     """The key that its measurements name."""
     keys: KeyChoice = "all"
-    """`own` where it is known whether a query's species is seen."""
+    """`own` where it is known whether a query's species is seen; `calibrated` with a constant off seen species."""
 
 
 _STRATEGIES = (
     _Strategy("nn_dna", "dna", "dna"),
+    _Strategy("nn_dna_calibrated", "dna", "dna", "calibrated"),
     _Strategy("nn_is_du", "image", "image+dna"),
     _Strategy("linear_is_du", "class", "class+dna"),
     _Strategy("nn_dna_oracle", "dna", "dna", "own"),
@@ -106,7 +110,7 @@ class OpenSet:
     """What open-set recognition leaves."""
 
     thresholds: Mapping[str, Threshold]
-    """By method, of those that need one."""
+    """By method, of those that need one; of a calibrated search the constant."""
     outcomes: pa.Table
     """A row for each query, partition and method."""
     specimens: pa.Table
@@ -134,7 +138,7 @@ def open_set(
         DamagedError: the classifier's table is not what was written.
     """
     queries = {part: with_feature(asking, "image") for part, asking in queries.items() if has_feature(asking, "image")}
-    if _CHOOSES not in queries:
+    if CHOOSES not in queries:
         raise UsageError("there are no validation queries with images to choose a threshold with")
     offers = {
         part: {
@@ -150,11 +154,11 @@ def open_set(
         for part, asking in queries.items():
             offers[part]["class"] = _classified(classifier, part, asking.ids, classes, len(keys))
     known = _with_classes(keys, classes)
-    strategies = [one for one in _STRATEGIES if one.seen in offers[_CHOOSES]]
+    strategies = [one for one in _STRATEGIES if one.seen in offers[CHOOSES]]
     thresholds = {
-        one.method: _threshold(one, queries[_CHOOSES], offers[_CHOOSES], known, recipe)
+        one.method: _threshold(one, queries[CHOOSES], offers[CHOOSES], known, recipe)
         for one in strategies
-        if one.keys == "all" and one.seen != "dna"
+        if one.keys == "calibrated" or (one.keys == "all" and one.seen != "dna")
     }
     outcomes = pa.concat_tables(
         _outcomes(one, part, asking, offers[part], known, thresholds.get(one.method))
@@ -250,15 +254,19 @@ def _classified(table: pa.Table, part: str, ids: Names, classes: Sequence[str], 
 def _threshold(
     strategy: _Strategy, queries: Embedded, offers: Mapping[str, _Offer], known: Embedded, recipe: Recipe
 ) -> Threshold:
-    """The best one of a strategy, over the species that come first, of queries that count."""
+    """The best one of a strategy, over the species that come first, of queries that count; or the best constant."""
     truth, num_points = queries.labels["species"], NUM_POINTS[recipe].get(strategy.method)
     counted = np.array([MISSING_RANK[recipe] == "a_class" or name is not None for name in truth])
     seen, unseen = offers[strategy.seen], offers["unseen"]
     first = (known.labels["species"][offer.answers[counted, 0]] for offer in (seen, unseen))
     right_if_seen, right_if_unseen = (np.asarray(names == truth[counted], dtype=bool) for names in first)
     is_seen = (queries.subset == "seen")[counted]
+    if strategy.keys == "calibrated":
+        nearer = seen.scores[counted, 0] - unseen.scores[counted, 0]
+        species = pa.array(truth[counted], pa.string()).dictionary_encode().indices.fill_null(MISSING)
+        return best_constant(Choices(nearer, right_if_seen, right_if_unseen, is_seen), np.asarray(species))
     grid = None if num_points is None else np.linspace(0, 1, num_points)
-    return best_threshold(seen.scores[counted, 0], right_if_seen, right_if_unseen, is_seen, grid)
+    return best_threshold(Choices(seen.scores[counted, 0], right_if_seen, right_if_unseen, is_seen), grid)
 
 
 def _outcomes(
@@ -277,10 +285,9 @@ def _outcomes(
         null where it was told. Places are empty only behind the last answer; the first one never is.
     """
     seen, unseen = offers[strategy.seen], offers["unseen"]
-    if strategy.keys == "all" and threshold is None:  # the best of both, as if all keys had been searched together
-        answers, scores = (np.concatenate(both, axis=1) for both in zip(seen, unseen, strict=True))
-        answers, scores = nearest_of(answers, scores)
-        # How much nearer the nearest key of a seen species is: above 0 it is the answer.
+    if strategy.keys == "calibrated" or (strategy.keys == "all" and threshold is None):
+        answers, scores = _among_all(seen, unseen, threshold)
+        # How much nearer the nearest key of a seen species is: above 0, or the constant, it is the answer.
         confidence = pa.array(seen.scores[:, 0] - unseen.scores[:, 0])
     else:  # each place from one of two offers; where that is too short it stays empty
         told = np.asarray(queries.subset == "seen")[:, None]
@@ -292,6 +299,17 @@ def _outcomes(
     table = prediction_table(place, queries.ids, queries.subset, key_ids, scores.astype(np.float32))
     table = table.append_column("called_seen", pa.array(known.subset[answers[:, 0]] == "seen"))
     return table.append_column("confidence", confidence)
+
+
+def _among_all(seen: _Offer, unseen: _Offer, constant: Threshold | None) -> _Offer:
+    """The best of both, as if all keys had been searched together; with a constant off those of seen species."""
+    answers = np.concatenate([seen.answers, unseen.answers], axis=1)
+    if constant is None:
+        scores: Doubles = np.concatenate([seen.scores, unseen.scores], axis=1)
+        return _Offer(*nearest_of(answers, scores))
+    first = nearest_first(seen.scores, unseen.scores, constant.value)
+    less = np.concatenate([taken_off(seen.scores, constant.value), unseen.scores], axis=1)
+    return _Offer(np.take_along_axis(answers, first, axis=1), np.take_along_axis(less, first, axis=1))
 
 
 def open_set_measurements(outcomes: pa.Table, specimens: pa.Table, missing: MissingRank) -> list[Measurement]:
@@ -307,13 +325,20 @@ def open_set_measurements(outcomes: pa.Table, specimens: pa.Table, missing: Miss
         what is seen, how well it did (`workloads.evaluation.detection`).
     """
     predictions, rows, retrievals = Predictions(outcomes, specimens, "open_set.parquet"), list[Measurement](), []
+    right = {
+        place.partition: predictions.answers(place).hits("species")
+        for place in predictions.places
+        if place.key == "dna" and place.keys == "own"
+    }
     for place in predictions.places:
         answers = predictions.answers(place)
         answers = replace(answers, place=replace(place, method=_METHODS[place.key, place.keys]))
         retrievals.append(answers)
         rows += accuracies_of(answers, missing)
-        if place.keys == "all":
+        if place.keys != "own":
             mine = rows_of(outcomes, place)
             called_seen, confidence = mine["called_seen"].to_numpy(), mine["confidence"].to_numpy()
             rows += detection_measurements(answers.place, called_seen, confidence, answers.subset == "seen")
+            if place.keys == "calibrated":
+                rows += area_of(answers, confidence, right[place.partition], missing)
     return with_intervals(rows, retrievals, missing)

@@ -27,10 +27,10 @@ from workloads.evaluation.candidates import (
     longest,
     pieces,
 )
+from workloads.predictions import NUM_NEIGHBOURS
 
 AnyFloats = TypeVar("AnyFloats", Floats, Doubles)
 
-NUM_NEIGHBOURS = 5
 _CHUNK = 1024
 """Queries at a time, at most."""
 _MOST_PAIRS = 2**25

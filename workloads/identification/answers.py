@@ -54,6 +54,8 @@ NO_CALIBRATION = "no calibration"
 BELOW = "below the asked confidence"
 OFF_THE_LIST = "nearest key is not on the list"
 NAMELESS = "nothing near has a name"
+VALIDATED = "ValidatedByHuman"
+"""Of a name that a person gave or confirmed, as Darwin Core's identificationVerificationStatus has it."""
 
 
 def table_of(rows: Sequence[Mapping[str, Any]]) -> pa.Table:

@@ -123,7 +123,7 @@ def _queries(asked: Files, paths: Sequence[str]) -> Iterator[Query]:
     for path in paths:
         with ExitStack() as held:
             try:
-                yield from _of_source(_opened(_from_stdin(held) if path == STDIN else path, asked), path)
+                yield from source_queries(_opened(_from_stdin(held) if path == STDIN else path, asked), path)
             except (SourceError, MissingPathError) as error:  # one file costs itself alone
                 if isinstance(error, MissingPathError) and len(paths) == 1:
                     raise
@@ -240,8 +240,16 @@ def _picture(name: str, reference: str) -> RawRecord:
     return {"specimen_id": name, "image": reference, "where": name}
 
 
-def _of_source(source: Source, path: str) -> Iterator[Query]:
-    """The queries of a source, cleaned as the import cleans, with their images read."""
+def source_queries(source: Source, path: str) -> Iterator[Query]:
+    """The queries of a source, cleaned as the import cleans, with their images read.
+
+    Args:
+        source: whose records are read once.
+        path: the file, as answers give it.
+
+    Raises:
+        SourceError: it breaks off; what came before has been given.
+    """
     cleaning, records, number = Cleaning(source), iter(source.records), 1
     with ImageSource(source.root, source.follow_links) as images:
         while some := _some(records, _FIRST if number == 1 else _TOGETHER):

@@ -28,6 +28,8 @@ from workloads.spec import RANKS, Rank
 
 if TYPE_CHECKING:
     from workloads.identification.identifying import Asking
+JointOf = Mapping[str, tuple[Joint, Mapping[int, int]]]
+"""By rank what image and barcode say together, and the row of each query that has both."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ class Case:
         query: Query,
         number: int,
         found: Mapping[KeyKind, Found],
-        joint: Mapping[str, tuple[Joint, Mapping[int, int]]] | None,
+        joint: JointOf | None,
         asking: "Asking",
     ) -> None:
         """Take what was found.

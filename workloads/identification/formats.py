@@ -24,7 +24,7 @@ import xlsxwriter
 from workloads.delimited_out import delimited
 from workloads.errors import UsageError
 from workloads.identification.alignment import Alignment
-from workloads.identification.answers import ANSWERS
+from workloads.identification.answers import ANSWERS, VALIDATED
 from workloads.identification.database import DatabaseFacts
 from workloads.spec import RANKS
 from workloads.storage import parquet_into
@@ -146,10 +146,10 @@ def _remarks(row: Mapping[str, Any]) -> str:
 
 def _darwin_core(row: Mapping[str, Any], facts: DatabaseFacts) -> list[Any]:
     name, rank = _deepest(row)
-    by = f"clibd-ray {facts.made_with}".strip()
+    by = None if VALIDATED in row["flags"] else f"clibd-ray {facts.made_with}".strip()
     lineage = [row[each] for each in ("kingdom", "phylum", "class", "order", "family", "genus", "species_epithet")]
     where = f"{facts.name}: {row['nearest_id']}" if row["nearest_id"] else facts.name
-    status = "PredictedByMachine" if name else None
+    status = (VALIDATED if VALIDATED in row["flags"] else "PredictedByMachine") if name else None
     today = datetime.now(UTC).strftime("%Y-%m-%d")
     identification = f"{row['specimen_id']}:{rank}" if rank else row["specimen_id"]
     fields = [row["specimen_id"], identification, name, rank, *lineage, row["bin"], by, today, where]

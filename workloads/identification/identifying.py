@@ -15,8 +15,8 @@ import pyarrow as pa
 from workloads.arrays import Doubles
 from workloads.errors import UsageError, some_of
 from workloads.identification.answers import ANSWERS, table_of
-from workloads.identification.calibration import Calibration, Joint
-from workloads.identification.cases import Case, Found
+from workloads.identification.calibration import Calibration
+from workloads.identification.cases import Case, Found, JointOf
 from workloads.identification.database import KEY_KINDS, Database, KeyKind
 from workloads.identification.embedding import embedder_of
 from workloads.identification.evidence import RankEvidence, all_evidence, with_identities
@@ -131,25 +131,39 @@ class Identifier:
 
     def answer(self, queries: Sequence[Query]) -> pa.Table:
         """The answers to some queries, which are searched together; a table of `WITH_ALIGNMENT`."""
+        return self.answers(queries, [self.asking])[0]
+
+    def answers(self, queries: Sequence[Query], askings: Sequence[Asking]) -> list[pa.Table]:
+        """The same to several questions about queries that are embedded and searched for once.
+
+        Args:
+            queries: as many as can be held.
+            askings: the questions; they are `within` the taxa of the identifier's own.
+        """
         asked, found = list(queries), dict[KeyKind, Found]()
         for kind in KEY_KINDS:
             has = [number for number, query in enumerate(asked) if _brings(query, kind)]
             if has and kind not in self._keys:
                 for number in has:
                     asked[number] = asked[number].without(kind, f"the database has no keys of {_WORDS[kind]}")
-            elif has and (one := self._found(kind, asked, has)) is not None:
+            elif has and (one := self._found(kind, asked, has, max(asking.k or 0 for asking in askings))) is not None:
                 found[kind] = one
         joint = self._joint(found)
+        return [self._table(asking, asked, found, joint) for asking in askings]
+
+    def _table(
+        self, asking: Asking, asked: Sequence[Query], found: Mapping[KeyKind, Found], joint: JointOf | None
+    ) -> pa.Table:
         rows = list[dict[str, Any]]()
         for number, query in enumerate(asked):
             own = {kind: one for kind, one in found.items() if number in one.place}
             said: dict[str, Any] = {"file_name": query.where or query.id, "specimen_id": query.id}
             said["synthetic"] = self.database.facts.synthetic
-            case = Case(query, number, own, joint if len(own) == len(KEY_KINDS) else None, self.asking)
+            case = Case(query, number, own, joint if len(own) == len(KEY_KINDS) else None, asking)
             rows += [{**said, **row} for row in case.rows()]
         return table_of(rows)
 
-    def _found(self, kind: KeyKind, queries: list[Query], has: list[int]) -> Found | None:
+    def _found(self, kind: KeyKind, queries: list[Query], has: list[int], num_listed: int) -> Found | None:
         """Embed and search; what cannot be embedded loses this modality."""
         vectors, problems = self._embedder.embed(kind, [queries[number] for number in has])
         good = [row for row, why in enumerate(problems) if why is None]
@@ -162,7 +176,7 @@ class Identifier:
         keys = self._keys[kind]
         if not good or not keys.num_chosen:
             return None
-        neighbours = keys.neighbours(vectors[good], self.asking.k or 0)
+        neighbours = keys.neighbours(vectors[good], num_listed)
         at = all_evidence(keys.labels, neighbours)
         if kind == "dna" and self._calibration is not None:
             barcodes, species = [queries[has[row]].barcode for row in good], RANKS[-1]
@@ -179,7 +193,7 @@ class Identifier:
         except UsageError:  # calibrated for another modality alone; each answer says so
             return None
 
-    def _joint(self, found: Mapping[KeyKind, Found]) -> Mapping[str, tuple[Joint, Mapping[int, int]]] | None:
+    def _joint(self, found: Mapping[KeyKind, Found]) -> JointOf | None:
         """By rank what image and barcode say together, and the row of each query that has both; None where the
         database was not calibrated for both."""
         if len(found) < len(KEY_KINDS) or self._calibration is None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workloads.arrays import Bytes, Floats, Indices
-from workloads.data.specimens.barcode import kmer_counts
+from workloads.data.specimens.kmers import kmer_counts
 from workloads.errors import DamagedError
 from workloads.evaluation.embedded import unit
 

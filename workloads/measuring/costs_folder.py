@@ -21,6 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from workloads.command_line import stderr_console
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.specimens import barcode
+from workloads.data.specimens.kmers import num_kmers
 from workloads.errors import MissingPathError
 from workloads.evaluation.measure import write_evaluation
 from workloads.experiments import Data, base_spec
@@ -107,15 +108,16 @@ def drawn_inputs(
     if modality == "image":
         if spec.image.kind == "features":
             return torch.randn(count, inputs.image_feature_size or 0, device=device)
-        size = (count, 3, spec.image.image_size, spec.image.image_size)
-        return torch.randint(0, 256, size, dtype=torch.uint8, device=device)
+        pixels = (count, 3, spec.image.image_size, spec.image.image_size)
+        return torch.randint(0, 256, pixels, dtype=torch.uint8, device=device)
     if modality == "text":
         length = _CLIP_CONTEXT if spec.text.kind == "openclip" else spec.text.max_tokens
         ids = inputs.pad_id + 1, inputs.vocabulary_size
     elif spec.dna.kind == "features":
         return torch.randn(count, inputs.dna_feature_size or 0, device=device)
     elif spec.dna.kind == "kmers":
-        return torch.randint(0, 8, (count, barcode.NUM_KMERS), device=device).float()
+        num_counts = sum(num_kmers(size, spec.dna.strand) for size in spec.dna.kmers)
+        return torch.randint(0, 8, (count, num_counts), device=device).float()
     elif spec.dna.kind == "cnn":
         length, ids = barcode.MAX_BASES, (0, barcode.UNCERTAIN_BASE)
     else:

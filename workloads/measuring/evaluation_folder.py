@@ -15,7 +15,8 @@ from workloads.errors import EmbeddingsError, MissingPathError, ModalitiesError,
 from workloads.evaluation.embed import usable_modalities
 from workloads.evaluation.embedded import REST, Embedded
 from workloads.evaluation.evaluate import Questions
-from workloads.evaluation.looking import Portraits, portraits_again, portraits_of
+from workloads.evaluation.fusion import Fusing, fusing_of
+from workloads.evaluation.looking import Portraits, look_again, portraits_again, portraits_of
 from workloads.evaluation.measure import about, about_data, embedding_facts, measure_classifier, measure_embedded
 from workloads.evaluation.openclip_row import Prompts, embed_openclip, openclip_row
 from workloads.evaluation.stored import EmbeddingFacts, read_parts, stored_facts, stored_parts, write_embedded
@@ -28,8 +29,8 @@ from workloads.naming import slug
 from workloads.placement import Placement, loaders_beside, this_device
 from workloads.predictions import MISSING_RANK, KeyChoice
 from workloads.record import EVALUATION, Measurement, RunFolder
-from workloads.seals import seal_run
-from workloads.spec import Recipe
+from workloads.seals import run_of, seal_run
+from workloads.spec import Fusion, Recipe
 from workloads.storage import Folder
 
 Embed = Callable[[EmbeddingJob, Tell], dict[str, Embedded]]
@@ -64,6 +65,7 @@ def measure_run(
     embed: Embed = embed_here,
     cpu_only: bool = False,
     again: bool = False,
+    fusion: Fusion | None = None,
 ) -> MeasuredFolder:
     """Measure a finished run on a prepared data set.
 
@@ -78,6 +80,7 @@ def measure_run(
         embed: makes the embeddings.
         cpu_only: whether a classifier leaves GPUs alone.
         again: whether stored embeddings are of no interest.
+        fusion: how image and DNA are fused; None: as the run's spec says.
 
     Raises:
         MissingPathError: the run is not finished.
@@ -89,11 +92,15 @@ def measure_run(
     dataset, experiment = PreparedDataset(data), open_run(run)
     target = target or run.folder / f"{'untrained' if untrained else 'evaluation'}-{slug(dataset.facts.name)}"
     if isinstance(experiment.model, Classifier):
-        if untrained or keys or with_rest:
+        if untrained or keys or with_rest or fusion:
             raise UsageError(f"{run.id} is a classifier, which has no keys, and is measured as it was trained")
         return _classified(run, experiment, dataset, target, cpu_only)
-    questions = _questions(recipe or experiment.spec.recipe, keys)
-    return _retrieved(run, experiment, dataset, target, questions, untrained, with_rest, embed, again)
+    fusing = None if untrained else fusing_of(run, fusion)
+    questions = _questions(recipe or experiment.spec.recipe, keys, fusing)
+    made = _retrieved(run, experiment, dataset, target, questions, untrained, with_rest, embed, again)
+    if run_of(target).path == run.folder.path and look_again(run, dataset):  # it is held, as what is in it
+        stderr_console().print(f"Pictures and map of {run.folder} are made anew: they were damaged, or not there")
+    return made
 
 
 def measure_untrained(target: RunFolder, data: Folder) -> MeasuredFolder:
@@ -110,7 +117,11 @@ def measure_untrained(target: RunFolder, data: Folder) -> MeasuredFolder:
 
 
 def measure_again(
-    run: RunFolder, target: Folder | None = None, recipe: Recipe | None = None, keys: Collection[str] = ()
+    run: RunFolder,
+    target: Folder | None = None,
+    recipe: Recipe | None = None,
+    keys: Collection[str] = (),
+    fusion: Fusion | None = None,
 ) -> MeasuredFolder:
     """A run's own embeddings with other questions; nothing is embedded.
 
@@ -123,7 +134,7 @@ def measure_again(
     if facts is None:
         raise UsageError("without --data a finished run's own embeddings are measured; name a data set to embed it")
     parts, spec = read_parts(run.folder), run.spec()
-    questions = _questions(recipe or spec.recipe, keys)
+    questions = _questions(recipe or spec.recipe, keys, fusing_of(run, fusion))
     said, beside = about(facts, spec.synthetic), read_beside(run.folder)
     return _searched(target or run.folder, parts, questions, said, beside, portraits_again(run.folder))
 
@@ -190,9 +201,10 @@ def _check_finished(run: RunFolder) -> None:
         raise MissingPathError(str(run.folder), "finished run", remedy)
 
 
-def _questions(recipe: Recipe, keys: Collection[str] = ()) -> Questions:
+def _questions(recipe: Recipe, keys: Collection[str] = (), fusing: Fusing | None = None) -> Questions:
     choices: tuple[KeyChoice, ...] = get_args(KeyChoice)
-    return Questions(recipe=recipe, keys=tuple(choice for choice in choices if choice == "all" or choice in keys))
+    asked = tuple(choice for choice in choices if choice == "all" or choice in keys)
+    return Questions(recipe=recipe, keys=asked, fusing=fusing)
 
 
 def _classified(

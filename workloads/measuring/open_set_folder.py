@@ -1,12 +1,11 @@
 """Measures open-set recognition: from stored embeddings to what Tables 3, 15 and 16 are made of."""
 
-import math
 from dataclasses import asdict
 from typing import Any
 
+from workloads.calibration import finite
 from workloads.command_line import stderr_console
 from workloads.errors import MissingPathError
-from workloads.evaluation.detection import Threshold
 from workloads.evaluation.embedded import KEYS, queries_of
 from workloads.evaluation.measure import write_evaluation
 from workloads.evaluation.open_set import NUM_POINTS, open_set, open_set_measurements
@@ -16,6 +15,7 @@ from workloads.record import measurements_to_table, read_evaluation
 from workloads.seals import seal_run, sealed_folder, unseal_run
 from workloads.spec import Recipe
 from workloads.storage import Folder
+from workloads.threshold import Threshold
 
 _WRITTEN = ("open_set.json", "open_set.parquet", "open_set_specimens.parquet", "open_set_measurements.parquet")
 
@@ -65,6 +65,6 @@ def measure_open_set(run: Folder, classifier: Folder | None, target: Folder, rec
 
 
 def _threshold(method: str, chosen: Threshold, recipe: Recipe) -> dict[str, Any]:
-    """As JSON, which has no infinity: null calls every query seen."""
+    """As JSON."""
     rule = "grid" if method in NUM_POINTS[recipe] else "exact"
-    return {**asdict(chosen), "value": chosen.value if math.isfinite(chosen.value) else None, "rule": rule}
+    return {**asdict(chosen), "value": finite(chosen.value), "rule": rule}

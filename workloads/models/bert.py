@@ -34,15 +34,15 @@ from workloads.data.specimens import barcode
 from workloads.errors import SpecError, WeightsError
 from workloads.models.casts import share_casts
 from workloads.models.weights import fill, load_tensors, with_first_weights
-from workloads.spec import WITHOUT_HEAD, DnaTower, Modality, TextTower
+from workloads.spec import BEHIND_TRANSFORM, WITHOUT_HEAD, DnaTower, Modality, TextTower
 from workloads.weight_files import TENSORS, published_file, published_json
 from workloads.weight_store import kept_at, kept_folder
 
 CONVERTED_WEIGHTS = "barcodebert-5mer"
 """Name under which `clibd convert` keeps the BarcodeBERT that the authors start from."""
-_BEHIND_TRANSFORM = ("softmax_mean", "logits_mean")
 _NUM_POSITIONS = 512
 """That of every BERT published for barcodes or labels, so that a tower has one shape with weights and without."""
+_HEAD = ("head.weight", "head.bias")
 _TRANSFORM = "cls.predictions.transform."
 """Prefix of the layers before the decoder of BERT's masked-language head."""
 
@@ -161,12 +161,15 @@ def draw_as_bert(module: nn.Module) -> None:
 class BertTower(nn.Module):
     """Embeds the 5-mer ids of barcodes, or the word-piece ids of labels."""
 
-    def __init__(self, spec: DnaTower | TextTower, embedding_size: int, vocabulary_size: int, pad_id: int) -> None:
+    def __init__(
+        self, spec: DnaTower | TextTower, embedding_size: int | None, vocabulary_size: int, pad_id: int
+    ) -> None:
         super().__init__()
         self.trunk = _trunk(spec, vocabulary_size, pad_id)
-        if spec.pooling in _BEHIND_TRANSFORM:
+        if spec.pooling in BEHIND_TRANSFORM:
             self.transform = _masked_language_transform(self.trunk)
-        self.head = nn.Identity() if spec.pooling in WITHOUT_HEAD else nn.Linear(spec.width, embedding_size)
+        has_head = embedding_size is not None and spec.pooling not in WITHOUT_HEAD
+        self.head = nn.Linear(spec.width, embedding_size or 0) if has_head else nn.Identity()
         self.pooling = spec.pooling
         self.pad_id = pad_id
         self.num_positions, self.token_dropout = 0, 0.0
@@ -189,13 +192,21 @@ class BertTower(nn.Module):
         Returns:
             (batch, embedding), not normalised.
         """
+        return self.pooled(*self.states(ids))
+
+    def states(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """The last states of all tokens, (batch, tokens, width), and which of them are real, (batch, tokens)."""
         ids = F.pad(ids, (0, max(0, self.num_positions - ids.shape[1])), value=self.pad_id)
         real = ids != self.pad_id if self.has_padding else torch.ones_like(ids, dtype=torch.bool)
         if self.training and self.token_dropout:
             ids = _with_unknown(ids, real, self.token_dropout)
         mask = _mask(self.trunk, real) if self.hides_padding else None
         states: Tensor = self.trunk(input_ids=ids, attention_mask=mask).last_hidden_state
-        if self.pooling in _BEHIND_TRANSFORM:
+        return states, real
+
+    def pooled(self, states: Tensor, real: Tensor) -> Tensor:
+        """What `states` gives, brought into the shared space, (batch, embedding)."""
+        if self.pooling in BEHIND_TRANSFORM:
             logits: Tensor = self.head(self.transform(states))
             return (logits.softmax(dim=-1) if self.pooling == "softmax_mean" else logits).mean(dim=1)
         if self.pooling == "masked_mean":
@@ -222,13 +233,13 @@ def _masked_language_transform(bert: nn.Module) -> nn.Module:
 
 
 def bert_tower(
-    spec: DnaTower | TextTower, embedding_size: int, weights: str | None, vocabulary_size: int, pad_id: int
+    spec: DnaTower | TextTower, embedding_size: int | None, weights: str | None, vocabulary_size: int, pad_id: int
 ) -> BertTower:
     """The BERT of a spec, over barcodes or over labels.
 
     Args:
         spec: the tower.
-        embedding_size: size of the shared space.
+        embedding_size: size of the shared space; None: without a head, also where the weights of a run have one.
         weights: what it begins with.
         vocabulary_size: of the tokens. A published one of word pieces may be larger, as some are rounded up; the rows
             beyond the tower's, for which no id stands, are cut off then.
@@ -240,7 +251,8 @@ def bert_tower(
     """
     tower = BertTower(spec, embedding_size, vocabulary_size, pad_id)
     modality: Modality = "dna" if isinstance(spec, DnaTower) else "text"
-    return with_first_weights(modality, weights, tower, partial(_fill_published, tower, spec, vocabulary_size))
+    published, ignored = partial(_fill_published, tower, spec, vocabulary_size), () if embedding_size else _HEAD
+    return with_first_weights(modality, weights, tower, published, ignored)
 
 
 def _fill_published(tower: BertTower, spec: DnaTower | TextTower, vocabulary_size: int, weights: str) -> None:
@@ -258,7 +270,7 @@ def _fill_published(tower: BertTower, spec: DnaTower | TextTower, vocabulary_siz
     if _WORDS in tensors:
         tensors[_WORDS] = tensors[_WORDS][:vocabulary_size]
     fill(name, weights, tower.trunk, tensors, ignored=(*HEADS, *_OF_BERT))
-    if tower.pooling not in _BEHIND_TRANSFORM:
+    if tower.pooling not in BEHIND_TRANSFORM:
         return
     transform = {each.removeprefix(_TRANSFORM): t for each, t in tensors.items() if each.startswith(_TRANSFORM)}
     if not transform:

@@ -1,4 +1,4 @@
-"""The CLIBD model and the classifier: one tower per modality and the temperature, built from a spec."""
+"""The CLIBD model, and one tower with a classifier or with what tells hidden 5-mers: built from a spec."""
 
 import math
 from collections.abc import Collection, Mapping
@@ -13,9 +13,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from workloads.data.inputs.batches import THERE
 from workloads.data.specimens import barcode
 from workloads.errors import SpecError
-from workloads.models.bert import bert_tower
+from workloads.models.bert import BertTower, bert_tower, draw_as_bert
 from workloads.models.dnabert2 import MosaicBert, dnabert2
 from workloads.models.fine_tuning import apply_fine_tuning
+from workloads.models.kmer_tower import kmer_tower
+from workloads.models.masked import GENUS, MaskedHead, split_hidden
 from workloads.models.openclip import openclip_tower
 from workloads.models.towers import barcode_cnn, feature_tower, timm_tower
 from workloads.models.weights import is_run
@@ -37,7 +39,7 @@ class TowerInputs:
     pad_id: int = 0
     """The text tokeniser's."""
     num_classes: int = 0
-    """Training species, which a classifier tells apart."""
+    """Training species, which a classifier tells apart; genera of a masked model."""
 
 
 class Clibd(nn.Module):
@@ -199,6 +201,57 @@ class Classifier(Clibd):
         return {name: F.normalize(rows.float(), dim=-1) for name, rows in features.items()}
 
 
+class MaskedModel(Clibd):
+    """A BarcodeBERT without a head, what tells its hidden 5-mers and, if any are to be told, its genus; no temperature.
+
+    The genus is told from the pooled states, which are what is compared when the tower embeds.
+
+    Args:
+        tower: without a head.
+        spec: of the tower.
+        of_all: as for `MaskedHead`.
+        num_genera: 0: none is told.
+        frozen: whether the tower learns nothing.
+    """
+
+    def __init__(self, tower: BertTower, spec: DnaTower, of_all: bool, num_genera: int, frozen: bool) -> None:
+        super().__init__({"dna": tower}, 1.0, False, {"dna"} if frozen else ())
+        self.tokens = spec.tokens
+        tower.token_dropout = 0.0  # what is hidden here is drawn with the batch
+        self.masked = MaskedHead(spec, of_all)
+        self.genus = nn.Linear(spec.width, num_genera).apply(draw_as_bert) if num_genera else None
+
+    def forward(self, inputs: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """Tell hidden 5-mers.
+
+        Args:
+            inputs: `dna` alone, or nothing: 5-mer ids, negative where they are hidden, (batch, 133).
+
+        Returns:
+            Under `dna` what `MaskedHead` gives, (batch, 3), and under `GENUS` logits, (batch, genera), in fp32 at
+            least; and a scale of 1.
+        """
+        rows: dict[str, Tensor] = {}
+        for name, ids in inputs.items():
+            seen, true = split_hidden(ids, self.tokens)
+            states, real = self._tower.states(seen)
+            rows[name] = self.masked(states, true, ids < 0)
+            if self.genus is not None:
+                logits: Tensor = self.genus(self._tower.pooled(states, real))
+                rows[GENUS] = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return rows, self.log_scale.exp()
+
+    @property
+    def _tower(self) -> BertTower:
+        tower = self.towers["dna"]
+        assert isinstance(tower, BertTower)
+        return tower
+
+    def embed(self, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The pooled states of barcodes of which nothing is hidden, as unit vectors in fp32."""
+        return {name: F.normalize(rows.float(), dim=-1) for name, rows in self._raw(inputs).items()}
+
+
 def build_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool = True) -> Clibd:
     """The model of a spec, with the weights it begins with.
 
@@ -221,6 +274,8 @@ def build_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool = Tr
 
 
 def _whole_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool) -> Clibd:
+    if spec.objective == "masked":
+        return _masked_model(spec, inputs, pretrained)
     size = spec.embedding_size
     towers: dict[str, nn.Module] = {
         name: build_tower(spec.tower(name), inputs, size, pretrained) for name in spec.modalities
@@ -234,6 +289,13 @@ def _whole_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool) ->
     weights = spec.tower(modality).weights
     is_new = weights is None or not (weights.startswith((RUN_PREFIX, DIGEST_PREFIX)) or is_run(weights))
     return Classifier(modality, towers[modality], size, inputs.num_classes, bool(frozen), is_new)
+
+
+def _masked_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool) -> MaskedModel:
+    weights = spec.dna.weights if pretrained else None
+    tower = bert_tower(spec.dna, None, weights, barcode.VOCABULARY_SIZE, barcode.PAD_ID)
+    frozen = spec.dna.fine_tuning == "frozen"
+    return MaskedModel(tower, spec.dna, spec.masked_loss == "all", inputs.num_classes, frozen)
 
 
 def build_tower(
@@ -256,7 +318,7 @@ def build_tower(
         feature_size = inputs.image_feature_size if isinstance(spec, ImageTower) else inputs.dna_feature_size
         return feature_tower(spec, feature_size, embedding_size, weights)
     if spec.kind == "kmers":
-        return feature_tower(spec, barcode.NUM_KMERS, embedding_size, weights)
+        return kmer_tower(spec, embedding_size, weights)
     if spec.kind == "openclip":
         return openclip_tower(spec, embedding_size, weights)
     if isinstance(spec, ImageTower):

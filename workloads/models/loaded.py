@@ -35,7 +35,7 @@ class LoadedModel:
     dna_tokenizer: LabelTokenizer | None
     """Tokeniser of barcodes, where the tower takes no 5-mers."""
     classes: tuple[str, ...] = ()
-    """Species that a classifier tells apart, in the order of its outputs."""
+    """Species that a classifier tells apart, or genera of a masked model, in the order of its outputs."""
     weights: Mapping[Modality, LocalWeights] = field(default_factory=dict)
     """What its towers began with, where that is not published; empty for a trained model."""
     frame: str | None = None
@@ -91,13 +91,13 @@ def open_untrained(
     Raises:
         WeightsError: weights that the spec names cannot be had.
         WeightsDriftError: the run in that folder began with others of the same name.
-        SpecError: there is nothing to classify.
+        SpecError: there is nothing to classify, or are no genera to tell.
     """
     weights = weights_of(spec, places, near)
     local = located(spec, weights)
     tokenizer = _label_tokenizer(local, dataset)
     dna_tokenizer = _dna_tokenizer(local)
-    classes = tuple(training_classes(dataset)) if spec.objective == "classify" else ()
+    classes = training_classes(spec, dataset)
     inputs = TowerInputs(
         image_feature_size=dataset.facts.image_feature_size,
         dna_feature_size=dataset.facts.dna_feature_size,

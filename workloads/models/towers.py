@@ -33,7 +33,7 @@ TIMM = "timm"
 """What a spec calls timm's own published weights."""
 _FEATURE_WIDTH, _FEATURE_DEPTH = 512, 3
 """Size of the MLP where the spec leaves it open, as in the authors' code."""
-_LINEAR_GAIN = 60.0
+LINEAR_GAIN = 60.0
 """A linear tower begins as so many times an orthogonal matrix. Embeddings are normalised, so it decides nothing but how
 slowly steps of Adam, which are as long whatever the weights, turn away from the angles between the features."""
 _NUM_LETTERS = barcode.UNCERTAIN_BASE + 1
@@ -235,20 +235,24 @@ def _classifier_tensors(architecture: str) -> list[str]:
 
 
 def feature_tower(
-    spec: ImageTower | DnaTower, feature_size: int | None, embedding_size: int, weights: str | None
+    spec: ImageTower | DnaTower,
+    feature_size: int | None,
+    embedding_size: int,
+    weights: str | None,
+    norm: nn.Module | None = None,
 ) -> Tower:
     """An MLP over precomputed features; it is trained whole whatever the fine-tuning, unless frozen.
 
     The authors' code has three linear layers with ReLU between them, 512 wide, for images and DNA. The norm in front,
-    which makes any scale of features welcome, and the dropout are ours. Counts of 5-mers, most of which all barcodes
-    share, are standardised one by one instead. An image tower of one layer begins as a map that keeps the
-    angles between features, as far as the shared space has room for them.
+    which makes any scale of features welcome, and the dropout are ours. An image tower of one layer begins as a map
+    that keeps the angles between features, as far as the shared space has room for them.
 
     Args:
         spec: the tower; its depth is the number of linear layers, the head included.
         feature_size: length of the data set's features, None where it has none; of counts their number.
         embedding_size: size of the shared space.
         weights: what it begins with.
+        norm: what is in front of the layers; None: a layer norm.
 
     Raises:
         SpecError: there is no layer in it.
@@ -262,15 +266,14 @@ def feature_tower(
     depth = _FEATURE_DEPTH if spec.depth is None else spec.depth
     if depth < 1:
         raise SpecError(f"a tower over features needs a linear layer at least, got a depth of {depth}")
-    norm = nn.BatchNorm1d(feature_size, affine=False) if spec.kind == "kmers" else nn.LayerNorm(feature_size)
-    layers: list[nn.Module] = [norm]
+    layers: list[nn.Module] = [norm or nn.LayerNorm(feature_size)]
     size = feature_size
     for _ in range(depth - 1):
         layers += [nn.Linear(size, width), nn.ReLU(), nn.Dropout(spec.dropout)]
         size = width
     head = nn.Linear(size, embedding_size)
     if depth == 1 and of_images:
-        nn.init.orthogonal_(head.weight, _LINEAR_GAIN)
+        nn.init.orthogonal_(head.weight, LINEAR_GAIN)
         nn.init.zeros_(head.bias)
     tower = Tower(nn.Sequential(*layers), head)
     nowhere = "a tower over features begins from scratch or from a finished run"

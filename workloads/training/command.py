@@ -25,7 +25,8 @@ _ExperimentName = Annotated[
     Experiment,
     typer.Argument(
         help="align: all modalities of the data. image-dna, image-text: two of them. simclr-image, simclr-dna: one "
-        "tower alone learns to know two views of a specimen. bind-image, bind-image-text: DNA is bound to frozen "
+        "tower alone learns to know two views of a specimen. pretrain-dna: BarcodeBERT learns which 5-mers "
+        "are hidden, named or not. bind-image, bind-image-text: DNA is bound to frozen "
         "BioCLIP. classify, classify-dna: the image or the DNA tower learns the seen species."
     ),
 ]

@@ -130,7 +130,7 @@ def _select(
 
 
 def _temperature(model: Clibd) -> float:
-    return math.exp(-model.log_scale.item())
+    return math.exp(min(-model.log_scale.item(), 709.0))  # of more it overflows; the next loss says what is wrong
 
 
 def _is_logged(training: Training) -> bool:

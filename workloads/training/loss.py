@@ -1,4 +1,4 @@
-"""What training minimises: alignment of modalities, agreement of two views, or classification.
+"""What training minimises: alignment of modalities, agreement of two views, classification, or hidden 5-mers.
 
 Each loss takes this worker's embeddings and gives the mean over the global batch, the same on every worker: what the
 other workers embedded is gathered first, in shares of any sizes. The gather's gradient is the sum over all workers'
@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workloads.errors import UsageError
+from workloads.models.masked import GENUS
 from workloads.placement import Placement, gathered
+from workloads.training.positives import Positives, tiled_with_positives, whole_with_positives
 from workloads.training.similarities import Similarities, tiled_sums
 
 LARGEST_WHOLE = 2**22
@@ -37,14 +39,15 @@ def contrastive_loss(
     sizes: Sequence[int] | None = None,
     there: Mapping[str, Tensor] | None = None,
     known_unit: bool = False,
+    positives: Positives | None = None,
 ) -> Tensor:
     """Mean over pairs of modalities of the symmetric contrastive loss, each specimen against the whole global batch.
 
         L(a, b) = 1/2 [ CE(s A B', I) + CE(s B A', I) ]
 
-    Only the specimen itself is a positive, as in the paper's equation 1 and the authors' default. The paper writes a
-    sum over pairs (section 3); the mean is the authors' code's, and differs by a constant factor. Computed in fp32, or
-    fp64 if the embeddings are.
+    Only the specimen itself is a positive, as in the paper's equation 1 and the authors' default, unless `positives`
+    says who else is (`workloads.training.positives` has that equation). The paper writes a sum over pairs (section 3);
+    the mean is the authors' code's, and differs by a constant factor. Computed in fp32, or fp64 if the embeddings are.
 
     Where specimens lack modalities, the batch of a pair is those that have both: they alone are its rows, they alone
     its columns, and its loss is the mean over them. Every pair weighs the same, however few they are; one without any
@@ -61,6 +64,7 @@ def contrastive_loss(
         there: by modality which specimens have it, bool (share,); one that is not named all have. The same modalities
             are named on every worker.
         known_unit: whether lengths are known to be 1, as a model's are, and are not looked at: a GPU is waited for.
+        positives: of this worker's share; None: each specimen is its own alone.
 
     Raises:
         UsageError: there are no two modalities, rows that do not belong together, or some that are not of unit length.
@@ -72,16 +76,24 @@ def contrastive_loss(
     whole = {name: gathered(share, sizes) for name, share in shares.items()}  # (batch, size) each
     pairs = [pair for pair in combinations(shares, 2) if bind_to is None or bind_to in pair]
     of_both, losses = _rows_of_pairs(there or {}, pairs, sizes), list[Tensor]()
+    of_batch = positives.of_batch(sizes) if positives else None
     for a, b in pairs:
         rows = of_both.get((a, b))
         own_a, own_b, all_a, all_b = shares[a], shares[b], whole[a], whole[b]
         if rows:
             own_a, own_b = own_a.index_select(0, rows.own), own_b.index_select(0, rows.own)
             all_a, all_b = all_a.index_select(0, rows.whole), all_b.index_select(0, rows.whole)
+        its_sizes, among = (rows.sizes, of_batch and of_batch.at(rows.whole)) if rows else (sizes, of_batch)
+        is_tiled = tile or len(all_a) ** 2 > LARGEST_WHOLE
         if not len(all_a):  # no part of the graph is left out, so that workers reduce the gradients of all towers
             losses.append(all_a.sum() + all_b.sum() + 0 * scale)
-        elif tile or len(all_a) ** 2 > LARGEST_WHOLE:
-            losses.append(_tiled_pair_loss(own_a, own_b, all_b, scale, tile, rows.sizes if rows else sizes))
+        elif among and is_tiled:
+            first = _first_row(own_a, its_sizes)
+            losses.append(tiled_with_positives(own_a, all_b, scale, among, first, tile=tile, sizes=its_sizes))
+        elif among:
+            losses.append(whole_with_positives(all_a, all_b, scale, among))
+        elif is_tiled:
+            losses.append(_tiled_pair_loss(own_a, own_b, all_b, scale, tile, its_sizes))
         else:
             losses.append(_pair_loss(all_a, all_b, scale))
     return torch.stack(losses).mean()
@@ -232,6 +244,39 @@ def classification_loss(
     if sizes:
         of_shares = of_shares * of_shares.new_tensor([len(sizes) * size / sum(sizes) for size in sizes])
     return of_shares.mean()
+
+
+def masked_loss(
+    told: Mapping[str, Tensor],
+    scale: Tensor,
+    genera: Tensor | None = None,
+    *,
+    genus_weight: float = 0.0,
+    sizes: Sequence[int] | None = None,
+) -> Tensor:
+    """Mean cross entropy of the 5-mers that are told in the whole batch, and of the genera of barcodes that have one.
+
+        L = Σ_i s_i / Σ_i n_i + w Σ_{i: g_i ≥ 0} CE(q_i, g_i) / |{i: g_i ≥ 0}|
+
+    Every 5-mer weighs the same, whichever barcode and worker it is of; BarcodeBERT's code takes the mean of each
+    worker's mean (arXiv:2311.02401, pretraining.py). The genus beside it is BarcodeMAE+'s, there told from a token of
+    its own. A batch without any 5-mer, or any genus, has 0 there.
+
+    Args:
+        told: of `MaskedModel`, this worker's share of the batch: s and n of each barcode under `dna`, (share, 3), and
+            under `GENUS` logits q, (share, genera), where these are told.
+        scale: 1, of no use here.
+        genera: g, the genus of each barcode, -1 where it is not known, (share,).
+        genus_weight: w.
+        sizes: as in `contrastive_loss`.
+    """
+    whole = gathered(told["dna"], sizes)
+    loss = whole[:, 0].sum() / whole[:, 1].sum().clamp(min=1)
+    if genera is None or GENUS not in told:
+        return loss
+    entropies = F.cross_entropy(told[GENUS], genera, ignore_index=-1, reduction="none")  # 0 without a genus
+    of_named = gathered(torch.stack([entropies, (genera >= 0).to(entropies)], dim=1), sizes)
+    return loss + genus_weight * of_named[:, 0].sum() / of_named[:, 1].sum().clamp(min=1)
 
 
 def _first_row(share: Tensor, sizes: Sequence[int] | None) -> int:

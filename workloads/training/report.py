@@ -13,8 +13,10 @@ from rich.progress import BarColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from workloads.command_line import Bars, Tell, Words, stderr_console
 from workloads.lease import Lease
+from workloads.masked_facts import masked_words
 from workloads.predictions import PAPERS_PAIRS
-from workloads.record import Measurement, RunFolder
+from workloads.record import EVALUATION, Measurement, RunFolder
+from workloads.run_files import Evaluation, read_object
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -202,8 +204,15 @@ def result_words(run: RunFolder, data: str = "DIR") -> str:
     ]
     lines = [f"{what}: {', '.join(own)}"] if rows else []
     lines += [f"beside it: {'; '.join(others)}"] if others else []
+    if run.folder.has(EVALUATION):
+        about = read_object(run.folder, EVALUATION, Evaluation)
+        lines = [*(masked_words(about["masked"]) if "masked" in about else ()), *lines]
     place = quote(str(run.folder))
     see = f"clibd evaluate {place} --data {quote(data)}, or clibd-results table 1 --run {place}"
+    if run.spec().objective == "masked":
+        see = (
+            f"clibd train image-dna --data DIR --from {place}, with images; clibd evaluate {place} --data {quote(data)}"
+        )
     return "\n".join([*lines, *collapse_words(run), f"next: {see}"])
 
 

@@ -15,9 +15,11 @@ import numpy as np
 from workloads import circumstances
 from workloads.command_line import Counting, unseen
 from workloads.data.inputs.batches import Specimens
+from workloads.data.inputs.positive_codes import positive_words
 from workloads.data.inputs.who_trains import num_trained
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.errors import DamagedError, DriftError, UsageError, WeightsError
+from workloads.evaluation.fusion_gate import learn_gate
 from workloads.evaluation.measure import measure
 from workloads.evaluation.selection import check_selection, validation_score
 from workloads.evaluation.trained_on import of_training
@@ -182,6 +184,8 @@ def train_run(
     check_selection(spec, dataset.facts)
     experiment = open_untrained(spec, dataset, places, run.folder)
     specimens = experiment.specimens(dataset, dataset.facts.splits.training)
+    if spec.objective == "masked":
+        specimens.check_kmers()
     training = Training(spec, experiment.model, len(specimens.trained), placement, execution)
     store = CheckpointStore(run.folder / "checkpoints")
     training.resume(store, partial(print, file=sys.stderr))
@@ -190,6 +194,9 @@ def train_run(
         write_inputs(run, experiment)
         of_training(spec, dataset, experiment.began_with, specimens.trained).write(run)
         circumstances.keep(run, training.step, circumstances.of_training(placement, execution, spec.precision))
+        training_splits = dataset.facts.splits.training
+        if words := positive_words(spec, specimens.label, dataset, training_splits, specimens.trained):
+            remark(words)
         if words := little_room(run.folder, experiment.model, spec.selection != "last"):
             remark(f"warning: {words}")
     score = None
@@ -202,6 +209,8 @@ def train_run(
     started = perf_counter()
     if first:
         save_weights(run.folder, experiment.model)
+    if spec.fusion == "gate":
+        learn_gate(experiment, dataset, placement, run)
     measure(experiment, dataset, placement, run, counting)
     parameters = list(training.model.parameters())
     return {

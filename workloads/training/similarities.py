@@ -35,6 +35,11 @@ class Similarities(torch.autograd.Function):
             return upstream[0] @ b, upstream[0].T @ a
 
 
+def suited_tile(device: torch.device) -> int:
+    """Side of the tiles that suit a device."""
+    return _TILE_ON_CPU if device.type == "cpu" else _TILE_ON_GPU
+
+
 def tiled_sums(
     rows: Tensor, columns: Tensor, scale: Tensor, positive: int, excluded: int | None = None, *, tile: int | None = None
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -55,7 +60,7 @@ def tiled_sums(
     Returns:
         Log-sum-exp of each row, (rows,), that of each column, (columns,), and each row's positive similarity, (rows,).
     """
-    tile = tile or (_TILE_ON_CPU if rows.device.type == "cpu" else _TILE_ON_GPU)
+    tile = tile or suited_tile(rows.device)
     by_row, by_column, positives = _TiledSums.apply(rows, columns, scale, positive, excluded, tile)
     return by_row, by_column, positives
 

@@ -34,9 +34,10 @@ from workloads.spec import ExperimentSpec
 from workloads.training.checkpoint import CheckpointStore, restore_training, training_tensors
 from workloads.training.chunking import Chunking
 from workloads.training.gradient_cache import Chunks, LossFunction, accumulate_gradients, embed_at_once, kept_buffers
-from workloads.training.loss import classification_loss, contrastive_loss, two_view_loss
+from workloads.training.loss import classification_loss, contrastive_loss, masked_loss, two_view_loss
 from workloads.training.micro_batch import NoRoomError, all_fit, is_out_of_memory, largest_micro_batch
 from workloads.training.optimization import build_optimizer, build_schedule
+from workloads.training.positives import Positives
 
 _TRIED = 8
 """Specimens with which it is tried how many fit into memory; their rows are repeated as often as needed."""
@@ -276,16 +277,20 @@ def _loss_of(
 
     Args:
         spec: the experiment.
-        labels: for a classifier.
+        labels: for a classifier; genera for a masked model; or the names that decide positives.
         sizes: of the workers' shares.
         there: by modality which specimens have it, where some lack it.
     """
     if spec.objective == "simclr":
         return partial(two_view_loss, sizes=sizes)
+    if spec.objective == "masked":
+        return partial(masked_loss, genera=labels, genus_weight=spec.genus_weight, sizes=sizes)
     if spec.objective == "classify":
         assert labels is not None
         return partial(classification_loss, labels=labels, sizes=sizes)
-    return partial(contrastive_loss, bind_to=spec.bind_to, sizes=sizes, there=there, known_unit=True)
+    positives = None if labels is None else Positives(labels, spec.rank_weights[: labels.shape[1]])
+    aligned = partial(contrastive_loss, bind_to=spec.bind_to, positives=positives)
+    return partial(aligned, sizes=sizes, there=there, known_unit=True)
 
 
 def _seed(seed: int, step: int, chunk: int) -> None:

@@ -1,6 +1,7 @@
 """Figures 5 and 11 to 13, interactive: where vision towers look, by which of them name the species."""
 
 import io
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import product
@@ -43,6 +44,7 @@ def _attention(catalog: Catalog, asked: Asked) -> Page:
     evaluated, run = catalog.evaluated(asked.of), asked.of.partition("/")[0]
     there = [name for name in _PARTITIONS if evaluated.folder.has(f"attention-{name}.json")]
     about: dict[str, Any] = {"of": asked.of, "run": run, "partitions": there, "figures": _ASKS, "subsets": SUBSETS}
+    about["folder"] = shlex.quote(f"{catalog.address}/{catalog.place(run)}")
     if there:
         about |= _told(catalog, asked, evaluated, there)
     else:

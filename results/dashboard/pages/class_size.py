@@ -145,10 +145,12 @@ def _drawn(of: str, choice: _Choice, taxa: Any, means: Any, many: bool) -> Chart
         )
     title = f"Accuracy of {_PLURALS[rank]} by their number of keys"
     note = (
-        f"{partition_name(partition).capitalize()} queries, {feature_name(pair)}, top 1. Lines join means over the "
-        f"{_PLURALS[rank]} whose number of keys is in a class that doubles, with 95 % intervals by bootstrap over "
-        "them; none where one is alone. At 0.5 stand those without a key, which are never right."
+        f"{partition_name(partition).capitalize()} queries, {feature_name(pair)}, top 1. Lines join the means of "
+        f"{_PLURALS[rank]} with 1, 2 to 3, 4 to 7, … keys, with 95 % intervals by bootstrap over "
+        "them; none where one is alone."
     )
+    if not taxa["num_keys"].all():
+        note += f" At {_WITHOUT_KEYS} stand those without a key, which are never right."
     return scatter(
         title,
         Axis(title=f"Keys of the {rank} (number)", log=True),

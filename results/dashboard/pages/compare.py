@@ -1,29 +1,36 @@
-"""Two evaluations: the fields in which they differ, their difference by rank, what each won and lost, their curves."""
+"""Two evaluations: the fields in which they differ, their difference by rank, what each won and lost, their curves.
 
-from collections.abc import Iterable, Mapping
+An export holds a few such pages; of any other two its first page lays fields and accuracies side by side.
+"""
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from results.dashboard.accuracies import SUBSETS
+from results.dashboard.accuracies import SUBSETS, accuracies
 from results.dashboard.catalog import Catalog
 from results.dashboard.charts import SCRIPTS, Axis, Chart, Series, bars
+from results.dashboard.columns import column_file
 from results.dashboard.contest import Contest, Names, best_two, contest
 from results.dashboard.names import PARTITIONS
-from results.dashboard.page import Asked, Kind, NotThereError, Page
+from results.dashboard.page import Asked, File, Kind, NotThereError, Page
 from results.dashboard.summaries import is_synthetic, summaries
 from results.dashboard.training_log import curves, training_log
-from results.differing import differing_fields
+from results.differing import differing_fields, flat_fields
 from results.run import UNREADABLE
 from workloads.errors import IncomparableError, UsageError
 from workloads.predictions import PAPERS_PAIRS
-from workloads.spec import RANKS, Rank
+from workloads.spec import RANKS, Rank, spec_to_dict
 
 _PAIRS = {f"{query}-{key}": (query, key) for query, key in PAPERS_PAIRS}
 _SHOWN = 15
 """Species that are listed on either side."""
-_LISTED = 2
-"""Pairs of runs that an export holds."""
+_LISTED = 4
+"""Pairs of runs that an export holds; each takes seconds."""
+_SIDES = "compare-sides"
 _PATIENCE = 0.15
 """Seconds in which a comparison may be made before the page comes without it, and asks for it again."""
 
@@ -53,12 +60,22 @@ def _compare(catalog: Catalog, asked: Asked) -> Page:
         "subsets": SUBSETS,
     }
     if not all(chosen):
-        return Page(title="Compare two runs", template="compare.html.j2", told=told)
+        told |= {"held": partial(_held, catalog), "sides": Asked(_SIDES), "sides_name": _SIDES}
+        drawn = any(one.synthetic for one in summaries(catalog, catalog.standings).values())
+        scripts = ("compare.js",)
+        return Page(title="Compare two runs", template="compare.html.j2", told=told, scripts=scripts, synthetic=drawn)
     a, b = (_side(catalog, name, choices) for name in chosen)
     told |= {"a": a, "b": b, "same": a.evaluation == b.evaluation} | _compared(catalog, a, b, told)
     both = f"{a.label} and {b.label}"
     synthetic = any(is_synthetic(catalog.run(side.run)) for side in (a, b))
-    return Page(title=f"Compare {both}", template="compare.html.j2", told=told, scripts=SCRIPTS, synthetic=synthetic)
+    return Page(
+        title=f"Compare {both}",
+        template="compare.html.j2",
+        told=told,
+        scripts=SCRIPTS,
+        synthetic=synthetic,
+        passing=told["pending"],
+    )
 
 
 def _compared(catalog: Catalog, a: Side, b: Side, told: dict[str, Any]) -> dict[str, Any]:
@@ -135,15 +152,49 @@ def _chart(found: Contest) -> Chart | None:
     return bars("Difference by rank", Axis(title="Rank"), axis, series, note)
 
 
-def _listed(catalog: Catalog) -> Iterable[Asked]:
-    """The two best runs of the first sweeps that have two: each pair takes seconds."""
+# --- The export -----------------------------------------------------------------------------------------------------
+
+
+def _sides(catalog: Catalog, asked: Asked) -> File:
+    """Of every evaluation its folder as a shell takes it, the fields of its spec, and its first accuracies, as text."""
+    choices = _choices(catalog)
+    told = {evaluation: dict(_side_of(catalog, evaluation)) for evaluation in choices}
+    names = dict.fromkeys(name for side in told.values() for name in side)
+    columns: dict[str, Sequence[str | None]] = {"id": list(choices)}
+    return column_file(_SIDES, columns | {name: [side.get(name) for side in told.values()] for name in names})
+
+
+def _side_of(catalog: Catalog, evaluation: str) -> Iterator[tuple[str, str]]:
+    run, _, name = evaluation.partition("/")
+    yield "folder", shlex.quote("/".join(filter(None, (catalog.address, catalog.place(run), name))))
+    spec = catalog.run(run).spec
+    for field, value in (flat_fields(spec_to_dict(spec)) if spec else {}).items():
+        yield f"field {field}", value
+    with suppress(NotThereError):  # a damaged one has no accuracies, as its own page says
+        for first in accuracies(catalog, evaluation).retrievals[:1]:
+            for row in first.rows:
+                place = f"accuracy {first.name}, {row.partition}, {row.average}, {row.rank}"
+                for head, text in zip((*first.subsets, "n"), (*row.values, row.n), strict=True):
+                    yield f"{place}: {head}", text
+
+
+def _held(catalog: Catalog) -> list[tuple[str, str]]:
+    """The two best runs of the first sweeps that have two."""
     sweeps = dict.fromkeys(one.sweep for one in catalog.standings)
-    pairs = [best_two(catalog, [one for one in catalog.standings if one.sweep == sweep]) for sweep in sweeps]
-    for a, b in list(dict.fromkeys(filter(None, pairs)))[:_LISTED]:
+    pairs = (best_two(catalog, [one for one in catalog.standings if one.sweep == sweep]) for sweep in sweeps)
+    return list(dict.fromkeys(filter(None, pairs)))[:_LISTED]
+
+
+def _listed(catalog: Catalog) -> Iterable[Asked]:
+    for a, b in _held(catalog):
         with suppress(*UNREADABLE):
             contest(catalog, a, b, "val", _PAIRS["image-dna"]).result()  # made before the page is
         yield Asked.to("compare", "", {"a": a, "b": b})
+    yield Asked("compare")
 
 
 _OPTIONS = {"a": "", "b": "", "rank": "species", "partition": "val", "pair": "image-dna"}
-KINDS = (Kind(name="compare", make=_compare, options=_OPTIONS, listed=_listed),)
+KINDS = (
+    Kind(name="compare", make=_compare, options=_OPTIONS, listed=_listed),
+    Kind(name=_SIDES, make=_sides, suffix=".js"),
+)

@@ -17,7 +17,8 @@ from results.dashboard.taxa import Share, shares
 from workloads.arrays import Mask
 from workloads.spec import RANKS, Rank
 
-_NUM_TAXA, _MORE_ANSWERS, _NUM_TOP = 30, 6, 25
+_NUM_TAXA, _MORE_ANSWERS, _NUM_TOP = 20, 8, 25
+"""Rows of the matrix and further columns, which fit beside one another at 1440 pixels; pairs that are listed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from results.dashboard.catalog import Catalog
+from results.dashboard.names import feature_name
 from results.dashboard.page import Asked, Kind, NotThereError, Page
 from results.dashboard.table_blocks import blocks_of
 from results.layout import Laid, words_below
@@ -103,7 +104,12 @@ def _split_row(facts: DatasetFacts, split: str) -> dict[str, Any]:
 
 
 def _role(protocol: SplitProtocol, split: str) -> str:
-    does = {"trains": protocol.training, "answers": protocol.keys, "asks": protocol.asking(), "unused": protocol.unused}
+    does = {
+        "training": protocol.training,
+        "keys": protocol.keys,
+        "queries": protocol.asking(),
+        "unused": protocol.unused,
+    }
     return " and ".join(words for words, splits in does.items() if split in splits)
 
 
@@ -116,7 +122,7 @@ def _about(facts: DatasetFacts) -> dict[str, str]:
         "Source": facts.source,
         "Splits": f"protocol {facts.protocol}, drawn by: {facts.partition}",
         "Official split": facts.official_split or "none: its numbers are not compared with the paper's",
-        "Modalities": ", ".join(facts.modalities),
+        "Modalities": feature_name(", ".join(facts.modalities)),
         "Images": features or (images if "image" in facts.modalities else "none"),
         "Several images a specimen": "yes" if facts.views else "no",
         "Kept out": f"{facts.num_rejects:,} specimens",

@@ -1,11 +1,12 @@
 """The embeddings of an evaluation in a plane: its map, with before alignment beside where that was evaluated too."""
 
+import shlex
 from collections.abc import Iterator
 from typing import Any
 
 from results.dashboard.catalog import Catalog
 from results.dashboard.columns import column_file
-from results.dashboard.names import feature_name
+from results.dashboard.names import feature_name, partition_name
 from results.dashboard.numbers import answered
 from results.dashboard.page import Asked, File, Kind, NotThereError, Page
 from results.dashboard.pages.retrieval import evaluations
@@ -43,6 +44,7 @@ def _embedding(catalog: Catalog, asked: Asked) -> Page:
         title=f"Embeddings of {evaluation}",
         template="embedding.html.j2",
         told={"of": evaluation, "run": run, "maps": maps, "rank": rank, "ranks": COLOURED, "file": MAP}
+        | {"folder": shlex.quote(f"{catalog.address}/{catalog.place(run)}")}
         | {"specimens": SPECIMENS, "portraits": PORTRAITS, "others": OTHER},
         scripts=SCRIPTS,
         trail=((run, Asked("run", run)),),
@@ -89,7 +91,7 @@ def _shown_map(catalog: Catalog, of: str, other: bool) -> dict[str, Any]:
         return about
     evaluation = answered(catalog, of)
     pairs = {each: feature_name(evaluation.retrieval(each).words) for each in evaluation.partitions}
-    parts = ("keys", *(f"{partition} queries" for partition in points.partitions))
+    parts = ("keys", *(f"{partition_name(partition)} queries" for partition in points.partitions))
     return {
         **about,
         "method": _METHODS.get(points.method, points.method),
@@ -99,7 +101,8 @@ def _shown_map(catalog: Catalog, of: str, other: bool) -> dict[str, Any]:
         "parts": parts,
         "told": {"map": f"map {of}", "answers": f"answers {of}", "specimens": name_of(SPECIMENS, evaluation)}
         | {"portraits": name_of(PORTRAITS, evaluation), "pairs": pairs}
-        | {"parts": ["", *points.partitions], "modalities": list(MODALITIES)},
+        | {"parts": ["", *points.partitions], "modalities": list(MODALITIES)}
+        | {"called": ["key", *(f"{partition_name(partition)} query" for partition in points.partitions)]},
     }
 
 

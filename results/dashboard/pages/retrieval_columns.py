@@ -1,7 +1,6 @@
 """What an exported retrieval page chooses from in the browser: answers, names, pictures and barcodes as columns.
 
-Cosines are whole numbers of 1/32,767, which is finer than any page writes them; a page of five keys a query takes some
-40 bytes a query so.
+Cosines are whole ten thousandths, as fine as any page writes them; five keys and their cosines take some 27 bytes so.
 """
 
 from base64 import b64encode
@@ -22,11 +21,11 @@ from workloads.spec import RANKS
 
 ROWS, SPECIMENS, PORTRAITS = "retrieval-rows", "retrieval-specimens", "retrieval-portraits"
 """Kinds of files, each of which a page asks for by `name_of`."""
-_ONE, _NONE = 32_767, -32_768
+_ONE, _NONE = 10_000, -32_768
 """A cosine of 1, and one that there is not."""
-_MOST_BYTES = 16_000_000
+_MOST_BYTES = 11_500_000
 """Of pictures and barcodes in an export: evaluations share it out."""
-_BYTES_A_SPECIMEN = 2_200
+_BYTES_A_SPECIMEN = 1_800
 
 
 def name_of(kind: str, evaluation: Answered, one: Retrieval | None = None) -> str:

@@ -4,10 +4,13 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from results.dashboard.accuracies import accuracies
+import numpy as np
+
+from results.dashboard.accuracies import accuracies, classified
 from results.dashboard.catalog import Catalog
 from results.dashboard.charts import SCRIPTS
 from results.dashboard.columns import column_file
+from results.dashboard.names import feature_name
 from results.dashboard.page import Asked, File, Kind, NotThereError, Page
 from results.dashboard.summaries import attempts_of, is_synthetic, spent
 from results.dashboard.training_log import curves, training_log
@@ -33,6 +36,7 @@ def _run(catalog: Catalog, asked: Asked) -> Page:
     log = training_log(catalog, asked.of)
     attempts, problem = attempts_of(catalog.folder / place)
     measured = [] if run.problem else [accuracies(catalog, name) for name in catalog.evaluations(asked.of)]
+    is_classifier = f"{place}/classifier.parquet" in catalog.now.modified
     values: dict[str, Any] = {
         "run": run,
         "standing": standing,
@@ -41,8 +45,10 @@ def _run(catalog: Catalog, asked: Asked) -> Page:
         "label": _label(run, standing),
         "facts": [*_facts(run, standing, len(log)), ("Folder", f"{catalog.address}/{place}")],
         "folder": f"{catalog.address}/{place}",
+        "begun": run.source.get("started"),
         "cost": spent(run, attempts),
-        "measured": measured,
+        "measured": measured or (classified(run) if is_classifier else []),
+        "is_classifier": is_classifier,
         "answered": [one.evaluation for one in measured if _has_answers(catalog, place, one.evaluation)],
         "ranks": RANKS,
         "curves": curves({"": log}, asked.of if standing.state in LIVE else None),
@@ -83,7 +89,7 @@ def _facts(run: Run, standing: Standing, num_logged: int) -> list[tuple[str, str
     facts: Mapping[str, object] = {
         "Kind": run.point.get("kind", "train"),
         "Data set": f"{spec.dataset}, version {spec.data_fingerprint}" if spec else run.facts.get("dataset"),
-        "Aligned": ", ".join(spec.modalities) if spec and spec.objective == "align" else None,
+        "Aligned": feature_name(", ".join(spec.modalities)) if spec and spec.objective == "align" else None,
         "Recipe": run.recipe,
         "Scale": run.point.get("scale"),
         "Epochs": f"{spec.epochs:,} asked for" if spec else None,
@@ -92,7 +98,6 @@ def _facts(run: Run, standing: Standing, num_logged: int) -> list[tuple[str, str
         "Device": status.get("device"),
         "Workers": status.get("num_workers"),
         "Parameters": _parameters(status),
-        "Begun": source.get("started"),
         "Made with": f"commit {source['commit']}" if source.get("commit") else None,
         "Went on": told(source) or None,
         "Restarts": standing.restarts or None,
@@ -143,10 +148,11 @@ def _listed(catalog: Catalog) -> Iterable[Asked]:
 
 def _log_columns(catalog: Catalog, asked: Asked) -> File:
     after = asked.number("after", 0)
-    return column_file(f"run-log-{asked.of}-{after}", training_log(catalog, asked.of).columns(after))
+    columns, start, mark = training_log(catalog, asked.of).since(after, asked.option("mark"))
+    return column_file(f"run-log-{asked.of}-{after}", {**columns, "from": np.array([start]), "mark": [mark]})
 
 
 KINDS = (
     Kind(name="run", make=_run, listed=_listed),
-    Kind(name="run-log", make=_log_columns, options={"after": ""}, suffix=".js"),
+    Kind(name="run-log", make=_log_columns, options={"after": "", "mark": ""}, suffix=".js"),
 )

@@ -139,6 +139,8 @@ def _one_taxon(catalog: Catalog, asked: Asked, evaluation: Answered, partition: 
         raise NotThereError(f"No specimen of {asked.of} has '{name}' as its {rank}; the page without a name lists all.")
     code = int(found[0])
     pairs = evaluation.pairs(partition)
+    first = papers_first([one.words for one in pairs])
+    few = [one for one in pairs if one.words in first]
     training = training_counts(catalog, evaluation, rank)
     run = asked.of.partition("/")[0]
     return Page(
@@ -156,9 +158,9 @@ def _one_taxon(catalog: Catalog, asked: Asked, evaluation: Answered, partition: 
             "num_queries": int(taxa.num_queries[code]),
             "num_training": None if training is None else training.get(name, 0),
             "taken": [_taken(evaluation, one, taxa, code) for one in pairs if taxa.asked[one.words][code]],
-            "specimens": _specimens(evaluation, pairs, rank, code),
+            "specimens": _specimens(evaluation, few, rank, code),
             "most": _NUM_SPECIMENS,
-            "pairs": pairs,
+            "pairs": few,
         },
         trail=((run, Asked("run", run)), ("Taxa", Asked.to("species", asked.of, {"rank": rank}))),
         synthetic=evaluation.synthetic,

@@ -67,7 +67,7 @@ def _sweep(catalog: Catalog, asked: Asked) -> Page:
             "fronts": fronts,
             "best": best_two(catalog, standings),
         },
-        scripts=(*SCRIPTS, "sweep.js"),
+        scripts=SCRIPTS,
         synthetic=any(one.synthetic for one in known.values()),
     )
 

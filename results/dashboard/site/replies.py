@@ -7,7 +7,7 @@ Packing is done here, not by Starlette's middleware, which would hold up everybo
 import gzip
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from urllib.parse import quote
 
@@ -33,6 +33,8 @@ class Reply:
     """The same as gzip; None where that is not worth it."""
     status: int
     headers: Mapping[str, str]
+    passing: bool = False
+    """Whether it is not to be kept, as the page waits for something."""
 
     @property
     def nbytes(self) -> int:
@@ -41,7 +43,7 @@ class Reply:
 
 
 def reply_to(catalog: Catalog, asked: Asked, renewing: bool = False) -> Reply:
-    """The reply to an address; kept until something in the folder of runs changes.
+    """The reply to an address; kept until something in the folder of runs changes, but for pages that wait.
 
     Args:
         catalog: of the runs.
@@ -64,7 +66,8 @@ def _made(catalog: Catalog, asked: Asked, renewing: bool) -> Reply:
             return rendered(page, asked, served_link, "/static/", True, look=look, stale=stale, renewing=renewing)
 
         html, status = html_of(answered.answer, answered.status, render)
-        return _reply(html.encode("utf-8", "replace"), "text/html; charset=utf-8", status)
+        reply = _reply(html.encode("utf-8", "replace"), "text/html; charset=utf-8", status)
+        return replace(reply, passing=answered.answer.passing)
     file = answered.answer
     saved = f"attachment; filename*=UTF-8''{quote(file.name, safe='')}" if file.name else "inline"
     return _reply(file.content, file.media_type, answered.status, {"content-disposition": saved})

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any
 
 from results.dashboard.names import feature_name, partition_name
@@ -45,8 +46,12 @@ def duration(seconds: float | None) -> str:
     return _DASH if seconds is None else clock(seconds)
 
 
-def day(seconds: float | None) -> str:
-    """A moment, in UTC."""
+def day(moment: float | str | None) -> str:
+    """A moment, in UTC: seconds since 1970, or as ISO 8601 writes it; other words stay as they are."""
+    try:
+        seconds = datetime.fromisoformat(moment).timestamp() if isinstance(moment, str) else moment
+    except ValueError:
+        return str(moment)
     return _DASH if seconds is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(seconds))
 
 

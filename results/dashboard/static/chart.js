@@ -1,7 +1,9 @@
 // Draws the charts of a page with Plotly, in the colours of the page, and adds what comes while a run goes on.
-// Loaded before Plotly, which then finds the style sheets it would else write into the page, as the policy forbids.
+// Plotly is loaded for the first chart that comes near the view, or when the browser has nothing else to do; a chart is
+// drawn when it comes near, or before the page is printed.
 "use strict";
 (() => {
+  // Plotly finds these style sheets, which it would else write into the page, as the policy forbids.
   const sheet = document.createElement("link");
   sheet.id = "plotly.js-style-global";
   sheet.className = "no-inline-styles";
@@ -21,7 +23,8 @@
   const FEW = 40; // points of a line that get a marker each
   const LONGEST = 42; // letters of a name in the legend
   const LONGEST_TICK = 24; // and of a word along an axis
-  const shown = new Set();
+  const NEAR = "300px"; // below or above the view
+  const charts = new Map(); // by their elements
 
   // Plotly reads some HTML in text; this is text.
   const plain = (text) => String(text).replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
@@ -109,26 +112,72 @@
     return told.kind === "parallel" ? { ...plainly, ...uprights(told, ink) } : plainly;
   }
 
-  function draw(one) {
-    const ink = colours();
-    return Plotly.react(one.element, one.told.series.map((series, n) => trace(one.told, series, n, ink)), layout(one.told, ink), CONFIG);
+  let plotly = null;
+  function loaded() {
+    return (plotly ||= new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = `${document.body.dataset.static}vendor/plotly-basic-4.1.1.min.js`;
+      script.onload = resolve;
+      script.onerror = reject;
+      document.head.append(script);
+    }).then(() => styled));
   }
 
-  async function begin(element) {
-    const one = { element, told: clibd.told(element) };
-    element.replaceChildren();
+  function draw(one) {
+    const ink = colours(), { element, told } = one;
+    const size = document.body.classList.contains("printing") ? { width: element.clientWidth, height: element.clientHeight } : {};
+    return Plotly.react(element, told.series.map((series, n) => trace(told, series, n, ink)), { ...layout(told, ink), ...size }, CONFIG);
+  }
+
+  const near = new IntersectionObserver((seen) => seen.filter((one) => one.isIntersecting).forEach(({ target }) => soon(charts.get(target))), { rootMargin: NEAR });
+
+  function begin(element) {
+    charts.set(element, { element, told: clibd.told(element), drawn: false });
+    near.observe(element);
+  }
+
+  // One after the other, so that the first one is seen before the last is drawn.
+  let turn = Promise.resolve();
+  function soon(one) {
+    near.unobserve(one.element);
+    const pause = () => new Promise((resolve) => setTimeout(resolve));
+    turn = turn.then(loaded).then(() => first(one), () => unable(one)).then(pause);
+  }
+
+  // Draws before it waits for anything, as a printer waits for nothing.
+  async function first(one) {
+    if (one.drawn) return;
+    one.drawn = true;
+    one.element.replaceChildren();
     try {
-      await styled;
       await draw(one);
-    } catch (error) {
-      element.textContent = "The picture cannot be drawn here; its numbers stand below.";
-      return;
+    } catch {
+      return unable(one);
     }
-    shown.add(one);
-    element.on("plotly_click", ({ points: [point] }) => {
+    one.element.on("plotly_click", ({ points: [point] }) => {
       const link = one.told.series[point.curveNumber].links[point.pointNumber];
       if (link) location.assign(link);
     });
+  }
+
+  function unable({ element }) {
+    element.textContent = "The picture cannot be drawn here; its numbers stand below.";
+  }
+
+  // All that a reader may see, as wide as a sheet; and afterwards anew, as wide as the window.
+  function printing() {
+    if (!window.Plotly) return;
+    document.body.classList.add("printing");
+    for (const one of charts.values()) if (one.element.checkVisibility()) one.drawn ? draw(one) : first(one);
+  }
+  function printed() {
+    document.body.classList.remove("printing");
+    for (const one of charts.values()) {
+      if (!one.drawn) continue;
+      Plotly.purge(one.element);
+      one.drawn = false;
+      near.observe(one.element);
+    }
   }
 
   // Further points of a run that goes on; the charts of one address share what is loaded.
@@ -136,13 +185,13 @@
   async function more(event) {
     if (busy) return void (again = event);
     busy = true;
-    for (const one of shown) if (!one.element.isConnected) shown.delete(one);
+    for (const element of charts.keys()) if (!element.isConnected) charts.delete(element);
     const changed = new Set(event.detail.changed);
-    const growing = [...shown].filter(({ element }) => element.dataset.more && changed.has(element.dataset.run));
-    const loads = new Map(growing.map(({ element, told }) => [element.dataset.more, { after: element.dataset.after, name: told.more }]));
-    for (const [address, { after, name }] of loads) {
+    const growing = [...charts.values()].filter(({ element }) => element.dataset.more && changed.has(element.dataset.run));
+    const loads = new Map(growing.map(({ element, told }) => [element.dataset.more, { after: element.dataset.after, mark: element.dataset.mark, name: told.more }]));
+    for (const [address, { after, mark, name }] of loads) {
       try {
-        const columns = await clibd.load(`${name}-${after}`, `${address}${address.includes("?") ? "&" : "?"}after=${after}`);
+        const columns = await clibd.load(`${name}-${after}`, `${address}${address.includes("?") ? "&" : "?"}after=${after}&mark=${mark}`);
         clibd.forget(`${name}-${after}`); // there may be more under this name the next time
         growing.filter((one) => one.element.dataset.more === address).forEach((one) => grow(one, columns));
       } catch {
@@ -156,8 +205,10 @@
   }
 
   function grow(one, columns) {
-    const x = columns[one.told.moreX];
-    if (!x.length) return;
+    const x = columns[one.told.moreX], known = Number(one.element.dataset.after), [from] = columns.from;
+    if (!x.length && from === known) return;
+    // A run that went on from a checkpoint has others in place of some points: all of them are there again.
+    if (from < known) one.told.series.forEach((series) => Object.assign(series, { x: [], y: [] }));
     for (const series of one.told.series) {
       for (const [n, value] of (columns[series.column] || []).entries()) {
         if (!Number.isFinite(value)) continue;
@@ -165,11 +216,15 @@
         series.y.push(value);
       }
     }
-    one.element.dataset.after = String(Number(one.element.dataset.after) + x.length);
-    draw(one);
+    one.element.dataset.after = String(from + x.length);
+    one.element.dataset.mark = clibd.word(columns.mark, 0);
+    if (one.drawn) draw(one);
   }
 
-  addEventListener("DOMContentLoaded", () => clibd.each("[data-chart]", begin)); // Plotly is there by then
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => shown.forEach(draw));
+  clibd.each("[data-chart]", begin);
+  addEventListener("load", () => charts.size && (window.requestIdleCallback || setTimeout)(() => loaded().catch(() => null)));
+  addEventListener("beforeprint", printing);
+  addEventListener("afterprint", printed);
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => charts.forEach((one) => one.drawn && draw(one)));
   document.addEventListener("clibd:changed", more);
 })();

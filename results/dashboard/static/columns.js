@@ -1,44 +1,51 @@
 // Columns that pages ask for by name: typed arrays out of scripts, as pages opened from disk may load nothing else.
 "use strict";
 window.clibd = (() => {
-  const waiting = new Map(), there = new Map();
-
-  function decoded([type, content, codes]) {
-    if (type === "words") return { words: content, codes: codes ? decoded(codes) : Int32Array.from(content.keys()) };
-    const letters = atob(content), bytes = new Uint8Array(letters.length);
-    for (let place = 0; place < letters.length; place++) bytes[place] = letters.charCodeAt(place);
-    return new globalThis[type](bytes.buffer);
-  }
+  const there = new Map(), awaited = new Map();
 
   // Called by the script of some columns when it has arrived.
-  function columns(name, told) {
-    const found = Object.fromEntries(Object.entries(told).map(([column, values]) => [column, decoded(values)]));
-    there.set(name, found);
-    (waiting.get(name) || []).forEach((resolve) => resolve(found));
-    waiting.delete(name);
-  }
+  const columns = (name, content) => awaited.get(name)?.(unpacked(content));
 
   // The columns of a name, from the script at an address; loaded once.
   function load(name, address) {
-    if (there.has(name)) return Promise.resolve(there.get(name));
-    return new Promise((resolve, reject) => {
-      const others = waiting.get(name);
-      if (others) return others.push(resolve);
-      waiting.set(name, [resolve]);
+    if (there.has(name)) return there.get(name);
+    const found = new Promise((resolve, reject) => {
+      awaited.set(name, resolve);
       const script = document.createElement("script");
       script.src = address;
-      script.onload = () => script.remove();
-      script.onerror = () => {
-        waiting.delete(name);
+      script.onload = script.onerror = () => {
         script.remove();
-        reject(new Error(`${name} cannot be read`));
+        reject(new Error(`${name} cannot be read`)); // which says nothing where columns have come
       };
       document.head.append(script);
     });
+    there.set(name, found);
+    found.catch(() => there.delete(name)).finally(() => awaited.delete(name));
+    return found;
   }
 
   // Columns that are other ones the next time they are loaded.
   const forget = (name) => there.delete(name);
+
+  async function unpacked(text) {
+    const letters = atob(text), packed = new Uint8Array(letters.length);
+    for (let place = 0; place < letters.length; place++) packed[place] = letters.charCodeAt(place);
+    const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+    return decoded(new Uint8Array(await new Response(stream).arrayBuffer()));
+  }
+
+  // A line that says what there is, and then the numbers: of each column the lowest bytes, then the next.
+  function decoded(content) {
+    const end = content.indexOf(10), told = JSON.parse(new TextDecoder().decode(content.subarray(0, end)));
+    let place = end + 1;
+    function numbers([type, length]) {
+      const array = new globalThis[type](length), bytes = new Uint8Array(array.buffer), size = array.BYTES_PER_ELEMENT;
+      for (let byte = 0; byte < size; byte++) for (let n = byte; n < bytes.length; n += size) bytes[n] = content[place++];
+      return array;
+    }
+    const words = ([dictionary, codes]) => ({ words: dictionary, codes: codes ? numbers(codes) : Int32Array.from(dictionary.keys()) });
+    return Object.fromEntries(told.map(([column, type, ...more]) => [column, type === "words" ? words(more) : numbers([type, ...more])]));
+  }
 
   const word = (column, row) => (column.codes[row] < 0 ? null : column.words[column.codes[row]]);
 

@@ -1,13 +1,18 @@
 // Keeps a page as its runs are: the server says what has changed, and parts that show it are renewed.
 //
-// A part is an element with an id and data-renew="RUN", "SWEEP" or "*" (several with blanks between). The page is
-// fetched once for all parts that a burst of changes touches; each part is replaced by what it is now.
+// A part is an element with an id and data-renew="RUN", "SWEEP", "*tables" for what tables are made of, or "*" for all
+// (several with blanks between). The page is fetched once for all parts that a burst of changes touches; each part, and
+// what stands above all, is replaced by what it is now.
 "use strict";
 (() => {
   const body = document.body;
   if (!body.dataset.live) return;
   const BURST = 250, LOOK_EVERY = 5000;
   let shown = Number(body.dataset.look), pending = new Set(), timer = null, fetching = false, polling = null;
+
+  // What the server has sent of each part: scripts draw into parts, so that these say no more whether something changed.
+  const sent = new Map();
+  document.querySelectorAll("[data-renew][id], #banners").forEach((part) => sent.set(part.id, part.outerHTML));
 
   const parts = () => [...document.querySelectorAll("[data-renew][id]")];
   const touched = (part) =>
@@ -29,9 +34,10 @@
     try {
       const reply = await fetch(location.href, { credentials: "same-origin", headers: { "clibd-renews": "1" } });
       if (!reply.ok && reply.status !== 404) return;
+      if (reply.ok && document.getElementById("missing")) return location.reload(); // it is there now
       const now = new DOMParser().parseFromString(await reply.text(), "text/html");
       shown = Number(now.body.dataset.look) || shown;
-      ids.forEach((id) => replace(document.getElementById(id), now.getElementById(id)));
+      ["banners", ...ids].forEach((id) => replace(document.getElementById(id), now.getElementById(id)));
       clibd.renewed();
       document.dispatchEvent(new CustomEvent("clibd:renewed", { detail: ids }));
     } catch {
@@ -41,21 +47,45 @@
     }
   }
 
-  // What a reader has opened stays open, and who stands on a link stays there.
+  // What a reader has opened, chosen or scrolled stays so, and who stands on a link stays there.
   function replace(old, part) {
-    if (!old || !part || old.outerHTML === part.outerHTML) return;
-    const open = [...old.querySelectorAll("details")].map((one) => one.open);
+    if (!old || !part || sent.get(old.id) === part.outerHTML) return;
+    sent.set(old.id, part.outerHTML);
+    const open = new Map(named(old, "details", "summary").map(([name, one]) => [name, one.open]));
+    const scrolled = new Map(named(old, ".wide").map(([name, { scrollLeft, scrollTop }]) => [name, [scrollLeft, scrollTop]]));
+    const chosen = new Map(fields(old));
     const focused = old.contains(document.activeElement) ? focusable(old).indexOf(document.activeElement) : -1;
     const renewed = document.importNode(part, true);
-    [...renewed.querySelectorAll("details")].forEach((one, place) => (one.open = open[place] ?? one.open));
+    named(renewed, "details", "summary").forEach(([name, one]) => (one.open = open.get(name) ?? one.open));
+    fields(renewed).forEach(([name, one]) => keep(chosen.get(name), one));
     old.replaceWith(renewed);
+    for (const [name, one] of named(renewed, ".wide")) [one.scrollLeft, one.scrollTop] = scrolled.get(name) ?? [0, 0];
     if (focused >= 0) focusable(renewed)[focused]?.focus();
+  }
+  // Things of a kind by what a reader calls them: the row or card that they are in, and their own words; by number where
+  // several are called the same.
+  function named(part, kind, words) {
+    const counts = new Map();
+    return [...part.querySelectorAll(kind)].map((one) => {
+      const around = one.closest("tr, article")?.querySelector("th, h3")?.textContent ?? "";
+      const own = words ? one.querySelector(words)?.textContent : (one.ariaLabel ?? one.getAttribute("aria-labelledby"));
+      const name = `${around}|${own}`, count = counts.get(name) ?? 0;
+      counts.set(name, count + 1);
+      return [`${name}|${count}`, one];
+    });
+  }
+  const fields = (part) =>
+    [...part.querySelectorAll("select, input")].map((one) => [one.type === "radio" ? `${one.name}|${one.value}` : one.name, one]);
+  function keep(before, one) {
+    if (!before) return;
+    if (one.type === "radio") one.checked = before.checked;
+    else if (one.type !== "hidden" && (!one.options || [...one.options].some(({ value }) => value === before.value))) one.value = before.value;
   }
   const focusable = (element) => [...element.querySelectorAll("a[href], button, input, select, summary, [tabindex]")];
 
   function heard(name, told) {
     if (name === "look") return void (told.look !== shown && soon(["*"]));
-    soon(told.changed);
+    soon(told.tables ? [...told.changed, "*tables"] : told.changed);
     document.dispatchEvent(new CustomEvent("clibd:changed", { detail: told }));
   }
 

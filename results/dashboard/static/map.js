@@ -29,7 +29,7 @@
     let loading, portraits;
     const details = () => (loading ||= Promise.all([loaded("specimens"), loaded("answers")]).then(([named, answers]) => named && answers && { ...named, ...answers }));
     const pictures = () => (portraits ||= element.dataset.portraits ? loaded("portraits") : Promise.resolve(null));
-    const partOf = (n) => (part[n] ? `${told.parts[part[n]]} query` : "key");
+    const partOf = (n) => told.called[part[n]];
     async function said(n) {
       const own = await details(), at = owner[n];
       const first = `${words(told.modalities[modality[n]])} of a ${partOf(n)}`;

@@ -1,7 +1,7 @@
 // Retrieval in the export: chooses among the answers, pages through them, and shows a query with its nearest keys.
 "use strict";
 clibd.each("#answers[data-retrieval-rows]", async (section) => {
-  const RANKS = ["order", "family", "genus", "species"], A_PAGE = 24, ONE = 32767, NONE = -32768;
+  const RANKS = ["order", "family", "genus", "species"], A_PAGE = 24, ONE = 10000, NONE = -32768;
   const LETTERS = { species: "S", genus: "G", family: "F", order: "O", none: "–" };
   const NO_KEY = -2;
   const form = document.getElementById("filters"), said = section.dataset;

@@ -6,6 +6,7 @@ clibd.each("table.sheet", (table) => {
   const rows = [table.tHead.rows[0], ...table.tBodies[0].rows];
 
   function pin() {
+    if (!table.isConnected) return removeEventListener("resize", pin); // another has taken its place
     const widths = names.map((cell) => cell.getBoundingClientRect().width);
     let left = 0;
     widths.forEach((width, column) => {

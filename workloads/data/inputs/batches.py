@@ -16,14 +16,17 @@ from torch import Tensor
 
 from workloads.arrays import Indices, Mask, Names
 from workloads.data.inputs.barcode_inputs import dna_input
+from workloads.data.inputs.positive_codes import positive_codes
 from workloads.data.inputs.tower_inputs import AS_THEY_ARE, Groups, InputColumn, View, image_input, text_input
-from workloads.data.inputs.who_trains import check_offered, training_classes, trains
+from workloads.data.inputs.who_trains import check_offered, class_rank, training_classes, trains
 from workloads.data.prepared.dataset import PreparedDataset, labels_of
 from workloads.data.prepared.taxon_text import LabelTokenizer
+from workloads.data.specimens.barcode import FIRST_KMER_ID, KMER
 from workloads.errors import SpecError
 from workloads.spec import RANKS, ExperimentSpec, Modality
 
 __all__ = [
+    "AS_THEY_ARE",
     "THERE",
     "Asked",
     "EpochBatches",
@@ -32,10 +35,13 @@ __all__ = [
     "global_batches",
 ]
 
+_LOOKED_AT = 4096
+"""Barcodes in which a 5-mer is looked for at a time; most often the first of them has one."""
 _OTHER = "/other"
 THERE = "/there"
 Batch = dict[str, Tensor]
-"""Inputs by modality, of a second view as `MODALITY/other`; for a classifier `label` too, (specimens, ...) each. In
+"""Inputs by modality, of a second view as `MODALITY/other`, (specimens, ...) each; for a classifier `label` too, int64
+(specimens,), and where specimens have further positives, int64 (specimens, ranks) of `positive_codes`. In
 `MODALITY/there`, bool (specimens,), it says who has a modality that some specimens that train lack."""
 
 
@@ -48,7 +54,7 @@ class Asked:
     view: View = AS_THEY_ARE
     two_views: bool = False
     labels: Indices | None = None
-    """Class of each row, for a classifier."""
+    """Class of each row, for a classifier or a masked model that tells genera; or the names that decide positives."""
     lacked: tuple[Modality, ...] = ()
     """Modalities of which it is said who has them."""
 
@@ -103,8 +109,10 @@ class Specimens:
         if "image" in self.modalities:
             self._inputs["image"] = image_input(self._columns, spec, self._called)
         if "dna" in self.modalities:
-            strange = frame if frame != dataset.facts.frame else None  # in its own frame the ids are stored
-            self._inputs["dna"] = dna_input(self._columns, spec, dna_tokenizer, strange)
+            laid = frame or dataset.facts.frame
+            # In the data set's own frame the ids of whole barcodes are stored.
+            laid_into = laid if spec.dna.views.vary or laid != dataset.facts.frame else None
+            self._inputs["dna"] = dna_input(self._columns, spec, dna_tokenizer, laid_into)
         if "text" in self.modalities:
             ranks = dataset.load(splits, RANKS) if spec.text.missing_rank == "not_classified" else None
             self._inputs["text"] = text_input(self._columns, ranks, tokenizer, spec.text)
@@ -146,10 +154,18 @@ class Specimens:
 
     @cached_property
     def class_of(self) -> Indices:
-        """Each specimen's place in `training_classes`, -1 where its species is none of them, (specimens,)."""
-        classes = pa.array(training_classes(self._dataset), pa.string())
-        places = pc.index_in(self._about["species"], value_set=classes, skip_nulls=True)
+        """Each specimen's place in `training_classes`, -1 where its name is none of them, (specimens,)."""
+        classes = pa.array(training_classes(self._spec, self._dataset), pa.string())
+        names = self._about[class_rank(self._spec) or "species"]
+        places = pc.index_in(names, value_set=classes, skip_nulls=True)
         return np.asarray(places.fill_null(-1).to_numpy(), dtype=np.int64)
+
+    @cached_property
+    def label(self) -> Indices | None:
+        """What the loss knows of each specimen beside its embeddings, `label` of a batch; None where it is nothing."""
+        if class_rank(self._spec):
+            return self.class_of
+        return positive_codes(self._spec, self._dataset, self._splits)
 
     def there(self, modality: str) -> Mask | None:
         """Which specimens have a modality, (specimens,); None where all have it."""
@@ -167,6 +183,20 @@ class Specimens:
         }
         who = trains(self._spec, have)
         return np.flatnonzero(who & (self.class_of >= 0) if self._spec.objective == "classify" else who)
+
+    def check_kmers(self) -> None:
+        """Refuse barcodes none of which has a 5-mer that could be hidden.
+
+        Raises:
+            SpecError: all that train are shorter than 5 bases, or have uncertain ones in every 5-mer.
+        """
+        for start in range(0, len(self.trained), _LOOKED_AT):
+            if (self.inputs("dna", self.trained[start : start + _LOOKED_AT], AS_THEY_ARE) >= FIRST_KMER_ID).any():
+                return
+        raise SpecError(
+            f"{self._dataset.facts.name}: no training barcode has {KMER} certain bases in a row where a 5-mer is read, "
+            "so nothing can be hidden. Import longer barcodes, or such with fewer N."
+        )
 
     @cached_property
     def lacked(self) -> tuple[Modality, ...]:
@@ -235,7 +265,8 @@ class EpochBatches(torch.utils.data.Dataset[Batch]):
     """One worker's share of an epoch's batches, from any step on; item i is that part of global batch first_step + i.
 
     To train one tower on its own a batch holds a second view of every specimen; for a classifier it holds `label`, the
-    place of each species in `training_classes`.
+    place of each species in `training_classes`, for a masked model that tells genera that of the genus, and likewise
+    the names that decide positives.
     """
 
     def __init__(
@@ -249,7 +280,7 @@ class EpochBatches(torch.utils.data.Dataset[Batch]):
         self._specimens = specimens
         self._view = View(spec.seed, epoch)
         self._two_views = spec.objective == "simclr"
-        self._label = specimens.class_of if spec.objective == "classify" else None
+        self._label = specimens.label
         order = 0 if spec.epoch_order == "same" else epoch  # "same" is the authors' code; augmentation varies there too
         batches = global_batches(len(specimens.trained), spec.batch_size, spec.seed, order)
         self._rows = [specimens.trained[batch[share]] for batch in batches][first_step:]

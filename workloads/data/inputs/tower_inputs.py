@@ -39,18 +39,19 @@ class View:
     number: int = 0
     """Which of several views of a specimen in the epoch."""
 
-    def random(self, row: int) -> np.random.Generator:
-        """What is drawn for one specimen; the same whenever it is asked for."""
+    def random(self, row: int, *stream: int) -> np.random.Generator:
+        """What is drawn for one specimen; the same whenever it is asked for. Another stream is of other numbers."""
         assert self.epoch is not None, "specimens as they are have nothing random about them"
-        return np.random.default_rng([self.seed, self.epoch, row, self.number])
+        return np.random.default_rng([self.seed, self.epoch, row, self.number, *stream])
 
     def which(self, row: int, count: int) -> int:
         """Which of several images of a specimen is shown; from a stream of its own, so that others draw as without."""
-        assert self.epoch is not None, "specimens as they are show their first image"
-        return int(np.random.default_rng([self.seed, self.epoch, row, self.number, count]).integers(count))
+        return int(self.random(row, count).integers(count))
 
 
 AS_THEY_ARE = View()
+Take = Callable[[Indices, View], Numbers]
+"""Gives numbers of some specimens, (rows, length)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ def _each_apart(count: int) -> Groups:
 
 def number_input(
     column: pa.ChunkedArray,
-    take: Callable[[Indices], Numbers] | None = None,
+    take: Take | None = None,
     masked: Callable[..., Numbers] | None = None,
 ) -> InputColumn:
     """Features of another model, ids of 5-mers, or codes of bases.
@@ -184,26 +185,28 @@ def number_input(
 
     Args:
         column: of which they are made.
-        take: gives some rows, (rows, length); None: as they lie in the column.
+        take: gives views of some rows, (rows, length); None: as they lie in the column.
         masked: gives a view of one row that is masked at random; None: they are shown as they are.
     """
-    take, there = take or Rows(column).take, there_in(column)
+    take, there = take or partial(_as_stored, Rows(column)), there_in(column)
     return InputColumn(partial(numbers, take, masked), partial(_groups_of_numbers, take, len(column)), there)
 
 
-def numbers(
-    take: Callable[[Indices], Numbers], masked: Callable[..., Numbers] | None, rows: Indices, view: View
-) -> Tensor:
+def _as_stored(column: Rows, rows: Indices, view: View) -> Numbers:
+    return column.take(rows)
+
+
+def numbers(take: Take, masked: Callable[..., Numbers] | None, rows: Indices, view: View) -> Tensor:
     """Features, float32 (rows, features), or codes, int64 (rows, 133) of 5-mers, (rows, 660) of bases."""
-    taken = take(rows)
+    taken = take(rows, view)
     if masked is not None and view.epoch is not None:
         for place, row in enumerate(rows.tolist()):
             taken[place] = masked(taken[place], view.random(row))
     return torch.from_numpy(taken if taken.dtype.kind == "f" else taken.astype(np.int64))
 
 
-def _groups_of_numbers(take: Callable[[Indices], Numbers], count: int) -> Groups:
-    return equal_rows(take(np.arange(count)))
+def _groups_of_numbers(take: Take, count: int) -> Groups:
+    return equal_rows(take(np.arange(count), AS_THEY_ARE))
 
 
 def text_input(

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from workloads.arrays import Mask
 from workloads.data.prepared.dataset import SPECIES, DatasetFacts, PreparedDataset
 from workloads.errors import SpecError, TooFewSpecimensError, UsageError
-from workloads.spec import ExperimentSpec, Modality
+from workloads.spec import ExperimentSpec, Modality, Rank
 
 
 def check_offered(modalities: Sequence[Modality], spec: ExperimentSpec, facts: DatasetFacts) -> None:
@@ -30,14 +30,26 @@ def check_offered(modalities: Sequence[Modality], spec: ExperimentSpec, facts: D
             raise SpecError(f"{facts.name} has no {what}, which the tower takes")
 
 
-def training_classes(dataset: PreparedDataset) -> tuple[str, ...]:
-    """The species that a classifier tells apart: those of the training splits, in alphabetical order.
+def class_rank(spec: ExperimentSpec) -> Rank | None:
+    """The rank whose names are told apart: of a classifier, and of a masked model that tells genera; else None."""
+    if spec.objective == "classify":
+        return "species"
+    return "genus" if spec.objective == "masked" and spec.genus_weight else None
+
+
+def training_classes(spec: ExperimentSpec, dataset: PreparedDataset) -> tuple[str, ...]:
+    """The names that a model tells apart: those of the training splits, in alphabetical order; none of most models.
 
     Raises:
-        SpecError: no training specimen has one.
+        SpecError: no training specimen has one, or all have the same genus.
     """
-    species = dataset.load(dataset.facts.splits.training, ["species"])["species"]
-    classes = tuple(sorted(pc.unique(species).drop_null().to_pylist()))
+    if (rank := class_rank(spec)) is None:
+        return ()
+    names = dataset.load(dataset.facts.splits.training, [rank])[rank]
+    classes = tuple(sorted(pc.unique(names).drop_null().to_pylist()))
+    if rank == "genus" and len(classes) < 2:
+        found = f"all named training specimens are of {classes[0]}" if classes else "no training specimen has a genus"
+        raise SpecError(f"{dataset.facts.name}: {found}, so that genera cannot be told apart: set genus_weight=0")
     if not classes:
         raise SpecError(f"{dataset.facts.name}: no training specimen has a species, so there is nothing to classify")
     return classes

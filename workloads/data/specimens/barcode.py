@@ -1,5 +1,5 @@
-"""COI barcodes: what is accepted, 5-mer ids for BarcodeBERT, base codes for the CNN, 5-mer counts for the floors, and
-the common frame into which barcodes are laid.
+"""COI barcodes: what is accepted, 5-mer ids for BarcodeBERT, base codes for the CNN, and the common frame into
+which barcodes are laid.
 
 Two tokenisations of a barcode cut after 660 bases and read in 132 steps of five, both 133 ids long:
 
@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from workloads.arrays import Bytes, Floats, Indices, KmerIds
+from workloads.arrays import Bytes, Indices, KmerIds
 from workloads.errors import RecordError, UsageError
 
 KMER = 5
@@ -39,7 +39,6 @@ UNCERTAIN_BASE, NO_BASE = 4, 5
 _IUPAC = b"ACGTURYSWKMBDHVN"
 _GAPS = str.maketrans("-.?", "NNN")
 _BLOCK = 512  # barcodes worked on at once: 340 kB, which stays in the processor's cache
-_POWERS = 4 ** np.arange(KMER - 1, -1, -1)
 
 
 def _code_of_each_byte(codes: Mapping[str, int]) -> bytes:
@@ -91,7 +90,7 @@ def authors_token_ids(barcodes: Sequence[str]) -> KmerIds:
 
 def _ids(barcodes: Sequence[str], start: int, codes: bytes) -> KmerIds:
     """A first id and the 5-mers of barcodes cut or padded with N, (len(barcodes), 133)."""
-    _check_several(barcodes)
+    check_several(barcodes)
     ids = np.empty((len(barcodes), NUM_TOKENS), dtype=np.int16)
     ids[:, 0] = start
     for rows, block in _blocks(barcodes):
@@ -104,7 +103,7 @@ def base_codes(barcodes: Sequence[str]) -> Bytes:
 
     Any other letter is 4, what lies past the end is 5, and what follows base 660 is cut off.
     """
-    _check_several(barcodes)
+    check_several(barcodes)
     codes = np.empty((len(barcodes), MAX_BASES), dtype=np.uint8)
     for rows, block in _blocks(barcodes):
         codes[rows] = _coded(block, _CODES).reshape(-1, MAX_BASES)
@@ -112,7 +111,7 @@ def base_codes(barcodes: Sequence[str]) -> Bytes:
     return codes
 
 
-def _check_several(barcodes: Sequence[str]) -> None:
+def check_several(barcodes: Sequence[str]) -> None:
     """Refuse one text, whose letters would be taken for barcodes.
 
     Raises:
@@ -120,6 +119,11 @@ def _check_several(barcodes: Sequence[str]) -> None:
     """
     if isinstance(barcodes, str):
         raise UsageError(f"barcodes is the text {barcodes[:20]!r}; it is a list of texts, [{barcodes[:20]!r}] for one")
+
+
+def code_letters(letters: str) -> Bytes:
+    """Codes of letters in upper case, (len(letters),): A, C, G, T are 0 to 3, U is read as T, any other is 4."""
+    return np.frombuffer(letters.encode("ascii", "replace").translate(_CODES), dtype=np.uint8)
 
 
 def _blocks(barcodes: Sequence[str]) -> Iterator[tuple[slice, Sequence[str]]]:
@@ -152,20 +156,6 @@ def _lengths(barcodes: Sequence[str]) -> Indices:
     return np.fromiter(map(len, barcodes), dtype=np.int64, count=len(barcodes))
 
 
-def kmer_counts(barcodes: Sequence[str]) -> Floats:
-    """How often each of the 1,024 5-mers occurs at any offset, (len(barcodes), 1024)."""
-    _check_several(barcodes)
-    counts = np.zeros((len(barcodes), NUM_KMERS), dtype=np.float32)
-    for row, barcode in enumerate(barcodes):
-        codes = np.frombuffer(barcode.encode("ascii").translate(_CODES), dtype=np.uint8)
-        if len(codes) < KMER:
-            continue
-        windows = np.lib.stride_tricks.sliding_window_view(codes, KMER)
-        certain = windows[(windows < 4).all(axis=1)] @ _POWERS
-        counts[row] = np.bincount(certain, minlength=NUM_KMERS)
-    return counts
-
-
 # --- A common frame -----------------------------------------------------------------------------------------------
 
 MAX_CUT = 60
@@ -181,7 +171,7 @@ _CELLS = 1_000_000
 
 def consensus(barcodes: Sequence[str]) -> str:
     """The commonest base at every position, over barcodes of the commonest length; empty without barcodes."""
-    _check_several(barcodes)
+    check_several(barcodes)
     if not barcodes:
         return ""
     length = Counter(map(len, barcodes)).most_common(1)[0][0]
@@ -197,7 +187,7 @@ def placed(barcodes: Sequence[str], reference: str) -> list[str]:
     The smallest move wins among equally good ones; a barcode too short to be laid anywhere stays as it is. Most lie
     right already; one that does not is tried at 311 places, some 0.1 ms of matrix product.
     """
-    _check_several(barcodes)
+    check_several(barcodes)
     target = _letters(reference)
     moves = np.zeros(len(barcodes), dtype=np.int64)
     codes = [_letters(barcode) for barcode in barcodes]

@@ -51,7 +51,7 @@ def reverse_complement(bases: str) -> str:
 def places_of(barcodes: Sequence[str]) -> list[Place | None]:
     """Where cleaned sequences of any length lie in the barcode region; None for those that resemble it nowhere."""
     places: list[Place | None] = []
-    for block in _blocks(barcodes):
+    for block in blocks_of_bases(barcodes):
         found = _laid(block, is_turned=False)
         others = [row for row, place in enumerate(found) if place is None]
         turned = _laid([reverse_complement(block[row]) for row in others], is_turned=True)
@@ -77,8 +77,8 @@ def num_stop_codons(barcodes: Sequence[str], starts: Sequence[int]) -> Indices:
     return _Laid(barcodes).num_stops(np.array(starts, dtype=np.int64))
 
 
-def _blocks(barcodes: Sequence[str]) -> Iterator[Sequence[str]]:
-    """So many barcodes at once that memory stays small, however long they are."""
+def blocks_of_bases(barcodes: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The barcodes in turn, so many at once that memory stays small, however long they are."""
     start = bases = 0
     for stop, barcode in enumerate(barcodes):
         bases += len(barcode)

@@ -1,0 +1,90 @@
+"""The tower over counts of k-mers, which knows no places: what moves in a barcode moves nothing in its counts.
+
+Of counts c it makes x, of this hidden layers h, and with W, the last layer `head`, the embedding:
+
+    standardised    x = (c - mean(c)) / deviation(c), of each k-mer by itself over what is trained on
+    hellinger       x = (sqrt(c / sum(c)) - m) sqrt(k-mers), of each size of k-mers by itself
+    relu            W h(x)          h: Linear, ReLU, dropout, depth - 1 times
+    residual        W [h(x), x]     h: Linear, layer norm, GELU, dropout, depth - 1 times
+
+The cosine of two sqrt(c / sum(c)) is Bhattacharyya's coefficient. Most of it all barcodes share, so m, the mean of
+nineteen orders' consensus of COI, is taken away; of a barcode without a k-mer x is -m. The part of W that meets x
+begins as a map that keeps angles, as far as the shared space has room for them, and as one so large that training turns
+them slowly: with a gain of 1 it forgets what tells unseen species apart (docs/log.md). Nothing in `hellinger` and
+`residual` depends on what else is in the batch.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from workloads.data.specimens.coi_consensus import CONSENSUS
+from workloads.data.specimens.kmers import kmer_counts, num_kmers
+from workloads.errors import SpecError
+from workloads.models.towers import LINEAR_GAIN, Tower, feature_tower
+from workloads.models.weights import with_first_weights
+from workloads.spec import DnaTower
+
+
+def kmer_tower(spec: DnaTower, embedding_size: int, weights: str | None) -> Tower:
+    """An MLP over counts of k-mers; it is trained whole whatever the fine-tuning, unless frozen.
+
+    Args:
+        spec: the tower; its depth is the number of linear layers, the head included.
+        embedding_size: size of the shared space.
+        weights: what it begins with.
+
+    Raises:
+        SpecError: there is no layer in it, or no hidden one where it takes some.
+        WeightsError: the weights are not those of a finished run, or do not fit.
+    """
+    size = sum(num_kmers(each, spec.strand) for each in spec.kmers)
+    norm = Hellinger(spec) if spec.counts == "hellinger" else nn.BatchNorm1d(size, affine=False)
+    if spec.hidden == "relu":
+        return feature_tower(spec, size, embedding_size, weights, norm)
+    if spec.depth < 2:
+        raise SpecError(f"a residual tower needs two linear layers at least, got a depth of {spec.depth}")
+    head = nn.Linear(spec.width + size, embedding_size)
+    nn.init.orthogonal_(head.weight[:, spec.width :], LINEAR_GAIN)
+    tower = Tower(nn.Sequential(norm, Residual(size, spec.width, spec.depth, spec.dropout)), head)
+    return with_first_weights("dna", weights, tower, "a tower over counts begins from scratch or from a finished run")
+
+
+class Hellinger(nn.Module):
+    """Counts to the square roots of their shares less those of COI, (batch, k-mers) to the same shape."""
+
+    centre: Tensor
+
+    def __init__(self, spec: DnaTower) -> None:
+        super().__init__()
+        self._sizes = [num_kmers(size, spec.strand) for size in spec.kmers]
+        counts = torch.from_numpy(kmer_counts(list(CONSENSUS.values()), spec.kmers, spec.strand))
+        self.register_buffer("centre", _roots(counts, self._sizes).mean(0), persistent=False)
+
+    def forward(self, counts: Tensor) -> Tensor:
+        """As the module says."""
+        return _roots(counts, self._sizes) - self.centre
+
+
+def _roots(counts: Tensor, sizes: Sequence[int]) -> Tensor:
+    """sqrt(c / sum(c)) sqrt(k-mers) of each size, (batch, k-mers); 0 where nothing is counted."""
+    parts = torch.split(counts, list(sizes), dim=1)
+    shares = [part / part.sum(1, keepdim=True).clamp(min=1) for part in parts]
+    return torch.cat([share.sqrt() * math.sqrt(share.shape[1]) for share in shares], dim=1)
+
+
+class Residual(nn.Module):
+    """Hidden layers whose result stands beside what they were given, (batch, size) to (batch, width + size)."""
+
+    def __init__(self, size: int, width: int, depth: int, dropout: float) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before in [size, *[width] * (depth - 2)]:
+            layers += [nn.Linear(before, width), nn.LayerNorm(width), nn.GELU(), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What the hidden layers make of it, and itself."""
+        return torch.cat([self.layers(inputs), inputs], dim=1)
