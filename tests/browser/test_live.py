@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from benchmarks.made_up_training import beat, live_run
 from results.dashboard.catalog import Catalog
-from tests.browser.conftest import Reader, serving
+from tests.browser.conftest import Reader, draw_charts, serving
 from workloads.storage import Folder
 
 _SOON = 30_000
@@ -75,7 +75,7 @@ def test_points_of_an_attempt_that_was_lost_make_room_for_those_of_the_next(
     at_work: Folder, live: str, reader: Reader
 ) -> None:
     page = _opened(reader, f"{live}/run/{at_work.name}")
-    page.wait_for_function("() => document.querySelector('[data-more]').data", timeout=_SOON)
+    draw_charts(page)
     before = page.evaluate(_DRAWN)
     lines = at_work.read("events.jsonl").splitlines(keepends=True)
     again = [line.replace(b'"loss": ', b'"loss": 7') for line in lines[-4:]]
