@@ -12,18 +12,8 @@ from hypothesis import strategies as st
 
 from workloads.barcode_views import BarcodeViews
 from workloads.errors import SpecError
-from workloads.spec import (
-    MODALITIES,
-    DnaTower,
-    ExperimentSpec,
-    ImageTower,
-    Lora,
-    Modality,
-    TextTower,
-    first_difference,
-    spec_from_dict,
-    spec_to_dict,
-)
+from workloads.spec import MODALITIES, ExperimentSpec, Modality, first_difference, spec_from_dict, spec_to_dict
+from workloads.tower_specs import DnaTower, ImageTower, Lora, TextTower
 
 PLAIN = ExperimentSpec(dataset="bioscan_1m", data_fingerprint="0123abcd-256")
 CHANGED = ExperimentSpec(

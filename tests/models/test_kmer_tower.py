@@ -15,10 +15,11 @@ from workloads.data.specimens.coi_consensus import CONSENSUS
 from workloads.data.specimens.coi_region import reverse_complement
 from workloads.data.specimens.kmers import kmer_counts
 from workloads.errors import SpecError, WeightsError
-from workloads.models.clibd import TowerInputs, build_tower
+from workloads.models.build import TowerInputs, build_tower
 from workloads.models.kmer_tower import Hellinger
 from workloads.models.towers import LINEAR_GAIN
-from workloads.spec import DnaTower, ExperimentSpec
+from workloads.spec import ExperimentSpec
+from workloads.tower_specs import DnaTower
 
 FRAMELESS = DnaTower(
     kind="kmers", kmers=(3, 4), strand="both", counts="hellinger", hidden="residual", width=12, depth=3, dropout=0.2

@@ -25,7 +25,7 @@ from workloads.data.specimens.kmers import kmer_counts, num_kmers
 from workloads.errors import SpecError
 from workloads.models.towers import LINEAR_GAIN, Tower, feature_tower
 from workloads.models.weights import with_first_weights
-from workloads.spec import DnaTower
+from workloads.tower_specs import DnaTower
 
 
 def kmer_tower(spec: DnaTower, embedding_size: int, weights: str | None) -> Tower:

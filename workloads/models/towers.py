@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from workloads.data.specimens import barcode
 from workloads.errors import SpecError, UsageError, WeightsError
 from workloads.models.weights import fill, load_tensors, with_first_weights
-from workloads.spec import DnaTower, ImageTower
+from workloads.tower_specs import DnaTower, ImageTower
 from workloads.weight_files import TENSORS, published_file
 
 TIMM = "timm"
