@@ -35,7 +35,7 @@ Fusion = Literal["mean", "concatenation", "gate"]
 
 PositivesBy = Literal["specimen", "bin", "species", "ranks"]
 RANK_WEIGHTS = (1.0, 0.2, 0.05, 0.02)
-"""Of a shared species, genus, family and order."""
+"""Of species, genus, family and order."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,10 +62,10 @@ class ExperimentSpec:
     bind_to: Modality | None = None
     """Only pairs with this modality are aligned, as in ImageBind (Table 12); None: all pairs."""
     positives: PositivesBy = "specimen"
-    """Whose embeddings a specimen is aligned with: its own alone; also those of its BIN, or of its species; or of all
-    that share a rank, each by the weight of the deepest one (`workloads.training.positives`)."""
+    """Whose embeddings a specimen is aligned with: its own alone; also those of its BIN, or of its species; or at
+    each rank those that share it, the ranks by weight (`workloads.training.positives`)."""
     rank_weights: tuple[float, ...] = RANK_WEIGHTS
-    """Under `ranks` the weight of a shared species, genus, family and order; 1 is the specimen's own."""
+    """Under `ranks` the weights of species, genus, family and order, which those who share a name there share out."""
     image: ImageTower = field(default_factory=ImageTower)
     dna: DnaTower = field(default_factory=DnaTower)
     text: TextTower = field(default_factory=TextTower)
@@ -142,11 +142,11 @@ class ExperimentSpec:
             )
         weights = self.rank_weights
         shown = ",".join(f"{weight:g}" for weight in weights)
-        fall = all(one >= other for one, other in zip((1.0, *weights), (*weights, 0.0), strict=True))
-        if len(weights) != len(RANKS) or not fall:
+        fine = len(weights) == len(RANKS) and all(0 <= weight <= 1 for weight in weights) and any(weights)
+        if not fine:
             raise SpecError(
-                f"rank_weights is {shown or 'empty'}; it has four numbers from 1 down to 0, none above the one before, "
-                "of species, genus, family and order: set rank_weights to 1,0.2,0.05,0.02"
+                f"rank_weights is {shown or 'empty'}; it has four numbers from 0 to 1, one at least above 0, of "
+                "species, genus, family and order: set rank_weights to 1,0.2,0.05,0.02"
             )
         if self.positives != "ranks" and weights != RANK_WEIGHTS:
             raise SpecError(f"rank_weights {shown} count where positives is ranks; set positives to ranks")
@@ -172,11 +172,23 @@ class ExperimentSpec:
             )
         if self.dna.kind == "features" and self.dna.views != AS_SEQUENCED:
             raise SpecError("features of barcodes have no views; leave dna.views out, or choose another dna.kind")
+        self._check_kept()
         sizes = self.dna.kmers
         if not sizes or list(sizes) != sorted({*sizes} & {*range(1, LONGEST_KMER + 1)}):
             raise SpecError(
                 f"dna.kmers is {', '.join(map(str, sizes)) or 'empty'}; it is sizes from 1 to {LONGEST_KMER}, the "
                 "smallest first, such as 5 or 4,6"
+            )
+
+    def _check_kept(self) -> None:
+        dna = self.dna
+        if not 0 <= dna.kept < 1:
+            raise SpecError(f"dna.kept is a share of an embedding, from 0 to below 1, got {dna.kept}")
+        residual = (dna.kind, dna.counts, dna.hidden) == ("kmers", "hellinger", "residual") and len(dna.kmers) == 1
+        if dna.kept and not (residual and self.objective == "align"):
+            raise SpecError(
+                "dna.kept is for an alignment with dna.kind=kmers, dna.counts=hellinger, dna.hidden=residual and one "
+                "size of k-mers"
             )
 
     def _check_masking(self) -> None:

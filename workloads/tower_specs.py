@@ -60,6 +60,8 @@ class ImageTower:
     """Overrides the number of attention heads."""
     dropout: float = 0.0
     """Dropout between the layers of the MLP over features."""
+    hidden: Literal["relu", "residual"] = "relu"
+    """Hidden layers over features, as `DnaTower.hidden` has them over counts."""
     head: Literal["new", "pretrained"] = "new"
     """A new linear layer into the shared space, or timm's own classifier (the authors' SimCLR compares its logits)."""
     pixel_values: Literal["normalised", "unit"] = "normalised"
@@ -106,8 +108,12 @@ class DnaTower:
     """Each count less its mean and over its deviation, or the square roots of the shares at unit length: cosines of
     these are Bhattacharyya's coefficients, and parts of barcodes have about the angles of the whole."""
     hidden: Literal["relu", "residual"] = "relu"
-    """Hidden layers over counts: with ReLU and dropout; or with batch norm, GELU and dropout, whose result stands
+    """Hidden layers over counts: with ReLU and dropout; or with layer norm, GELU and dropout, whose result stands
     beside the counts themselves before the last layer (`workloads.models.kmer_tower`)."""
+    kept: float = 0.0
+    """Share of an embedding's squared length that `hellinger` counts themselves have, of one size of k-mers, in
+    dimensions of the shared space that other modalities leave empty: what barcodes tell of each other stays, whatever
+    they learn of images. A cosine with an image is thereby sqrt(1 - kept) at most, and a temperature has to follow."""
     views: BarcodeViews = field(default_factory=BarcodeViews)
     """How barcodes vary in training; features of them cannot."""
     fine_tuning: FineTuning = "full"

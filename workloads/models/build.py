@@ -1,10 +1,12 @@
 """Models built from a spec: shapes, first weights, and what of them is trained."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from workloads.data.specimens import barcode
 from workloads.errors import SpecError
@@ -12,7 +14,7 @@ from workloads.models.bert import bert_tower
 from workloads.models.clibd import Classifier, Clibd, MaskedModel
 from workloads.models.dnabert2 import dnabert2
 from workloads.models.fine_tuning import apply_fine_tuning
-from workloads.models.kmer_tower import kmer_tower
+from workloads.models.kmer_tower import beside_counts, kmer_tower
 from workloads.models.openclip import openclip_tower
 from workloads.models.towers import barcode_cnn, feature_tower, timm_tower
 from workloads.models.weights import is_run
@@ -60,10 +62,14 @@ def build_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool = Tr
 def _whole_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool) -> Clibd:
     if spec.objective == "masked":
         return _masked_model(spec, inputs, pretrained)
-    size = spec.embedding_size
+    size, empty = spec.embedding_size, beside_counts(spec.dna) if "dna" in spec.modalities else 0
     towers: dict[str, nn.Module] = {
-        name: build_tower(spec.tower(name), inputs, size, pretrained) for name in spec.modalities
+        name: build_tower(spec.tower(name), inputs, size - (empty if name != "dna" else 0), pretrained)
+        for name in spec.modalities
     }
+    for name, tower in towers.items():
+        if empty and name != "dna":
+            tower.register_forward_hook(partial(_padded, empty))
     frozen = [name for name in spec.modalities if spec.tower(name).fine_tuning == "frozen"]
     if spec.objective != "classify":
         return Clibd(towers, spec.initial_temperature, spec.trainable_temperature, frozen)
@@ -73,6 +79,11 @@ def _whole_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool) ->
     weights = spec.tower(modality).weights
     is_new = weights is None or not (weights.startswith((RUN_PREFIX, DIGEST_PREFIX)) or is_run(weights))
     return Classifier(modality, towers[modality], size, inputs.num_classes, bool(frozen), is_new)
+
+
+def _padded(num_zeros: int, tower: nn.Module, given: tuple[Tensor, ...], rows: Tensor) -> Tensor:
+    """Embeddings with zeros behind them, (batch, embedding)."""
+    return F.pad(rows, (0, num_zeros))
 
 
 def _masked_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool) -> MaskedModel:
