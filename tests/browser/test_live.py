@@ -55,7 +55,7 @@ def test_an_epoch_shows_on_the_pages_of_run_and_sweep(
     of_run.on("request", lambda request: asked.append(request.url.removeprefix(live)))
     chosen = of_sweep.get_by_role("radio").last
     chosen.check()
-    begun = other.evaluate("performance.getEntriesByType('resource').length")
+    begun = other.evaluate(_LOADED)
     live_run(going_on)
     expect(of_run.locator("main")).to_contain_text(f"epoch {epoch + 1} of", timeout=_SOON)
     row = of_sweep.get_by_role("row").filter(has=of_sweep.locator(f"a[href*='{run[-8:]}']"))
@@ -63,9 +63,11 @@ def test_an_epoch_shows_on_the_pages_of_run_and_sweep(
     expect(chosen).to_be_checked()
     for url in asked:  # the page once more, and of its log what is new
         assert "/run-log/" not in url or "after=" in url, asked
-    assert other.evaluate("performance.getEntriesByType('resource').length") == begun
+    assert other.evaluate(_LOADED) == begun
 
 
+_LOADED = "() => performance.getEntriesByType('resource').map((one) => one.name)"
+"""Addresses of all that a page has fetched."""
 _DRAWN = """() => [...document.querySelectorAll("[data-more]")].flatMap((one) =>
   one.data.map(({x, y}) => Array.from(x, (step, n) => [step, y[n]])))"""
 """The points of each curve as they are drawn."""
