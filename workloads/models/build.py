@@ -63,6 +63,11 @@ def _whole_model(spec: ExperimentSpec, inputs: TowerInputs, pretrained: bool) ->
     if spec.objective == "masked":
         return _masked_model(spec, inputs, pretrained)
     size, empty = spec.embedding_size, beside_counts(spec.dna) if "dna" in spec.modalities else 0
+    if empty >= size:
+        raise SpecError(
+            f"{empty} counts of k-mers are kept in a shared space of {size} dimensions: set embedding_size to "
+            f"{empty + 1} or more"
+        )
     towers: dict[str, nn.Module] = {
         name: build_tower(spec.tower(name), inputs, size - (empty if name != "dna" else 0), pretrained)
         for name in spec.modalities
