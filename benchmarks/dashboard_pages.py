@@ -30,6 +30,8 @@ def one_of_each(catalog: Catalog) -> dict[str, Asked]:
     found["run"] = Asked("run", run)
     for name in ("retrieval", "species", "confusion", "embedding", "attention", "class-size"):
         found |= {name: Asked(name, run)} if name in kinds() else {}
+    if calibrated := next(iter(kinds()["calibration"].listed(catalog)), None):
+        found["calibration"] = calibrated
     found["confusion-species"] = Asked.to("confusion", run, {"rank": "species"})
     found["one-species"] = Asked.to("species", run, {"name": _commonest_species(catalog, run)})
     found |= {"compare": Asked("compare")} | dict(_compared(catalog))

@@ -10,10 +10,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.authors_path import PAD_ID, Sizes
-from workloads.models.clibd import Clibd, TowerInputs, build_model
+from workloads.models.build import TowerInputs, build_model
+from workloads.models.clibd import Clibd
 from workloads.placement import kernels, matrix_products
 from workloads.recipes import with_recipe
-from workloads.spec import DnaTower, ExperimentSpec, ImageTower, Recipe, TextTower
+from workloads.spec import ExperimentSpec, Recipe
+from workloads.tower_specs import DnaTower, ImageTower, TextTower
 from workloads.training.loss import contrastive_loss
 
 GFLOP_PER_SAMPLE = 177.35

@@ -33,7 +33,8 @@ from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.execution import Execution
 from workloads.experiments import FROM_SCRATCH, Scale, base_spec
 from workloads.fields import with_fields
-from workloads.models.clibd import Clibd, build_model
+from workloads.models.build import build_model
+from workloads.models.clibd import Clibd
 from workloads.models.loaded import LoadedModel, open_untrained
 from workloads.placement import Placement
 from workloads.spec import ExperimentSpec

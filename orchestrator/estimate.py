@@ -23,7 +23,7 @@ from workloads.errors import ClibdError
 from workloads.evaluation.selection import PARTITION
 from workloads.experiments import Scale
 from workloads.measuring.costs_folder import BERT_VOCABULARY, TowerCost, drawn_inputs, median_seconds, tower_costs
-from workloads.models.clibd import TowerInputs, build_model
+from workloads.models.build import TowerInputs, build_model
 from workloads.placement import kernels, matrix_products
 from workloads.recipes import evaluation_precision
 from workloads.spec import ExperimentSpec, Modality

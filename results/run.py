@@ -17,8 +17,9 @@ from workloads.predictions import FUSED
 from workloads.record import EVALUATION, MEASUREMENTS, Measurement, RunFolder, check_names, read_evaluation
 from workloads.run_files import Evaluation, OpenSet, ZeroShot, object_there
 from workloads.seals import STATUS, sealed_folder
-from workloads.spec import MODALITIES, RUN_PREFIX, ExperimentSpec
+from workloads.spec import MODALITIES, ExperimentSpec
 from workloads.storage import Folder
+from workloads.tower_specs import RUN_PREFIX
 
 _OPEN_SET, _ZERO_SHOT = "open_set.json", "bzsl.json"
 _PAIRED = ("clibd", "random_key", "majority")

@@ -17,7 +17,8 @@ from functools import partial
 
 from sweeps.point import Base, Points, Sweep, point_unless
 from sweeps.table import WITH_DNA, Table, by_subset
-from workloads.spec import DnaPooling, ExperimentSpec
+from workloads.spec import ExperimentSpec
+from workloads.tower_specs import DnaPooling
 
 POOLINGS: Mapping[DnaPooling, str] = {
     "softmax_mean": "softmax, mean (published)",

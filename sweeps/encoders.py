@@ -13,7 +13,8 @@ from typing import Any
 
 from sweeps.point import Base, Points, Sweep, point_unless
 from sweeps.table import COST, IMAGE_DNA, IMAGE_IMAGE, IMAGE_TEXT, Table, Value, by_subset
-from workloads.spec import ExperimentSpec, ImageTower, TextTower
+from workloads.spec import ExperimentSpec
+from workloads.tower_specs import ImageTower, TextTower
 
 _ROW: dict[str, Value] = {"epochs": 15, "batch_size": 200, "dna_encoder": "BarcodeBERT"}
 _CLIP: dict[str, Value] = {**_ROW, "image_encoder": "OpenCLIP(L/14)", "text_encoder": "OpenCLIP"}

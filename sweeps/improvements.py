@@ -19,7 +19,7 @@ from workloads.spec import ExperimentSpec
 
 IDEAS: Mapping[str, Mapping[str, Any]] = {
     "positives by species": {"positives": "species"},
-    "positives by rank": {"positives": "ranks", "rank_weights": (1.0, 0.1, 0.03, 0.005)},  # the weights: docs/log.md
+    "positives by rank": {"positives": "ranks"},
 }
 """Fields of the spec that an idea sets; those of a tower as `dna`, a mapping of its own fields."""
 

@@ -21,7 +21,8 @@ from sweeps.modalities import aligned
 from sweeps.point import Base, Impossible, Point, Points, Sweep, behind, measured, point_unless, started
 from sweeps.table import Row, Table, Value, subsets
 from workloads.experiments import Experiment, Scale
-from workloads.spec import DnaTower, ExperimentSpec
+from workloads.spec import ExperimentSpec
+from workloads.tower_specs import DnaTower
 
 PUBLISHED = "insect"
 """In place of a point's id: the features that INSECT publishes."""

@@ -12,7 +12,8 @@ from sweeps.table import Table, Value
 from workloads.experiments import Data, Experiment, Scale, base_spec, experiment_spec, scaled_batch, starting_from
 from workloads.fields import with_fields
 from workloads.naming import slug
-from workloads.spec import MODALITIES, RUN_PREFIX, ExperimentSpec, Modality
+from workloads.spec import MODALITIES, ExperimentSpec, Modality
+from workloads.tower_specs import RUN_PREFIX
 
 PointKind = Literal["train", "untrained", "openclip", "open_set", "bzsl", "attention", "costs"]
 """Trained and measured; measured as it was before training; another model, measured as it is; or a measurement of

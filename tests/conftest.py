@@ -19,8 +19,9 @@ from workloads.data.sources.opening import synthetic_source
 from workloads.data.specimens.partition import partition
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.recipes import with_fine_tuning
-from workloads.spec import RANKS, DnaTower, ExperimentSpec, ImageTower, TextTower
+from workloads.spec import RANKS, ExperimentSpec
 from workloads.storage import Folder
+from workloads.tower_specs import DnaTower, ImageTower, TextTower
 
 IMAGE_SIZE = 64
 NUM_SPECIMENS = 150

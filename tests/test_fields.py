@@ -7,7 +7,8 @@ import pytest
 
 from workloads.errors import SpecError, UsageError
 from workloads.fields import with_fields
-from workloads.spec import ExperimentSpec, ImageTower, Lora, TextTower
+from workloads.spec import ExperimentSpec
+from workloads.tower_specs import ImageTower, Lora, TextTower
 
 PLAIN = ExperimentSpec(dataset="insects", data_fingerprint="0")
 

@@ -15,7 +15,7 @@ from benchmarks.authors_path import PAD_ID, Sizes, drawn_batch
 from benchmarks.our_step import GFLOP_PER_SAMPLE, gflop_per_sample, spec_of
 from benchmarks.parts import Figures, Part, UnfitError, run_parts
 from workloads.data.prepared.dataset import PreparedDataset
-from workloads.models.clibd import TowerInputs, build_model
+from workloads.models.build import TowerInputs, build_model
 
 ROOT = Path(__file__).parents[1]
 

@@ -15,8 +15,9 @@ from workloads.errors import DamagedError, OutsideError, WeightsError
 from workloads.models.places import weights_of
 from workloads.naming import is_inside, slug, slugs
 from workloads.record import RunFolder, find_run, find_runs
-from workloads.spec import DnaTower, ExperimentSpec
+from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
+from workloads.tower_specs import DnaTower
 from workloads.training.__main__ import app
 from workloads.weight_store import MANIFEST, fetch_weights, kept_at, push_weights
 

@@ -9,7 +9,8 @@ from sweeps.point import Impossible, Point
 from workloads.errors import UsageError
 from workloads.experiments import starting_from
 from workloads.record import State
-from workloads.spec import RUN_PREFIX, ExperimentSpec
+from workloads.spec import ExperimentSpec
+from workloads.tower_specs import RUN_PREFIX
 
 BASE = ExperimentSpec(dataset="d", data_fingerprint="f", batch_size=4)
 

@@ -13,8 +13,9 @@ from workloads.command_line import run_command
 from workloads.errors import WeightsError
 from workloads.models.published import beginning_words
 from workloads.shared_places import held_up, look, runs_place, sees_mark
-from workloads.spec import DnaTower, ExperimentSpec, ImageTower
+from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
+from workloads.tower_specs import DnaTower, ImageTower
 from workloads.weight_files import local_file, place_of, published_file
 from workloads.weight_store import MANIFEST, fetch_weights, kept_at, kept_folder, push_weights, stored_files
 

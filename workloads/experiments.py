@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from workloads.errors import SpecError
 from workloads.recipes import with_recipe
-from workloads.spec import MODALITIES, WITHOUT_HEAD, DnaTower, ExperimentSpec, ImageTower, Modality, Recipe, TextTower
+from workloads.spec import MODALITIES, ExperimentSpec, Modality, Recipe
+from workloads.tower_specs import WITHOUT_HEAD, DnaTower, ImageTower, TextTower
 
 Scale = Literal["paper", "small"]
 """`paper`: the published encoders and batches. `small`: towers of a million parameters and a tenth of the batch."""

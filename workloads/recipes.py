@@ -12,7 +12,8 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from workloads.errors import SpecError
-from workloads.spec import MODALITIES, DnaPooling, ExperimentSpec, FineTuning, Recipe
+from workloads.spec import MODALITIES, ExperimentSpec, Recipe
+from workloads.tower_specs import DnaPooling, FineTuning
 
 REFERENCE_BATCH = 500
 """Batch at which scaled learning rates are those of the spec: one GPU of the authors' four."""

@@ -11,7 +11,8 @@ from sweeps.point import Base, Point
 from sweeps.table import Value
 from workloads.errors import ClibdError
 from workloads.experiments import Data, base_spec
-from workloads.spec import MODALITIES, RUN_PREFIX, ExperimentSpec
+from workloads.spec import MODALITIES, ExperimentSpec
+from workloads.tower_specs import RUN_PREFIX
 
 _OF_DATA = ("dataset", "data_fingerprint", "synthetic", "seed")
 """Fields that say what a run is of, which stands elsewhere."""

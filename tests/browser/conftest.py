@@ -26,6 +26,7 @@ from results.dashboard.page import Asked
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.evaluation.measure import measure
 from workloads.measuring.attention_folder import measure_attention
+from workloads.measuring.evaluation_folder import measure_again
 from workloads.models.loaded import open_untrained, write_inputs
 from workloads.models.weights import save_weights
 from workloads.placement import Placement
@@ -79,6 +80,7 @@ def measured_run(
     save_weights(run.folder, experiment.model)
     measure(experiment, tiny_dataset, Placement(), run)
     run.finish("finished")
+    measure_again(run, keys=("calibrated",))
     measure_attention(run.folder, tiny_dataset.folder)
     return Path(run.folder.address)
 

@@ -63,7 +63,7 @@ def _is_harmless(page: Page) -> None:
     assert page.evaluate(OVERFLOW) <= 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "calibration"])  # made-up runs have none
 def test_a_page_of_hostile_names_does_nothing(
     name: str, hostile_visits: dict[str, Asked], hostile_address: str, guarded: Page
 ) -> None:

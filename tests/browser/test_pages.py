@@ -27,6 +27,7 @@ NAMES = (
     "embedding",
     "attention",
     "class-size",
+    "calibration",
     "compare",
     "compare-two",
 )

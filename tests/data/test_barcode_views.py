@@ -14,7 +14,8 @@ from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.data.specimens.barcode import placed, token_ids
 from workloads.data.specimens.coi_region import reverse_complement
-from workloads.spec import DnaTower, ExperimentSpec
+from workloads.spec import ExperimentSpec
+from workloads.tower_specs import DnaTower
 
 BARCODE = "".join(np.random.default_rng(0).choice(list("ACGT"), 658))
 EVERYTHING = BarcodeViews(shortest=100, shift=4, substituted=0.05, indels=3, unknown=0.1, turned=0.5)

@@ -23,8 +23,9 @@ from workloads.data.specimens.partition import partition
 from workloads.data.specimens.schema import PROTOCOLS
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import SpecError
-from workloads.spec import DnaTower, ExperimentSpec, ImageTower
+from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
+from workloads.tower_specs import DnaTower, ImageTower
 
 PROTOCOL = PROTOCOLS["clibd"]
 NUM_SPECIMENS, IMAGE_SIZE, DNA_SIZE = 120, 6, 5

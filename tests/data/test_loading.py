@@ -25,7 +25,8 @@ from workloads.data.inputs.loading import loaded
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.data.specimens.schema import PROTOCOLS
-from workloads.spec import DnaTower, ExperimentSpec
+from workloads.spec import ExperimentSpec
+from workloads.tower_specs import DnaTower
 
 PROTOCOL = PROTOCOLS["clibd"]
 HERE = torch.device("cpu")

@@ -21,7 +21,7 @@ from workloads.data.prepared.taxon_text import (
 from workloads.data.specimens.schema import lineage_text
 from workloads.data.synthetic.insects import specimens
 from workloads.errors import DamagedError, WeightsError
-from workloads.spec import TextTower
+from workloads.tower_specs import TextTower
 
 MAX_TOKENS = TextTower().max_tokens
 LABELS = [lineage_text(row) for row in specimens(400, seed=1)]

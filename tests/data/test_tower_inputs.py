@@ -22,8 +22,9 @@ from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.data.specimens.schema import PROTOCOLS
 from workloads.errors import DamagedError, SpecError
-from workloads.spec import DnaTower, ExperimentSpec
+from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
+from workloads.tower_specs import DnaTower
 
 PROTOCOL = PROTOCOLS["clibd"]
 Open = Callable[..., Specimens]

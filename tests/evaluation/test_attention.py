@@ -16,10 +16,10 @@ from workloads.evaluation.attention import (
     chosen_blocks,
     roll_out,
 )
-from workloads.models.clibd import TowerInputs, build_tower
+from workloads.models.build import TowerInputs, build_tower
 from workloads.models.fine_tuning import apply_fine_tuning
 from workloads.models.towers import Tower
-from workloads.spec import ImageTower
+from workloads.tower_specs import ImageTower
 
 TINY = ImageTower(architecture="vit_tiny_patch16_224", image_size=48, patch_size=16, width=24, depth=8, num_heads=3)
 

@@ -129,4 +129,5 @@ def test_the_page_shows_the_curve_and_only_pairs_that_have_one(run: RunFolder) -
     [val, test] = traced(evaluated.predictions, evaluated.facts, ("image", "dna"), "here")
     assert (val.partition, test.partition) == ("val", "test")
     assert f"area {100 * val.area:.1f} %" in words
+    assert f"calibration/{run.id}" in shown(catalog, "run", run.id).replace("%2B", "+")
     assert "--keys calibrated" in shown(catalog, "calibration", run.id, status=404, pair="text-dna")

@@ -25,12 +25,13 @@ from workloads.measuring.costs_folder import (
     median_seconds,
     tower_costs,
 )
-from workloads.models.clibd import TowerInputs, build_model
+from workloads.models.build import TowerInputs, build_model
 from workloads.models.loaded import open_untrained, write_inputs
 from workloads.recipes import with_fine_tuning
 from workloads.record import RunFolder, read_evaluation
-from workloads.spec import MODALITIES, DnaTower, ExperimentSpec, ImageTower
+from workloads.spec import MODALITIES, ExperimentSpec
 from workloads.storage import Folder
+from workloads.tower_specs import DnaTower, ImageTower
 
 CPU = torch.device("cpu")
 

@@ -12,7 +12,7 @@ from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.data.specimens.barcode import authors_token_ids
 from workloads.models.clibd import Classifier, Clibd
 from workloads.models.torchvision_ops import declare_missing_operators
-from workloads.spec import DnaPooling
+from workloads.tower_specs import DnaPooling
 
 LABELS = [
     "Diptera Cecidomyiidae Lestremia Lestremia cinerea",

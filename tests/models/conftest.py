@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from tests.models.authors_model import LABELS, AuthorsModel, authors_model
 from workloads.data.prepared.taxon_text import TextTokenizer, learn_word_pieces
-from workloads.spec import DnaTower, ExperimentSpec, TextTower, spec_to_dict
+from workloads.spec import ExperimentSpec, spec_to_dict
+from workloads.tower_specs import DnaTower, TextTower
 
 WriteRun = Callable[[Path, ExperimentSpec, nn.Module], str]
 RunOf = Callable[[DnaTower | TextTower, nn.Module], str]

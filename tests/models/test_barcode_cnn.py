@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from workloads.data.specimens.barcode import NO_BASE, base_codes
 from workloads.errors import WeightsError
-from workloads.models.clibd import TowerInputs, build_tower
+from workloads.models.build import TowerInputs, build_tower
 from workloads.models.towers import Tower
-from workloads.spec import DnaTower
+from workloads.tower_specs import DnaTower
 
 SPEC = DnaTower(kind="cnn")
 EMBEDDING = 6

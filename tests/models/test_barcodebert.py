@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from workloads.data.specimens import barcode
 from workloads.errors import WeightsError
 from workloads.models.bert import CONVERTED_WEIGHTS, BertTower
-from workloads.models.clibd import TowerInputs, build_tower
+from workloads.models.build import TowerInputs, build_tower
 from workloads.models.torchvision_ops import declare_missing_operators
-from workloads.spec import WITHOUT_HEAD, DnaPooling, DnaTower
+from workloads.tower_specs import WITHOUT_HEAD, DnaPooling, DnaTower
 
 POOLINGS: tuple[DnaPooling, ...] = get_args(DnaPooling)
 TINY = DnaTower(width=16, depth=2, num_heads=2, hidden_width=32)

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from workloads.models.bert import BertTower
-from workloads.models.clibd import checkpoint_blocks
+from workloads.models.build import checkpoint_blocks
 from workloads.models.fine_tuning import apply_fine_tuning
 from workloads.placement import kernels
-from workloads.spec import DnaTower, FineTuning, TextTower
+from workloads.tower_specs import DnaTower, FineTuning, TextTower
 
 DEPTH, WIDTH, TOKENS, BATCH = 3, 32, 20, 4
 SPECS = {

@@ -11,8 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workloads.errors import SpecError
-from workloads.models.clibd import Classifier, Clibd, TowerInputs, build_model, checkpoint_blocks
-from workloads.spec import DnaTower, ExperimentSpec, FineTuning, ImageTower, Lora, TextTower
+from workloads.models.build import TowerInputs, build_model, checkpoint_blocks
+from workloads.models.clibd import Classifier, Clibd
+from workloads.spec import ExperimentSpec
+from workloads.tower_specs import DnaTower, FineTuning, ImageTower, Lora, TextTower
 
 WriteRun = Callable[[Path, ExperimentSpec, nn.Module], str]
 

@@ -32,11 +32,11 @@ from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.errors import ConversionError, UsageError
 from workloads.evaluation.evaluate import ALL_PAIRS
-from workloads.models.clibd import TowerInputs, build_tower
+from workloads.models.build import TowerInputs, build_tower
 from workloads.models.loaded import open_run
 from workloads.record import RunFolder
-from workloads.spec import DnaPooling, ImageTower
 from workloads.storage import Folder
+from workloads.tower_specs import DnaPooling, ImageTower
 
 
 @pytest.mark.parametrize(

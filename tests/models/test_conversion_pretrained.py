@@ -15,10 +15,10 @@ from workloads.conversion.foreign_checkpoint import ForeignCheckpoint
 from workloads.conversion.released import PUBLISHED, released_as
 from workloads.data.specimens.barcode import authors_token_ids
 from workloads.errors import ClibdError, ConversionError, UsageError, WeightsError
-from workloads.models.clibd import TowerInputs, build_tower
+from workloads.models.build import TowerInputs, build_tower
 from workloads.models.torchvision_ops import declare_missing_operators
-from workloads.spec import DnaTower, ImageTower
 from workloads.storage import Folder
+from workloads.tower_specs import DnaTower, ImageTower
 
 WIDTH, DEPTH, EMBEDDING, IMAGE_SIZE = 128, 2, 48, 32
 DNA = DnaTower(width=WIDTH, depth=DEPTH, num_heads=2, hidden_width=96, tokens="authors", pooling="softmax_mean")

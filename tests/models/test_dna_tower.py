@@ -9,9 +9,9 @@ from torch import nn
 
 from workloads.errors import WeightsError
 from workloads.models.bert import BertTower
-from workloads.models.clibd import TowerInputs, build_tower
+from workloads.models.build import TowerInputs, build_tower
 from workloads.models.dnabert2 import MosaicBert
-from workloads.spec import DnaTower
+from workloads.tower_specs import DnaTower
 
 TINY = DnaTower(width=12, depth=1, num_heads=2, hidden_width=16)
 INPUTS = TowerInputs(dna_feature_size=7)

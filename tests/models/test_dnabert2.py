@@ -15,7 +15,7 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor, nn
 
 from workloads.errors import WeightsError
-from workloads.models.clibd import TowerInputs, build_tower
+from workloads.models.build import TowerInputs, build_tower
 from workloads.models.dnabert2 import (
     NUM_BYTE_PAIRS,
     PAD_ID,
@@ -25,7 +25,7 @@ from workloads.models.dnabert2 import (
 )
 from workloads.models.fine_tuning import apply_fine_tuning
 from workloads.models.towers import Tower
-from workloads.spec import DnaTower, Lora
+from workloads.tower_specs import DnaTower, Lora
 
 TINY = DnaTower(kind="dnabert2", width=12, depth=2, num_heads=3, hidden_width=10, dropout=0.0)
 EMBEDDING = 5

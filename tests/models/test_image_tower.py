@@ -10,9 +10,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workloads.errors import SpecError, WeightsError
-from workloads.models.clibd import TowerInputs, build_tower
+from workloads.models.build import TowerInputs, build_tower
 from workloads.models.torchvision_ops import declare_missing_operators
-from workloads.spec import ExperimentSpec, ImageTower
+from workloads.spec import ExperimentSpec
+from workloads.tower_specs import ImageTower
 
 WriteRun = Callable[[Path, ExperimentSpec, nn.Module], str]
 

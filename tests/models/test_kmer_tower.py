@@ -15,10 +15,12 @@ from workloads.data.specimens.coi_consensus import CONSENSUS
 from workloads.data.specimens.coi_region import reverse_complement
 from workloads.data.specimens.kmers import kmer_counts
 from workloads.errors import SpecError, WeightsError
-from workloads.models.clibd import TowerInputs, build_tower
+from workloads.models.build import TowerInputs, build_model, build_tower
+from workloads.models.clibd import Clibd
 from workloads.models.kmer_tower import Hellinger
 from workloads.models.towers import LINEAR_GAIN
-from workloads.spec import DnaTower, ExperimentSpec
+from workloads.spec import ExperimentSpec
+from workloads.tower_specs import DnaTower, ImageTower
 
 FRAMELESS = DnaTower(
     kind="kmers", kmers=(3, 4), strand="both", counts="hellinger", hidden="residual", width=12, depth=3, dropout=0.2
@@ -66,6 +68,39 @@ def test_it_begins_with_the_angles_between_counts() -> None:
     tower = built(replace(FRAMELESS, kmers=(3,)), 32)  # as many as there are 3-mers on both strands
     part = tower.head.weight[:, FRAMELESS.width :]
     torch.testing.assert_close(part @ part.T / LINEAR_GAIN**2, torch.eye(32), atol=1e-5, rtol=0)
+
+
+KEPT = replace(FRAMELESS, kmers=(3,), kept=0.75)
+
+
+def aligned(size: int = 40) -> Clibd:
+    spec = ExperimentSpec(
+        dataset="odd",
+        data_fingerprint="0",
+        modalities=("image", "dna"),
+        image=ImageTower(kind="features", hidden="residual", width=12, depth=2),
+        dna=KEPT,
+        embedding_size=size,
+    )
+    return build_model(spec, TowerInputs(image_feature_size=10)).eval()
+
+
+def test_what_is_kept_of_counts_stands_behind_what_is_learned_and_no_image_meets_it() -> None:
+    model, counts = aligned(), counts_of(KEPT, BARCODES)
+    embedded = model.embed({"image": torch.randn(6, 10), "dna": counts})
+    image, dna = embedded["image"], embedded["dna"]
+    kept = nn.functional.normalize(Hellinger(KEPT)(counts), dim=1)
+    torch.testing.assert_close(dna[:, 8:], 0.75**0.5 * kept)  # 32 3-mers on both strands
+    torch.testing.assert_close(dna[:, :8].norm(dim=1), torch.full((6,), 0.5))
+    assert not image[:, 8:].any()
+    torch.testing.assert_close(image.norm(dim=1), torch.ones(6))
+    nothing = model.embed({"dna": counts_of(KEPT, ["ACGN"])})["dna"]
+    torch.testing.assert_close(nothing.norm(dim=1), torch.ones(1))
+
+
+def test_a_space_needs_room_beside_what_is_kept() -> None:
+    with pytest.raises(SpecError, match=r"32 counts of k-mers are kept.*embedding_size to 33 or more"):
+        aligned(32)
 
 
 def test_gradients_reach_every_parameter() -> None:

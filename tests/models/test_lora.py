@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from workloads.errors import SpecError
-from workloads.models.clibd import TowerInputs, build_tower
+from workloads.models.build import TowerInputs, build_tower
 from workloads.models.fine_tuning import SplitAttention, SplitQkv, add_lora, apply_fine_tuning
 from workloads.models.torchvision_ops import declare_missing_operators
-from workloads.spec import ImageTower, Lora, TextTower
+from workloads.tower_specs import ImageTower, Lora, TextTower
 
 LORA = Lora(rank=3, alpha=6)
 INPUTS = TowerInputs(image_feature_size=5)

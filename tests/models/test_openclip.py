@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workloads.errors import SpecError, WeightsError
-from workloads.models.clibd import TowerInputs, build_tower
+from workloads.models.build import TowerInputs, build_tower
 from workloads.models.loaded import OpenClipTokenizer
 from workloads.models.openclip import open_clip_library
-from workloads.spec import ExperimentSpec, ImageTower, TextTower
+from workloads.spec import ExperimentSpec
+from workloads.tower_specs import ImageTower, TextTower
 
 WriteRun = Callable[[Path, ExperimentSpec, nn.Module], str]
 

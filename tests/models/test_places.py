@@ -22,8 +22,9 @@ from workloads.models.loaded import open_untrained
 from workloads.models.places import Addresses, located, name_of, weights_of, with_settings
 from workloads.record import RunFolder
 from workloads.seals import unseal_run
-from workloads.spec import ExperimentSpec, ImageTower, spec_from_dict, spec_to_dict
+from workloads.spec import ExperimentSpec, spec_from_dict, spec_to_dict
 from workloads.storage import Folder, cache_folder
+from workloads.tower_specs import ImageTower
 from workloads.training.__main__ import app
 from workloads.training.run import asked_spec
 from workloads.training.sizing import fitted

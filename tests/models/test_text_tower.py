@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from workloads.errors import WeightsError
-from workloads.models.clibd import TowerInputs, build_tower
+from workloads.models.build import TowerInputs, build_tower
 from workloads.models.torchvision_ops import declare_missing_operators
-from workloads.spec import TextTower
+from workloads.tower_specs import TextTower
 
 TINY = TextTower(width=16, depth=2, num_heads=2, hidden_width=32)
 AUTHORS = replace(TINY, pooling="mean", max_tokens=20)

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from workloads.errors import WeightsError
 from workloads.models.fine_tuning import SplitAttention, add_lora, plain_layers
 from workloads.models.weights import fill, is_run, load_tensors, with_first_weights
-from workloads.spec import ExperimentSpec, ImageTower, Lora
+from workloads.spec import ExperimentSpec
+from workloads.tower_specs import ImageTower, Lora
 from workloads.weight_files import published_file
 
 NOBODY = "nobody publishes any"

@@ -17,9 +17,11 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from workloads.data.specimens.barcode import NUM_TOKENS, START_ID, VOCABULARY_SIZE
-from workloads.models.clibd import MaskedModel, TowerInputs, build_model
+from workloads.models.build import TowerInputs, build_model
+from workloads.models.clibd import MaskedModel
 from workloads.shares import Shares
-from workloads.spec import DnaTower, ExperimentSpec
+from workloads.spec import ExperimentSpec
+from workloads.tower_specs import DnaTower
 from workloads.training.gradient_cache import Chunks, accumulate_gradients, embed_at_once
 from workloads.training.loss import masked_loss
 

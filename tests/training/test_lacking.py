@@ -28,7 +28,8 @@ from workloads.evaluation.trained_on import of_training
 from workloads.execution import Execution
 from workloads.models.clibd import Clibd
 from workloads.models.loaded import open_untrained
-from workloads.spec import MODALITIES, DnaTower, ExperimentSpec, spec_to_dict
+from workloads.spec import MODALITIES, ExperimentSpec, spec_to_dict
+from workloads.tower_specs import DnaTower
 from workloads.training.gradient_cache import Chunks, accumulate_gradients, embed_at_once
 from workloads.training.loss import contrastive_loss, loss_of_alike
 from workloads.training.report import collapse_words

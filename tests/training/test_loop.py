@@ -18,8 +18,9 @@ from workloads.execution import Execution
 from workloads.models.loaded import LoadedModel, open_untrained
 from workloads.placement import Placement
 from workloads.recipes import with_fine_tuning, with_recipe
-from workloads.spec import ExperimentSpec, FineTuning, Recipe
+from workloads.spec import ExperimentSpec, Recipe
 from workloads.storage import Folder
+from workloads.tower_specs import FineTuning
 from workloads.training import loop
 from workloads.training.checkpoint import CheckpointStore
 from workloads.training.loop import fit

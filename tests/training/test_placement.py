@@ -14,7 +14,8 @@ from tests.processes import run_together
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.memory import let_segments_grow
 from workloads.placement import full_precision, join_group, least_of_workers, matrix_products
-from workloads.spec import DnaTower, ExperimentSpec, spec_to_dict
+from workloads.spec import ExperimentSpec, spec_to_dict
+from workloads.tower_specs import DnaTower
 
 PROGRAM = Path(__file__).with_name("two_trainers.py")
 

@@ -40,12 +40,14 @@ def positives_of(case: str) -> Positives:
     return Positives(torch.tensor(codes), weights)
 
 
-def shared(codes: list[list[int]], weights: tuple[float, ...], i: int, j: int) -> float:
-    """The weight of the deepest name that two specimens share; 1 for a specimen with itself."""
-    if i == j:
-        return 1.0
-    found = (w for one, other, w in zip(codes[i], codes[j], weights, strict=True) if one == other and one >= 0)
-    return next(found, 0.0)
+def weight(codes: list[list[int]], weights: tuple[float, ...], i: int, j: int, rows: list[int]) -> float:
+    """How much of what draws specimen i is specimen j, among some rows: rank by rank."""
+
+    def are_one(rank: int, other: int) -> bool:
+        return i == other or codes[i][rank] == codes[other][rank] >= 0
+
+    found = (w * are_one(r, j) / sum(are_one(r, other) for other in rows) for r, w in enumerate(weights))
+    return sum(found) / sum(weights)
 
 
 def by_definition(
@@ -56,7 +58,7 @@ def by_definition(
     bind_to: str | None = None,
     there: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
-    """Equation 2 of supervised contrastive learning, one logit at a time; differentiable."""
+    """Supervised contrastive learning at each rank, one logit at a time; differentiable."""
     of_pairs = []
     for a, b in combinations(embedded, 2):
         if bind_to is not None and bind_to not in (a, b):
@@ -68,9 +70,8 @@ def by_definition(
             for i in rows:
                 logits = {k: scale * (x[i] * y[k]).sum() for k in rows}
                 every = torch.stack(list(logits.values())).logsumexp(0)
-                weight = {j: shared(codes, weights, i, j) for j in rows}
                 for j in rows:
-                    total = total - weight[j] / sum(weight.values()) * (logits[j] - every)
+                    total = total - weight(codes, weights, i, j, rows) * (logits[j] - every)
         of_pairs.append(total / (2 * max(1, len(rows))))
     return torch.stack(of_pairs).mean()
 

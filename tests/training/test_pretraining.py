@@ -33,8 +33,9 @@ from workloads.experiments import experiment_spec, starting_from
 from workloads.models.clibd import MaskedModel
 from workloads.models.loaded import open_run, open_untrained
 from workloads.record import RunFolder, find_runs
-from workloads.spec import DnaTower, ExperimentSpec
+from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
+from workloads.tower_specs import DnaTower
 from workloads.training.__main__ import app
 from workloads.training.checkpoint import CheckpointStore
 from workloads.training.loss import masked_loss

@@ -21,12 +21,13 @@ from workloads.data.inputs.who_trains import training_classes
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.execution import Execution
-from workloads.models.clibd import TowerInputs, build_model
+from workloads.models.build import TowerInputs, build_model
 from workloads.models.dnabert2 import PAD_ID
 from workloads.placement import Placement
 from workloads.run_errors import MemoryRanOutError, OutOfMemoryError
-from workloads.spec import DnaTower, ExperimentSpec, spec_to_dict
+from workloads.spec import ExperimentSpec, spec_to_dict
 from workloads.storage import Folder
+from workloads.tower_specs import DnaTower
 from workloads.training import step
 from workloads.training.checkpoint import CheckpointStore
 from workloads.training.loop import fit

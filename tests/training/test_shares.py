@@ -15,8 +15,9 @@ from tests.training.training import begun, train
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.execution import Execution
 from workloads.shares import Shares, fewest_chunks
-from workloads.spec import DnaTower, ExperimentSpec, spec_to_dict
+from workloads.spec import ExperimentSpec, spec_to_dict
 from workloads.storage import Folder
+from workloads.tower_specs import DnaTower
 from workloads.training.checkpoint import CheckpointStore
 
 PROGRAM = Path(__file__).with_name("some_trainers.py")

@@ -24,15 +24,16 @@ from workloads.data.prepared.taxon_text import TextTokenizer
 from workloads.data.specimens import barcode
 from workloads.errors import ConversionError, UsageError, WeightsError, first_line
 from workloads.models.bert import FIELDS
-from workloads.models.clibd import TowerInputs, build_model
+from workloads.models.build import TowerInputs, build_model
 from workloads.models.loaded import LoadedModel, write_inputs
 from workloads.models.towers import timm_model
 from workloads.models.weights import TOWER_NAMES, misfit
 from workloads.recipes import with_recipe
 from workloads.record import RunFolder, provenance
 from workloads.seals import LEASE
-from workloads.spec import WITHOUT_HEAD, DnaPooling, DnaTower, ExperimentSpec, ImageTower, Modality, TextTower
+from workloads.spec import ExperimentSpec, Modality
 from workloads.storage import Folder
+from workloads.tower_specs import WITHOUT_HEAD, DnaPooling, DnaTower, ImageTower, TextTower
 from workloads.weight_files import MODEL, hub_answers
 
 TOKENIZER = "prajjwal1/bert-small"

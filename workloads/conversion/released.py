@@ -23,7 +23,8 @@ from workloads.errors import ConversionError, WeightsError, first_line
 from workloads.models.bert import CONVERTED_WEIGHTS
 from workloads.models.fine_tuning import QKV_PARTS, plain_layers
 from workloads.models.weights import TOWER_NAMES
-from workloads.spec import DnaPooling, Modality
+from workloads.spec import Modality
+from workloads.tower_specs import DnaPooling
 
 REPOSITORY = "bioscan-ml/clibd"
 PUBLISHED_AT = f"https://huggingface.co/{REPOSITORY}/resolve/main/"

@@ -12,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from workloads.errors import WeightsError
-from workloads.spec import ImageTower
+from workloads.tower_specs import ImageTower
 
 _HEAD_WIDTH = 64
 _RELEASED_WIDTHS = (512, 768, 1024)

@@ -25,7 +25,7 @@ from workloads.data.specimens.kmers import num_kmers
 from workloads.errors import MissingPathError
 from workloads.evaluation.measure import write_evaluation
 from workloads.experiments import Data, base_spec
-from workloads.models.clibd import TowerInputs, build_model
+from workloads.models.build import TowerInputs, build_model
 from workloads.placement import device_name, kernels, matrix_products, this_device
 from workloads.record import RunFolder
 from workloads.seals import sealed_folder

@@ -34,7 +34,8 @@ from workloads.data.specimens import barcode
 from workloads.errors import SpecError, WeightsError
 from workloads.models.casts import share_casts
 from workloads.models.weights import fill, load_tensors, with_first_weights
-from workloads.spec import BEHIND_TRANSFORM, WITHOUT_HEAD, DnaTower, Modality, TextTower
+from workloads.spec import Modality
+from workloads.tower_specs import BEHIND_TRANSFORM, WITHOUT_HEAD, DnaTower, TextTower
 from workloads.weight_files import TENSORS, published_file, published_json
 from workloads.weight_store import kept_at, kept_folder
 

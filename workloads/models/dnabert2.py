@@ -23,7 +23,7 @@ from workloads.errors import SpecError, WeightsError
 from workloads.models.bert import HEADS, draw_as_bert, masked_mean, published_bert
 from workloads.models.towers import Tower
 from workloads.models.weights import fill, is_run, with_first_weights
-from workloads.spec import DnaTower
+from workloads.tower_specs import DnaTower
 from workloads.weight_files import published_file
 
 PUBLISHED_WEIGHTS = "zhihan1996/DNABERT-2-117M"

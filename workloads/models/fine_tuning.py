@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workloads.errors import SpecError
-from workloads.spec import DnaTower, ImageTower, Lora, TextTower
+from workloads.tower_specs import DnaTower, ImageTower, Lora, TextTower
 
 _FUSED = ("qkv", "Wqkv")
 """What timm and DNABERT-2 call the one layer for query, key and value."""

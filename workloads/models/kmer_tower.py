@@ -8,7 +8,8 @@ Of counts c it makes x, of this hidden layers h, and with W, the last layer `hea
     residual        W [h(x), x]     h: Linear, layer norm, GELU, dropout, depth - 1 times
 
 The cosine of two sqrt(c / sum(c)) is Bhattacharyya's coefficient. Most of it all barcodes share, so m, the mean of
-nineteen orders' consensus of COI, is taken away; of a barcode without a k-mer x is -m. The part of W that meets x
+nineteen orders' consensus of COI, is taken away; of a barcode without a k-mer x is -m. What is `kept` of x stands
+behind the embedding (`Kept`), where other modalities are zero. The part of W that meets x
 begins as a map that keeps angles, as far as the shared space has room for them, and as one so large that training turns
 them slowly: with a gain of 1 it forgets what tells unseen species apart (docs/log.md). Nothing in `hellinger` and
 `residual` depends on what else is in the batch.
@@ -18,14 +19,14 @@ import math
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workloads.data.specimens.coi_consensus import CONSENSUS
 from workloads.data.specimens.kmers import kmer_counts, num_kmers
-from workloads.errors import SpecError
-from workloads.models.towers import LINEAR_GAIN, Tower, feature_tower
+from workloads.models.towers import Tower, feature_tower
 from workloads.models.weights import with_first_weights
-from workloads.spec import DnaTower
+from workloads.tower_specs import DnaTower
 
 
 def kmer_tower(spec: DnaTower, embedding_size: int, weights: str | None) -> Tower:
@@ -42,14 +43,37 @@ def kmer_tower(spec: DnaTower, embedding_size: int, weights: str | None) -> Towe
     """
     size = sum(num_kmers(each, spec.strand) for each in spec.kmers)
     norm = Hellinger(spec) if spec.counts == "hellinger" else nn.BatchNorm1d(size, affine=False)
-    if spec.hidden == "relu":
-        return feature_tower(spec, size, embedding_size, weights, norm)
-    if spec.depth < 2:
-        raise SpecError(f"a residual tower needs two linear layers at least, got a depth of {spec.depth}")
-    head = nn.Linear(spec.width + size, embedding_size)
-    nn.init.orthogonal_(head.weight[:, spec.width :], LINEAR_GAIN)
-    tower = Tower(nn.Sequential(norm, Residual(size, spec.width, spec.depth, spec.dropout)), head)
+    tower = feature_tower(spec, size, embedding_size - beside_counts(spec), None, norm)
+    if spec.kept:
+        tower.head = Kept(tower.head, size, spec.kept)
     return with_first_weights("dna", weights, tower, "a tower over counts begins from scratch or from a finished run")
+
+
+def beside_counts(spec: DnaTower) -> int:
+    """Dimensions of the shared space that counts have for themselves; 0 where none are kept."""
+    return sum(num_kmers(each, spec.strand) for each in spec.kmers) if spec.kept else 0
+
+
+class Kept(nn.Module):
+    """The last layer of a residual tower, whose embeddings end with the counts themselves.
+
+        [sqrt(1 - kept) W [h(x), x] / |W [h(x), x]|, sqrt(kept) x / |x|]
+
+    Args:
+        linear: W.
+        size: of x.
+        kept: share of the squared length.
+    """
+
+    def __init__(self, linear: nn.Module, size: int, kept: float) -> None:
+        super().__init__()
+        self.linear, self._size = linear, size
+        self._learned, self._counts = math.sqrt(1 - kept), math.sqrt(kept)
+
+    def forward(self, beside: Tensor) -> Tensor:
+        """(batch, width + size) to (batch, embedding); a barcode without a k-mer has what is learned alone."""
+        learned, counts = F.normalize(self.linear(beside), dim=1), F.normalize(beside[:, -self._size :], dim=1)
+        return torch.cat([self._learned * learned, self._counts * counts], dim=1)
 
 
 class Hellinger(nn.Module):
@@ -73,18 +97,3 @@ def _roots(counts: Tensor, sizes: Sequence[int]) -> Tensor:
     parts = torch.split(counts, list(sizes), dim=1)
     shares = [part / part.sum(1, keepdim=True).clamp(min=1) for part in parts]
     return torch.cat([share.sqrt() * math.sqrt(share.shape[1]) for share in shares], dim=1)
-
-
-class Residual(nn.Module):
-    """Hidden layers whose result stands beside what they were given, (batch, size) to (batch, width + size)."""
-
-    def __init__(self, size: int, width: int, depth: int, dropout: float) -> None:
-        super().__init__()
-        layers: list[nn.Module] = []
-        for before in [size, *[width] * (depth - 2)]:
-            layers += [nn.Linear(before, width), nn.LayerNorm(width), nn.GELU(), nn.Dropout(dropout)]
-        self.layers = nn.Sequential(*layers)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        """What the hidden layers make of it, and itself."""
-        return torch.cat([self.layers(inputs), inputs], dim=1)

@@ -11,7 +11,8 @@ from workloads.data.inputs.batches import Specimens
 from workloads.data.inputs.who_trains import training_classes
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import LabelTokenizer, TextTokenizer
-from workloads.models.clibd import Clibd, TowerInputs, build_model
+from workloads.models.build import TowerInputs, build_model
+from workloads.models.clibd import Clibd
 from workloads.models.dnabert2 import PAD_ID, dnabert2_tokenizer
 from workloads.models.openclip import open_clip_library
 from workloads.models.places import NOWHERE, Addresses, LocalWeights, located, weights_of

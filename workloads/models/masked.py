@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from workloads.data.specimens.barcode import FIRST_KMER_ID, NUM_KMERS, START_ID, UNKNOWN_ID
 from workloads.models.bert import draw_as_bert
-from workloads.spec import DnaTower
+from workloads.tower_specs import DnaTower
 
 GENUS = "dna/genus"
 """What a masked model calls its logits of genera."""

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from workloads.errors import SpecError, WeightsError, first_line
 from workloads.models.towers import PixelValues, Tower
 from workloads.models.weights import fill, is_run, load_tensors, run_spec, with_first_weights
-from workloads.spec import ImageTower, TextTower
+from workloads.tower_specs import ImageTower, TextTower
 from workloads.weight_files import published_file, published_json
 from workloads.weight_store import HUB_PREFIX
 

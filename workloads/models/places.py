@@ -21,8 +21,9 @@ from workloads.models.openclip import OPENCLIP_TENSORS
 from workloads.models.weights import is_run
 from workloads.record import RunFolder, find_run
 from workloads.seals import sealed_folder
-from workloads.spec import DIGEST_PREFIX, MODALITIES, RUN_PREFIX, ExperimentSpec, Modality
+from workloads.spec import MODALITIES, ExperimentSpec, Modality
 from workloads.storage import Folder, alone, cache_folder
+from workloads.tower_specs import DIGEST_PREFIX, RUN_PREFIX
 from workloads.weight_files import MODEL, TENSORS
 
 Addresses = Mapping[str, str]

@@ -10,7 +10,8 @@ from workloads.errors import UsageError
 from workloads.models.bert import CONVERTED_WEIGHTS
 from workloads.models.openclip import CONFIG, OPENCLIP_TENSORS, architecture_config, published_place
 from workloads.models.towers import TIMM, timm_published
-from workloads.spec import DIGEST_PREFIX, RUN_PREFIX, ExperimentSpec, Modality
+from workloads.spec import ExperimentSpec, Modality
+from workloads.tower_specs import DIGEST_PREFIX, RUN_PREFIX
 from workloads.weight_files import TENSORS, Files, hub_answers, place_of
 from workloads.weight_store import HUB_PREFIX, kept_at
 

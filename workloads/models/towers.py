@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from workloads.data.specimens import barcode
 from workloads.errors import SpecError, UsageError, WeightsError
 from workloads.models.weights import fill, load_tensors, with_first_weights
-from workloads.spec import DnaTower, ImageTower
+from workloads.tower_specs import DnaTower, ImageTower
 from workloads.weight_files import TENSORS, published_file
 
 TIMM = "timm"
@@ -266,6 +266,12 @@ def feature_tower(
     depth = _FEATURE_DEPTH if spec.depth is None else spec.depth
     if depth < 1:
         raise SpecError(f"a tower over features needs a linear layer at least, got a depth of {depth}")
+    nowhere = "a tower over features begins from scratch or from a finished run"
+    if spec.hidden == "residual":
+        tower = residual_tower(
+            norm or nn.LayerNorm(feature_size), feature_size, width, depth, spec.dropout, embedding_size
+        )
+        return with_first_weights("image" if of_images else "dna", weights, tower, nowhere)
     layers: list[nn.Module] = [norm or nn.LayerNorm(feature_size)]
     size = feature_size
     for _ in range(depth - 1):
@@ -276,8 +282,46 @@ def feature_tower(
         nn.init.orthogonal_(head.weight, LINEAR_GAIN)
         nn.init.zeros_(head.bias)
     tower = Tower(nn.Sequential(*layers), head)
-    nowhere = "a tower over features begins from scratch or from a finished run"
     return with_first_weights("image" if of_images else "dna", weights, tower, nowhere)
+
+
+def residual_tower(norm: nn.Module, size: int, width: int, depth: int, dropout: float, embedding_size: int) -> "Tower":
+    """Hidden layers whose result stands beside what they were given: W [h(x), x], with h of layer norm and GELU.
+
+    The part of W that meets x begins as a map that keeps angles, as far as the shared space has room for them, and as
+    one so large that training turns it slowly.
+
+    Args:
+        norm: makes x of the inputs, (batch, size).
+        size: of x.
+        width: of h.
+        depth: linear layers, W included.
+        dropout: in h.
+        embedding_size: size of the shared space.
+
+    Raises:
+        SpecError: there is no hidden layer.
+    """
+    if depth < 2:
+        raise SpecError(f"a residual tower needs two linear layers at least, got a depth of {depth}")
+    head = nn.Linear(width + size, embedding_size)
+    nn.init.orthogonal_(head.weight[:, width:], LINEAR_GAIN)
+    return Tower(nn.Sequential(norm, Residual(size, width, depth, dropout)), head)
+
+
+class Residual(nn.Module):
+    """Hidden layers whose result stands beside what they were given, (batch, size) to (batch, width + size)."""
+
+    def __init__(self, size: int, width: int, depth: int, dropout: float) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before in [size, *[width] * (depth - 2)]:
+            layers += [nn.Linear(before, width), nn.LayerNorm(width), nn.GELU(), nn.Dropout(dropout)]
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """What the hidden layers make of it, and itself."""
+        return torch.cat([self.layers(inputs), inputs], dim=1)
 
 
 def _convolutions() -> nn.Sequential:

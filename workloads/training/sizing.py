@@ -15,7 +15,8 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from workloads.spec import DnaTower, ExperimentSpec
+from workloads.spec import ExperimentSpec
+from workloads.tower_specs import DnaTower
 
 FEWEST_BATCHES = 8
 """In an epoch."""

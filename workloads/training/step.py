@@ -24,7 +24,8 @@ from workloads.data.inputs.who_trains import check_batch
 from workloads.errors import NonFiniteLossError, UsageError
 from workloads.evaluation.embed import BATCH_SIZE
 from workloads.execution import Execution
-from workloads.models.clibd import Classifier, Clibd, checkpoint_blocks
+from workloads.models.build import checkpoint_blocks
+from workloads.models.clibd import Classifier, Clibd
 from workloads.models.dnabert2 import PAD_ID
 from workloads.placement import Placement, kernels, least_of_workers, matrix_products
 from workloads.printed_text import remark

@@ -41,7 +41,8 @@ from workloads.data.specimens.barcode import (
 )
 from workloads.data.specimens.kmers import kmer_counts
 from workloads.errors import SpecError
-from workloads.spec import DnaTower, ExperimentSpec
+from workloads.spec import ExperimentSpec
+from workloads.tower_specs import DnaTower
 
 MAX_BYTE_PAIRS = 512
 """Longer barcodes are cut, as the published tokeniser of DNABERT-2 says."""

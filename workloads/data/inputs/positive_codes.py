@@ -49,7 +49,7 @@ def positive_codes(spec: ExperimentSpec, dataset: PreparedDataset, splits: Seque
         what, choose = _REMEDIES[spec.positives]
         raise SpecError(
             f"{dataset.facts.name}: no specimen that trains has a {what}, so none is another's positive. Prepare the "
-            f"data again from a source that has them, or choose others (--set positives={choose})"
+            f"data again from a source that has them, or choose others: `clibd train --set positives={choose}`"
         )
     return codes
 

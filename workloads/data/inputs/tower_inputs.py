@@ -22,7 +22,8 @@ from workloads.data.inputs.image_views import evaluation_view, simclr_view, trai
 from workloads.data.prepared.taxon_text import LabelTokenizer
 from workloads.data.specimens.schema import VIEWS
 from workloads.errors import DamagedError, RecordError, SpecError
-from workloads.spec import RANKS, ExperimentSpec, TextTower
+from workloads.spec import RANKS, ExperimentSpec
+from workloads.tower_specs import TextTower
 
 Numbers = npt.NDArray[Any]
 Groups = tuple[Indices, Indices]
