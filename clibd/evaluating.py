@@ -71,7 +71,7 @@ def evaluate(
         run: a run, the folder of one, or an OpenCLIP model: `hf-hub:…`, `NAME:TAG`, or a folder in its layout.
         data: prepared data set; None: the run's own embeddings are measured again.
         out: folder to write; None: in the run, or of an OpenCLIP model in the working directory.
-        keys: choices beside all keys: `seen`, `unseen`, `own`; and similarities: `calibrated`, `csls`, `inverted_softmax`.
+        keys: choices beside all keys: `seen`, `unseen`, `own`; and `calibrated`, `csls`, `inverted_softmax`.
         fusion: how image and barcode of a specimen become one row; None: the run's own way.
         recipe: decides what a missing name does; None: the run's, of an OpenCLIP model `corrected`.
         prompts: the sentences around a label, of an OpenCLIP model.
