@@ -40,7 +40,7 @@ from workloads.identification.embedding import KmerEmbedder, RunEmbedder
 from workloads.identification.query import Query
 from workloads.identification.searching import KeySearch
 from workloads.identification.writing import Known, write_specimens
-from workloads.models.clibd import TowerInputs, build_model
+from workloads.models.build import TowerInputs, build_model
 from workloads.models.loaded import LoadedModel
 from workloads.spec import MODALITIES, RANKS
 from workloads.storage import Folder

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from clibd.showing import Rows, facts_html
 from clibd.specimens import names_of
-from workloads.arrays import Floats, Labels
+from workloads.arrays import Floats, Names
 from workloads.bzsl.feature_source import FeatureSource
 from workloads.bzsl.model import SurrogateModel
 from workloads.bzsl.scoring import Score, zero_shot_accuracies
@@ -118,9 +118,8 @@ def _source(
     for what, given in lengths.items():
         if given is not None and len(given) != count:
             raise ZeroShotError(f"{len(given):,} of {what} and {count:,} species", "Give one of each a specimen.")
-    by_rank: Labels = {rank: names_of(labels.get(rank, [None] * count)) for rank in RANKS} | {
-        "species": names_of(species)
-    }
+    by_rank: dict[str, Names] = {rank: names_of(labels.get(rank, [None] * count)) for rank in RANKS}
+    by_rank["species"] = names_of(species)
     known = np.array([name is not None for name in by_rank["species"]], dtype=bool)
     source = FeatureSource(
         kind="arrays",

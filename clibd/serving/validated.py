@@ -55,8 +55,9 @@ def judged_row(judged: Judged) -> dict[str, Any]:
     row = {name: judged.row.get(name) for name in ANSWERS.names}
     flags = [flag for flag in row["flags"] or [] if flag != VALIDATED]
     if judged.taxon is not None:
-        names = {rank: getattr(judged.taxon, rank) for rank in RANKS}
-        row |= {**dict.fromkeys(_OF_THE_MACHINE), **names, "rank": judged.taxon.rank}
+        names: dict[str, Any] = {rank: getattr(judged.taxon, rank) for rank in RANKS}
+        nothing: dict[str, Any] = dict.fromkeys(_OF_THE_MACHINE)
+        row |= {**nothing, **names, "rank": judged.taxon.rank}
         row["species_epithet"] = epithet(row["species"])
     return {**row, "flags": [*flags, VALIDATED] if judged.right or judged.taxon is not None else flags}
 

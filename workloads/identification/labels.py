@@ -58,7 +58,7 @@ class LabelEmbedder:
     def _text(self, label: Label | None) -> str:
         if label is None or isinstance(label, str):
             return " ".join((label or "").split())
-        names = {rank: clean_name(label.get(rank)) for rank in RANKS}
+        names: dict[str, str | None] = {rank: clean_name(label.get(rank)) for rank in RANKS}
         if not any(names.values()) or self._loaded.spec.text.missing_rank == "left_out":
             return lineage_text(names)
         return " ".join(names[rank] or "not_classified" for rank in RANKS)
