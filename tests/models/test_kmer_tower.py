@@ -17,8 +17,8 @@ from workloads.data.specimens.kmers import kmer_counts
 from workloads.errors import SpecError, WeightsError
 from workloads.models.build import TowerInputs, build_model, build_tower
 from workloads.models.clibd import Clibd
+from workloads.models.feature_tower import LINEAR_GAIN
 from workloads.models.kmer_tower import Hellinger
-from workloads.models.towers import LINEAR_GAIN
 from workloads.spec import ExperimentSpec
 from workloads.tower_specs import DnaTower, ImageTower
 

@@ -13,10 +13,11 @@ from workloads.errors import SpecError
 from workloads.models.bert import bert_tower
 from workloads.models.clibd import Classifier, Clibd, MaskedModel
 from workloads.models.dnabert2 import dnabert2
+from workloads.models.feature_tower import feature_tower
 from workloads.models.fine_tuning import apply_fine_tuning
 from workloads.models.kmer_tower import beside_counts, kmer_tower
 from workloads.models.openclip import openclip_tower
-from workloads.models.towers import barcode_cnn, feature_tower, timm_tower
+from workloads.models.towers import barcode_cnn, timm_tower
 from workloads.models.weights import is_run
 from workloads.spec import ExperimentSpec
 from workloads.tower_specs import DIGEST_PREFIX, RUN_PREFIX, DnaTower, ImageTower, TextTower

@@ -24,7 +24,8 @@ from torch import Tensor, nn
 
 from workloads.data.specimens.coi_consensus import CONSENSUS
 from workloads.data.specimens.kmers import kmer_counts, num_kmers
-from workloads.models.towers import Tower, feature_tower
+from workloads.models.feature_tower import feature_tower
+from workloads.models.towers import Tower
 from workloads.models.weights import with_first_weights
 from workloads.tower_specs import DnaTower
 
