@@ -60,6 +60,9 @@ class ImageTower:
     """Overrides the number of attention heads."""
     dropout: float = 0.0
     """Dropout between the layers of the MLP over features."""
+    noise: float = 0.0
+    """Deviation of the normal noise that training adds to each normalised feature, whose own is 1, against learning
+    specimens by heart."""
     hidden: Literal["relu", "residual"] = "relu"
     """Hidden layers over features, as `DnaTower.hidden` has them over counts."""
     head: Literal["new", "pretrained"] = "new"

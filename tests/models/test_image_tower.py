@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -254,15 +255,20 @@ def test_the_depth_of_a_feature_tower_counts_its_linear_layers(depth: int) -> No
     assert sum(isinstance(module, nn.Linear) for module in tower.modules()) == depth
 
 
-@pytest.mark.parametrize("size", [FEATURES, FEATURES + 3])
-def test_a_linear_feature_tower_begins_with_the_angles_of_the_features(size: int) -> None:
-    torch.manual_seed(0)
-    features = 3 + torch.randn(8, FEATURES)
-    embedded = built(ImageTower(kind="features", depth=1), FEATURES, size)(features)
-    centred = features - features.mean(1, keepdim=True)
-    wanted = torch.nn.functional.cosine_similarity(centred[:, None], centred[None], dim=-1)
-    found = torch.nn.functional.cosine_similarity(embedded[:, None], embedded[None], dim=-1)
-    torch.testing.assert_close(found, wanted, atol=1e-4, rtol=0)
+@pytest.mark.parametrize("hidden", ["relu", "residual"])
+def test_features_meet_noise_of_their_own_size_in_training_alone(hidden: Literal["relu", "residual"]) -> None:
+    plain = built(ImageTower(kind="features", width=13, depth=2, hidden=hidden), FEATURES, 6)
+    noisy = built(ImageTower(kind="features", width=13, depth=2, hidden=hidden, noise=0.5), FEATURES, 6)
+    noisy.load_state_dict(dict(zip(noisy.state_dict(), plain.state_dict().values(), strict=True)))
+    features = 3 + 7 * torch.randn(2000, FEATURES)
+    assert torch.equal(noisy.eval()(features), plain.eval()(features))
+    seen: list[torch.Tensor] = []
+    first, last = next(plain.trunk.children()), next(noisy.trunk.children())
+    last.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
+    noisy.train()(features)
+    added = seen[0] - first(features)
+    assert added.std().item() == pytest.approx(0.5, rel=0.02)
+    assert added.mean().item() == pytest.approx(0, abs=0.02)
 
 
 def test_a_feature_tower_is_as_wide_and_deep_as_the_authors_unless_told() -> None:

@@ -17,7 +17,6 @@ from workloads.data.specimens.kmers import kmer_counts
 from workloads.errors import SpecError, WeightsError
 from workloads.models.build import TowerInputs, build_model, build_tower
 from workloads.models.clibd import Clibd
-from workloads.models.feature_tower import LINEAR_GAIN
 from workloads.models.kmer_tower import Hellinger
 from workloads.spec import ExperimentSpec
 from workloads.tower_specs import DnaTower, ImageTower
@@ -62,12 +61,6 @@ def test_a_residual_tower_is_one_layer_over_hidden_states_and_what_they_are_made
     hidden = nn.functional.gelu(norm2(second(hidden)))
     wanted = torch.cat([hidden, inputs], dim=1) @ tower.head.weight.T + tower.head.bias
     torch.testing.assert_close(tower(counts_of(FRAMELESS, BARCODES)), wanted)
-
-
-def test_it_begins_with_the_angles_between_counts() -> None:
-    tower = built(replace(FRAMELESS, kmers=(3,)), 32)  # as many as there are 3-mers on both strands
-    part = tower.head.weight[:, FRAMELESS.width :]
-    torch.testing.assert_close(part @ part.T / LINEAR_GAIN**2, torch.eye(32), atol=1e-5, rtol=0)
 
 
 KEPT = replace(FRAMELESS, kmers=(3,), kept=0.75)

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from workloads.experiments import Data, experiment_spec
+from workloads.models.build import TowerInputs, build_model
 from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
 from workloads.training.report import collapse_words
-from workloads.training.sizing import FEWEST_BATCHES, FEWEST_STEPS, LINEAR_DECAY, LINEAR_SPACE, fitted, sizing_words
+from workloads.training.sizing import FEATURE_BATCHES, FEWEST_BATCHES, FEWEST_STEPS, fitted, sizing_words
 
 DATA = Data(name="d", fingerprint="0", synthetic=False, modalities=("image", "dna", "text"))
 SMALL = experiment_spec("align", "small", DATA)
@@ -45,11 +46,13 @@ def test_what_was_chosen_stays() -> None:
 FEATURES = experiment_spec("align", "small", replace(DATA, image_features=True))
 
 
-def test_few_features_and_barcodes_are_met_by_linear_towers_and_drawn_weights_learn_in_fp32() -> None:
+def test_few_features_and_barcodes_are_met_beside_what_they_are_and_drawn_weights_learn_in_fp32() -> None:
     own = fitted(FEATURES, 1490)
-    assert (own.image.depth, own.dna.kind, own.dna.depth, own.bind_to) == (1, "kmers", 1, "dna")
-    assert (own.embedding_size, own.weight_decay, own.precision) == (LINEAR_SPACE, LINEAR_DECAY, "fp32")
-    assert (own.batch_size, own.epochs) == (1490 // 4, 150)
+    assert (own.image.hidden, own.dna.kind, own.dna.hidden, own.bind_to) == ("residual", "kmers", "residual", "dna")
+    assert (own.positives, own.precision, own.dna.strand) == ("ranks", "fp32", "both")
+    assert own.image.noise > 0 < own.dna.kept
+    assert (own.batch_size, own.epochs) == (1490 // FEATURE_BATCHES, FEWEST_STEPS // FEATURE_BATCHES)
+    build_model(own, TowerInputs(image_feature_size=768, vocabulary_size=99))
     pixels = fitted(SMALL, 1490)
     assert replace(pixels, batch_size=SMALL.batch_size, epochs=SMALL.epochs, precision="bf16") == SMALL
     assert fitted(FEATURES, 10_000) == FEATURES
@@ -57,9 +60,9 @@ def test_few_features_and_barcodes_are_met_by_linear_towers_and_drawn_weights_le
 
 def test_what_a_small_set_needs_gives_way_to_what_was_chosen() -> None:
     assert fitted(FEATURES, 1490, {"precision"}).precision == "bf16"
-    for name in ("embedding_size", "weight_decay", "bind_to"):
+    for name in ("positives", "max_learning_rate", "bind_to"):
         assert getattr(fitted(FEATURES, 1490, {name}), name) == getattr(FEATURES, name)
-    for name in ("image.depth", "dna.kind"):
+    for name in ("image.depth", "dna.kind", "embedding_size"):
         own = fitted(FEATURES, 1490, {name})
         assert (own.image, own.dna, own.batch_size) == (FEATURES.image, FEATURES.dna, 1490 // 8)
     begun = replace(FEATURES, image=replace(FEATURES.image, weights="run:other"))
@@ -74,7 +77,7 @@ def test_the_choice_is_said_with_the_options_that_change_it() -> None:
     counts = "192 specimens train: 8 batches of 24 (--batch-size) an epoch, 75 epochs (--epochs), 600 steps in all"
     assert said == f"{counts}; as they are few, fp32 (--set precision=bf16)"
     said = sizing_words(fitted(FEATURES, 1490), 1490, FEATURES)
-    assert "one over counts of 5-mers (--set dna.kind=barcodebert) and fp32 (--set precision=bf16)" in said
+    assert "beside counts of 5-mers (--set dna.kind=barcodebert), positives by ranks (--set positives=specimen)" in said
 
 
 @pytest.mark.parametrize(("share", "collapsed"), [(1.0, True), (0.98, True), (0.9, False), (0.1, False)])

@@ -10,9 +10,6 @@ from workloads.tower_specs import DnaTower, ImageTower
 
 _FEATURE_WIDTH, _FEATURE_DEPTH = 512, 3
 """Size of the MLP where the spec leaves it open, as in the authors' code."""
-LINEAR_GAIN = 60.0
-"""A linear tower begins as so many times an orthogonal matrix. Embeddings are normalised, so it decides nothing but how
-slowly steps of Adam, which are as long whatever the weights, turn away from the angles between the features."""
 
 
 def feature_tower(
@@ -25,8 +22,7 @@ def feature_tower(
     """An MLP over precomputed features; it is trained whole whatever the fine-tuning, unless frozen.
 
     The authors' code has three linear layers with ReLU between them, 512 wide, for images and DNA. The norm in front,
-    which makes any scale of features welcome, and the dropout are ours. An image tower of one layer begins as a map
-    that keeps the angles between features, as far as the shared space has room for them.
+    which makes any scale of features welcome, the dropout and the noise are ours.
 
     Args:
         spec: the tower; its depth is the number of linear layers, the head included.
@@ -48,29 +44,23 @@ def feature_tower(
     if depth < 1:
         raise SpecError(f"a tower over features needs a linear layer at least, got a depth of {depth}")
     nowhere = "a tower over features begins from scratch or from a finished run"
+    norm = norm or nn.LayerNorm(feature_size)
+    if isinstance(spec, ImageTower) and spec.noise:
+        norm = nn.Sequential(norm, Noise(spec.noise))
     if spec.hidden == "residual":
-        tower = residual_tower(
-            norm or nn.LayerNorm(feature_size), feature_size, width, depth, spec.dropout, embedding_size
-        )
+        tower = residual_tower(norm, feature_size, width, depth, spec.dropout, embedding_size)
         return with_first_weights("image" if of_images else "dna", weights, tower, nowhere)
-    layers: list[nn.Module] = [norm or nn.LayerNorm(feature_size)]
+    layers: list[nn.Module] = [norm]
     size = feature_size
     for _ in range(depth - 1):
         layers += [nn.Linear(size, width), nn.ReLU(), nn.Dropout(spec.dropout)]
         size = width
-    head = nn.Linear(size, embedding_size)
-    if depth == 1 and of_images:
-        nn.init.orthogonal_(head.weight, LINEAR_GAIN)
-        nn.init.zeros_(head.bias)
-    tower = Tower(nn.Sequential(*layers), head)
+    tower = Tower(nn.Sequential(*layers), nn.Linear(size, embedding_size))
     return with_first_weights("image" if of_images else "dna", weights, tower, nowhere)
 
 
 def residual_tower(norm: nn.Module, size: int, width: int, depth: int, dropout: float, embedding_size: int) -> Tower:
     """Hidden layers whose result stands beside what they were given: W [h(x), x], with h of layer norm and GELU.
-
-    The part of W that meets x begins as a map that keeps angles, as far as the shared space has room for them, and as
-    one so large that training turns it slowly.
 
     Args:
         norm: makes x of the inputs, (batch, size).
@@ -85,9 +75,7 @@ def residual_tower(norm: nn.Module, size: int, width: int, depth: int, dropout: 
     """
     if depth < 2:
         raise SpecError(f"a residual tower needs two linear layers at least, got a depth of {depth}")
-    head = nn.Linear(width + size, embedding_size)
-    nn.init.orthogonal_(head.weight[:, width:], LINEAR_GAIN)
-    return Tower(nn.Sequential(norm, Residual(size, width, depth, dropout)), head)
+    return Tower(nn.Sequential(norm, Residual(size, width, depth, dropout)), nn.Linear(width + size, embedding_size))
 
 
 class Residual(nn.Module):
@@ -103,3 +91,15 @@ class Residual(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """What the hidden layers make of it, and itself."""
         return torch.cat([self.layers(inputs), inputs], dim=1)
+
+
+class Noise(nn.Module):
+    """Normal noise on every input, which is of variance 1, in training."""
+
+    def __init__(self, deviation: float) -> None:
+        super().__init__()
+        self._deviation = deviation
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Of any shape; as it is in evaluation."""
+        return inputs + self._deviation * torch.randn_like(inputs) if self.training else inputs

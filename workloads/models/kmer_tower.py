@@ -9,9 +9,7 @@ Of counts c it makes x, of this hidden layers h, and with W, the last layer `hea
 
 The cosine of two sqrt(c / sum(c)) is Bhattacharyya's coefficient. Most of it all barcodes share, so m, the mean of
 nineteen orders' consensus of COI, is taken away; of a barcode without a k-mer x is -m. What is `kept` of x stands
-behind the embedding (`Kept`), where other modalities are zero. The part of W that meets x
-begins as a map that keeps angles, as far as the shared space has room for them, and as one so large that training turns
-them slowly: with a gain of 1 it forgets what tells unseen species apart (docs/log.md). Nothing in `hellinger` and
+behind the embedding (`Kept`), where other modalities are zero. Nothing in `hellinger` and
 `residual` depends on what else is in the batch.
 """
 

@@ -5,13 +5,14 @@ are not the same few each time: an epoch is given eight batches at least, and a 
 data set for which the scale's own batch leaves as much keeps it, so that runs of larger ones keep their names.
 
 Where the batch has to be smaller, what a small set needs is chosen too (docs/log.md). An MLP over image features
-learns some 1,500 of them by heart, and so does a BERT over barcodes. So features are met by one layer, which
-begins as a map that keeps the angles between them, barcodes by one layer over counts of their 5-mers, labels by the
-barcodes alone, in a quarter of the specimens at a time. And towers that draw their weights learn in fp32, which a CPU
-without products of bf16 does in half the time.
+learns a few thousand of them by heart, and so does a BERT over barcodes. So features are met with noise as large as
+they vary, by hidden layers beside them, barcodes by the same over counts of their 5-mers on both strands, most of which
+is kept, labels by the barcodes alone, and who shares a rank is a positive. And towers that draw their weights learn in
+fp32, which a CPU without products of bf16 does in half the time.
 """
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -23,10 +24,21 @@ FEWEST_BATCHES = 8
 SMALLEST_BATCH = 16
 FEWEST_STEPS = 600
 """Of a run."""
-LINEAR_SPACE = 768
-"""Size of the shared space of a linear tower over features, which has room for all angles between those of a ViT-B."""
-LINEAR_BATCHES, LINEAR_DECAY = 4, 1.0
-"""Batches of an epoch, and weight decay, of linear towers."""
+FEATURE_BATCHES = 10
+"""In an epoch of towers over features and counts."""
+_KEPT, _TEMPERATURE = 0.75, 0.05
+_HIDDEN: Mapping[str, Any] = {"hidden": "residual", "width": 1024, "depth": 2, "dropout": 0.3}
+_IMAGE: Mapping[str, Any] = {**_HIDDEN, "noise": 1.2}
+_DNA: Mapping[str, Any] = {**_HIDDEN, "kind": "kmers", "strand": "both", "counts": "hellinger", "kept": _KEPT}
+_RUN: Mapping[str, Any] = {
+    "embedding_size": 1024,
+    "initial_temperature": _TEMPERATURE * math.sqrt(1 - _KEPT),
+    "trainable_temperature": False,
+    "max_learning_rate": 2e-3,
+    "initial_learning_rate": 8e-5,
+    "positives": "ranks",
+    "bind_to": "dna",
+}
 
 
 def fitted(spec: ExperimentSpec, num_specimens: int, chosen: Collection[str] = ()) -> ExperimentSpec:
@@ -42,7 +54,7 @@ def fitted(spec: ExperimentSpec, num_specimens: int, chosen: Collection[str] = (
         return spec
     is_small = batch * FEWEST_BATCHES > num_specimens
     if "batch_size" not in chosen and is_small:
-        batches = LINEAR_BATCHES if _has_linear_towers(spec, chosen) else FEWEST_BATCHES
+        batches = FEATURE_BATCHES if _meets_features(spec, chosen) else FEWEST_BATCHES
         batch = min(num_specimens, max(SMALLEST_BATCH, num_specimens // batches))
     steps = num_specimens // batch
     if "epochs" not in chosen and steps:
@@ -52,21 +64,19 @@ def fitted(spec: ExperimentSpec, num_specimens: int, chosen: Collection[str] = (
 
 
 def _for_few(spec: ExperimentSpec, chosen: Collection[str]) -> ExperimentSpec:
-    """Linear towers where images are features, and fp32 where weights are drawn, unless others were chosen."""
-    if _has_linear_towers(spec, chosen):
-        fields: dict[str, Any] = {"embedding_size": LINEAR_SPACE, "weight_decay": LINEAR_DECAY, "bind_to": "dna"}
-        image, dna = replace(spec.image, depth=1), DnaTower(kind="kmers", depth=1, dropout=0.0)
-        fields = {name: value for name, value in fields.items() if name not in chosen}
-        spec = replace(spec, image=image, dna=dna, **fields)
+    """Towers that do not learn features by heart, and fp32 where weights are drawn, unless others were chosen."""
+    if _meets_features(spec, chosen):
+        fields = {name: value for name, value in _RUN.items() if name not in chosen}
+        spec = replace(spec, image=replace(spec.image, **_IMAGE), dna=DnaTower(**_DNA), **fields)
     if "precision" not in chosen and all(spec.tower(name).weights is None for name in spec.modalities):
         spec = replace(spec, precision="fp32")
     return spec
 
 
-def _has_linear_towers(spec: ExperimentSpec, chosen: Collection[str]) -> bool:
+def _meets_features(spec: ExperimentSpec, chosen: Collection[str]) -> bool:
     draws = all(spec.tower(name).weights is None for name in spec.modalities)
     kinds = {"image", "dna"} <= {*spec.modalities} and (spec.image.kind, spec.dna.kind) == ("features", "barcodebert")
-    decided = any(name.startswith(("image.", "dna.")) for name in chosen)
+    decided = any(name.startswith(("image.", "dna.", "embedding_size")) for name in chosen)
     return spec.objective == "align" and spec.recipe == "corrected" and draws and kinds and not decided
 
 
@@ -85,7 +95,9 @@ def sizing_words(spec: ExperimentSpec, num_specimens: int, asked: ExperimentSpec
     )
     chosen = []
     if spec.dna.kind != asked.dna.kind:
-        chosen.append("one layer over image features and one over counts of 5-mers (--set dna.kind=barcodebert)")
+        chosen.append("hidden layers beside image features and beside counts of 5-mers (--set dna.kind=barcodebert)")
+    if spec.positives != asked.positives:
+        chosen.append(f"positives by {spec.positives} (--set positives={asked.positives})")
     if spec.precision != asked.precision:
         chosen.append(f"{spec.precision} (--set precision={asked.precision})")
-    return f"{said}; as they are few, {' and '.join(chosen)}" if chosen else said
+    return f"{said}; as they are few, {', '.join(chosen)}" if chosen else said
