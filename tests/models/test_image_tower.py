@@ -263,7 +263,7 @@ def test_features_meet_noise_of_their_own_size_in_training_alone(hidden: Literal
     features = 3 + 7 * torch.randn(2000, FEATURES)
     assert torch.equal(noisy.eval()(features), plain.eval()(features))
     seen: list[torch.Tensor] = []
-    first, last = next(plain.trunk.children()), next(noisy.trunk.children())
+    first, last = (next(tower.get_submodule("trunk").children()) for tower in (plain, noisy))
     last.register_forward_hook(lambda _module, _inputs, output: seen.append(output))
     noisy.train()(features)
     added = seen[0] - first(features)
