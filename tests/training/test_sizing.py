@@ -12,7 +12,14 @@ from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec
 from workloads.storage import Folder
 from workloads.training.report import collapse_words
-from workloads.training.sizing import FEATURE_BATCHES, FEWEST_BATCHES, FEWEST_STEPS, fitted, sizing_words
+from workloads.training.sizing import (
+    FEATURE_BATCHES,
+    FEWEST_BATCHES,
+    FEWEST_STEPS,
+    LARGEST_FEATURE_BATCH,
+    fitted,
+    sizing_words,
+)
 
 DATA = Data(name="d", fingerprint="0", synthetic=False, modalities=("image", "dna", "text"))
 SMALL = experiment_spec("align", "small", DATA)
@@ -55,7 +62,8 @@ def test_few_features_and_barcodes_are_met_beside_what_they_are_and_drawn_weight
     build_model(own, TowerInputs(image_feature_size=768, vocabulary_size=99))
     pixels = fitted(SMALL, 1490)
     assert replace(pixels, batch_size=SMALL.batch_size, epochs=SMALL.epochs, precision="bf16") == SMALL
-    assert fitted(FEATURES, 10_000) == FEATURES
+    many = fitted(FEATURES, 100_000)
+    assert (many.image, many.batch_size, many.epochs) == (own.image, LARGEST_FEATURE_BATCH, FEATURES.epochs)
 
 
 def test_what_a_small_set_needs_gives_way_to_what_was_chosen() -> None:
@@ -75,7 +83,7 @@ def test_what_a_small_set_needs_gives_way_to_what_was_chosen() -> None:
 def test_the_choice_is_said_with_the_options_that_change_it() -> None:
     said = sizing_words(fitted(SMALL, 192), 192, SMALL)
     counts = "192 specimens train: 8 batches of 24 (--batch-size) an epoch, 75 epochs (--epochs), 600 steps in all"
-    assert said == f"{counts}; as they are few, fp32 (--set precision=bf16)"
+    assert said == f"{counts}; what suits them: fp32 (--set precision=bf16)"
     said = sizing_words(fitted(FEATURES, 1490), 1490, FEATURES)
     assert "beside counts of 5-mers (--set dna.kind=barcodebert), positives by ranks (--set positives=specimen)" in said
 

@@ -1,14 +1,14 @@
-"""How a training for which nobody has chosen a batch, or a number of epochs, is fitted to a small data set.
+"""How a training for which nobody has chosen a batch, or a number of epochs, is fitted to its data set.
 
 The batches of the scales are of a data set of a million. A contrastive loss learns from many steps over batches that
 are not the same few each time: an epoch is given eight batches at least, and a run as many epochs as 600 steps take. A
 data set for which the scale's own batch leaves as much keeps it, so that runs of larger ones keep their names.
 
-Where the batch has to be smaller, what a small set needs is chosen too (docs/log.md). An MLP over image features
-learns a few thousand of them by heart, and so does a BERT over barcodes. So features are met with noise as large as
-they vary, by hidden layers beside them, barcodes by the same over counts of their 5-mers on both strands, most of which
-is kept, labels by the barcodes alone, and who shares a rank is a positive. And towers that draw their weights learn in
-fp32, which a CPU without products of bf16 does in half the time.
+Where images are features, the small scale's MLP learns a few thousand of them by heart, and so does its BERT over
+barcodes (docs/log.md). So features are met with noise as large as they vary, by hidden layers beside them, barcodes by
+the same over counts of their 5-mers on both strands, most of which is kept, labels by the barcodes alone, and who
+shares a rank is a positive. And towers that draw their weights for few specimens or for features learn in fp32, which a
+CPU without products of bf16 does in half the time.
 """
 
 import math
@@ -24,8 +24,8 @@ FEWEST_BATCHES = 8
 SMALLEST_BATCH = 16
 FEWEST_STEPS = 600
 """Of a run."""
-FEATURE_BATCHES = 10
-"""In an epoch of towers over features and counts."""
+FEATURE_BATCHES, LARGEST_FEATURE_BATCH = 10, 500
+"""Of towers over features and counts: in an epoch, and of specimens."""
 _KEPT, _TEMPERATURE = 0.75, 0.05
 _HIDDEN: Mapping[str, Any] = {"hidden": "residual", "width": 1024, "depth": 2, "dropout": 0.3}
 _IMAGE: Mapping[str, Any] = {**_HIDDEN, "noise": 1.2}
@@ -42,7 +42,7 @@ _RUN: Mapping[str, Any] = {
 
 
 def fitted(spec: ExperimentSpec, num_specimens: int, chosen: Collection[str] = ()) -> ExperimentSpec:
-    """The spec with a batch and epochs that suit so many training specimens, and what a small set needs beside.
+    """The spec with a batch and epochs that suit so many training specimens, and what few or features need beside.
 
     Args:
         spec: as the scale has it.
@@ -52,24 +52,30 @@ def fitted(spec: ExperimentSpec, num_specimens: int, chosen: Collection[str] = (
     batch, epochs = spec.batch_size, spec.epochs
     if num_specimens < 2:
         return spec
-    is_small = batch * FEWEST_BATCHES > num_specimens
-    if "batch_size" not in chosen and is_small:
-        batches = FEATURE_BATCHES if _meets_features(spec, chosen) else FEWEST_BATCHES
-        batch = min(num_specimens, max(SMALLEST_BATCH, num_specimens // batches))
+    of_features, is_small = _meets_features(spec, chosen), batch * FEWEST_BATCHES > num_specimens
+    if "batch_size" not in chosen:
+        if of_features:
+            batch = _share_of(num_specimens, FEATURE_BATCHES, LARGEST_FEATURE_BATCH)
+        elif is_small:
+            batch = _share_of(num_specimens, FEWEST_BATCHES)
     steps = num_specimens // batch
     if "epochs" not in chosen and steps:
         epochs = max(epochs, -(-FEWEST_STEPS // steps))
     spec = replace(spec, batch_size=batch, epochs=epochs)
-    return _for_few(spec, chosen) if is_small and spec.recipe == "corrected" else spec
-
-
-def _for_few(spec: ExperimentSpec, chosen: Collection[str]) -> ExperimentSpec:
-    """Towers that do not learn features by heart, and fp32 where weights are drawn, unless others were chosen."""
-    if _meets_features(spec, chosen):
+    if of_features:
         fields = {name: value for name, value in _RUN.items() if name not in chosen}
         spec = replace(spec, image=replace(spec.image, **_IMAGE), dna=DnaTower(**_DNA), **fields)
+    suited = (of_features or is_small) and spec.recipe == "corrected"
+    return _in_fp32(spec, chosen) if suited else spec
+
+
+def _share_of(num_specimens: int, batches: int, largest: float = math.inf) -> int:
+    return int(min(num_specimens, largest, max(SMALLEST_BATCH, num_specimens // batches)))
+
+
+def _in_fp32(spec: ExperimentSpec, chosen: Collection[str]) -> ExperimentSpec:
     if "precision" not in chosen and all(spec.tower(name).weights is None for name in spec.modalities):
-        spec = replace(spec, precision="fp32")
+        return replace(spec, precision="fp32")
     return spec
 
 
@@ -100,4 +106,4 @@ def sizing_words(spec: ExperimentSpec, num_specimens: int, asked: ExperimentSpec
         chosen.append(f"positives by {spec.positives} (--set positives={asked.positives})")
     if spec.precision != asked.precision:
         chosen.append(f"{spec.precision} (--set precision={asked.precision})")
-    return f"{said}; as they are few, {', '.join(chosen)}" if chosen else said
+    return f"{said}; what suits them: {', '.join(chosen)}" if chosen else said
