@@ -31,8 +31,8 @@ IDEAS: Mapping[str, Sequence[str]] = {
     "positives by rank": ("positives=ranks",),
     "views of barcodes": tuple(f"dna.views.{view}" for view in _VIEWS),
     "noise on image features": ("image.noise=1.2",),
-    "k-mers without a frame": _FRAMELESS,
-    "k-mers without a frame, counts kept": (*_FRAMELESS, f"dna.kept={_KEPT}", "embedding_size=1280"),
+    "k-mers, no frame": _FRAMELESS,
+    "k-mers, counts kept": (*_FRAMELESS, f"dna.kept={_KEPT}", "embedding_size=1280"),
 }
 """`NAME=VALUE` of the fields that an idea sets."""
 _PRETRAINED = "barcodes pre-trained"

@@ -185,10 +185,10 @@ class ExperimentSpec:
         if not 0 <= dna.kept < 1:
             raise SpecError(f"dna.kept is a share of an embedding, from 0 to below 1, got {dna.kept}")
         residual = (dna.kind, dna.counts, dna.hidden) == ("kmers", "hellinger", "residual") and len(dna.kmers) == 1
-        if dna.kept and not (residual and self.objective == "align"):
+        if dna.kept and not (residual and self.objective in ("align", "simclr")):
             raise SpecError(
-                "dna.kept is for an alignment with dna.kind=kmers, dna.counts=hellinger, dna.hidden=residual and one "
-                "size of k-mers"
+                "dna.kept is for embeddings of dna.kind=kmers with dna.counts=hellinger, dna.hidden=residual and one "
+                "size of k-mers, and for no classifier"
             )
 
     def _check_masking(self) -> None:

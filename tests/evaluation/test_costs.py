@@ -106,6 +106,10 @@ def test_frozen_trunks_cost_no_backward_pass(tiny_spec: ExperimentSpec) -> None:
         (DnaTower(kind="cnn"), ImageTower(architecture="resnet18", image_size=32)),
         (DnaTower(kind="kmers", width=8, depth=2), ImageTower(kind="features", width=8, depth=2)),
         (DnaTower(kind="features", width=8, depth=2), ImageTower(kind="features", width=8, depth=2)),
+        (
+            DnaTower(kind="kmers", kmers=(1,), counts="hellinger", hidden="residual", width=8, depth=2, kept=0.5),
+            ImageTower(kind="features", hidden="residual", width=8, depth=2, noise=1.0),
+        ),
         (DnaTower(kind="dnabert2", width=24, depth=1, num_heads=3, hidden_width=48), None),
         (None, ImageTower(kind="openclip", architecture="ViT-B-32", image_size=64, width=64, depth=1)),
     ],

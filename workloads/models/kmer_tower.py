@@ -83,7 +83,7 @@ class Hellinger(nn.Module):
     def __init__(self, spec: DnaTower) -> None:
         super().__init__()
         self._sizes = [num_kmers(size, spec.strand) for size in spec.kmers]
-        counts = torch.from_numpy(kmer_counts(list(CONSENSUS.values()), spec.kmers, spec.strand))
+        counts = torch.tensor(kmer_counts(list(CONSENSUS.values()), spec.kmers, spec.strand))  # on the device in force
         self.register_buffer("centre", _roots(counts, self._sizes).mean(0), persistent=False)
 
     def forward(self, counts: Tensor) -> Tensor:
