@@ -37,6 +37,7 @@ _RUN: Mapping[str, Any] = {
     "max_learning_rate": 2e-3,
     "initial_learning_rate": 8e-5,
     "positives": "ranks",
+    "rank_weights": (1.0, 0.5, 0.2, 0.1),
     "bind_to": "dna",
 }
 
@@ -63,7 +64,8 @@ def fitted(spec: ExperimentSpec, num_specimens: int, chosen: Collection[str] = (
         epochs = max(epochs, -(-FEWEST_STEPS // steps))
     spec = replace(spec, batch_size=batch, epochs=epochs)
     if of_features:
-        fields = {name: value for name, value in _RUN.items() if name not in chosen}
+        decided = {*chosen, *(["rank_weights"] if "positives" in chosen else [])}
+        fields = {name: value for name, value in _RUN.items() if name not in decided}
         spec = replace(spec, image=replace(spec.image, **_IMAGE), dna=DnaTower(**_DNA), **fields)
     suited = (of_features or is_small) and spec.recipe == "corrected"
     return _in_fp32(spec, chosen) if suited else spec
