@@ -45,8 +45,8 @@ def feature_tower(
         raise SpecError(f"a tower over features needs a linear layer at least, got a depth of {depth}")
     nowhere = "a tower over features begins from scratch or from a finished run"
     norm = norm or nn.LayerNorm(feature_size)
-    if isinstance(spec, ImageTower) and spec.noise:
-        norm = nn.Sequential(norm, Noise(spec.noise))
+    if isinstance(spec, ImageTower) and spec.noise:  # a learned scale would drown the noise
+        norm = nn.Sequential(nn.LayerNorm(feature_size, elementwise_affine=False), Noise(spec.noise))
     if spec.hidden == "residual":
         tower = residual_tower(norm, feature_size, width, depth, spec.dropout, embedding_size)
         return with_first_weights("image" if of_images else "dna", weights, tower, nowhere)
