@@ -9,7 +9,7 @@ import pytest
 from workloads.experiments import Data, experiment_spec
 from workloads.models.build import TowerInputs, build_model
 from workloads.record import RunFolder
-from workloads.spec import ExperimentSpec
+from workloads.spec import RANK_WEIGHTS, ExperimentSpec
 from workloads.storage import Folder
 from workloads.training.report import collapse_words
 from workloads.training.sizing import (
@@ -73,6 +73,8 @@ def test_what_a_small_set_needs_gives_way_to_what_was_chosen() -> None:
     for name in ("image.depth", "dna.kind", "embedding_size"):
         own = fitted(FEATURES, 1490, {name})
         assert (own.image, own.dna, own.batch_size) == (FEATURES.image, FEATURES.dna, 1490 // 8)
+    assert fitted(FEATURES, 1490, {"positives"}).rank_weights == RANK_WEIGHTS
+    assert fitted(FEATURES, 1490, any_named=False).positives == "specimen"
     begun = replace(FEATURES, image=replace(FEATURES.image, weights="run:other"))
     published = replace(FEATURES, recipe="paper")
     for spec in (begun, published):

@@ -118,7 +118,7 @@ def train(
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported, which comes next
-    from workloads.data.inputs.who_trains import num_trained
+    from workloads.data.inputs.who_trains import any_named, num_trained
     from workloads.data.prepared.dataset import PreparedDataset
     from workloads.fields import fields_of
     from workloads.models.published import beginning_words
@@ -134,7 +134,8 @@ def train(
     spec, places = asked_spec(dataset.facts.data, *asked)
     first = os.environ.get("RANK", "0") == "0"
     num_specimens = num_trained(spec, dataset.facts)
-    fits = fitted(spec, num_specimens, chosen={*_named(batch_size, epochs), *fields_of(settings or ())})
+    chosen = {*_named(batch_size, epochs), *fields_of(settings or ())}
+    fits = fitted(spec, num_specimens, chosen, any_named(dataset.facts))
     if first:
         remark(sizing_words(fits, num_specimens, spec))
     spec = fits

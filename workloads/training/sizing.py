@@ -16,7 +16,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from workloads.spec import ExperimentSpec
+from workloads.spec import RANK_WEIGHTS, ExperimentSpec
 from workloads.tower_specs import DnaTower
 
 FEWEST_BATCHES = 8
@@ -40,15 +40,19 @@ _RUN: Mapping[str, Any] = {
     "rank_weights": (1.0, 0.5, 0.2, 0.1),
     "bind_to": "dna",
 }
+_ALONE: Mapping[str, Any] = {"positives": "specimen", "rank_weights": RANK_WEIGHTS}
 
 
-def fitted(spec: ExperimentSpec, num_specimens: int, chosen: Collection[str] = ()) -> ExperimentSpec:
+def fitted(
+    spec: ExperimentSpec, num_specimens: int, chosen: Collection[str] = (), any_named: bool = True
+) -> ExperimentSpec:
     """The spec with a batch and epochs that suit so many training specimens, and what few or features need beside.
 
     Args:
         spec: as the scale has it.
         num_specimens: those that train; with fewer than two the spec stays as it is, which `check_batch` refuses.
         chosen: names of the fields that somebody has set, which stay.
+        any_named: whether a specimen that trains has a name; without one none shares a rank with another.
     """
     batch, epochs = spec.batch_size, spec.epochs
     if num_specimens < 2:
@@ -64,8 +68,8 @@ def fitted(spec: ExperimentSpec, num_specimens: int, chosen: Collection[str] = (
         epochs = max(epochs, -(-FEWEST_STEPS // steps))
     spec = replace(spec, batch_size=batch, epochs=epochs)
     if of_features:
-        decided = {*chosen, *(["rank_weights"] if "positives" in chosen else [])}
-        fields = {name: value for name, value in _RUN.items() if name not in decided}
+        fields = _RUN if any_named and "positives" not in chosen else {**_RUN, **_ALONE}
+        fields = {name: value for name, value in fields.items() if name not in chosen}
         spec = replace(spec, image=replace(spec.image, **_IMAGE), dna=DnaTower(**_DNA), **fields)
     suited = (of_features or is_small) and spec.recipe == "corrected"
     return _in_fp32(spec, chosen) if suited else spec

@@ -55,6 +55,11 @@ def training_classes(spec: ExperimentSpec, dataset: PreparedDataset) -> tuple[st
     return classes
 
 
+def any_named(facts: DatasetFacts) -> bool:
+    """Whether a specimen of the training splits has a name at any rank."""
+    return any(sum(facts.num_labelled.get(split, {}).values()) for split in facts.splits.training)
+
+
 def num_trained(spec: ExperimentSpec, facts: DatasetFacts) -> int:
     """Specimens that train: those of the training splits with two modalities that are aligned, or the one of the spec.
 
