@@ -93,7 +93,7 @@ def evaluate(
         raise UsageError(f"{target} is the folder of a run, whose own measurements would be lost; name another")
     if is_openclip(model):
         if data is None or untrained or training or fusion:
-            raise UsageError("an OpenCLIP model needs data, and is measured as it is, on keys and queries alone")
+            raise UsageError("an OpenCLIP model needs --data, and is measured as it is, on keys and queries alone")
         where = Folder(os.fspath(data))
         target = target or openclip_folder(model, where)
         with held(run_of(target), busy):
@@ -101,7 +101,7 @@ def evaluate(
         return _evaluation(made)
     folder = RunFolder(Folder(model))
     if data is None and (untrained or again or training):
-        raise UsageError("without data a run's own embeddings are measured; name a data set to embed it")
+        raise UsageError("without --data a run's own embeddings are measured; name a data set to embed it")
     embed = embed or partial(embed_here, cpu_only=cpu)
     with held(run_of(target or folder.folder), busy):
         if data is None:

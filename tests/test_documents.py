@@ -42,6 +42,7 @@ SMALLER = (
     (("clibd", "db", "build", "--data"), ("--replace", "--specimens=60")),
     (("clibd", "db", "build"), ("--replace", "--cpu")),
     (("clibd", "db", "add"), ("--specimens=20", "--cpu")),
+    (("clibd", "serve"), ("--help",)),  # it would serve until somebody ends it, and so would the dashboard below
     (("clibd", "bzsl", "INSECT", "--dna"), ("--pca=10", "--trials=2")),
     (("clibd", "bzsl"), ("--pca=10",)),
     (("clibd", "attention"), ("--number=1",)),
@@ -52,7 +53,7 @@ SMALLER = (
     (("clibd-sweep", "logs"), ()),
     (("clibd-sweep",), ("--plan",)),
     (("clibd-dashboard", "export"), ()),
-    (("clibd-dashboard",), ("--help",)),  # it would serve until somebody ends it
+    (("clibd-dashboard",), ("--help",)),
 )
 """How commands begin, and what makes them small: the first that fits, in place of their own options of these names."""
 REFUSED = {
@@ -115,8 +116,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         assert call(*build, "--data=data", "--to=db") == 0
         assert call(*build, "--data=synthetic", "--specimens=20", "--seed=8", "--to=other-db") == 0
         databases = {"DB": "db", "OTHER_DB": "other-db", "BOTH": "both", **one_of(Path("db"))}
+        strangers = {"FILES": "other-db/specimens.parquet", "MY_SPECIMENS": "data"}
         evaluated = dict.fromkeys(("FOLDER", "RUN/evaluation-NAME"), f"{runs['RUN']}/evaluation-data")
-        yield {**runs, **evaluated, **databases, "DIR": "data", "SOURCE": "synthetic", "INSECT": "insect"}
+        yield {**runs, **evaluated, **databases, **strangers, "DIR": "data", "SOURCE": "synthetic", "INSECT": "insect"}
 
 
 def one_of(database: Path) -> dict[str, str]:
