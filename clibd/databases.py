@@ -13,7 +13,8 @@ from clibd.showing import Rows, facts_html
 from workloads.command_line import Tell
 from workloads.errors import UsageError
 from workloads.identification.asking import queries_of
-from workloads.identification.database import KEY_KINDS, DatabaseFacts, KeyKind
+from workloads.identification.contents import taxa
+from workloads.identification.database import KEY_KINDS, KEY_WORDS, DatabaseFacts, KeyKind
 from workloads.identification.database import Database as StoredDatabase
 from workloads.identification.embedding import Embedder, embedder_of
 from workloads.identification.identifying import Asking, Identifier, in_parts
@@ -66,17 +67,11 @@ class Database:
         return self._stored.facts
 
     def taxa(self, rank: Rank = "species") -> Rows:
-        """The names at a rank, each with those above it, and how many specimens have it.
-
-        A name that stands in two lineages has a row for each.
-        """
+        """The names at a rank with those above them, their specimens, BINs and barcodes (`contents.taxa`)."""
         if rank not in RANKS:
             raise UsageError(f"there is no rank {rank!r}; there are {', '.join(RANKS)}")
-        above = list(RANKS[: RANKS.index(rank) + 1])
-        named = self._stored.specimens.select(above)
-        counted = named.filter(named[rank].is_valid()).group_by(above).aggregate([([], "count_all")])
-        counted = counted.rename_columns([*above, "num_specimens"]).sort_by([(name, "ascending") for name in above])
-        return Rows(counted, f"{len(counted):,} names of {self._called} ({rank})")
+        found = taxa(self._stored, rank)
+        return Rows(found, f"{len(found):,} names of {self._called} ({rank})")
 
     def nearest(
         self,
@@ -105,7 +100,7 @@ class Database:
         if k < 1:
             raise UsageError(f"k is {k}; ask for one neighbour at least")
         material = material_of(ids, images=images, barcodes=barcodes)
-        kinds: list[KeyKind] = [kind for kind in KEY_KINDS if _KEYWORDS[kind] in material.values]
+        kinds: list[KeyKind] = [kind for kind in KEY_KINDS if KEY_WORDS[kind] in material.values]
         for kind in kinds:
             self._stored.keys(kind)  # says what the database has instead
         tables = [
@@ -208,9 +203,6 @@ class Database:
         facts = {name: value for name, value in asdict(self.info).items() if name not in ("version", "name")}
         told = {name: _listed(value) for name, value in facts.items() if value not in (None, "", (), {})}
         return facts_html(f"Database {self._called}", told)
-
-
-_KEYWORDS: Mapping[KeyKind, str] = {"image": "images", "dna": "barcodes"}
 
 
 def _listed(value: Any) -> Any:

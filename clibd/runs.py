@@ -14,13 +14,13 @@ from clibd.material import Given, Part, Picture, material_of
 from clibd.showing import facts_html, table_html
 from workloads.arrays import Floats
 from workloads.command_line import Tell
-from workloads.errors import MissingPathError, UsageError
+from workloads.errors import UsageError
 from workloads.identification.database import KeyKind
 from workloads.identification.embedding import RunEmbedder
 from workloads.identification.labels import LabelEmbedder
 from workloads.identification.sharing import fetched
 from workloads.models.clibd import Classifier
-from workloads.models.loaded import LoadedModel, open_run
+from workloads.models.loaded import LoadedModel, open_finished
 from workloads.placement import this_device
 from workloads.record import RunFolder
 from workloads.spec import ExperimentSpec, Modality, Recipe
@@ -82,11 +82,8 @@ class Run:
             UsageError: it is a classifier, which has no embeddings.
             DamagedError: it is not what was written.
         """
-        if not folder.folder.has("spec.json") or folder.state() != "finished":
-            remedy = "Name the folder of one, RUNS/SWEEP/RUN; `clibd train` goes on with one that was broken off."
-            raise MissingPathError(str(folder.folder), "finished run", remedy)
         self.folder = folder
-        self._loaded: LoadedModel = open_run(folder)
+        self._loaded: LoadedModel = open_finished(folder)
         if isinstance(self._loaded.model, Classifier):
             raise UsageError(f"{folder.id} is a classifier, which has no embeddings; name a run that aligns modalities")
         self._device = this_device(cpu)

@@ -43,7 +43,6 @@ _Source = Annotated[
 ]
 _Replace = Annotated[bool, typer.Option("--replace", help="Make it anew where a database is there already.")]
 _SHOWN = 5
-_WORDS = {"image": "images", "dna": "barcodes"}
 
 
 @app.command("build")
@@ -267,10 +266,12 @@ def _lines(path: Path) -> list[str]:
 
 def _say_written(console: Console, written: "Written", to: str) -> None:
     """What became of the specimens, how large it is, and what comes next."""
-    keys = ", ".join(f"{count:,} distinct {_WORDS[kind]}" for kind, count in written.num_keys.items())
+    from workloads.identification.database import KEY_WORDS
+
+    keys = ", ".join(f"{count:,} distinct {KEY_WORDS[kind]}" for kind, count in written.num_keys.items())
     species = len(written.taxa["species"])
     for kind, count in written.num_lost.items():
-        console.print(f"{count:,} specimens are without {_WORDS[kind]} there, as theirs cannot be used")
+        console.print(f"{count:,} specimens are without {KEY_WORDS[kind]} there, as theirs cannot be used")
     if written.num_left_out:
         console.print(f"{written.num_left_out:,} left out, with reasons, in {to}/left_out.tsv; the first:")
         for identifier, reason in written.left_out[:_SHOWN]:

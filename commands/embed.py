@@ -28,9 +28,10 @@ def embed(
     """
     from workloads.data.sources.columns import parse_map
     from workloads.identification.asking import Files, num_queries, queries_of
+    from workloads.identification.building import base_of
     from workloads.identification.database import Database
     from workloads.identification.embedded_files import embed_into
-    from workloads.identification.embedding import embedder_of, embedder_of_run
+    from workloads.identification.embedding import embedder_of
     from workloads.identification.identifying import in_parts
     from workloads.identification.sharing import fetched
 
@@ -39,9 +40,9 @@ def embed(
     asked = Files(names=files, columns=parse_map(columns or []), images=images, recursive=recursive)
     total, placement, console = num_queries(asked), placement_on(device), stderr_console()
     if run is not None:
-        embedder = embedder_of_run(RunFolder(Folder(run)), placement)
+        embedder = base_of(RunFolder(Folder(fetched(run, "run"))), placement).embedder
     else:
-        embedder = embedder_of(Database(fetched(db or "")), placement)
+        embedder = embedder_of(Database(db or ""), placement)
     queries = queries_of(asked.names, asked.columns, asked.images, asked.recursive)
     with counting(console, "Embedding", "specimens") as told:
         done, lost = embed_into(to, in_parts(queries), embedder, lambda count: told(count, total))

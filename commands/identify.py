@@ -79,7 +79,6 @@ def identify(
     from workloads.identification.database import Database
     from workloads.identification.formats import BINARY, format_of
     from workloads.identification.identifying import Asking, Identifier
-    from workloads.identification.sharing import fetched
 
     written = format_of(form, out)
     if out is None and written in BINARY and sys.stdout.isatty():
@@ -89,7 +88,7 @@ def identify(
     asked = Files(names=files, columns=parse_map(columns or []), images=images, recursive=recursive)
     asked.paths()
     asking = Asking(confidence=confidence, rank=rank, k=k, within=_taxa(within), all_ranks=all_ranks)
-    began, console, database = time.time(), stderr_console(), Database(fetched(db))
+    began, console, database = time.time(), stderr_console(), Database(db)
     identifier = Identifier(database, asking, placement_on(device))
     if unknown := identifier.unknown_taxa:
         console.print(f"--within: {len(unknown):,} names that {database.folder} has not: {some_of(unknown, 20)}")

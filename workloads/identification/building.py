@@ -10,7 +10,7 @@ from typing import Any
 
 from workloads.command_line import Tell, unseen
 from workloads.delimited_out import reject_list
-from workloads.errors import AlteredError, MissingPathError, SourceError, UsageError
+from workloads.errors import AlteredError, SourceError, UsageError
 from workloads.evaluation.trained_on import read_trained_on
 from workloads.identification.card import write_card
 from workloads.identification.database import (
@@ -27,7 +27,7 @@ from workloads.identification.embedding import Embedder, KmerEmbedder, RunEmbedd
 from workloads.identification.material import Looks, Material, Stream, Trained, untrained
 from workloads.identification.placing import Say, local, placed
 from workloads.identification.writing import SpecimenWriter, Written, write_specimens
-from workloads.models.loaded import LoadedModel, open_run
+from workloads.models.loaded import LoadedModel, open_finished
 from workloads.placement import Placement
 from workloads.record import RunFolder
 from workloads.seals import sealed_folder
@@ -99,10 +99,7 @@ def base_of(run: RunFolder | None, placement: Placement | None = None) -> Base:
     """
     if run is None:
         return Base(None, KmerEmbedder(), untrained, None)
-    if not run.folder.has("spec.json") or run.state() != "finished":
-        remedy = "Name the folder of one; a training goes on when its command is started again."
-        raise MissingPathError(str(run.folder), "finished run", remedy)
-    loaded = open_run(run)
+    loaded = open_finished(run)
     embedder = RunEmbedder(loaded, (placement or Placement()).device)
     if loaded.spec.objective == "classify" or not embedder.kinds:
         raise UsageError(f"{run.folder} aligns no images or barcodes with anything; name a run that does")

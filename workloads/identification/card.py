@@ -10,13 +10,12 @@ from typing import Any
 import pyarrow as pa
 import yaml
 
-from workloads.identification.database import SPECIMENS, SPECIMENS_FILE, DatabaseFacts
+from workloads.identification.database import KEY_WORDS, SPECIMENS, SPECIMENS_FILE, DatabaseFacts
 from workloads.printed_text import in_a_line
 from workloads.spec import RANKS
 from workloads.storage import Folder
 
 README, CROISSANT = "README.md", "croissant.json"
-_WORDS = {"image": "images", "dna": "barcodes"}
 _SAID: Mapping[str, str] = {
     "specimen_id": "Id of the specimen",
     "bin": "BIN, BOLD's cluster of barcodes",
@@ -59,7 +58,7 @@ def _lines(facts: DatabaseFacts) -> Iterator[str]:
     for rank in RANKS:
         yield f"| {rank} | {facts.num_taxa.get(rank, 0):,} | {facts.num_without_name.get(rank, 0):,} |"
     yield ""
-    keys = ", ".join(f"{facts.num_keys[kind]:,} of {_WORDS[kind]}" for kind in facts.modalities)
+    keys = ", ".join(f"{facts.num_keys[kind]:,} of {KEY_WORDS[kind]}" for kind in facts.modalities)
     yield f"- Distinct keys: {keys}"
     yield f"- Keys are made by {f'the run {_text(facts.model)}, which lies in run/' if facts.model else _KMERS}"
     calibrated = ", ".join(facts.calibrated) or f"nothing{f' ({_text(facts.stale)})' if facts.stale else ''}"
@@ -76,7 +75,7 @@ _KMERS = "counts of 5-mers, without a model"
 def description(facts: DatabaseFacts) -> str:
     """What it is, in a sentence without its end."""
     drawn = "synthetic, drawn " if facts.synthetic else ""
-    by = " and ".join(_WORDS[kind] for kind in facts.modalities)
+    by = " and ".join(KEY_WORDS[kind] for kind in facts.modalities)
     species = facts.num_taxa.get("species", 0)
     return f"A database of {facts.num_specimens:,} named {drawn}specimens of {species:,} species, searched by {by}"
 
@@ -141,30 +140,9 @@ def _field(column: pa.Field, file: str) -> dict[str, Any]:
 
 
 _TERMS = (
-    *(
-        "citeAs",
-        "column",
-        "containedIn",
-        "equivalentProperty",
-        "extract",
-        "field",
-        "fileObject",
-        "fileProperty",
-        "fileSet",
-    ),
-    *(
-        "format",
-        "includes",
-        "isLiveDataset",
-        "jsonPath",
-        "key",
-        "md5",
-        "parentField",
-        "path",
-        "recordSet",
-        "references",
-    ),
-    *("regex", "repeated", "replace", "samplingRate", "separator", "source", "subField", "transform"),
+    "citeAs column containedIn equivalentProperty extract field fileObject fileProperty fileSet format "
+    "includes isLiveDataset jsonPath key md5 parentField path recordSet references regex repeated replace "
+    "samplingRate separator source subField transform"
 )
 _CONTEXT: Mapping[str, Any] = {
     "@language": "en",
@@ -177,6 +155,6 @@ _CONTEXT: Mapping[str, Any] = {
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "examples": {"@id": "cr:examples", "@type": "@json"},
-    **{term: f"cr:{term}" for term in _TERMS},
+    **{term: f"cr:{term}" for term in _TERMS.split()},
 }
 """As the standard has it to the letter, as readers compare it."""

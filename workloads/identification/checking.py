@@ -20,7 +20,7 @@ from workloads.identification.calibration import Calibration
 from workloads.identification.confidence import FEWEST
 from workloads.identification.database import KEY_KINDS, Database, KeyKind
 from workloads.identification.embedding import Embedder
-from workloads.identification.evidence import RankEvidence, all_evidence, with_identities
+from workloads.identification.evidence import RankEvidence, all_evidence
 from workloads.identification.keys_at_hand import KeysAtHand
 from workloads.identification.query import Evidence
 from workloads.identification.writing import Known
@@ -223,13 +223,8 @@ class _Checker:
         if not places:
             return [], {}
         keys = self._keys[kind]
-        near, labels = keys.neighbours(rows[good], 0), keys.labels
-        at = all_evidence(labels, near)
-        if kind == "dna":
-            barcodes = [known[place].query.barcode for place in places]
-            last = RANKS[-1]
-            at[last] = with_identities(at[last], labels[last], near, barcodes, keys.barcode)
-        return places, at
+        barcodes = [known[place].query.barcode for place in places] if kind == "dna" else None
+        return places, all_evidence(keys.labels, keys.neighbours(rows[good], 0), barcodes, keys.barcode)
 
     def _rows(self, some: Sequence[Known], evidence: Evidence, rank: str, names: Names, sure: Doubles) -> pa.Table:
         truth = [one.names.get(rank) for one in some]

@@ -9,10 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workloads.errors import UsageError, some_of
-from workloads.identification.database import CALIBRATING, Database
+from workloads.identification.database import CALIBRATING, KEY_WORDS, Database
 from workloads.spec import RANKS, Rank
 
-_WORDS = {"image": "images", "dna": "barcodes"}
 _MB = 1e6
 
 
@@ -59,7 +58,7 @@ def info_lines(facts: Mapping[str, Any]) -> Iterator[str]:
         f"  {rank:<8} {facts['num_taxa'].get(rank, 0):>9,} taxa{_without(named.get(rank, 0))}" for rank in RANKS
     )
     for kind in facts["modalities"]:
-        yield f"Keys of {_WORDS[kind]}: {facts['num_keys'][kind]:,} distinct"
+        yield f"Keys of {KEY_WORDS[kind]}: {facts['num_keys'][kind]:,} distinct"
     if facts["model"] is None:
         yield "Model: none; barcodes are compared by their 5-mers"
     else:
@@ -72,7 +71,8 @@ def info_lines(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"Barcodes of several species: {facts['num_other_names']:,} specimens, in other_names.tsv"
     if facts["num_left_out"]:
         yield f"Left out: {facts['num_left_out']:,} specimens, in left_out.tsv"
-    yield f"Size: {facts['bytes'] / _MB:,.1f} MB, of which the run {facts['bytes_of']['run'] / _MB:,.1f} MB"
+    run = f", of which the run {size / _MB:,.1f} MB" if (size := facts["bytes_of"]["run"]) else ""
+    yield f"Size: {facts['bytes'] / _MB:,.1f} MB{run}"
     yield f"Sources: {some_of(facts['sources'], 5) or 'not said'}"
     yield f"Licence: {facts['license']}; to cite: {facts['cite'] or 'its sources'}"
     made = facts["made"] or "an unknown day"

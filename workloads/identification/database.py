@@ -44,6 +44,7 @@ FACTS, SPECIMENS_FILE, CALIBRATION, THUMBNAILS = (
 RUN, CALIBRATING = "run", "calibrating"
 KeyKind = Literal["image", "dna"]
 KEY_KINDS: tuple[KeyKind, ...] = ("image", "dna")
+KEY_WORDS: Mapping[str, str] = {"image": "images", "dna": "barcodes"}
 SPECIMENS = pa.schema(
     [
         ("specimen_id", pa.string()),
@@ -187,7 +188,7 @@ class Database:
         if kind not in self.facts.modalities:
             have = " and ".join(self.facts.modalities)
             raise UsageError(
-                f"{self.folder} has no keys of {_WORDS[kind]}, only of {have}; build it of specimens that have"
+                f"{self.folder} has no keys of {KEY_WORDS[kind]}, only of {have}; build it of specimens that have"
             )
         path = Path(self.folder.address) / f"keys-{kind}.npy"
         rows = StoredRows(path)
@@ -237,6 +238,3 @@ def write_facts(folder: Folder, facts: DatabaseFacts) -> None:
     """Seal a database whose other files are all there; written last."""
     files = {name: folder.digest(name) for name in folder.walk() if name != FACTS and not name.endswith(".tmp")}
     folder.write_json(FACTS, with_seal({**asdict(facts), "files": files}))
-
-
-_WORDS: Mapping[KeyKind, str] = {"image": "images", "dna": "barcodes"}

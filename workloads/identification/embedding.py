@@ -22,7 +22,6 @@ from workloads.identification.query import Query
 from workloads.models.loaded import LoadedModel, open_run
 from workloads.placement import Placement, kernels, matrix_products
 from workloads.recipes import evaluation_precision
-from workloads.record import RunFolder
 
 _PICTURES = 64
 """Decoded at a time: 40 MB at 224 pixels a side."""
@@ -135,14 +134,6 @@ def embedder_of(database: Database, placement: Placement | None = None) -> Embed
     Raises:
         DamagedError: its run is not what was written.
     """
-    return KmerEmbedder() if (run := database.run) is None else embedder_of_run(run, placement)
-
-
-def embedder_of_run(run: RunFolder, placement: Placement | None = None) -> Embedder:
-    """The towers of a finished run.
-
-    Raises:
-        DamagedError: it is not what was written.
-        UsageError: it is not finished.
-    """
+    if (run := database.run) is None:
+        return KmerEmbedder()
     return RunEmbedder(open_run(run), (placement or Placement()).device)

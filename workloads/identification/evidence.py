@@ -43,8 +43,9 @@ class RankEvidence:
     rival: Floats
     """Its similarity; where all neighbours have one name, that of the last of them, which no other exceeds."""
     identity: Doubles | None = None
-    """Of barcodes laid side by side, with the best of the nearest keys of that name, (queries,); NaN where there is
-    none. None where barcodes were not compared."""
+    """Of barcodes laid side by side, with the best of the nearest keys of that name, as if one base more were compared
+    and differed, so that a piece of 20 bases proves little; (queries,), NaN where there is none. None where barcodes
+    were not compared."""
     rival_identity: Doubles | None = None
     """With the best of the nearest keys of other names; where there are none, with the last neighbour."""
 
@@ -107,9 +108,25 @@ def evidence_at(names: Names, neighbours: Neighbours) -> RankEvidence:
     return RankEvidence(name, similarity, runner_up, rival)
 
 
-def all_evidence(labels: Labels, neighbours: Neighbours, ranks: Sequence[str] = RANKS) -> dict[str, RankEvidence]:
-    """The evidence at every rank."""
-    return {rank: evidence_at(labels[rank], neighbours) for rank in ranks}
+def all_evidence(
+    labels: Labels,
+    neighbours: Neighbours,
+    barcodes: Sequence[str | None] | None,
+    barcode_of: Callable[[int], str | None],
+) -> dict[str, RankEvidence]:
+    """The evidence at every rank, at the species with the identity of barcodes.
+
+    Args:
+        labels: names of the keys.
+        neighbours: of the queries.
+        barcodes: of the queries; None where they are not compared, as of images.
+        barcode_of: the barcode of a key, by its number.
+    """
+    found: dict[str, RankEvidence] = {rank: evidence_at(labels[rank], neighbours) for rank in RANKS}
+    if barcodes is not None:
+        last = RANKS[-1]
+        found[last] = with_identities(found[last], labels[last], neighbours, barcodes, barcode_of)
+    return found
 
 
 def with_identities(
@@ -142,9 +159,18 @@ def with_identities(
 
 
 def _best(barcode: str, others: Sequence[str | None]) -> float:
-    """The highest identity of a barcode with some others; NaN where none can be laid beside it."""
-    found = (1.0 if other == barcode else aligned(barcode, other).identity for other in others if other)
-    return max((each for each in found if not math.isnan(each)), default=math.nan)
+    """The highest identity of a barcode with some others, with one base more that differs; NaN where there is none."""
+    found = (_counts(barcode, other) for other in others if other)
+    return max((equal / (compared + 1) for equal, compared in found if compared), default=math.nan)
+
+
+def _counts(barcode: str, other: str) -> tuple[int, int]:
+    """How many bases agree, and how many were compared."""
+    if barcode == other:
+        certain = sum(map(barcode.count, "ACGTU"))
+        return certain, certain
+    alignment = aligned(barcode, other)
+    return alignment.num_equal, alignment.length
 
 
 def joined(parts: Sequence[RankEvidence]) -> RankEvidence:

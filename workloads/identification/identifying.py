@@ -17,9 +17,9 @@ from workloads.errors import UsageError, some_of
 from workloads.identification.answers import ANSWERS, table_of
 from workloads.identification.calibration import Calibration
 from workloads.identification.cases import Case, Found, JointOf
-from workloads.identification.database import KEY_KINDS, Database, KeyKind
+from workloads.identification.database import KEY_KINDS, KEY_WORDS, Database, KeyKind
 from workloads.identification.embedding import embedder_of
-from workloads.identification.evidence import RankEvidence, all_evidence, with_identities
+from workloads.identification.evidence import RankEvidence, all_evidence
 from workloads.identification.keys_at_hand import KeysAtHand
 from workloads.identification.picture_faults import faults_of
 from workloads.identification.query import Query
@@ -145,7 +145,7 @@ class Identifier:
             has = [number for number, query in enumerate(asked) if _brings(query, kind)]
             if has and kind not in self._keys:
                 for number in has:
-                    asked[number] = asked[number].without(kind, f"the database has no keys of {_WORDS[kind]}")
+                    asked[number] = asked[number].without(kind, f"the database has no keys of {KEY_WORDS[kind]}")
             elif has and (one := self._found(kind, asked, has, max(asking.k or 0 for asking in askings))) is not None:
                 found[kind] = one
         joint = self._joint(found)
@@ -177,10 +177,9 @@ class Identifier:
         if not good or not keys.num_chosen:
             return None
         neighbours = keys.neighbours(vectors[good], num_listed)
-        at = all_evidence(keys.labels, neighbours)
-        if kind == "dna" and self._calibration is not None:
-            barcodes, species = [queries[has[row]].barcode for row in good], RANKS[-1]
-            at[species] = with_identities(at[species], keys.labels[species], neighbours, barcodes, keys.barcode)
+        compares = kind == "dna" and self._calibration is not None
+        barcodes = [queries[has[row]].barcode for row in good] if compares else None
+        at = all_evidence(keys.labels, neighbours, barcodes, keys.barcode)
         place = {has[row]: number for number, row in enumerate(good)}
         off = keys.nearer_off_the_list(vectors[good], neighbours)
         return Found(keys, place, neighbours, at, self._confidence(kind, at), off)
@@ -220,6 +219,3 @@ def _calibration_of(database: Database) -> Calibration | None:
         return Calibration.of(database)
     except UsageError:
         return None
-
-
-_WORDS: Mapping[KeyKind, str] = {"image": "images", "dna": "barcodes"}

@@ -16,12 +16,11 @@ from workloads.identification.evidence import (
     NUM_NEIGHBOURS,
     Neighbours,
     RankEvidence,
+    all_evidence,
     commonest,
-    evidence_at,
     joined,
     names_of_keys,
     neighbours_of,
-    with_identities,
 )
 from workloads.spec import RANKS
 
@@ -98,12 +97,8 @@ class LeavingOut:
                 "said of others; build it of several species"
             )
         near = Neighbours(np.stack([keys[:size] for keys, _ in left]), np.stack([near[:size] for _, near in left]))
-        labels = self._all_labels()
-        at: dict[str, RankEvidence] = {rank: evidence_at(labels[rank], near) for rank in RANKS}
-        if self._kind == "dna":
-            barcodes = asked.barcodes.tolist()
-            at[_SPECIES] = with_identities(at[_SPECIES], labels[_SPECIES], near, barcodes, self._barcode_of)
-        return at
+        barcodes = asked.barcodes.tolist() if self._kind == "dna" else None
+        return all_evidence(self._all_labels(), near, barcodes, self._barcode_of)
 
     def _leaving(self, species: str, number: int, with_species: bool) -> set[int]:
         """Numbers of the specimens that are left out while one is asked about."""

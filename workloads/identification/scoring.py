@@ -18,7 +18,7 @@ from workloads.identification.evidence import RankEvidence
 KNOWN_SHARE = 0.9
 """The share of specimens whose species is in the database for which the probability is estimated."""
 _NEAR = 0.002
-"""Added to distances before their logarithm: one of some 660 bases."""
+"""Added to distances of vectors before their logarithm; as much as one of 500 bases, which identities have in them."""
 _RIDGE = 1e-5
 """On the mean loss, so that weights stay finite where all names are right."""
 _MOST = 30.0
@@ -35,10 +35,11 @@ def features(found: RankEvidence, trained: Mask | None) -> Doubles:
         trained: whether the run learned from specimens of the name, (queries,); None without a run. One more feature.
     """
     if found.identity is None or found.rival_identity is None:
-        near, far = found.similarity.astype(np.float64), found.rival.astype(np.float64)
+        cosines = (found.similarity.astype(np.float64), found.rival.astype(np.float64))
+        near, far = (np.maximum(1 - each, 0) + _NEAR for each in cosines)
     else:
-        near, far = found.identity, found.rival_identity
-    own, rival = (np.log(np.maximum(1 - each, 0) + _NEAR) for each in (near, far))
+        near, far = 1 - found.identity, 1 - found.rival_identity
+    own, rival = np.log(near), np.log(far)
     columns = [-own, rival] if trained is None else [-own, rival, trained.astype(np.float64)]
     return np.stack(columns, axis=1)
 

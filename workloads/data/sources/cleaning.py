@@ -202,7 +202,7 @@ def _why_none(given: str, kinds: list[str]) -> str:
         clean_barcode(given)
     except RecordError as error:
         return str(error)
-    return f"it is one of the {kinds[-1]}"
+    return f"a barcode {kinds[-1].removeprefix('barcodes ').removesuffix(', left out')}"
 
 
 def _changed(raw: RawRecord, lineage: Mapping[str, str | None], kind: str) -> str:
