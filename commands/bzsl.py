@@ -37,7 +37,9 @@ def bzsl(
     hours: Annotated[
         float | None, typer.Option(min=0.0, help="optuna: time for it. Default: the paper's 4 if no --trials.")
     ] = None,
-    pca: Annotated[int, typer.Option(min=1, help="Principal components of the image features.")] = PUBLISHED_COMPONENTS,
+    pca: Annotated[
+        int, typer.Option(min=0, help="Principal components of the image features; 0 takes these as they are.")
+    ] = PUBLISHED_COMPONENTS,
     seed: Annotated[int, typer.Option(min=0, help="Of drawn partitions and of optuna.")] = 42,
     out: Annotated[str | None, typer.Option(help="Folder to write. Default: bzsl in the run, or ./bzsl.")] = None,
     output: FormOption = "md",

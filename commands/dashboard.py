@@ -52,8 +52,9 @@ class _Dashboard(TyperGroup):
     """`clibd-dashboard RUNS` is `clibd-dashboard serve RUNS`."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # type: ignore[override]
-        """What begins with no command and asks for no help is for `serve`."""
-        if not args or args[0] not in (*self.list_commands(ctx), "--help", "--version"):
+        """What begins with no command and asks for no help is for `serve`; a shell that completes asks for commands."""
+        completing = ctx.resilient_parsing and not args
+        if not completing and (not args or args[0] not in (*self.list_commands(ctx), "--help", "--version")):
             args = [_SERVE, *args]
         return super().parse_args(ctx, args)
 

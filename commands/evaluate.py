@@ -11,11 +11,7 @@ import typer
 from commands.options import AddressOption, BusyOption, CpuOption, FormOption, GpuKindOption, WaitOption, print_sheets
 from workloads.command_line import stderr_console
 from workloads.errors import UsageError
-from workloads.lease import held
-from workloads.record import RunFolder
-from workloads.seals import run_of
 from workloads.spec import Fusion, Recipe
-from workloads.storage import Folder
 
 if TYPE_CHECKING:
     from workloads.measuring.evaluation_folder import Embed
@@ -85,34 +81,24 @@ def evaluate(
     """
     if offline:
         os.environ["HF_HUB_OFFLINE"] = "1"  # read when the hub's library is imported, which comes next
+    from clibd.evaluating import evaluate as measured
     from results.measured import evaluation_sheet
-    from workloads.measuring.evaluation_folder import (
-        is_openclip,
-        measure_again,
-        measure_openclip,
-        measure_run,
-        openclip_folder,
-    )
 
-    target, keys = None if out is None else Folder(out), keys or []
-    if target is not None and target.has("spec.json"):
-        raise UsageError(f"--out {out} is the folder of a run, whose own measurements would be lost")
-    if is_openclip(model):
-        if data is None or untrained or training or fusion:
-            raise UsageError("an OpenCLIP model needs --data, and is measured as it is, on keys and queries alone")
-        target = target or openclip_folder(model, Folder(data))
-        with held(run_of(target), busy):
-            made = measure_openclip(model, Folder(data), target, recipe or "corrected", prompts, keys, cpu, again)
-    elif data is None:
-        if untrained or again or training:
-            raise UsageError("without --data a run's own embeddings are measured; name a data set to embed it")
-        with held(run_of(target or Folder(model)), busy):
-            made = measure_again(RunFolder(Folder(model)), target, recipe, keys, fusion)
-    else:
-        embed = _embedding(workers, address, cpu, gpu_kind, wait)
-        run = RunFolder(Folder(model))
-        with held(run_of(target or run.folder), busy):
-            made = measure_run(run, Folder(data), target, recipe, keys, untrained, training, embed, cpu, again, fusion)
+    made = measured(
+        model,
+        data,
+        out=out,
+        keys=keys or [],
+        fusion=fusion,
+        recipe=recipe,
+        prompts=prompts,
+        untrained=untrained,
+        training=training,
+        again=again,
+        cpu=cpu,
+        busy=busy,
+        embed=_embedding(workers, address, cpu, gpu_kind, wait),
+    )
     sheet = evaluation_sheet(made.about, made.measurements, full or form in ("csv", "json"))
     print_sheets([sheet], form)
     console = stderr_console()
@@ -120,8 +106,10 @@ def evaluate(
     console.print(f"Next: clibd-results table 1 --run {quote(str(made.folder))}, beside the published numbers")
 
 
-def _embedding(workers: str | None, address: str | None, cpu: bool, gpu_kind: str | None, wait: str | None) -> "Embed":
-    """Embeds in this process, or on Ray where that was asked for.
+def _embedding(
+    workers: str | None, address: str | None, cpu: bool, gpu_kind: str | None, wait: str | None
+) -> "Embed | None":
+    """Embeds on Ray where that was asked for; None: nobody did.
 
     Raises:
         UsageError: an option means nothing, or means something only on Ray.
@@ -129,9 +117,7 @@ def _embedding(workers: str | None, address: str | None, cpu: bool, gpu_kind: st
     if workers is None and address is None:
         if gpu_kind or wait:
             raise UsageError("--gpu-kind and --wait choose among Ray's machines; add --workers or --address")
-        from workloads.measuring.chunks import embed_here
-
-        return partial(embed_here, cpu_only=cpu)
+        return None
     from orchestrator.embedding import embed_on_ray
     from orchestrator.workers import Wanted
 

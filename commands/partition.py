@@ -2,11 +2,10 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from shlex import quote
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
 import typer
 from rich.console import Console
@@ -14,19 +13,15 @@ from rich.console import Console
 from workloads.command_line import stderr_console
 from workloads.data.specimens.caveats import shared_barcodes
 from workloads.data.specimens.outlook import Outlook, outlook, too_few
-from workloads.data.specimens.own_splits import OWN_PROTOCOL, SMALL, small_parts, splits_of_words, with_keys
-from workloads.data.specimens.partition import APPENDIX_A, Shares, TextColumn, check_partition
-from workloads.data.specimens.partition import partition as drawn_partition
+from workloads.data.specimens.own_splits import splits_of_words
+from workloads.data.specimens.partition import Shares, TextColumn, check_partition
+from workloads.data.specimens.partition_rules import RULES, SEED, PartitionRule, draw, shares_of
 from workloads.data.specimens.schema import PROTOCOLS, part_of
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.errors import UsageError
 
-_Recipe = Literal["paper", "authors", "small"]
-_RULES: Mapping[_Recipe, Shares] = {"paper": APPENDIX_A["paper"], "authors": APPENDIX_A["authors"], "small": SMALL}
 _Drawn: TypeAlias = tuple[TextColumn, str, str]
 """The split of every specimen, what gave it, and the protocol it is of."""
-_SEED = 42
-"""Seed of the draw, where none is asked for."""
 _COMPARED = 200_000
 """Specimens up to which all rules are drawn to be compared; of more, Appendix A leaves enough."""
 
@@ -35,7 +30,7 @@ def partition(
     specimens: Annotated[str, typer.Argument(help="Specimen table (.parquet), as `clibd data import` writes it.")],
     to: Annotated[str | None, typer.Option(help="Table to write. Default: the same file.")] = None,
     recipe: Annotated[
-        _Recipe | None,
+        PartitionRule | None,
         typer.Option(
             help="paper: Appendix A. authors: their script. small: most of it trains. Default: the source's own, else "
             "paper."
@@ -106,7 +101,7 @@ def _listed(
     console: Console,
     table: SpecimenTable,
     lists: Path,
-    recipe: _Recipe | None,
+    recipe: PartitionRule | None,
     seed: int | None,
     options: Mapping[str, object],
 ) -> _Drawn:
@@ -125,7 +120,7 @@ def _listed(
     words, note = assign_lists(table.column("specimen_id"), read_split_lists(lists))
     if note:
         console.print(note)
-    splits, protocol = splits_of_words(table.column("species"), words, _SEED)
+    splits, protocol = splits_of_words(table.column("species"), words, SEED)
     return splits, f"lists {lists}", protocol or protocol_of(splits.unique().to_pylist())
 
 
@@ -144,7 +139,7 @@ def _own(console: Console, table: SpecimenTable, given_by: str | None, seed: int
     words = table.column("split")
     if given_by is not None or words.null_count == len(words):
         return None
-    splits, protocol = splits_of_words(table.column("species"), words, _SEED if seed is None else seed)
+    splits, protocol = splits_of_words(table.column("species"), words, SEED if seed is None else seed)
     if protocol is not None:
         console.print(f"The source's column of splits is kept, with keys made for its unseen species; {another}.")
         return splits, "the source's column of splits", protocol
@@ -159,7 +154,7 @@ def _own(console: Console, table: SpecimenTable, given_by: str | None, seed: int
 
 
 def _drawn(
-    console: Console, table: SpecimenTable, recipe: _Recipe, seed: int | None, options: Mapping[str, object]
+    console: Console, table: SpecimenTable, recipe: PartitionRule, seed: int | None, options: Mapping[str, object]
 ) -> _Drawn:
     """Splits drawn by a recipe, after all of them have been compared.
 
@@ -169,12 +164,12 @@ def _drawn(
     if recipe == "authors":
         _refuse(options, "--recipe authors draws as their script does; take --recipe paper or --recipe small")
     rule, species = _shares(recipe, options), table.column("species")
-    seed = _SEED if seed is None else seed
-    drawn = {recipe: _draw(species, recipe, seed, rule)}
+    seed = SEED if seed is None else seed
+    drawn = {recipe: draw(species, recipe, seed, rule)}
     if len(table) <= _COMPARED:
-        others = [name for name in _RULES if name != recipe]
+        others = [name for name in RULES if name != recipe]
         drawn |= {
-            name: _draw(species, name, seed, _RULES[name]) for name in others if name == "small" or _has_pairs(species)
+            name: draw(species, name, seed, RULES[name]) for name in others if name == "small" or _has_pairs(species)
         }
     _say(console, {name: outlook(PROTOCOLS[protocol], species, splits) for name, (splits, protocol) in drawn.items()})
     splits, protocol = drawn[recipe]
@@ -186,19 +181,13 @@ def _has_pairs(species: TextColumn) -> bool:
     return any(item["counts"] > 1 for item in species.drop_null().value_counts().to_pylist())
 
 
-def _draw(species: TextColumn, recipe: _Recipe, seed: int, rule: Shares) -> tuple[TextColumn, str]:
-    if recipe == "small":
-        return with_keys(species, small_parts(species, seed, rule), seed), OWN_PROTOCOL
-    return drawn_partition(species, recipe, seed, rule), "clibd"
-
-
-def _say(console: Console, found: Mapping[_Recipe, Outlook]) -> None:
+def _say(console: Console, found: Mapping[PartitionRule, Outlook]) -> None:
     """What each rule gives, a line each."""
     from results.render import grid
 
     header = ["--recipe", "train", "species seen", "unseen", "keys", "queries seen, unseen: val", "test", "unused"]
     rows = []
-    for name in (name for name in _RULES if name in found):
+    for name in (name for name in RULES if name in found):
         what = found[name]
         asked = [
             ", ".join(f"{count:,}" for split, count in what.queries.items() if part_of(split) == part)
@@ -214,39 +203,24 @@ def _refuse(options: Mapping[str, object], why: str) -> None:
         raise UsageError(f"{', '.join(given)}: {why}")
 
 
-def _shares(recipe: _Recipe, options: Mapping[str, object]) -> Shares:
+def _shares(recipe: PartitionRule, options: Mapping[str, object]) -> Shares:
     """A recipe's rule with what was asked.
 
     Raises:
         UsageError: shares that leave nothing to train, or to ask, or no keys.
     """
-    rule = _RULES[recipe]
-    if options["min_records"] is not None:
-        rule = replace(rule, min_records=int(str(options["min_records"])))
-    if options["seen"] is not None:
-        rule = replace(rule, seen=_fraction("--seen", str(options["seen"])))
-    if options["shares"] is not None:
-        numbers = [_fraction("--shares", text) for text in str(options["shares"]).split(",")]
-        total = Fraction(1) if recipe == "small" else None
-        if len(numbers) != 3 or not numbers[0] or not any(numbers[1:]) or (total and sum(numbers) != total):
-            raise UsageError(f"--shares {options['shares']}: {_HOW[recipe == 'small']}")
-        if total is None and sum(numbers) >= 1:
-            raise UsageError(f"--shares {options['shares']}: {_HOW[False]}")
-        rule = replace(rule, parts=(numbers[0], numbers[1], numbers[2]))
-    return rule
-
-
-_HOW = {
-    True: "write train, validation and test, which are 1 together, such as --shares 0.8,0.1,0.1",
-    False: "write train, validation and test, less than 1 together as the rest are keys, such as --shares 0.7,0.1,0.1",
-}
+    min_records, seen, shares = (options[name] for name in ("min_records", "seen", "shares"))
+    return shares_of(
+        recipe,
+        None if min_records is None else int(str(min_records)),
+        None if seen is None else _fraction("--seen", str(seen)),
+        None if shares is None else [_fraction("--shares", text) for text in str(shares).split(",")],
+        "--",
+    )
 
 
 def _fraction(option: str, text: str) -> Fraction:
     try:
-        number = Fraction(text.strip())
+        return Fraction(text.strip())
     except (ValueError, ZeroDivisionError) as error:
         raise UsageError(f"{option} {text!r}: write a share such as 0.8") from error
-    if not 0 <= number <= 1:
-        raise UsageError(f"{option} {text}: a share is between 0 and 1")
-    return number

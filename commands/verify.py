@@ -15,8 +15,8 @@ def verify(
     folder: Annotated[
         str,
         typer.Argument(
-            help="Prepared data set, run, evaluation, folder of runs, weights, or a folder with a specimen table; "
-            "a path, or an s3:// or gs:// address."
+            help="Prepared data set, database, run, evaluation, folder of runs, weights, or a folder with a specimen "
+            "table; a path, or an s3:// or gs:// address."
         ),
     ],
     form: Annotated[Literal["text", "json"], typer.Option("--format", help="For people or for programs.")] = "text",

@@ -124,7 +124,7 @@ def _versions(address: str) -> dict[str, str]:
     Where a cluster has no token its own calls carry none, and a driver that wants one would refuse them: no actor of
     such a driver ever starts. So the cluster is first asked without.
     """
-    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined] # it has one
+    from ray._raylet import AuthenticationTokenLoader
     from ray.exceptions import AuthenticationError
 
     asked = os.environ.get("RAY_AUTH_MODE", "").lower()
@@ -147,7 +147,7 @@ def _versions(address: str) -> dict[str, str]:
 
 
 def _told(address: str, mode: str) -> dict[str, str]:
-    from ray._raylet import Config, GcsClient  # type: ignore[attr-defined] # it has both
+    from ray._raylet import Config, GcsClient
     from ray.exceptions import AuthenticationError, RayError
 
     os.environ["RAY_AUTH_MODE"] = mode

@@ -10,21 +10,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OURS = ("commands", "orchestrator", "workloads", "sweeps", "results")
+OURS = ("commands", "clibd", "orchestrator", "workloads", "sweeps", "results")
 
 FORBIDDEN: dict[str, tuple[str, ...]] = {
-    "workloads": ("ray", "commands", "orchestrator", "sweeps", "results"),
-    "sweeps": ("ray", "torch", "commands", "orchestrator", "results", "workloads"),
+    "workloads": ("ray", "commands", "clibd", "orchestrator", "sweeps", "results"),
+    "sweeps": ("ray", "torch", "commands", "clibd", "orchestrator", "results", "workloads"),
     "results": (
         "ray",
         "torch",
         "commands",
+        "clibd",
         "orchestrator",
         "workloads.training",
         "workloads.models",
         "workloads.evaluation",
     ),
-    "orchestrator": ("commands",),
+    "orchestrator": ("commands", "clibd"),
+    "clibd": ("ray", "commands", "orchestrator", "sweeps"),
     "commands": ("ray", "torch"),
 }
 """What each package does not import, at the top of a file or inside a function."""
@@ -49,6 +51,7 @@ LAYERS = (
     "workloads.bzsl",
     "workloads.training",
     "workloads.measuring",
+    "workloads.identification",
     "results",  # sheets and how they are printed, and what lies in run folders
     "results.comparison",
     "results.figures",

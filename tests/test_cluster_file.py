@@ -151,7 +151,18 @@ def test_rays_own_rsync_ships_the_product_and_nothing_else(
     assert product
     assert product <= travelled
     assert "workloads/data/prepared/dataset.py" in travelled
-    ours = ("commands", "orchestrator", "workloads", "sweeps", "results", "tests", "docs", "benchmarks", "clusters")
+    ours = (
+        "clibd",
+        "commands",
+        "orchestrator",
+        "workloads",
+        "sweeps",
+        "results",
+        "tests",
+        "docs",
+        "benchmarks",
+        "clusters",
+    )
     strangers = {
         path for path in travelled if not path.startswith((*(f"{folder}/" for folder in ours), ".git/", ".ci/"))
     }

@@ -14,6 +14,7 @@ from workloads.data.prepared.dataset import DatasetFacts
 from workloads.data.prepared.shards import PREPARED_SCHEMA
 from workloads.data.specimens.schema import SPECIMEN_SCHEMA
 from workloads.data.specimens.specimen_table import TableFacts
+from workloads.identification.database import SPECIMENS, DatabaseFacts
 from workloads.record import MEASUREMENT_SCHEMA
 from workloads.shown import MAP_SCHEMA, SHOWN_SCHEMA
 from workloads.training.report import EpochReport, StepReport
@@ -54,6 +55,8 @@ def test_the_documents_name_files() -> None:
         ("specimen table", (*SPECIMEN_SCHEMA.names, *(field.name for field in fields(TableFacts)))),
         ("dataset.json", tuple(field.name for field in fields(DatasetFacts))),
         ("shards", PREPARED_SCHEMA.names),
+        ("database.json", tuple(field.name for field in fields(DatabaseFacts))),
+        ("specimens of a database", SPECIMENS.names),
         ("measurements", MEASUREMENT_SCHEMA.names),
         ("predictions", tuple(name for names in predictions._SCHEMAS.values() for name in names.names)),
         ("shown", SHOWN_SCHEMA.names),

@@ -39,6 +39,10 @@ SMALLER = (
     (("clibd", "data", "import"), ("--specimens=200", "--again")),  # pages show one import more than once
     (("clibd", "data", "prepare"), ("--to=prepared",)),
     (("clibd", "evaluate", "RUN", "--data", "DIR", "--workers"), ("--workers=2",)),
+    (("clibd", "db", "build", "--data"), ("--replace", "--specimens=500")),  # enough to be calibrated
+    (("clibd", "db", "build"), ("--replace", "--cpu")),
+    (("clibd", "db", "add"), ("--specimens=20", "--cpu")),
+    (("clibd", "serve"), ("--help",)),  # it would serve until somebody ends it, and so would the dashboard below
     (("clibd", "bzsl", "INSECT", "--dna"), ("--pca=10", "--trials=2")),
     (("clibd", "bzsl"), ("--pca=10",)),
     (("clibd", "attention"), ("--number=1",)),
@@ -49,7 +53,7 @@ SMALLER = (
     (("clibd-sweep", "logs"), ()),
     (("clibd-sweep",), ("--plan",)),
     (("clibd-dashboard", "export"), ()),
-    (("clibd-dashboard",), ("--help",)),  # it would serve until somebody ends it
+    (("clibd-dashboard",), ("--help",)),
 )
 """How commands begin, and what makes them small: the first that fits, in place of their own options of these names."""
 REFUSED = {
@@ -108,8 +112,20 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         for data in ("data", "insect-data"):
             words = (f"--data={data}", "--training", f"--out={runs['RUN']}/evaluation-{data}")
             assert call("clibd", "evaluate", runs["RUN"], *words) == 0
+        assert call("clibd", "db", "build", "--data=synthetic", "--specimens=500", "--to=db") == 0
+        drawn = ("--data=synthetic", "--specimens=20", "--seed=8")
+        assert call("clibd", "db", "build", runs["RUN"], "--cpu", *drawn, "--to=other-db") == 0
+        assert call("clibd", "data", "import", "synthetic", "--specimens=60", "--seed=9", "--to=mine.parquet") == 0
+        databases = {"DB": "db", "OTHER_DB": "other-db", "BOTH": "both", **one_of(Path("db"))}
+        strangers = dict.fromkeys(("FILES", "MY_SPECIMENS"), "mine.parquet")
         evaluated = dict.fromkeys(("FOLDER", "RUN/evaluation-NAME"), f"{runs['RUN']}/evaluation-data")
-        yield {**runs, **evaluated, "DIR": "data", "SOURCE": "synthetic", "INSECT": "insect"}
+        yield {**runs, **evaluated, **databases, **strangers, "DIR": "data", "SOURCE": "synthetic", "INSECT": "insect"}
+
+
+def one_of(database: Path) -> dict[str, str]:
+    """A taxon and a specimen of a database."""
+    specimens = pq.read_table(database / "specimens.parquet", columns=["genus", "specimen_id"])
+    return {"TAXON": specimens["genus"].drop_null()[0].as_py(), "SPECIMEN": specimens["specimen_id"][0].as_py()}
 
 
 @pytest.mark.parametrize("line", dict.fromkeys(shown()))
@@ -134,7 +150,9 @@ def fields_in(file: Path) -> set[str]:
     """The names at the top of a file of ours: columns, or fields of an object, a line or an entry."""
     if file.suffix == ".parquet":
         return set(pq.read_schema(file).names)
-    if file.suffix not in (".json", ".jsonl") or file.name.startswith(("tokenizer", "spec", "part-", "manifest")):
+    if file.suffix not in (".json", ".jsonl") or file.name.startswith(
+        ("tokenizer", "spec", "part-", "manifest", "croissant")
+    ):
         return set()
     lines = file.read_text().splitlines() if file.suffix == ".jsonl" else [file.read_text()]
     contents = [json.loads(line) for line in lines]
@@ -142,7 +160,7 @@ def fields_in(file: Path) -> set[str]:
     return {name for entry in objects for name in entry}
 
 
-@pytest.mark.parametrize("folder", ["DIR", "RUN", "OTHER", "CLASSIFIER_RUN", "RUN/evaluation-NAME"])
+@pytest.mark.parametrize("folder", ["DIR", "RUN", "OTHER", "CLASSIFIER_RUN", "RUN/evaluation-NAME", "DB"])
 def test_every_field_that_commands_leave_is_described(folder: str, desk: dict[str, str]) -> None:
     described = set(re.findall(r"`([^`]+)`", (ROOT / "docs" / "files.md").read_text()))
     files = [path for path in Path(desk[folder]).rglob("*") if path.is_file() and "checkpoints" not in path.parts]

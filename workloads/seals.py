@@ -1,7 +1,7 @@
 """Seals: digests by which a file that is not what was written is found where it is read.
 
     manifest.json       of a run: SHA-256 of every file in it but itself, the status and the lease
-    dataset.json        of a prepared data set says the same in `files`
+    dataset.json        of a prepared data set says the same in `files`, and database.json of a database
     `seal`              in JSON that is written last, which no other file vouches for: SHA-256 of all else that it says
 
 What is about to be written anew leaves the manifest first (`unseal`), and what is in it keeps its digest (`seal`): so a
@@ -21,7 +21,7 @@ from workloads.storage import Folder
 SCHEMA = 3
 """Schema of a run folder. Those of the first have no manifest, those of the second no seals in JSON."""
 STATUS, MANIFEST, LEASE = "status.json", "manifest.json", "lease.json"
-DATASET = "dataset.json"
+DATASET, DATABASE = "dataset.json", "database.json"
 PASSING = ("checkpoints", "attempts", "wandb")
 """Folders in a run that others keep, and that no manifest lists."""
 MADE = "provenance"
@@ -92,18 +92,18 @@ def read_manifest(run: Folder) -> dict[str, str]:
     return files
 
 
-def read_sealed_dataset(folder: Folder) -> tuple[dict[str, Any], dict[str, str]]:
-    """What the dataset.json of a prepared data set says, and SHA-256 of the other files; none of an earlier version.
+def read_sealed(folder: Folder, name: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """What `DATASET` or `DATABASE` says, and SHA-256 of the other files; none of a data set of an earlier version.
 
     Raises:
         DamagedError: it is no object, or not what was written.
     """
-    path, content = f"{folder}/{DATASET}", folder.read_json(DATASET)
+    path, content = f"{folder}/{name}", folder.read_json(name)
     if not isinstance(content, dict):
         raise DamagedError(path, "no object")
     plain = without_seal(content, path)
     files = plain.pop("files", {})
-    if bool(files) != (_SEAL in content) or not isinstance(files, dict):
+    if bool(files) != (_SEAL in content) or not isinstance(files, dict) or (name == DATABASE and not files):
         raise DamagedError(path, "it has lost its seal")
     return plain, files
 

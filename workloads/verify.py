@@ -1,4 +1,4 @@
-"""Compares what lies in folders of ours with what was written: prepared data sets, runs, weights and specimen tables.
+"""Compares what lies in folders of ours with what was written: data sets, databases, runs, weights, specimen tables.
 
 Only digests, checksums and JSON are looked at, so that neither torch nor Ray is needed, and nothing is changed.
 """
@@ -14,12 +14,13 @@ from workloads.errors import ClibdError, MissingPathError, first_line
 from workloads.lease import ABANDONED, read_lease
 from workloads.record import RunFolder, check_names
 from workloads.seals import (
+    DATABASE,
     DATASET,
     MADE,
     MANIFEST,
     STATUS,
     read_manifest,
-    read_sealed_dataset,
+    read_sealed,
     read_versioned,
     run_of,
     sealable,
@@ -49,7 +50,7 @@ class Problem:
 
 @dataclass(kw_only=True, slots=True)
 class Verdict:
-    """What was found of one thing: a data set, a run, weights, or a specimen table."""
+    """What was found of one thing: a data set, a database, a run, weights, or a specimen table."""
 
     address: str
     kind: str
@@ -70,16 +71,16 @@ def things_in(folder: Folder) -> list[tuple[str, Check]]:
     """What there is to verify at an address, each with the function that does.
 
     Args:
-        folder: a prepared data set, a specimen table's folder, a run or an evaluation in it, a folder of runs, RUNS or
-            RUNS/SWEEP, published weights, or a store of them.
+        folder: a prepared data set, a database, a specimen table's folder, a run or an evaluation in it, a folder of
+            runs, RUNS or RUNS/SWEEP, published weights, or a store of them.
 
     Raises:
         MissingPathError: nothing of ours is there.
     """
     found = list(_things(folder, depth=3))
     if not found:
-        remedy = "Name a prepared data set, a run, a folder of runs, weights, or a folder with a specimen table."
-        raise MissingPathError(str(folder), "data set, run, weights or specimen table", remedy)
+        remedy = "Name a data set, a database, a run, a folder of runs, weights, or a folder with a specimen table."
+        raise MissingPathError(str(folder), "data set, database, run, weights or specimen table", remedy)
     return found
 
 
@@ -87,6 +88,8 @@ def _things(folder: Folder, depth: int) -> Iterator[tuple[str, Check]]:
     names = set(folder.files())
     if DATASET in names or "source.json" in names:
         yield str(folder), partial(_dataset, folder)
+    elif DATABASE in names:
+        yield str(folder), partial(_database, folder)
     elif {"spec.json", "point.json"} & names:
         yield str(folder), partial(_run, folder)
     elif (run := run_of(folder)) is not folder:
@@ -134,7 +137,7 @@ def _dataset(folder: Folder, tell: Tell) -> Verdict:
         return found
     whole = f"Remove {folder}/{DATASET}, and prepare again into this folder as the first time: {_AGAIN}"
     try:
-        _, files = read_sealed_dataset(folder)
+        _, files = read_sealed(folder, DATASET)
     except _UNREADABLE as error:
         found.problems.append(Problem(DATASET, _reason(error), whole))
         return _ended(found)
@@ -155,6 +158,21 @@ def _of_data(folder: Folder, name: str) -> str:
     if name == "source.json":
         return f"Move {folder} away, and prepare it anew: `clibd data prepare TABLE --to DIR`."
     return f"Remove {folder}/{name} and {folder}/{DATASET}, and prepare again into this folder: {_AGAIN}"
+
+
+def _database(folder: Folder, tell: Tell) -> Verdict:
+    found = Verdict(address=str(folder), kind="database")
+    anew = (
+        f"Copy it again from where it came, or build it again: `clibd db build --data SOURCE --to {folder} --replace`."
+    )
+    try:
+        _, files = read_sealed(folder, DATABASE)
+    except _UNREADABLE as error:
+        found.problems.append(Problem(DATABASE, _reason(error), anew))
+        return _ended(found)
+    _compared(found, folder, files, lambda _: anew, tell)
+    found.strangers = [name for name in folder.walk() if name not in files and name != DATABASE]
+    return _ended(found)
 
 
 def _run(folder: Folder, tell: Tell) -> Verdict:

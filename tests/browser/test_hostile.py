@@ -19,7 +19,8 @@ _HANDLERS = """() => [...document.querySelectorAll("*")].flatMap((one) => [...on
   .filter((one) => one.name.startsWith("on")).map((one) => one.ownerElement.outerHTML.slice(0, 200))"""
 _ADDRESSES = """() => [...document.querySelectorAll("a[href], [src], [action], link[href]")]
   .map((one) => one.href?.baseVal ?? one.href ?? one.src ?? one.action)
-  .filter((where) => where && !where.startsWith(location.origin) && !/^(data:(,|image)|https:.*ray)/.test(where))"""
+  .filter((where) => where && !where.startsWith(location.origin))
+  .filter((where) => !/^(data:(,|image)|blob:http:|https:.*ray)/.test(where))"""
 
 
 @pytest.fixture(scope="module")

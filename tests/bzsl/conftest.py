@@ -87,7 +87,8 @@ def dense_log_likelihoods(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Candidates (unseen ones first) and the log-likelihoods of seen and unseen queries under them."""
     train, labels = features.images[partition.train].astype(float), features.labels[partition.train]
-    axes = principal_axes(features.images[partition.train], num_components)
+    size = features.images.shape[1]
+    axes = principal_axes(features.images[partition.train], num_components) if num_components else np.eye(size)
     d = axes.shape[1]
     queries = features.images[np.concatenate([partition.seen, partition.unseen])].astype(float) @ axes
     seen = sorted(set(labels.tolist()))

@@ -25,7 +25,7 @@ TOLERANCE = 1e-8  # what the search promises; differences are around 1e-12
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(("seed", "num_components"), [(0, 7), (1, 11), (2, 3)])
+@pytest.mark.parametrize(("seed", "num_components"), [(0, 7), (1, 11), (2, 3), (1, 0)])
 def test_log_likelihoods_are_those_of_scipys_multivariate_t(
     problem: Callable[..., ZeroShotTask], dense: Dense, form: ScaleForm, seed: int, num_components: int
 ) -> None:

@@ -17,7 +17,7 @@ from results.dashboard.charts import (
     thinned,
 )
 from results.dashboard.page import Asked
-from results.dashboard.site.rendering import _environment
+from results.dashboard.site.rendering import environment_of
 from tests.dashboard.showing import words_of
 
 _LOSS = Axis(title="Training loss")
@@ -25,7 +25,7 @@ _EPOCH = Axis(title="Epoch")
 
 
 def _drawn(chart: Chart) -> str:
-    template = _environment().from_string(
+    template = environment_of().from_string(
         '{% from "charts.html.j2" import chart with context %}{{ chart(one, "/run-log/a") }}'
     )
     return template.render(one=chart, link_to=_path, renewing=False)

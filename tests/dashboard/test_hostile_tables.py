@@ -14,7 +14,7 @@ from tests.dashboard.showing import shown, words_of
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.specimens.specimen_table import SpecimenTable
 from workloads.delimited_out import reject_list
-from workloads.seals import read_sealed_dataset
+from workloads.seals import DATASET, read_sealed
 from workloads.storage import Folder
 
 
@@ -79,7 +79,7 @@ def test_runs(tmp_path: Path, plain: Markup) -> None:
 
 def test_a_data_set(tmp_path: Path, tiny_dataset: PreparedDataset, plain: Markup) -> None:
     data = Folder(tmp_path / "data")
-    facts, _ = read_sealed_dataset(tiny_dataset.folder)
+    facts, _ = read_sealed(tiny_dataset.folder, DATASET)
     names = [name for name in HOSTILE if "\x00" not in name]
     about = {"name": names[0], "source": names[1], "partition": names[2]}
     data.write_json("dataset.json", {**facts, **about, "reject_reasons": dict.fromkeys(names, 3), "num_rejects": 60})

@@ -38,7 +38,7 @@ class SurrogateModel:
         Args:
             task: features of all specimens.
             partition: of which `train` is fitted.
-            num_components: principal components; all if the features have fewer.
+            num_components: principal components; all if the features have fewer. 0: the features as they are.
             form: published or corrected.
             keep: the queries' products with what was fitted, if all of them take no more than a gigabyte.
 

@@ -74,12 +74,14 @@ def principal_axes(train: Floats, count: int) -> Doubles:
 
     Args:
         train: (specimens, size).
-        count: how many; all of them if the features have fewer.
+        count: how many; all of them if the features have fewer. 0: the features as they are, whose axes are their own.
 
     Returns:
         (size, min(count, size)), or fewer: features that a narrow layer made wide do not vary along all of their axes.
     """
     size = train.shape[1]
+    if not count:
+        return np.eye(size)
     count = min(count, size)
     covariance = np.atleast_2d(np.cov(train.astype(np.float64), rowvar=False))
     values, vectors = eigh(covariance, subset_by_index=(size - count, size - 1), overwrite_a=True, check_finite=False)
@@ -96,13 +98,13 @@ def fit_species(images: Floats, labels: Indices, num_components: int) -> SeenSpe
     Args:
         images: of training, (specimens, size).
         labels: number of each specimen's species, (specimens,).
-        num_components: principal components to keep, at most the size of the features.
+        num_components: principal components to keep, at most the size of the features; 0: the features as they are.
 
     Raises:
         ZeroShotError: the mean covariance is singular.
     """
     numbers, which, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    freedom, num_asked = int((sizes - 1).sum()), min(num_components, images.shape[1])
+    freedom, num_asked = int((sizes - 1).sum()), min(num_components or images.shape[1], images.shape[1])
     if freedom < num_asked:
         reason = (
             f"the mean covariance of {(sizes > 1).sum():,} species with two training images or more is singular: "

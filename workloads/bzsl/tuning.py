@@ -54,7 +54,7 @@ def tune_on_grid(
     Args:
         task: of which the tuning partition is used.
         settings: one at least.
-        num_components: principal components.
+        num_components: principal components; 0: the features as they are.
         form: of the model.
         tell: takes how many of how many queries are done.
 
@@ -81,7 +81,7 @@ def tune_freely(
 
     Args:
         task: of which the tuning partition is used.
-        num_components: principal components.
+        num_components: principal components; 0: the features as they are.
         form: of the model.
         seed: of the proposals; with it and a number of trials the search is reproducible.
         num_trials: after which it ends; None: only the time ends it.

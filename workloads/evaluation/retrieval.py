@@ -7,7 +7,7 @@ bound on its error proves that no other key can be among the nearest; where it p
     bf16 products of all pairs  ─unproved─▶  faiss, fp32  ─unproved─▶  fp64 products of all pairs
 """
 
-from functools import cache, partial
+from functools import cache
 from typing import TypeVar
 
 import numpy as np
@@ -70,32 +70,60 @@ def nearest_keys(
     if queries.shape[1] != keys.shape[1]:
         sizes = f"queries have {queries.shape[1]} numbers and keys {keys.shape[1]}"
         raise EmbeddingsError(f"{sizes}, so they share no space")
-    for name, rows in (("queries", queries), ("keys", keys)):
-        own = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-        if len(strange := own[~(own <= 1 + _UNIT)]):
-            raise EmbeddingsError(f"{name} have rows of length {strange[0]:.3g}, and products of such are no cosines")
+    check_units("queries", queries)
+    check_units("keys", keys)
     return largest_products(queries, keys, num_neighbours, coarse)
+
+
+def check_units(name: str, rows: Floats) -> None:
+    """Refuse rows whose products are no cosines.
+
+    Raises:
+        EmbeddingsError: one is longer than 1; it is called by the `name` of all.
+    """
+    own = np.sqrt(np.einsum("ij,ij->i", rows, rows))
+    if len(strange := own[~(own <= 1 + _UNIT)]):
+        raise EmbeddingsError(f"{name} have rows of length {strange[0]:.3g}, and products of such are no cosines")
 
 
 def largest_products(
     queries: Floats, keys: Floats, num_neighbours: int = NUM_NEIGHBOURS, coarse: bool | None = None
 ) -> tuple[Indices, Floats]:
     """`nearest_keys` of rows of any length: by their products."""
-    wanted = min(num_neighbours, len(keys))
-    groups = _Groups(keys)
-    queries = np.ascontiguousarray(queries, dtype=np.float32)
-    first, which = _equal_rows(queries)
-    distinct = queries[first] if len(first) < len(queries) else queries
     if coarse is None:
-        coarse = len(distinct) * len(groups.rows) > _FEW_PAIRS and _multiplies_bf16()
-    search = _Search(distinct, groups.rows, wanted, coarse)
-    indices = np.empty((len(distinct), wanted), dtype=np.int64)
-    cosines = np.empty((len(distinct), wanted), dtype=np.float32)
-    step = max(1, min(_CHUNK, _MOST_PAIRS // len(groups.rows)))
-    for start in range(0, len(distinct), step):
-        chunk = slice(start, start + step)
-        indices[chunk], cosines[chunk] = groups.expand(*search.run(np.arange(len(distinct))[chunk]), wanted)
-    return (indices[which], cosines[which]) if len(first) < len(queries) else (indices, cosines)
+        coarse = len(queries) * len(keys) > _FEW_PAIRS and _multiplies_bf16()
+    return Keys(keys, num_neighbours, coarse).nearest(queries)
+
+
+class Keys:
+    """Keys that are searched more than once: what a search needs of them is made once.
+
+    Held are the distinct keys, and half as much in bf16; as much again where bf16 does not prove what is found.
+    """
+
+    def __init__(self, keys: Floats, num_neighbours: int = NUM_NEIGHBOURS, coarse: bool | None = None) -> None:
+        """Take some keys.
+
+        Args:
+            keys: rows of any length, (keys, size), one at least.
+            num_neighbours: how many of them each query wants.
+            coarse: as of `nearest_keys`.
+        """
+        self._groups, self._wanted = _Groups(keys), min(num_neighbours, len(keys))
+        self._search = _Search(self._groups.rows, self._wanted, _multiplies_bf16() if coarse is None else coarse)
+
+    def nearest(self, queries: Floats) -> tuple[Indices, Floats]:
+        """Numbers and products of the nearest keys, as `nearest_keys` has them."""
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        first, which = _equal_rows(queries)
+        distinct = queries[first] if len(first) < len(queries) else queries
+        indices = np.empty((len(distinct), self._wanted), dtype=np.int64)
+        cosines = np.empty((len(distinct), self._wanted), dtype=np.float32)
+        step = max(1, min(_CHUNK, _MOST_PAIRS // len(self._groups.rows)))
+        for start in range(0, len(distinct), step):
+            chunk = slice(start, start + step)
+            indices[chunk], cosines[chunk] = self._groups.expand(*self._search.run(distinct[chunk]), self._wanted)
+        return (indices[which], cosines[which]) if len(first) < len(queries) else (indices, cosines)
 
 
 def nearest_of(indices: Indices, cosines: AnyFloats) -> tuple[Indices, AnyFloats]:
@@ -122,29 +150,37 @@ class _Search:
     an untrained model do, are told apart all the same.
     """
 
-    def __init__(self, queries: Floats, keys: Floats, wanted: int, coarse: bool) -> None:
-        self._queries, self._keys, self._wanted = queries, keys, min(wanted, len(keys))
+    def __init__(self, keys: Floats, wanted: int, coarse: bool) -> None:
+        self._keys, self._wanted = keys, min(wanted, len(keys))
         self._mean = keys.mean(axis=0, dtype=np.float64).astype(np.float32)
-        around = keys - self._mean
-        self._longest, self._farthest = longest(keys), longest(around)
-        searches = [(coarse_search, around), (by_faiss, around), (in_fp64, keys)][0 if coarse else 1 :]
+        self._longest, self._farthest = longest(keys), longest(self._around())
+        searches = [
+            lambda: coarse_search(self._around(), self._wanted),
+            lambda: by_faiss(self._around(), self._wanted),
+            lambda: in_fp64(keys, self._wanted),
+        ][0 if coarse else 1 :]
         # Made when their turn comes: the one before may have proved everything.
-        self._searches = [cache(partial(make, rows, self._wanted)) for make, rows in searches]
+        self._searches = [cache(make) for make in searches]
 
-    def run(self, rows: Indices) -> tuple[Indices, Indices, Floats]:
+    def _around(self) -> Floats:
+        """The keys less their mean, made anew so that nobody holds them."""
+        around: Floats = self._keys - self._mean
+        return around
+
+    def run(self, queries: Floats) -> tuple[Indices, Indices, Floats]:
         """Every distinct key that may be among the nearest ones, with its similarity.
 
         Returns:
-            Pairs of a query's place in `rows` and a key, with their similarity; for every query all keys at least as
+            Pairs of a query and a key, by number, with their similarity; for every query all keys at least as
             similar as the last one wanted, and perhaps more.
         """
-        pairs, waiting = [], np.arange(len(rows))
+        pairs, waiting = [], np.arange(len(queries))
         for number, search in enumerate(list(self._searches)):
             if not len(waiting):
                 break
-            asking = self._queries[rows[waiting]]
+            asking = queries[waiting]
             proposal = search()(asking)
-            exact = self._similarities(rows[waiting][proposal.query], proposal.key)
+            exact = self._similarities(asking, proposal)
             proved = self._proved(asking, proposal, exact)
             if number == 0 and len(self._searches) == 3 and proved.mean() < _WORTH_IT:
                 del self._searches[0]  # these keys lie too close together for bf16
@@ -154,12 +190,12 @@ class _Search:
         query, key, similarity = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
         return query, key, similarity
 
-    def _similarities(self, query: Indices, key: Indices) -> Doubles:
-        """Inner products of pairs of rows in fp64, (pairs,)."""
-        exact = np.empty(len(query))
-        for start in range(0, len(query), _CHUNK):
+    def _similarities(self, queries: Floats, proposal: Proposal) -> Doubles:
+        """Inner products of the proposed pairs in fp64, (pairs,)."""
+        exact = np.empty(len(proposal.query))
+        for start in range(0, len(exact), _CHUNK):
             part = slice(start, start + _CHUNK)
-            left, right = self._queries[query[part]], self._keys[key[part]]
+            left, right = queries[proposal.query[part]], self._keys[proposal.key[part]]
             exact[part] = np.einsum("ij,ij->i", left, right, dtype=np.float64)
         return exact
 

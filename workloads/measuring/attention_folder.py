@@ -154,10 +154,15 @@ def _finished(folder: Folder) -> RunFolder:
 
 
 def _tower_of(run: RunFolder) -> tuple[nn.Module, int]:
-    return _image_tower(open_run(run))
+    return image_tower(open_run(run))
 
 
-def _image_tower(experiment: LoadedModel) -> tuple[nn.Module, int]:
+def image_tower(experiment: LoadedModel) -> tuple[nn.Module, int]:
+    """The image tower of a model, and the side of the images that it takes.
+
+    Raises:
+        SpecError: it has none.
+    """
     if "image" not in experiment.model.towers:
         raise SpecError(f"{experiment.spec.id} has no image tower whose attention could be shown")
     return experiment.model.towers["image"], experiment.spec.image.image_size
@@ -171,7 +176,7 @@ def _untrained(spec: ExperimentSpec, dataset: PreparedDataset, partition: str, r
     experiment.model.to(device)
     predictions = image_predictions(experiment, dataset, partition, Placement.here(device, loaders_beside(device)))
     answers = predictions.answers(Place(partition, "image", "image"))
-    return to_known(answers, UNTRAINED), partial(_image_tower, experiment)
+    return to_known(answers, UNTRAINED), partial(image_tower, experiment)
 
 
 def image_predictions(
@@ -269,7 +274,7 @@ def _looked(
     looked = []
     for place, (name, answers) in enumerate(models.items()):
         right, keys = answers.hits("species"), answers.key_ids[:, 0]
-        masks = _masks(towers[name], [pictures[specimen] for specimen in ids], recipe)
+        looks = masks(towers[name], [pictures[specimen] for specimen in ids], recipe)
         looked += [
             {
                 "specimen_id": specimen,
@@ -285,18 +290,23 @@ def _looked(
                 "grid_side": len(mask),
                 "values": mask.ravel(),
             }
-            for (subset, outcome, row), specimen, mask in zip(queries, ids, masks, strict=True)
+            for (subset, outcome, row), specimen, mask in zip(queries, ids, looks, strict=True)
         ]
     return pa.Table.from_pylist(looked, schema=SCHEMA)
 
 
-def _masks(open_tower: _OpenTower, pictures: Sequence[bytes], recipe: Recipe) -> list[Floats]:
-    """Where one model looks in some pictures, (side, side) each; the tower is let go afterwards."""
+def masks(open_tower: _OpenTower, pictures: Sequence[bytes], recipe: Recipe) -> list[Floats]:
+    """Where one model looks in some pictures, (rows, columns) each; the tower is let go afterwards.
+
+    Raises:
+        RecordError: a picture does not decode.
+        SpecError: the attention of the tower cannot be followed.
+    """
     (tower, side), device = open_tower(), this_device()
     tower.to(device)
-    masks: list[Floats] = []
+    found: list[Floats] = []
     for start in range(0, len(pictures), _BATCH):
         squares = [evaluation_view(content, side, _EXTENTS[recipe]) for content in pictures[start : start + _BATCH]]
         images = torch.from_numpy(np.stack(squares)).to(device).permute(0, 3, 1, 2)
-        masks += list(attention_masks(tower, images, ROLLOUTS[recipe]).cpu().numpy())
-    return masks
+        found += list(attention_masks(tower, images, ROLLOUTS[recipe]).cpu().numpy())
+    return found

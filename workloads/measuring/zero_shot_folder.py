@@ -59,7 +59,8 @@ def measure_zero_shot(
         search: over the paper's grid, freely, or not at all.
         trials: settings that a free search tries.
         hours: that it may take.
-        num_components: principal components of the images; None: the published 500, or what few specimens allow.
+        num_components: principal components of the images; 0: the features as they are; None: the published 500, or
+            what few specimens allow.
         made: provenance of the folder, where a process that is not the user's command measures; None: of this process.
 
     Returns:
@@ -77,7 +78,7 @@ def measure_zero_shot(
     task, notes = zero_shot_task(source, beside, recipe, seed)
     for note in notes:
         console.print(f"note: {note}")
-    num_components = num_components or _allowed_components(task)
+    num_components = _allowed_components(task) if num_components is None else num_components
     default = _published_default(recipe, source)
     if search == "optuna":
         tuned = tune_freely(task, num_components, form, seed, trials, hours, [default], _trial_teller(console))

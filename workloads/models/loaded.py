@@ -11,6 +11,7 @@ from workloads.data.inputs.batches import Specimens
 from workloads.data.inputs.who_trains import training_classes
 from workloads.data.prepared.dataset import PreparedDataset
 from workloads.data.prepared.taxon_text import LabelTokenizer, TextTokenizer
+from workloads.errors import MissingPathError
 from workloads.models.build import TowerInputs, build_model
 from workloads.models.clibd import Clibd
 from workloads.models.dnabert2 import PAD_ID, dnabert2_tokenizer
@@ -141,6 +142,19 @@ def open_run(run: RunFolder) -> LoadedModel:
     return LoadedModel(
         spec, model, inputs, tokenizer, dna_tokenizer, tuple(stored["classes"]), frame=stored.get("frame")
     )
+
+
+def open_finished(run: RunFolder) -> LoadedModel:
+    """`open_run` of what a person named.
+
+    Raises:
+        MissingPathError: it is no run, or not finished.
+        DamagedError: weights or inputs are not what was written.
+    """
+    if not run.folder.has("spec.json") or run.state() != "finished":
+        remedy = "Name the folder of one, RUNS/SWEEP/RUN; a training goes on when its command is started again."
+        raise MissingPathError(str(run.folder), "finished run", remedy)
+    return open_run(run)
 
 
 def _frame(spec: ExperimentSpec, dataset: PreparedDataset) -> str | None:

@@ -2,7 +2,7 @@
 
 A page elsewhere can make a reader's browser ask this server: by a name that leads to this machine (so the `Host` has to
 be ours), by a script or a picture of ours in it (so what other sites ask for is refused), or by a form (so nothing is
-sent but the token).
+sent but the token, and to a server that answers questions what is asked, by its own page).
 """
 
 import hashlib
@@ -10,6 +10,7 @@ import hmac
 import ipaddress
 import re
 import socket
+from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qsl
@@ -46,35 +47,53 @@ _HEADERS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """What a guard stands before."""
+
+    name: str
+    """As readers are told, such as `dashboard`."""
+    variable: str
+    """Of the environment, with the token."""
+    shown: str
+    """What its pages do for those who have the token."""
+    takes: frozenset[str] = frozenset()
+    """Paths that something may be sent to; all others are only read."""
+
+
+DASHBOARD = Guarded("dashboard", "CLIBD_DASHBOARD_TOKEN", "These results are shown")
+
+
 class UnsafeHostError(UsageError):
     """A server that others can reach, without a token."""
 
     sentence = (
-        "{0} is reached from other machines, so it needs a token of at least {1} characters: set CLIBD_DASHBOARD_TOKEN "
+        "{0} is reached from other machines, so it needs a token of at least {1} characters: set {2} "
         "or give --token. `python3 -c 'import secrets; print(secrets.token_urlsafe())'` makes one. "
         "Without --host only this machine is served."
     )
 
-    def __init__(self, host: str, least: int, /) -> None: ...
+    def __init__(self, host: str, least: int, variable: str, /) -> None: ...
 
 
 class Guard:
     """Decides about each request before anything else sees it."""
 
-    def __init__(self, host: str, port: int, token: str | None = None) -> None:
+    def __init__(self, host: str, port: int, token: str | None = None, guarded: Guarded = DASHBOARD) -> None:
         """What it lets in.
 
         Args:
             host: that the server listens at.
             port: as readers give it.
             token: without which nobody reads; None for none.
+            guarded: what it stands before.
 
         Raises:
             UnsafeHostError: others reach the host, and there is no token, or a short one.
         """
         if (token is None and not is_loopback(host)) or (token is not None and len(token) < LEAST_TOKEN):
-            raise UnsafeHostError(host, LEAST_TOKEN)
-        self._any_host = host in ANY_HOST
+            raise UnsafeHostError(host, LEAST_TOKEN, guarded.variable)
+        self._guarded, self._any_host = guarded, host in ANY_HOST
         ours = {*_LOOPBACK, f"[{host}]" if ":" in host else host}
         if self._any_host:
             ours |= {socket.gethostname(), socket.getfqdn()}
@@ -104,18 +123,20 @@ class Guard:
         """What is answered in place of the application; None where the request is let in."""
         headers = Headers(scope=scope)
         if len(headers.getlist("host")) != 1 or not self._is_ours(headers["host"]):
-            return _refused(421, "This address is not the dashboard's. Ask for it as the command that serves it says.")
+            why = f"This address is not the {self._guarded.name}'s. Ask for it as the command that serves it says."
+            return _refused(421, why)
         if not self._is_own(headers):
             return _refused(403, "Other sites may not ask here.")
         if not _is_from_here(headers):
             return _refused(403, "Other sites may not ask here.")
         if self._token is not None and scope["path"] == _LOGIN and scope["method"] == "POST":
             return await self._logged_in(receive)
-        if scope["method"] not in ("GET", "HEAD"):
-            return _refused(405, "The dashboard is read only.", {"allow": "GET, HEAD"})
+        takes = scope["method"] == "POST" and scope["path"] in self._guarded.takes
+        if scope["method"] not in ("GET", "HEAD") and not takes:
+            return _refused(405, f"This part of the {self._guarded.name} is read only.", {"allow": "GET, HEAD"})
         if self._token is None or scope["path"].startswith("/static/") or self._knows(headers):
             return None
-        return _login(Asked("overview").path if scope["path"] == _LOGIN else _address(scope))
+        return self._login(Asked("overview").path if scope["path"] == _LOGIN or takes else _address(scope))
 
     def _is_ours(self, host: str) -> bool:
         """Whether a Host, with its port, is one of this server's."""
@@ -159,10 +180,17 @@ class Guard:
         to = form.get("to", "/")
         if not self._is_token(form.get("token", "")):
             await anyio.sleep(_AFTER_A_WRONG_TOKEN)
-            return _login(to, "This is not the token.")
+            return self._login(to, "This is not the token.")
         reply = RedirectResponse(to if re.fullmatch(r"/(?![/\\])[\x21-\x7e]*", to) else "/", 303)
         reply.set_cookie(self._cookie, self._in_cookie(), httponly=True, samesite="strict", path="/")
         return reply
+
+    def _login(self, to: str, wrong: str = "") -> Response:
+        told = {"to": to, "wrong": wrong, "action": _LOGIN, "of": self._guarded}
+        page = Page(title="Who reads", template="login.html.j2", told=told)
+        html = rendered(page, Asked("login"), lambda asked: None, "/static/", served=False)
+        headers = {"cache-control": "no-store", "www-authenticate": "Bearer"}
+        return Response(html, 401, headers, "text/html; charset=utf-8")
 
 
 def is_loopback(host: str) -> bool:
@@ -192,12 +220,6 @@ def _address(scope: Scope) -> str:
 
 def _refused(status: int, why: str, headers: dict[str, str] | None = None) -> Response:
     return Response(f"{why}\n", status, {"cache-control": "no-store", **(headers or {})}, "text/plain")
-
-
-def _login(to: str, wrong: str = "") -> Response:
-    page = Page(title="Who reads", template="login.html.j2", told={"to": to, "wrong": wrong, "action": _LOGIN})
-    html = rendered(page, Asked("login"), lambda asked: None, "/static/", served=False)
-    return Response(html, 401, {"cache-control": "no-store", "www-authenticate": "Bearer"}, "text/html; charset=utf-8")
 
 
 async def _form(receive: Receive) -> dict[str, str]:

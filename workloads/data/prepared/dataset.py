@@ -23,7 +23,7 @@ from workloads.data.specimens.schema import PROTOCOLS, SplitProtocol, evenly_spa
 from workloads.errors import DamagedError, MissingPathError, UsageError
 from workloads.experiments import Data
 from workloads.run_files import checked
-from workloads.seals import DATASET, SealedFolder, read_sealed_dataset
+from workloads.seals import DATASET, SealedFolder, read_sealed
 from workloads.spec import RANKS, Modality
 from workloads.storage import Folder, read_file
 
@@ -172,7 +172,7 @@ class PreparedDataset:
         if not self.folder.has(DATASET):
             remedy = "Make one with `clibd data prepare`."
             raise MissingPathError(str(self.folder), "prepared data set (dataset.json)", remedy)
-        path, (content, _) = f"{self.folder}/{DATASET}", read_sealed_dataset(self.folder)
+        path, (content, _) = f"{self.folder}/{DATASET}", read_sealed(self.folder, DATASET)
         version = content.get("schema_version")
         if version != SCHEMA_VERSION:
             raise DamagedError(path, f"schema version {version}, not {SCHEMA_VERSION}")
@@ -187,7 +187,7 @@ class PreparedDataset:
     @cached_property
     def files(self) -> Mapping[str, str]:
         """SHA-256 of its files by name; empty for a data set of an earlier version."""
-        return read_sealed_dataset(self.folder)[1] if self.folder.has(DATASET) else {}
+        return read_sealed(self.folder, DATASET)[1] if self.folder.has(DATASET) else {}
 
     def without(self, partitions: Sequence[str]) -> "PreparedDataset":
         """The same data set with no queries of some partitions, which thereby nobody looks at."""
@@ -228,7 +228,7 @@ class PreparedDataset:
             MissingPathError: the data set has none in these splits.
         """
         num_rows = sum(self.facts.num_specimens.get(split, 0) for split in splits)
-        return pa.Table.from_batches(evenly_spaced(self._batches(splits, columns), num_rows, at_most))
+        return pa.Table.from_batches(evenly_spaced(self.batches(splits, columns), num_rows, at_most))
 
     def load(self, splits: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
         """The specimens of some splits, with a column `split`, in the order of `splits` and of their shards.
@@ -237,7 +237,7 @@ class PreparedDataset:
             MissingPathError: the data set has none in these splits.
             DamagedError: shards are lost.
         """
-        return pa.Table.from_batches(self._batches(splits, columns))
+        return pa.Table.from_batches(self.batches(splits, columns))
 
     def find(self, splits: Sequence[str], columns: Sequence[str], ids: Collection[str]) -> pa.Table:
         """Some columns of the specimens of these ids, as far as they are in the splits; shards are read in pieces.
@@ -249,7 +249,7 @@ class PreparedDataset:
         wanted = pa.array(sorted(ids), pa.string())
         return pa.Table.from_batches(
             batch.filter(pc.is_in(batch["specimen_id"], value_set=wanted))
-            for batch in self._batches(splits, ["specimen_id", *columns])
+            for batch in self.batches(splits, ["specimen_id", *columns])
         )
 
     def images(self, splits: Sequence[str], ids: Collection[str]) -> dict[str, bytes]:
@@ -268,17 +268,11 @@ class PreparedDataset:
                 raise UsageError(f"{self.folder} has no image of specimen {specimen}, only features or nothing")
         return contents
 
-    def _filled(self, splits: Sequence[str]) -> list[str]:
-        """Those of the splits that have specimens."""
-        filled = [split for split in splits if self.facts.num_specimens.get(split)]
-        if not filled:
-            raise MissingPathError(str(self.folder), f"specimens of {', '.join(splits)}", "Prepare more specimens.")
-        return filled
-
-    def _batches(self, splits: Sequence[str], columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
-        """All rows of some splits, with a column `split`.
+    def batches(self, splits: Sequence[str], columns: Sequence[str] | None) -> Iterator[pa.RecordBatch]:
+        """All rows of some splits, some 4,096 at a time, with a column `split`.
 
         Raises:
+            MissingPathError: the data set has none in these splits.
             DamagedError: at the end of a split, where shards are lost.
         """
         for split in self._filled(splits):
@@ -292,6 +286,13 @@ class PreparedDataset:
                             num_rows += len(batch)
                             yield batch.append_column("split", pa.array([split] * len(batch), pa.string()))
             self._check(split, num_rows)
+
+    def _filled(self, splits: Sequence[str]) -> list[str]:
+        """Those of the splits that have specimens."""
+        filled = [split for split in splits if self.facts.num_specimens.get(split)]
+        if not filled:
+            raise MissingPathError(str(self.folder), f"specimens of {', '.join(splits)}", "Prepare more specimens.")
+        return filled
 
     def _check(self, split: str, num_rows: int) -> None:
         """Refuse a split of which shards are lost, or that was changed."""

@@ -303,13 +303,21 @@ def _pictures(
     faults: dict[str, RecordError] = {}
     for reference in references.split("\n"):
         try:
-            content = draw(TreePlace.parse(reference)) if reference.startswith(SCHEME) else images.read(reference)
-            read.append(shrink(content, facts.image_size))
+            read.append(shrink(picture_at(reference, images), facts.image_size))
         except RecordError as error:
             faults[reference] = error
     if faults and not read:
         raise next(iter(faults.values()))
     return read, faults
+
+
+def picture_at(reference: str, images: ImageSource) -> bytes:
+    """The encoded image of a reference, drawn where it is a synthetic insect's.
+
+    Raises:
+        RecordError: as `ImageSource.read`.
+    """
+    return draw(TreePlace.parse(reference)) if reference.startswith(SCHEME) else images.read(reference)
 
 
 def _fixed(ids: KmerIds, there: pa.ChunkedArray) -> pa.Array:

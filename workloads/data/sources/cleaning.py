@@ -77,7 +77,8 @@ class Cleaning:
     def _row(
         self, raw: RawRecord, number: int, given: str | None, barcode: tuple[str | None, list[str]]
     ) -> dict[str, Any] | Refused:
-        """One row, with the key `marker` for how well its barcode's marker fits; or why none.
+        """One row, with the keys `marker`, how well its barcode's marker fits, and `remarks`, what is to be said of it;
+        or why none.
 
         Args:
             raw: the record.
@@ -102,6 +103,7 @@ class Cleaning:
             row |= self._lineage(raw, identifier)
             row["bin"] = self._bin(raw.get("bin"), identifier)
             row["split"] = raw["split"] if self._splits else _said(raw.get("split"))  # words that `partition` reads
+            row["remarks"] = (*barcode[1], *troubles)
         except RecordError as error:
             where = f"{raw['where']}: " if raw.get("where") else ""
             return Refused(identifier or f"record {number}", f"{where}{error}")
@@ -200,7 +202,7 @@ def _why_none(given: str, kinds: list[str]) -> str:
         clean_barcode(given)
     except RecordError as error:
         return str(error)
-    return f"it is one of the {kinds[-1]}"
+    return f"a barcode {kinds[-1].removeprefix('barcodes ').removesuffix(', left out')}"
 
 
 def _changed(raw: RawRecord, lineage: Mapping[str, str | None], kind: str) -> str:

@@ -1,0 +1,182 @@
+"""What the nearest keys of a query say at each rank: a name, how similar, and the best of another name."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from workloads.arrays import Doubles, Floats, Indices, Labels, Mask, Names
+from workloads.identification.alignment import aligned
+from workloads.identification.database import Database, KeyKind
+from workloads.identification.searching import nearest
+from workloads.spec import RANKS
+
+NUM_NEIGHBOURS = 50
+"""Keys that are looked at for names and for their rivals, where confidence is calibrated and where it is given."""
+_LAID_OUT = 3
+"""Keys with the name, and with others, beside which a barcode is laid: the most similar k-mers are not always those of
+the fewest changes, and of 2,169 real barcodes, more than three change nothing (docs/log.md)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The nearest keys of some queries, each standing for all specimens that have it."""
+
+    keys: Indices
+    """Nearest first, (queries, neighbours)."""
+    cosines: Floats
+    """(queries, neighbours)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RankEvidence:
+    """What stands for and against the name of each query at one rank."""
+
+    name: Names
+    """That most specimens of the nearest key with a name have; None where no neighbour has one, (queries,)."""
+    similarity: Floats
+    """Of the nearest key with that name, NaN where there is none, (queries,)."""
+    runner_up: Names
+    """Name of the nearest key without that name, None where all neighbours have it, (queries,)."""
+    rival: Floats
+    """Its similarity; where all neighbours have one name, that of the last of them, which no other exceeds."""
+    identity: Doubles | None = None
+    """Of barcodes laid side by side, with the best of the nearest keys of that name, as if one base more were compared
+    and differed, so that a piece of 20 bases proves little; (queries,), NaN where there is none. None where barcodes
+    were not compared."""
+    rival_identity: Doubles | None = None
+    """With the best of the nearest keys of other names; where there are none, with the last neighbour."""
+
+    def part(self, some: Indices) -> "RankEvidence":
+        """The evidence of some queries."""
+        columns = {each.name: getattr(self, each.name) for each in fields(self)}
+        chosen: dict[str, Any] = {name: None if of is None else of[some] for name, of in columns.items()}
+        return replace(self, **chosen)
+
+
+def neighbours_of(database: Database, kind: KeyKind, rows: Floats, num_neighbours: int) -> Neighbours:
+    """Exact search among the keys of a modality."""
+    return Neighbours(*nearest(rows, database.keys(kind), num_neighbours))
+
+
+def names_of_keys(database: Database, kind: KeyKind) -> Labels:
+    """The name of each key at each rank: that of most specimens that have it, ties to the first in the alphabet; None
+    where none of them has one, (keys,) each."""
+    order, starts = database.members(kind)
+    return {rank: commonest(database.labels[rank][order], starts) for rank in RANKS}
+
+
+def commonest(names: Names, starts: Indices) -> Names:
+    """The commonest name of each key, ties to the first in the alphabet; None where it has none, (keys,).
+
+    Args:
+        names: of specimens, sorted by key.
+        starts: where those of each key begin among them, (keys + 1,).
+    """
+    found = np.full(len(starts) - 1, None, dtype=object)
+    known = np.array([name is not None for name in names], dtype=bool)
+    values, codes = np.unique(names[known].astype(str), return_inverse=True)
+    key = np.repeat(np.arange(len(found)), np.diff(starts))[known]
+    if not len(key):
+        return found
+    pairs, counts = np.unique(key * len(values) + codes, return_counts=True)
+    own, code = pairs // len(values), pairs % len(values)
+    order = np.lexsort((code, -counts, own))
+    first = order[np.r_[True, own[order][1:] != own[order][:-1]]]
+    found[own[first]] = values[code[first]]
+    return found
+
+
+def evidence_at(names: Names, neighbours: Neighbours) -> RankEvidence:
+    """The evidence at one rank.
+
+    Args:
+        names: of the keys at that rank (`names_of_keys`).
+        neighbours: of the queries.
+    """
+    found: Names = names[neighbours.keys]  # (queries, neighbours)
+    there: Mask = np.not_equal(found, np.array(None, dtype=object))
+    rows, first = np.arange(len(found)), there.argmax(axis=1)
+    name: Names = found[rows, first]
+    similarity = np.where(there.any(axis=1), neighbours.cosines[rows, first], np.nan).astype(np.float32)
+    other = there & np.not_equal(found, name[:, None])
+    place, has_other = other.argmax(axis=1), other.any(axis=1)
+    runner_up: Names = np.where(has_other, found[rows, place], np.array(None, dtype=object))
+    rival = np.where(has_other, neighbours.cosines[rows, place], neighbours.cosines[:, -1]).astype(np.float32)
+    return RankEvidence(name, similarity, runner_up, rival)
+
+
+def all_evidence(
+    labels: Labels,
+    neighbours: Neighbours,
+    barcodes: Sequence[str | None] | None,
+    barcode_of: Callable[[int], str | None],
+) -> dict[str, RankEvidence]:
+    """The evidence at every rank, at the species with the identity of barcodes.
+
+    Args:
+        labels: names of the keys.
+        neighbours: of the queries.
+        barcodes: of the queries; None where they are not compared, as of images.
+        barcode_of: the barcode of a key, by its number.
+    """
+    found: dict[str, RankEvidence] = {rank: evidence_at(labels[rank], neighbours) for rank in RANKS}
+    if barcodes is not None:
+        last = RANKS[-1]
+        found[last] = with_identities(found[last], labels[last], neighbours, barcodes, barcode_of)
+    return found
+
+
+def with_identities(
+    found: RankEvidence,
+    names: Names,
+    neighbours: Neighbours,
+    barcodes: Sequence[str | None],
+    barcode_of: Callable[[int], str | None],
+) -> RankEvidence:
+    """The evidence at one rank with the identity of barcodes.
+
+    Args:
+        found: at that rank.
+        names: of the keys at that rank.
+        neighbours: of the queries.
+        barcodes: of the queries.
+        barcode_of: the barcode of a key, by its number.
+    """
+    both = np.full((2, len(barcodes)), math.nan)
+    for row, (barcode, name) in enumerate(zip(barcodes, found.name, strict=True)):
+        if barcode is None or name is None:
+            continue
+        own: Indices = neighbours.keys[row]
+        theirs = names[own]
+        others = own[[each is not None and each != name for each in theirs]]
+        sides = own[np.equal(theirs, name)], others if len(others) else own[-1:]
+        for side, keys in enumerate(sides):
+            both[side, row] = _best(barcode, [barcode_of(int(key)) for key in keys[:_LAID_OUT]])
+    return replace(found, identity=both[0], rival_identity=both[1])
+
+
+def _best(barcode: str, others: Sequence[str | None]) -> float:
+    """The highest identity of a barcode with some others, with one base more that differs; NaN where there is none."""
+    found = (_counts(barcode, other) for other in others if other)
+    return max((equal / (compared + 1) for equal, compared in found if compared), default=math.nan)
+
+
+def _counts(barcode: str, other: str) -> tuple[int, int]:
+    """How many bases agree, and how many were compared."""
+    if barcode == other:
+        certain = sum(map(barcode.count, "ACGTU"))
+        return certain, certain
+    alignment = aligned(barcode, other)
+    return alignment.num_equal, alignment.length
+
+
+def joined(parts: Sequence[RankEvidence]) -> RankEvidence:
+    """The evidence of several lists of queries, one at least, as that of one."""
+    columns = {each.name: [getattr(part, each.name) for part in parts] for each in fields(RankEvidence)}
+    whole: dict[str, Any] = {
+        name: None if values[0] is None else np.concatenate(values) for name, values in columns.items()
+    }
+    return replace(parts[0], **whole)
