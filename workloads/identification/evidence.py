@@ -18,6 +18,8 @@ NUM_NEIGHBOURS = 50
 _LAID_OUT = 3
 """Keys with the name, and with others, beside which a barcode is laid: the most similar k-mers are not always those of
 the fewest changes, and of 2,169 real barcodes, more than three change nothing (docs/log.md)."""
+_NEXT = 10
+"""Nearest keys of which it is counted how many have the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,8 @@ class RankEvidence:
     """Name of the nearest key without that name, None where all neighbours have it, (queries,)."""
     rival: Floats
     """Its similarity; where all neighbours have one name, that of the last of them, which no other exceeds."""
+    agreeing: Floats
+    """Share of the ten nearest keys that have the name, 0 to 1, (queries,)."""
     identity: Doubles | None = None
     """Of barcodes laid side by side, with the best of the nearest keys of that name, as if one base more were compared
     and differed, so that a piece of 20 bases proves little; (queries,), NaN where there is none. None where barcodes
@@ -105,7 +109,8 @@ def evidence_at(names: Names, neighbours: Neighbours) -> RankEvidence:
     place, has_other = other.argmax(axis=1), other.any(axis=1)
     runner_up: Names = np.where(has_other, found[rows, place], np.array(None, dtype=object))
     rival = np.where(has_other, neighbours.cosines[rows, place], neighbours.cosines[:, -1]).astype(np.float32)
-    return RankEvidence(name, similarity, runner_up, rival)
+    agreeing = (there & ~other)[:, :_NEXT].mean(axis=1, dtype=np.float32)
+    return RankEvidence(name, similarity, runner_up, rival, agreeing)
 
 
 def all_evidence(
@@ -114,7 +119,7 @@ def all_evidence(
     barcodes: Sequence[str | None] | None,
     barcode_of: Callable[[int], str | None],
 ) -> dict[str, RankEvidence]:
-    """The evidence at every rank, at the species with the identity of barcodes.
+    """The evidence at every rank, of barcodes with their identities.
 
     Args:
         labels: names of the keys.
@@ -123,45 +128,58 @@ def all_evidence(
         barcode_of: the barcode of a key, by its number.
     """
     found: dict[str, RankEvidence] = {rank: evidence_at(labels[rank], neighbours) for rank in RANKS}
-    if barcodes is not None:
-        last = RANKS[-1]
-        found[last] = with_identities(found[last], labels[last], neighbours, barcodes, barcode_of)
-    return found
+    if barcodes is None:
+        return found
+    beside = Beside(barcodes, barcode_of)
+    return {rank: with_identities(found[rank], labels[rank], neighbours, beside) for rank in RANKS}
 
 
-def with_identities(
-    found: RankEvidence,
-    names: Names,
-    neighbours: Neighbours,
-    barcodes: Sequence[str | None],
-    barcode_of: Callable[[int], str | None],
-) -> RankEvidence:
+class Beside:
+    """Barcodes laid beside those of keys; each pair once, as ranks share most of them."""
+
+    def __init__(self, barcodes: Sequence[str | None], barcode_of: Callable[[int], str | None]) -> None:
+        """Lay out nothing yet.
+
+        Args:
+            barcodes: of the queries.
+            barcode_of: the barcode of a key, by its number.
+        """
+        self._barcodes, self._barcode_of = barcodes, barcode_of
+        self._found: dict[tuple[int, int], float] = {}
+
+    def best(self, row: int, keys: Indices) -> float:
+        """The highest identity of a query with the first of some keys; NaN where there is none."""
+        found = (self._identity(row, key) for key in keys[:_LAID_OUT].tolist())
+        return max((each for each in found if not math.isnan(each)), default=math.nan)
+
+    def _identity(self, row: int, key: int) -> float:
+        """With one base more that differs; NaN where nothing is compared."""
+        if (row, key) not in self._found:
+            barcode, other = self._barcodes[row], self._barcode_of(key)
+            equal, compared = _counts(barcode, other) if barcode and other else (0, 0)
+            self._found[row, key] = equal / (compared + 1) if compared else math.nan
+        return self._found[row, key]
+
+
+def with_identities(found: RankEvidence, names: Names, neighbours: Neighbours, beside: Beside) -> RankEvidence:
     """The evidence at one rank with the identity of barcodes.
 
     Args:
         found: at that rank.
         names: of the keys at that rank.
         neighbours: of the queries.
-        barcodes: of the queries.
-        barcode_of: the barcode of a key, by its number.
+        beside: the barcodes of the queries, beside those of keys.
     """
-    both = np.full((2, len(barcodes)), math.nan)
-    for row, (barcode, name) in enumerate(zip(barcodes, found.name, strict=True)):
-        if barcode is None or name is None:
+    both = np.full((2, len(found.name)), math.nan)
+    for row, name in enumerate(found.name):
+        if name is None:
             continue
         own: Indices = neighbours.keys[row]
         theirs = names[own]
         others = own[[each is not None and each != name for each in theirs]]
         sides = own[np.equal(theirs, name)], others if len(others) else own[-1:]
-        for side, keys in enumerate(sides):
-            both[side, row] = _best(barcode, [barcode_of(int(key)) for key in keys[:_LAID_OUT]])
+        both[:, row] = [beside.best(row, keys) for keys in sides]
     return replace(found, identity=both[0], rival_identity=both[1])
-
-
-def _best(barcode: str, others: Sequence[str | None]) -> float:
-    """The highest identity of a barcode with some others, with one base more that differs; NaN where there is none."""
-    found = (_counts(barcode, other) for other in others if other)
-    return max((equal / (compared + 1) for equal, compared in found if compared), default=math.nan)
 
 
 def _counts(barcode: str, other: str) -> tuple[int, int]:

@@ -26,9 +26,11 @@ _MOST = 30.0
 
 
 def features(found: RankEvidence, trained: Mask | None) -> Doubles:
-    """What a score is made of, (queries, features): -log distance of the name and log distance of its rival.
+    """What a score is made of, (queries, 4): that the name is near and its rival far, that the name is nearer, and
+    that keys agree.
 
-    Distances are 1 - identity where barcodes were compared, else 1 - cosine.
+    -log distance, log distance of the rival, -distance / (distance + that of the rival), share of the nearest keys with
+    the name. Distances are 1 - identity where barcodes were compared, else 1 - cosine.
 
     Args:
         found: at one rank.
@@ -39,8 +41,8 @@ def features(found: RankEvidence, trained: Mask | None) -> Doubles:
         near, far = (np.maximum(1 - each, 0) + _NEAR for each in cosines)
     else:
         near, far = 1 - found.identity, 1 - found.rival_identity
-    own, rival = np.log(near), np.log(far)
-    columns = [-own, rival] if trained is None else [-own, rival, trained.astype(np.float64)]
+    columns = [-np.log(near), np.log(far), -near / (near + far), found.agreeing.astype(np.float64)]
+    columns += [] if trained is None else [trained.astype(np.float64)]
     return np.stack(columns, axis=1)
 
 
