@@ -10,11 +10,11 @@ strictest on, each by an exact binomial test (Clopper and Pearson 1934), until o
 thresholds (learn then test by fixed sequences, Angelopoulos et al. 2021, arXiv:2110.01052, section 3.3; one threshold
 and one group is the guarantee of Geifman and El-Yaniv 2017).
 
-Each c has one sequence, which begins where there are names enough for it: at twice as many as prove c where all of them
-are right, 117 for 0.95, or at half of all, whichever comes first. A handful of names at the top, two of them
-wrong for reasons of their own, would end a sequence that began with them. A threshold passes at c exactly where c is at
-most the bounds of all thresholds from there to it. What fails at a lower c is not given at a higher one. So the largest
-confidence of a threshold is a running minimum of the bounds, and no list of confidences has to be tried.
+Each c has one sequence. It begins where there are names enough for c: twice as many as prove it if all are right, or
+prove 0.95 where c is lower (117), or half of all names, whichever comes first. A handful of names at the top, two of
+them wrong for reasons of their own, would end a sequence that began with them. A threshold passes at c exactly where c
+is at most the bounds of all thresholds from there to it. What fails at a lower c is not given at a higher one. So the
+largest confidence of a threshold is a running minimum of the bounds, and no list of confidences has to be tried.
 
 Specimens of one species are alike in what goes wrong. Bounds are therefore taken at the effective number of specimens,
 their number divided by the design effect with species as clusters (Kish 1965; Korn and Graubard 1998).
@@ -33,8 +33,8 @@ LEVEL = 0.05
 """In what share of calibrations a promise may fail."""
 FEWEST = 50
 """Specimens of a group of which a promise is made."""
-_ENOUGH = 2
-"""With how many times the names that prove a confidence, where all are right, its tests begin."""
+_USUAL = 0.95
+"""The tests of lower confidences begin with those of this one, as so many names prove them all the better."""
 Promise = Literal["names", "strangers"]
 
 
@@ -139,15 +139,17 @@ def _held(group: Group, thresholds: Doubles, level: float) -> Doubles:
 
 
 def _provable(number: Doubles, effect: float, level: float) -> Doubles:
-    """The largest confidence whose tests have begun at each threshold, (thresholds,); ascending.
+    """The largest confidence whose tests have begun at each threshold, 0 where none has, (thresholds,); ascending.
 
     Args:
         number: of names at each threshold, ascending, whatever of them is right, (thresholds,).
         effect: the design effect.
         level: of the tests.
     """
-    enough = np.where(number >= number[-1] / 2, 1, _ENOUGH)
-    return np.where(number >= FEWEST, level ** (enough * effect / np.maximum(number, 1)), 0.0)
+    all_right = level ** (effect / np.maximum(number, 1))  # the bound where every name is right
+    twice = all_right**2  # that of half as many, all of them right
+    begun = np.where(number >= number[-1] / 2, all_right, np.where(twice >= _USUAL, twice, 0.0))
+    return np.where(number >= FEWEST, begun, 0.0)
 
 
 def _pooled_effect(hits: Mask, counted: Mask, species: Indices) -> float:

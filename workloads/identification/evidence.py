@@ -9,6 +9,7 @@ import numpy as np
 
 from workloads.arrays import Doubles, Floats, Indices, Labels, Mask, Names
 from workloads.identification.alignment import aligned
+from workloads.identification.confidence import highest_share, lowest_share
 from workloads.identification.database import Database, KeyKind
 from workloads.identification.searching import nearest
 from workloads.spec import RANKS
@@ -18,6 +19,8 @@ NUM_NEIGHBOURS = 50
 _LAID_OUT = 3
 """Keys with the name, and with others, beside which a barcode is laid: the most similar k-mers are not always those of
 the fewest changes, and of 2,169 real barcodes, more than three change nothing (docs/log.md)."""
+_ASIDE = 0.16
+"""Level of the bounds of identities, one-sided: one standard error of a share, as it is commonly given."""
 _NEXT = 10
 """Nearest keys of which it is counted how many have the name."""
 
@@ -47,11 +50,12 @@ class RankEvidence:
     agreeing: Floats
     """Share of the ten nearest keys that have the name, 0 to 1, (queries,)."""
     identity: Doubles | None = None
-    """Of barcodes laid side by side, with the best of the nearest keys of that name, as if one base more were compared
-    and differed, so that a piece of 20 bases proves little; (queries,), NaN where there is none. None where barcodes
-    were not compared."""
+    """Of barcodes laid side by side, with the best of the nearest keys of that name: the lowest that the compared bases
+    bear out, so that a piece of 20 bases proves little; (queries,), NaN where there is none. None where barcodes were
+    not compared."""
     rival_identity: Doubles | None = None
-    """With the best of the nearest keys of other names; where there are none, with the last neighbour."""
+    """With the best of the nearest keys of other names, the highest that they bear out; where there are none, with the
+    last neighbour."""
 
     def part(self, some: Indices) -> "RankEvidence":
         """The evidence of some queries."""
@@ -145,19 +149,18 @@ class Beside:
             barcode_of: the barcode of a key, by its number.
         """
         self._barcodes, self._barcode_of = barcodes, barcode_of
-        self._found: dict[tuple[int, int], float] = {}
+        self._found: dict[tuple[int, int], tuple[int, int]] = {}
 
-    def best(self, row: int, keys: Indices) -> float:
-        """The highest identity of a query with the first of some keys; NaN where there is none."""
-        found = (self._identity(row, key) for key in keys[:_LAID_OUT].tolist())
-        return max((each for each in found if not math.isnan(each)), default=math.nan)
+    def best(self, row: int, keys: Indices) -> tuple[int, int]:
+        """How many bases of a query agree with the most alike of the first of some keys, and how many are compared;
+        0 of 0 where there is none."""
+        found = (self._counts(row, key) for key in keys[:_LAID_OUT].tolist())
+        return max(found, key=lambda each: each[0] / max(each[1], 1), default=(0, 0))
 
-    def _identity(self, row: int, key: int) -> float:
-        """With one base more that differs; NaN where nothing is compared."""
+    def _counts(self, row: int, key: int) -> tuple[int, int]:
         if (row, key) not in self._found:
             barcode, other = self._barcodes[row], self._barcode_of(key)
-            equal, compared = _counts(barcode, other) if barcode and other else (0, 0)
-            self._found[row, key] = equal / (compared + 1) if compared else math.nan
+            self._found[row, key] = _counts(barcode, other) if barcode and other else (0, 0)
         return self._found[row, key]
 
 
@@ -170,7 +173,7 @@ def with_identities(found: RankEvidence, names: Names, neighbours: Neighbours, b
         neighbours: of the queries.
         beside: the barcodes of the queries, beside those of keys.
     """
-    both = np.full((2, len(found.name)), math.nan)
+    both = np.zeros((2, len(found.name), 2))  # own and rival; how many bases agree, and how many are compared
     for row, name in enumerate(found.name):
         if name is None:
             continue
@@ -179,7 +182,10 @@ def with_identities(found: RankEvidence, names: Names, neighbours: Neighbours, b
         others = own[[each is not None and each != name for each in theirs]]
         sides = own[np.equal(theirs, name)], others if len(others) else own[-1:]
         both[:, row] = [beside.best(row, keys) for keys in sides]
-    return replace(found, identity=both[0], rival_identity=both[1])
+    equal, compared = both[..., 0], both[..., 1]
+    bounds = lowest_share(equal[0], compared[0], _ASIDE), highest_share(equal[1], compared[1], _ASIDE)
+    lowest, highest = (np.where(each > 0, bound, math.nan) for each, bound in zip(compared, bounds, strict=True))
+    return replace(found, identity=lowest, rival_identity=highest)
 
 
 def _counts(barcode: str, other: str) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from workloads.identification.evidence import RankEvidence
 KNOWN_SHARE = 0.9
 """The share of specimens whose species is in the database for which the probability is estimated."""
 _NEAR = 0.002
-"""Added to distances of vectors before their logarithm; as much as one of 500 bases, which identities have in them."""
+"""Added to distances, as much as one of 500 bases, so that each has a logarithm."""
 _RIDGE = 1e-5
 """On the mean loss, so that weights stay finite where all names are right."""
 _MOST = 30.0
@@ -36,11 +36,9 @@ def features(found: RankEvidence, trained: Mask | None) -> Doubles:
         found: at one rank.
         trained: whether the run learned from specimens of the name, (queries,); None without a run. One more feature.
     """
-    if found.identity is None or found.rival_identity is None:
-        cosines = (found.similarity.astype(np.float64), found.rival.astype(np.float64))
-        near, far = (np.maximum(1 - each, 0) + _NEAR for each in cosines)
-    else:
-        near, far = 1 - found.identity, 1 - found.rival_identity
+    laid_out = found.identity is not None and found.rival_identity is not None
+    pair = (found.identity, found.rival_identity) if laid_out else (found.similarity, found.rival)
+    near, far = (np.maximum(1 - np.asarray(each, dtype=np.float64), 0) + _NEAR for each in pair)
     columns = [-np.log(near), np.log(far), -near / (near + far), found.agreeing.astype(np.float64)]
     columns += [] if trained is None else [trained.astype(np.float64)]
     return np.stack(columns, axis=1)
