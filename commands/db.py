@@ -170,7 +170,7 @@ def _remove(
     change = remove(own, [*(ids or []), *lines], [*(taxon or []), *lines], doing=_doing(console))
     console.print(f"{change.num_gone:,} specimens removed")
     if change.unknown:
-        console.print(f"{len(change.unknown):,} names are not in it: {some_of(change.unknown, _SHOWN)}")
+        console.print(f"Not in it: {some_of(change.unknown, _SHOWN)}")
     _say_written(console, change.written, own.folder.address)
 
 
@@ -228,7 +228,8 @@ def _check(
     print_sheets([promise_sheet(checked.facts(), named, synthetic)], form)
     files = write_check(Folder(out), checked.facts(), checked.named, named, synthetic)
     console.print(checked.verdict)
-    console.print(f"Numbers and figures: {', '.join(files)}")
+    looked_at = [name.rpartition("/")[2] for name in files if name.endswith((".json", ".png"))]
+    console.print(f"Numbers and figures in {out}: {', '.join(looked_at)}")
 
 
 def _opened(name: str) -> "Database":

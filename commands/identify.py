@@ -105,9 +105,8 @@ def identify(
         console.print(f"{some_of(files, 3)}: not one record in it, so that the answer has no row")
     else:
         console.print(f"{tally.words()}{'' if out is None else f': {out}'}")
-        console.print(
-            f"Next: clibd db check {quote(db)} --data YOURS, for what the confidence is worth on your specimens"
-        )
+        if database.facts.calibrated:
+            console.print(f"Next: clibd db check {quote(db)} --data YOURS, for what the confidence is worth on yours")
 
 
 @contextmanager

@@ -48,9 +48,9 @@ def _cells(each: Mapping[str, Any], database: str, synthetic: bool) -> list[Cell
     right = each["num_right"] / given if given else None
     why = None if right is not None else "no name was given"
     return [
-        Cell(**common, column="Specimens", ours=number, unit="count", n=number),
+        Cell(**common, column="Specimens", ours=number, unit="count"),
         Cell(**common, column="Named", ours=given / number, n=number),
-        Cell(**common, column="Names", ours=given, unit="count", n=number),
+        Cell(**common, column="Names", ours=given, unit="count"),
         Cell(**common, column="Right", ours=right, n=given, reason=why),
         Cell(**common, column="p (Holm)", ours=each["p_holm"], unit="p", reason=_reason(each)),
     ]

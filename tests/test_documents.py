@@ -39,7 +39,7 @@ SMALLER = (
     (("clibd", "data", "import"), ("--specimens=200", "--again")),  # pages show one import more than once
     (("clibd", "data", "prepare"), ("--to=prepared",)),
     (("clibd", "evaluate", "RUN", "--data", "DIR", "--workers"), ("--workers=2",)),
-    (("clibd", "db", "build", "--data"), ("--replace", "--specimens=60")),
+    (("clibd", "db", "build", "--data"), ("--replace", "--specimens=500")),  # enough to be calibrated
     (("clibd", "db", "build"), ("--replace", "--cpu")),
     (("clibd", "db", "add"), ("--specimens=20", "--cpu")),
     (("clibd", "serve"), ("--help",)),  # it would serve until somebody ends it, and so would the dashboard below
@@ -112,11 +112,12 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         for data in ("data", "insect-data"):
             words = (f"--data={data}", "--training", f"--out={runs['RUN']}/evaluation-{data}")
             assert call("clibd", "evaluate", runs["RUN"], *words) == 0
-        build = ("clibd", "db", "build", runs["RUN"], "--cpu")
-        assert call(*build, "--data=data", "--to=db") == 0
-        assert call(*build, "--data=synthetic", "--specimens=20", "--seed=8", "--to=other-db") == 0
+        assert call("clibd", "db", "build", "--data=synthetic", "--specimens=500", "--to=db") == 0
+        drawn = ("--data=synthetic", "--specimens=20", "--seed=8")
+        assert call("clibd", "db", "build", runs["RUN"], "--cpu", *drawn, "--to=other-db") == 0
+        assert call("clibd", "data", "import", "synthetic", "--specimens=60", "--seed=9", "--to=mine.parquet") == 0
         databases = {"DB": "db", "OTHER_DB": "other-db", "BOTH": "both", **one_of(Path("db"))}
-        strangers = {"FILES": "other-db/specimens.parquet", "MY_SPECIMENS": "data"}
+        strangers = dict.fromkeys(("FILES", "MY_SPECIMENS"), "mine.parquet")
         evaluated = dict.fromkeys(("FOLDER", "RUN/evaluation-NAME"), f"{runs['RUN']}/evaluation-data")
         yield {**runs, **evaluated, **databases, **strangers, "DIR": "data", "SOURCE": "synthetic", "INSECT": "insect"}
 

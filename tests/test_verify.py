@@ -192,7 +192,7 @@ def test_a_folder_under_another_runs_name_is_damaged(run: Path) -> None:
 
 def test_a_folder_without_anything_of_ours_is_misuse(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(MissingPathError, match="Name a prepared data set"):
+    with pytest.raises(MissingPathError, match="Name a data set, a database"):
         things_in(Folder(tmp_path))
 
 

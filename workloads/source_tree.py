@@ -13,7 +13,7 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
-PACKAGES = ("commands", "orchestrator", "results", "sweeps", "workloads")
+PACKAGES = ("clibd", "commands", "orchestrator", "results", "sweeps", "workloads")
 """Ours; what lies in them is the code."""
 ROOT = Path(__file__).parents[1]
 COMMIT_FILE = "workloads/COMMIT"

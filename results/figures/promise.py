@@ -112,7 +112,7 @@ def draw_promise(records: list[dict[str, Any]], evidence: str, database: str, sy
     ranks = [rank for rank in RANKS if rank in set(frame["rank"])]
     figure = Figure(figsize=(2.6 * len(ranks) + 1.2, 5.8))
     panels: npt.NDArray[Any] = figure.subplots(2, len(ranks), squeeze=False)
-    figure.subplots_adjust(left=0.1, right=0.98, top=0.82, bottom=0.1, hspace=0.42, wspace=0.32)
+    figure.subplots_adjust(left=0.1, right=0.98, top=0.82, bottom=0.11, hspace=0.42, wspace=0.32)
     for place, rank in enumerate(ranks):
         of_rank = frame[frame["rank"] == rank]
         _reliability(panels[0][place], of_rank, rank)
@@ -147,11 +147,13 @@ def _reliability(axes: Axes, frame: pd.DataFrame, rank: str) -> None:
 
 
 def _risk(axes: Axes, frame: pd.DataFrame) -> None:
+    top = 1.0  # percent, so that an axis of nothing but zeros has a scale
     for group, (colour, marker) in _COLOURS.items():
         own = frame[(frame["group"] == group) & (frame["given"] > 0) & (frame["n"] > 0)]
         covered, wrong = 100 * own["given"] / own["specimens"], 100 * (1 - own["kept"].astype(float))
         axes.plot(covered, wrong, color=colour, marker=marker, markersize=3.5, lw=1)
+        top = max(top, 1.1 * wrong.max())
     axes.set_xlim(-2, 102)
-    axes.set_ylim(bottom=-0.2)
+    axes.set_ylim(-0.03 * top, top)
     axes.set_xlabel("Specimens that get a name, %", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)

@@ -18,6 +18,8 @@ from typing import Any
 
 import pytest
 
+from workloads.source_tree import PACKAGES
+
 ROOT = Path(__file__).parents[2]
 DOCTOR = "import sys; sys.argv[0] = 'clibd'; from commands.clibd import main; main()"
 EMBED = """
@@ -142,7 +144,7 @@ def checks(host: Mapping[str, Any]) -> list[str]:
 
 
 def test_other_code_on_one_node_is_named_with_the_copy_that_mends_it(hosts: Hosts, tmp_path: Path) -> None:
-    for package in ("commands", "orchestrator", "results", "sweeps", "workloads"):
+    for package in PACKAGES:
         shutil.copytree(ROOT / package, tmp_path / "tree" / package)
     (tmp_path / "tree" / "sweeps" / "one_more.py").write_text('"""Nothing."""\n')
     runs = tmp_path / "runs"

@@ -43,7 +43,7 @@ from workloads.data.specimens.barcode_rule import (
 from workloads.errors import ClibdError, MissingPathError, RecordError, SourceError
 from workloads.identification.query import PICTURE_SIZE, Query
 
-STDIN = "-"
+STDIN, _STDIN_NAME = "-", "stdin"
 _FIRST, _TOGETHER = 64, 512
 """Records that are cleaned at once: few of them first, so that the first answer is there soon."""
 _POOR = "poor barcode: "
@@ -121,13 +121,16 @@ def queries_of(
 
 def _queries(asked: Files, paths: Sequence[str]) -> Iterator[Query]:
     for path in paths:
+        name = _STDIN_NAME if path == STDIN else path
         with ExitStack() as held:
+            lies = _from_stdin(held) if path == STDIN else path
             try:
-                yield from source_queries(_opened(_from_stdin(held) if path == STDIN else path, asked), path)
+                yield from source_queries(_opened(lies, asked), name)
             except (SourceError, MissingPathError) as error:  # one file costs itself alone
                 if isinstance(error, MissingPathError) and len(paths) == 1:
                     raise
-                yield Query(Path(path).name or path, where=path, problem=" ".join(str(error).split()))
+                why = " ".join(str(error).replace(lies, name).split())
+                yield Query(Path(name).name or name, where=name, problem=why)
 
 
 def num_queries(asked: Files) -> int | None:

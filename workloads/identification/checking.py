@@ -94,10 +94,10 @@ class Checked:
             return f"The promise of {asked} is refuted in {counts['refuted']} of {len(self.cells)} cells: {where}"
         if not counts["holds"]:
             return f"Nothing can be said of the promise of {asked}: every cell has fewer than {FEWEST} names"
-        return (
-            f"The promise of {asked} is not refuted in any of {counts['holds']} cells; "
-            f"{counts['too few']} have fewer than {FEWEST} names and say nothing"
+        few = (
+            f"; {counts['too few']} others have fewer than {FEWEST} names and say nothing" if counts["too few"] else ""
         )
+        return f"The promise of {asked} is not refuted in any of {counts['holds']} cells{few}"
 
     def facts(self) -> dict[str, Any]:
         """All numbers, for JSON."""

@@ -30,8 +30,7 @@ class Query:
 
     def without(self, modality: Literal["image", "dna"], why: str) -> "Query":
         """The query less a modality that cannot be used; with nothing left, that is its problem."""
-        flags = (*self.flags, why)
-        left = (
-            replace(self, image=None, flags=flags) if modality == "image" else replace(self, barcode=None, flags=flags)
-        )
-        return left if left.image is not None or left.barcode is not None else replace(left, problem=why)
+        left = replace(self, image=None) if modality == "image" else replace(self, barcode=None)
+        if left.image is None and left.barcode is None:
+            return replace(left, problem=why)
+        return replace(left, flags=(*self.flags, why))
