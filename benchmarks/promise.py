@@ -37,7 +37,7 @@ from workloads.identification.building import Base, Doing, base_of, build
 from workloads.identification.calibrating import calibrate
 from workloads.identification.checking import check
 from workloads.identification.database import Database
-from workloads.identification.evidence import evidence_at, with_identities
+from workloads.identification.evidence import Beside, evidence_at
 from workloads.identification.keys_at_hand import KeysAtHand
 from workloads.identification.material import of_dataset, of_source, of_test_queries
 from workloads.identification.writing import Known
@@ -150,11 +150,11 @@ def by_identity(database: Database, base: Base, asked: Sequence[Known]) -> dict[
     rows, _ = base.embedder.embed("dna", [one.query for one in some])
     keys, barcodes = KeysAtHand(database, "dna"), [one.query.barcode for one in some]
     near, names = keys.neighbours(rows, 0), keys.labels["species"]
-    found = with_identities(evidence_at(names, near), names, near, barcodes, keys.barcode)
-    assert found.identity is not None
+    found, beside = evidence_at(names, near), Beside(barcodes, keys.barcode)
+    counts = [beside.best(row, of[np.equal(names[of], found.name[row])]) for row, of in enumerate(near.keys)]
     truth = np.array([one.names["species"] for one in some], dtype=object)
     known = np.isin(truth.astype(str), database.labels["species"].astype(str))
-    named = found.identity >= IDENTITY
+    named = np.array([compared > 0 and equal / compared >= IDENTITY for equal, compared in counts])
     right = np.equal(found.name, truth).astype(bool)
     return {
         "known": float(named[known].mean()),

@@ -1,10 +1,13 @@
 """Calibrating a database of keys by its own specimens: what is left out, what is written, and what is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 from typer.testing import CliRunner
 
 from commands.db import app
@@ -62,14 +65,37 @@ def test_evidence_without_some_specimens_is_that_of_a_database_that_never_had_th
     rows = [*SOME, SHARED]
     keys = LeavingOut(kmer_database(tmp_path / "db", rows), "dna")
 
-    found = keys.evidence(asked_of(rows, place), with_species, lambda count: None)["species"]
+    every = keys.evidence(asked_of(rows, place), with_species, lambda count: None)
 
+    found = every["species"]
     name, similarity, other, rival = by_loops(rows, place, with_species)
     assert (found.name[0], found.runner_up[0]) == (name, other)
     assert (found.similarity[0], found.rival[0]) == pytest.approx((similarity, rival), abs=1e-5)
-    assert found.identity is not None
-    left = [row for row in rows if row[0] != rows[place][0] and row[1] == name]
-    assert found.identity[0] == max(aligned(rows[place][3], row[3]).identity for row in left)
+    left = [row for row in rows if row[0] != rows[place][0] and (with_species or row[1] != rows[place][1])]
+    for rank, column in (("species", 1), ("genus", 2)):
+        at = every[rank]
+        assert at.identity is not None
+        assert at.rival_identity is not None
+        names = {row[3]: min(other[column] for other in left if other[3] == row[3]) for row in left}
+        (same, ours), (others, theirs) = (
+            nearest_three(rows[place][3], [barcode for barcode in names if (names[barcode] == at.name[0]) == mine])
+            for mine in (True, False)
+        )
+        assert at.identity[0] == pytest.approx(exact(same, ours).low, abs=1e-9)
+        assert at.rival_identity[0] == pytest.approx(exact(others, theirs).high, abs=1e-9)
+
+
+def nearest_three(barcode: str, others: list[str]) -> tuple[int, int]:
+    """Bases that agree, and that are compared, with the most alike of the three most similar by 5-mers."""
+    query = hellinger(counted([barcode]))[0]
+    near = sorted(others, key=lambda other: -float(hellinger(counted([other]))[0] @ query))[:3]
+    best = max((aligned(barcode, other) for other in near), key=lambda one: one.identity)
+    return best.num_equal, best.length
+
+
+def exact(equal: int, compared: int) -> Any:
+    """Between what the share of equal bases lies, one-sided at 16 % on either side."""
+    return stats.binomtest(equal, compared).proportion_ci(0.68, "exact")
 
 
 def test_a_species_with_the_barcode_of_another_is_named_as_that_one(tmp_path: Path) -> None:
@@ -107,13 +133,14 @@ def test_no_other_weights_that_are_not_negative_fit_better() -> None:
             assert plain_loss(weights + step, rows, right.tolist(), known.tolist()) > best
 
 
-def test_a_closer_name_and_a_farther_rival_score_no_less() -> None:
-    names = np.array(["a", "a", "a"], dtype=object)
-    near, far = np.array([0.9, 0.95, 0.95], dtype=np.float32), np.array([0.8, 0.8, 0.7], dtype=np.float32)
+def test_a_closer_name_a_farther_rival_and_keys_that_agree_score_no_less() -> None:
+    names = np.array(["a", "a", "a", "a"], dtype=object)
+    near, far = np.array([0.9, 0.95, 0.95, 0.95]), np.array([0.8, 0.8, 0.7, 0.7])
+    agreeing = np.array([0.5, 0.5, 0.5, 0.6], dtype=np.float32)
+    found = RankEvidence(names, near.astype(np.float32), names, far.astype(np.float32), agreeing)
 
-    rows = features(RankEvidence(names, near, names, far), None)
-
-    assert (np.diff(rows, axis=0) >= 0).all()
+    for each in (found, replace(found, identity=near, rival_identity=far)):
+        assert (np.diff(features(each, None), axis=0) >= 0).all()
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +169,7 @@ def test_a_calibration_is_the_same_each_time(calibrated: Database, tmp_path: Pat
 
 
 def test_what_was_never_calibrated_is_refused(calibrated: Database) -> None:
-    found = RankEvidence(*(np.array([], dtype=kind) for kind in (object, np.float32, object, np.float32)))
+    found = RankEvidence(*(np.array([], dtype=kind) for kind in (object, np.float32, object, np.float32, np.float32)))
 
     with pytest.raises(UsageError, match="no calibration for specimens with images, only for dna"):
         Calibration.of(calibrated).confidence("image", "species", found)

@@ -38,34 +38,51 @@ def test_the_design_effect_is_the_number_of_a_species_where_all_of_it_do_the_sam
 
 def by_loops(scores: Doubles, right: list[bool], thresholds: Doubles, asked: float, level: float) -> float:
     """The loosest threshold at which names can be given when a confidence is asked for: tests one after the other."""
-    sizes, best = [], np.inf
-    while FEWEST * 2 ** len(sizes) <= sum(s >= thresholds[-1] for s in scores):
-        sizes.append(FEWEST * 2 ** len(sizes))
-    for size in sizes:
-        for threshold in thresholds:
-            given = [ok for score, ok in zip(scores, right, strict=True) if score >= threshold]
-            if len(given) < size:
-                continue
-            p = stats.binomtest(sum(given), len(given), asked, alternative="greater").pvalue
-            if p > level / len(sizes):
-                break
-            best = min(best, threshold)
+
+    def given_at(threshold: float) -> list[bool]:
+        return [ok for score, ok in zip(scores, right, strict=True) if score >= threshold]
+
+    def begun(number: int, confidence: float) -> bool:
+        if number >= len(given_at(thresholds[-1])) / 2:
+            return number >= FEWEST and confidence**number <= level
+        return max(confidence, 0.95) ** (number / 2) <= level
+
+    best = np.inf
+    for threshold in thresholds:
+        given = given_at(threshold)
+        for confidence in np.arange(0.01, asked + 1e-9, 0.01):
+            if begun(len(given), confidence):
+                test = stats.binomtest(sum(given), len(given), confidence, alternative="greater")
+                if test.pvalue > level:
+                    return best
+        if begun(len(given), asked):
+            best = threshold
     return best
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_steps_are_tests_of_thresholds_one_after_the_other(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    scores = np.sort(rng.random(160))
-    right = rng.random(160) < 0.6 + 0.4 * scores**0.5
-    thresholds = scores[::-7]
-    group = Group("names", scores, right, np.arange(160))
+    scores = np.sort(rng.random(300))
+    right = rng.random(300) < 0.6 + 0.4 * scores**0.5
+    thresholds = scores[::-13]
+    group = Group("names", scores, right, np.arange(300))
 
     steps = confidence_steps([group], np.ones(len(thresholds)), thresholds)
 
     for asked in (0.5, 0.7, 0.8, 0.9):
         given = scores[steps(scores) >= asked]
         assert (given.min() if len(given) else np.inf) == by_loops(scores, right.tolist(), thresholds, asked, 0.05)
+
+
+def test_two_wrong_names_at_the_top_do_not_end_what_hundreds_of_others_prove() -> None:
+    scores = np.arange(400.0)
+    right = scores < 398  # 2 of 50 would prove 0.88, and 2 of 117 prove 0.94
+    group = Group("names", scores, right, np.arange(400))
+
+    steps = confidence_steps([group], np.ones(400), scores[::-1])
+
+    assert (steps(scores) >= 0.94).all()
 
 
 def test_strangers_get_names_in_no_larger_share_than_is_left_of_the_confidence() -> None:

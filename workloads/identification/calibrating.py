@@ -41,7 +41,7 @@ _OF_A_SPECIES, _MOST = 5, 4000
 _FITS = 4
 """Every fourth species makes the scores."""
 _SEED = 0
-_MEASURES = ("similarity", "rival", "identity", "rival_identity")
+_MEASURES = ("similarity", "rival", "agreeing", "identity", "rival_identity")
 Trained = Mapping[str, frozenset[str]] | None
 """Names by rank that the run learned from; None without a run."""
 

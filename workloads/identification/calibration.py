@@ -40,6 +40,7 @@ CALIBRATED = pa.schema(
         ("score", pa.float64()),  # null without a name
         ("similarity", pa.float32()),  # of the nearest key with that name, as those below of the evidence's own keys
         ("rival", pa.float32()),
+        ("agreeing", pa.float32()),
         ("identity", pa.float64()),
         ("rival_identity", pa.float64()),
     ]
@@ -112,7 +113,7 @@ class Calibration:
         Args:
             evidence: `image` or `dna`; for `both` see `joint`.
             rank: of the names.
-            found: at that rank, at the species of barcodes with their identities (`with_identities`).
+            found: at that rank, of barcodes with their identities (`all_evidence`).
 
         Raises:
             UsageError: the database was not calibrated for this evidence.

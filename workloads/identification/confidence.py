@@ -8,9 +8,13 @@ What is promised for names that are given with a confidence of at least c, for e
 It holds in at least 1 - `LEVEL` of all calibrations. Thresholds of a score are tested one after the other, from the
 strictest on, each by an exact binomial test (Clopper and Pearson 1934), until one fails; so errors are not summed over
 thresholds (learn then test by fixed sequences, Angelopoulos et al. 2021, arXiv:2110.01052, section 3.3; one threshold
-and one group is the guarantee of Geifman and El-Yaniv 2017). A sequence has several starts, which share the level. A
-threshold passes at c exactly where c is below the bounds of all thresholds before it. So the largest confidence of a
-threshold is the running minimum of the bounds, and no list of confidences has to be tried.
+and one group is the guarantee of Geifman and El-Yaniv 2017).
+
+Each c has one sequence. It begins where there are names enough for c: twice as many as prove it if all are right, or
+prove 0.95 where c is lower (117), or half of all names, whichever comes first. A handful of names at the top, two of
+them wrong for reasons of their own, would end a sequence that began with them. A threshold passes at c exactly where c
+is at most the bounds of all thresholds from there to it. What fails at a lower c is not given at a higher one. So the
+largest confidence of a threshold is a running minimum of the bounds, and no list of confidences has to be tried.
 
 Specimens of one species are alike in what goes wrong. Bounds are therefore taken at the effective number of specimens,
 their number divided by the design effect with species as clusters (Kish 1965; Korn and Graubard 1998).
@@ -29,6 +33,8 @@ LEVEL = 0.05
 """In what share of calibrations a promise may fail."""
 FEWEST = 50
 """Specimens of a group of which a promise is made."""
+_USUAL = 0.95
+"""The tests of lower confidences begin with those of this one, as so many names prove them all the better."""
 Promise = Literal["names", "strangers"]
 
 
@@ -128,21 +134,22 @@ def _held(group: Group, thresholds: Doubles, level: float) -> Doubles:
     effect = _pooled_effect(hits, counted, group.species)
     if group.promise == "strangers":
         return 1 - highest_share(found / effect, number / effect, level)
-    starts = _starts(number)
-    held = np.zeros(len(thresholds))
-    for start in starts:
-        some = slice(start, None)
-        right = (number[some] - found[some]) / effect
-        bounds = lowest_share(right, number[some] / effect, level / len(starts))
-        held[some] = np.maximum(held[some], np.minimum.accumulate(bounds))
-    return held
+    bounds, most = lowest_share((number - found) / effect, number / effect, level), _provable(number, effect, level)
+    return np.minimum(most, np.minimum.accumulate(np.where(bounds < most, bounds, 1.0)))
 
 
-def _starts(number: Doubles) -> list[int]:
-    """Where sequences of tests begin: at 50 names, at 100, at 200 and so on, whatever of them is right."""
-    most = int(number[-1]) if len(number) else 0
-    sizes = [FEWEST * 2**double for double in range(20) if FEWEST * 2**double <= most]
-    return [int(np.argmax(number >= size)) for size in sizes]
+def _provable(number: Doubles, effect: float, level: float) -> Doubles:
+    """The largest confidence whose tests have begun at each threshold, 0 where none has, (thresholds,); ascending.
+
+    Args:
+        number: of names at each threshold, ascending, whatever of them is right, (thresholds,).
+        effect: the design effect.
+        level: of the tests.
+    """
+    all_right = level ** (effect / np.maximum(number, 1))  # the bound where every name is right
+    twice = all_right**2  # that of half as many, all of them right
+    begun = np.where(number >= number[-1] / 2, all_right, np.where(twice >= _USUAL, twice, 0.0))
+    return np.where(number >= FEWEST, begun, 0.0)
 
 
 def _pooled_effect(hits: Mask, counted: Mask, species: Indices) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 
 from workloads.arrays import Doubles, Floats, Indices, Labels, Mask, Names
 from workloads.identification.alignment import aligned
+from workloads.identification.confidence import highest_share, lowest_share
 from workloads.identification.database import Database, KeyKind
 from workloads.identification.searching import nearest
 from workloads.spec import RANKS
@@ -18,6 +19,10 @@ NUM_NEIGHBOURS = 50
 _LAID_OUT = 3
 """Keys with the name, and with others, beside which a barcode is laid: the most similar k-mers are not always those of
 the fewest changes, and of 2,169 real barcodes, more than three change nothing (docs/log.md)."""
+_ASIDE = 0.16
+"""Level of the bounds of identities, one-sided: one standard error of a share, as it is commonly given."""
+_NEXT = 10
+"""Nearest keys of which it is counted how many have the name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +47,15 @@ class RankEvidence:
     """Name of the nearest key without that name, None where all neighbours have it, (queries,)."""
     rival: Floats
     """Its similarity; where all neighbours have one name, that of the last of them, which no other exceeds."""
+    agreeing: Floats
+    """Share of the ten nearest keys that have the name, 0 to 1, (queries,)."""
     identity: Doubles | None = None
-    """Of barcodes laid side by side, with the best of the nearest keys of that name, as if one base more were compared
-    and differed, so that a piece of 20 bases proves little; (queries,), NaN where there is none. None where barcodes
-    were not compared."""
+    """Of barcodes laid side by side, with the best of the nearest keys of that name: the lowest that the compared bases
+    bear out, so that a piece of 20 bases proves little; (queries,), NaN where there is none. None where barcodes were
+    not compared."""
     rival_identity: Doubles | None = None
-    """With the best of the nearest keys of other names; where there are none, with the last neighbour."""
+    """With the best of the nearest keys of other names, the highest that they bear out; where there are none, with the
+    last neighbour."""
 
     def part(self, some: Indices) -> "RankEvidence":
         """The evidence of some queries."""
@@ -105,7 +113,8 @@ def evidence_at(names: Names, neighbours: Neighbours) -> RankEvidence:
     place, has_other = other.argmax(axis=1), other.any(axis=1)
     runner_up: Names = np.where(has_other, found[rows, place], np.array(None, dtype=object))
     rival = np.where(has_other, neighbours.cosines[rows, place], neighbours.cosines[:, -1]).astype(np.float32)
-    return RankEvidence(name, similarity, runner_up, rival)
+    agreeing = (there & ~other)[:, :_NEXT].mean(axis=1, dtype=np.float32)
+    return RankEvidence(name, similarity, runner_up, rival, agreeing)
 
 
 def all_evidence(
@@ -114,7 +123,7 @@ def all_evidence(
     barcodes: Sequence[str | None] | None,
     barcode_of: Callable[[int], str | None],
 ) -> dict[str, RankEvidence]:
-    """The evidence at every rank, at the species with the identity of barcodes.
+    """The evidence at every rank, of barcodes with their identities.
 
     Args:
         labels: names of the keys.
@@ -123,45 +132,60 @@ def all_evidence(
         barcode_of: the barcode of a key, by its number.
     """
     found: dict[str, RankEvidence] = {rank: evidence_at(labels[rank], neighbours) for rank in RANKS}
-    if barcodes is not None:
-        last = RANKS[-1]
-        found[last] = with_identities(found[last], labels[last], neighbours, barcodes, barcode_of)
-    return found
+    if barcodes is None:
+        return found
+    beside = Beside(barcodes, barcode_of)
+    return {rank: with_identities(found[rank], labels[rank], neighbours, beside) for rank in RANKS}
 
 
-def with_identities(
-    found: RankEvidence,
-    names: Names,
-    neighbours: Neighbours,
-    barcodes: Sequence[str | None],
-    barcode_of: Callable[[int], str | None],
-) -> RankEvidence:
+class Beside:
+    """Barcodes laid beside those of keys; each pair once, as ranks share most of them."""
+
+    def __init__(self, barcodes: Sequence[str | None], barcode_of: Callable[[int], str | None]) -> None:
+        """Lay out nothing yet.
+
+        Args:
+            barcodes: of the queries.
+            barcode_of: the barcode of a key, by its number.
+        """
+        self._barcodes, self._barcode_of = barcodes, barcode_of
+        self._found: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def best(self, row: int, keys: Indices) -> tuple[int, int]:
+        """How many bases of a query agree with the most alike of the first of some keys, and how many are compared;
+        0 of 0 where there is none."""
+        found = (self._counts(row, key) for key in keys[:_LAID_OUT].tolist())
+        return max(found, key=lambda each: each[0] / max(each[1], 1), default=(0, 0))
+
+    def _counts(self, row: int, key: int) -> tuple[int, int]:
+        if (row, key) not in self._found:
+            barcode, other = self._barcodes[row], self._barcode_of(key)
+            self._found[row, key] = _counts(barcode, other) if barcode and other else (0, 0)
+        return self._found[row, key]
+
+
+def with_identities(found: RankEvidence, names: Names, neighbours: Neighbours, beside: Beside) -> RankEvidence:
     """The evidence at one rank with the identity of barcodes.
 
     Args:
         found: at that rank.
         names: of the keys at that rank.
         neighbours: of the queries.
-        barcodes: of the queries.
-        barcode_of: the barcode of a key, by its number.
+        beside: the barcodes of the queries, beside those of keys.
     """
-    both = np.full((2, len(barcodes)), math.nan)
-    for row, (barcode, name) in enumerate(zip(barcodes, found.name, strict=True)):
-        if barcode is None or name is None:
+    both = np.zeros((2, len(found.name), 2))  # own and rival; how many bases agree, and how many are compared
+    for row, name in enumerate(found.name):
+        if name is None:
             continue
         own: Indices = neighbours.keys[row]
         theirs = names[own]
         others = own[[each is not None and each != name for each in theirs]]
         sides = own[np.equal(theirs, name)], others if len(others) else own[-1:]
-        for side, keys in enumerate(sides):
-            both[side, row] = _best(barcode, [barcode_of(int(key)) for key in keys[:_LAID_OUT]])
-    return replace(found, identity=both[0], rival_identity=both[1])
-
-
-def _best(barcode: str, others: Sequence[str | None]) -> float:
-    """The highest identity of a barcode with some others, with one base more that differs; NaN where there is none."""
-    found = (_counts(barcode, other) for other in others if other)
-    return max((equal / (compared + 1) for equal, compared in found if compared), default=math.nan)
+        both[:, row] = [beside.best(row, keys) for keys in sides]
+    equal, compared = both[..., 0], both[..., 1]
+    bounds = lowest_share(equal[0], compared[0], _ASIDE), highest_share(equal[1], compared[1], _ASIDE)
+    lowest, highest = (np.where(each > 0, bound, math.nan) for each, bound in zip(compared, bounds, strict=True))
+    return replace(found, identity=lowest, rival_identity=highest)
 
 
 def _counts(barcode: str, other: str) -> tuple[int, int]:

@@ -18,7 +18,7 @@ from workloads.identification.evidence import RankEvidence
 KNOWN_SHARE = 0.9
 """The share of specimens whose species is in the database for which the probability is estimated."""
 _NEAR = 0.002
-"""Added to distances of vectors before their logarithm; as much as one of 500 bases, which identities have in them."""
+"""Added to distances, as much as one of 500 bases, so that each has a logarithm."""
 _RIDGE = 1e-5
 """On the mean loss, so that weights stay finite where all names are right."""
 _MOST = 30.0
@@ -26,21 +26,21 @@ _MOST = 30.0
 
 
 def features(found: RankEvidence, trained: Mask | None) -> Doubles:
-    """What a score is made of, (queries, features): -log distance of the name and log distance of its rival.
+    """What a score is made of, (queries, 4): that the name is near and its rival far, that the name is nearer, and
+    that keys agree.
 
-    Distances are 1 - identity where barcodes were compared, else 1 - cosine.
+    -log distance, log distance of the rival, -distance / (distance + that of the rival), share of the nearest keys with
+    the name. Distances are 1 - identity where barcodes were compared, else 1 - cosine.
 
     Args:
         found: at one rank.
         trained: whether the run learned from specimens of the name, (queries,); None without a run. One more feature.
     """
-    if found.identity is None or found.rival_identity is None:
-        cosines = (found.similarity.astype(np.float64), found.rival.astype(np.float64))
-        near, far = (np.maximum(1 - each, 0) + _NEAR for each in cosines)
-    else:
-        near, far = 1 - found.identity, 1 - found.rival_identity
-    own, rival = np.log(near), np.log(far)
-    columns = [-own, rival] if trained is None else [-own, rival, trained.astype(np.float64)]
+    laid_out = found.identity is not None and found.rival_identity is not None
+    pair = (found.identity, found.rival_identity) if laid_out else (found.similarity, found.rival)
+    near, far = (np.maximum(1 - np.asarray(each, dtype=np.float64), 0) + _NEAR for each in pair)
+    columns = [-np.log(near), np.log(far), -near / (near + far), found.agreeing.astype(np.float64)]
+    columns += [] if trained is None else [trained.astype(np.float64)]
     return np.stack(columns, axis=1)
 
 
