@@ -6,7 +6,11 @@ from typing import Any
 from results.sheet import Cell, Sheet
 
 WORDS = {"image": "image", "dna": "barcode", "both": "image and barcode"}
-GROUPS = {"known": "in the database", "other": "not in the database"}
+GROUPS = {
+    "known": "in the database",
+    "other": "not in the database",
+    "outside": "not in the database, nor its taxon",
+}
 
 
 def promise_sheet(facts: Mapping[str, Any], database: str, synthetic: bool) -> Sheet:
@@ -21,8 +25,8 @@ def promise_sheet(facts: Mapping[str, Any], database: str, synthetic: bool) -> S
     words = f"Names with a confidence of {', '.join(f'{each:g} %' for each in sorted(asked))} and more"
     notes = [
         facts["verdict"] + ".",
-        "Species not in the database have no right species: there the share that gets one is at most what the "
-        "confidence leaves of 100 %.",
+        "Where the taxon of a rank is not in the database no name is right: there the share that gets one is at most "
+        "what the confidence leaves of 100 %.",
         "p: one-sided exact binomial test that the promise holds, by Holm's method over all cells.",
     ]
     if count := facts["num_keys_themselves"]:

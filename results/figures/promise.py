@@ -1,9 +1,9 @@
 """Whether names are as sure as they say: a reliability diagram, and risk against coverage.
 
 Above: of the names with a confidence of at least c, the share that is right, against c; the promise is the diagonal,
-and no point should lie clearly below it. Of species that the database does not have, at the species: the share that
-rightly gets no name. Below: the share of wrong names among those that are given, against the share of specimens that
-get one; of such species, at the species, the share that wrongly gets a name.
+and no point should lie clearly below it. Of specimens whose taxon of the rank the database does not have: the share
+that rightly gets no name. Below: the share of wrong names among those that are given, against the share of specimens
+that get one; of such specimens the share that wrongly gets a name.
 """
 
 import json
@@ -26,7 +26,7 @@ from workloads.spec import RANKS
 from workloads.storage import Folder
 
 _ASKED = (0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.975, 0.99)
-_COLOURS = {"known": (SEEN, "o"), "other": (UNSEEN, "s")}
+_COLOURS = {"known": (SEEN, "o"), "other": (UNSEEN, "s"), "outside": ("#00795A", "^")}
 
 
 def write_check(folder: Folder, facts: Mapping[str, Any], named: pa.Table, database: str, synthetic: bool) -> list[str]:
@@ -72,7 +72,7 @@ def promise_records(named: pd.DataFrame, evidence: str) -> Iterator[dict[str, An
             own = rows[(rows["rank"] == rank) & (rows["group"] == group)]
             for asked in _ASKED if len(own) else ():
                 given = own["confidence"] >= asked
-                strangers = rank == RANKS[-1] and group == "other"
+                strangers = group == "outside" or (rank == RANKS[-1] and group == "other")
                 number = len(own) if strangers else int(given.sum())
                 kept = number - int(given.sum()) if strangers else int((given & own["right"]).sum())
                 low, high = _interval(kept, number)

@@ -15,6 +15,7 @@ from tests.identification.barcoded import Row, made_up
 from tests.identification.databases import kmer_database, table
 from workloads.arrays import Doubles
 from workloads.errors import UsageError
+from workloads.identification import leaving_out
 from workloads.identification.alignment import aligned
 from workloads.identification.building import Doing
 from workloads.identification.calibrating import calibrate
@@ -98,6 +99,29 @@ def exact(equal: int, compared: int) -> Any:
     return stats.binomtest(equal, compared).proportion_ci(0.68, "exact")
 
 
+@pytest.mark.parametrize("few", [0, 2000])
+def test_evidence_without_a_genus_is_that_of_a_database_that_never_had_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    monkeypatch.setattr(leaving_out, "_FEW", few)  # whether taxa are left out of what is found, or not searched
+    keys = LeavingOut(kmer_database(tmp_path / "db", SOME), "dna")
+    places = [0, 13, 4, 26]
+    barcodes = np.array([SOME[place][3] for place in places], dtype=object)
+    taxa = np.array([SOME[place][2] for place in places], dtype=object)
+    asked = Asked(hellinger(counted(barcodes.tolist())), taxa, barcodes, np.array(places))
+    told: list[int] = []
+
+    found = keys.outside(asked, taxa, "genus", told.append)
+
+    assert sum(told) == len(places)
+    for row, place in enumerate(places):
+        left = [other for other in SOME if other[2] != SOME[place][2]]
+        own = hellinger(counted([SOME[place][3]]))[0]
+        cosines = hellinger(counted([other[3] for other in left])) @ own
+        assert found.name[row] == left[int(cosines.argmax())][2]
+        assert found.similarity[row] == pytest.approx(cosines.max(), abs=1e-5)
+
+
 def test_a_species_with_the_barcode_of_another_is_named_as_that_one(tmp_path: Path) -> None:
     rows = [*SOME, SHARED]
     keys = LeavingOut(kmer_database(tmp_path / "db", rows), "dna")
@@ -153,10 +177,14 @@ def test_a_calibrated_database_names_its_species_with_a_confidence_and_no_others
     assert calibrated.facts.calibrated == ("dna",)
     rows = Calibration.of(calibrated).table.to_pandas()
     species = rows[rows["rank"] == "species"]
-    assert set(species["known"]) == {True, False}
-    assert (species[species["known"]]["name"] == species[species["known"]]["truth"]).all()
-    assert not (species[~species["known"]]["name"] == species[~species["known"]]["truth"]).any()
-    others = rows[(rows["rank"] == "genus") & ~rows["known"]]
+    assert set(species["group"]) == {"known", "other"}
+    right = species["name"] == species["truth"]
+    assert right[species["group"] == "known"].all()
+    assert not right[species["group"] == "other"].any()
+    outside = rows[rows["group"] == "outside"]
+    assert set(outside["rank"]) == {"genus"}  # the keys have one family and one order at most, which cannot be missed
+    assert not (outside["name"] == outside["truth"]).any()
+    others = rows[(rows["rank"] == "genus") & (rows["group"] == "other")]
     assert (others["name"] == others["truth"]).mean() > 0.9  # its genus has four other species
     fits, says = (set(rows[rows["fits"] == part]["species"]) for part in (True, False))
     assert not fits & says
@@ -194,6 +222,9 @@ def test_the_promise_is_checked_on_specimens_of_known_and_of_other_species(calib
     assert cells["species", "other"].num_specimens == 60
     assert cells["species", "other"].num_right == 0
     assert cells["species", "known"].num_specimens == len(fresh)
+    assert cells["genus", "outside"].num_specimens == 60
+    assert cells["genus", "outside"].num_given <= 12  # a fifth
+    assert cells["genus", "known"].num_given == len(fresh)
     assert "refuted in 0" not in checked.verdict
     assert checked.verdict.startswith("The promise of 80 % is not refuted")
 

@@ -21,6 +21,7 @@ from workloads.identification.calibration import (
     EVIDENCES,
     WEIGHTS,
     WORDS,
+    GroupName,
     Weights,
     is_among,
     key_of,
@@ -132,28 +133,33 @@ def draw(source: Database, most: int = _MOST, only_strangers: bool = False) -> D
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What the keys of one modality say of those that were drawn and have it."""
+    """What the keys of one modality say of those that were drawn and have it, at one rank."""
 
     rows: Indices
-    """Which of those drawn were asked about, twice where they stand twice, (questions,)."""
-    known: Mask
-    """Whether their species was among the keys, (questions,)."""
-    at: Mapping[str, RankEvidence]
-    """By rank."""
+    """Which of those drawn were asked about, some two or three times, (questions,)."""
+    group: Names
+    """As which, a `GroupName` each, (questions,)."""
+    found: RankEvidence
+    """Of the questions."""
 
     def part(self, some: Indices) -> "Answers":
         """Those to some questions."""
-        return Answers(self.rows[some], self.known[some], {rank: found.part(some) for rank, found in self.at.items()})
+        return Answers(self.rows[some], self.group[some], self.found.part(some))
 
 
-def ask(database: Database, source: Database, drawn: Drawn, tell: Tell) -> dict[KeyKind, Answers]:
-    """Ask by each modality about each specimen, with its species where there are others of it, and without."""
+AtRanks = Mapping[str, Answers]
+"""By rank."""
+
+
+def ask(database: Database, source: Database, drawn: Drawn, tell: Tell) -> dict[KeyKind, AtRanks]:
+    """Ask by each modality about each specimen, with its species where there are others of it, and without; and at
+    each rank above the species without its taxon, where there is another one."""
     kinds = [kind for kind in KEY_KINDS if kind in database.facts.modalities and kind in source.facts.modalities]
     having = {
         kind: np.flatnonzero(source.specimens[f"{kind}_key"].is_valid().to_numpy()[drawn.numbers]) for kind in kinds
     }
     having = {kind: rows for kind, rows in having.items() if len(rows)}
-    done, total = 0, 2 * sum(map(len, having.values()))
+    done, total = 0, (1 + len(RANKS)) * sum(map(len, having.values()))
 
     def more(count: int) -> None:
         nonlocal done
@@ -167,7 +173,7 @@ def ask(database: Database, source: Database, drawn: Drawn, tell: Tell) -> dict[
 
 def _answers(
     keys: LeavingOut, source: Database, kind: KeyKind, drawn: Drawn, rows: Indices, tell: Callable[[int], None]
-) -> Answers:
+) -> AtRanks:
     numbers, species = drawn.numbers[rows], drawn.labels[RANKS[-1]][rows]
     own = numbers if keys.database is source else np.full_like(numbers, -1)
     stored = source.keys(kind)
@@ -176,23 +182,38 @@ def _answers(
     barcodes = np.array(source.specimens["barcode"].take(pa.array(numbers)).to_pylist(), dtype=object)
     asked = Asked(vectors, species, barcodes, own)
     there = np.array([keys.has(*each) for each in zip(species, own.tolist(), strict=True)], dtype=bool)
-    questions = ((np.flatnonzero(there), True), (np.flatnonzero(drawn.stranger[rows]), False))
-    parts = [(some, known, keys.evidence(asked.part(some), known, tell)) for some, known in questions if len(some)]
+    stranger = drawn.stranger[rows]
+    questions: tuple[tuple[Indices, GroupName], ...] = (
+        (np.flatnonzero(there), "known"),
+        (np.flatnonzero(stranger), "other"),
+    )
+    parts = [
+        (some, group, keys.evidence(asked.part(some), group == "known", tell)) for some, group in questions if len(some)
+    ]
     if not parts:
         raise UsageError(
             "no key has a species of those that can be asked about, and the run learned from all of them; build the "
             "database of more specimens and species"
         )
-    return Answers(
-        np.concatenate([rows[some] for some, _, _ in parts]),
-        np.concatenate([np.full(len(some), known) for some, known, _ in parts]),
-        {rank: joined([found[rank] for _, _, found in parts]) for rank in RANKS},
-    )
+    at = {rank: [(some, group, found[rank]) for some, group, found in parts] for rank in RANKS}
+    for rank in RANKS[:-1]:
+        taxa = drawn.labels[rank][rows]
+        some = np.flatnonzero(stranger & np.not_equal(taxa, np.array(None, dtype=object)).astype(bool))
+        if len(some) and keys.has_several(rank):
+            at[rank].append((some, "outside", keys.outside(asked.part(some), taxa[some], rank, tell)))
+    return {
+        rank: Answers(
+            np.concatenate([rows[some] for some, _, _ in all_parts]),
+            np.concatenate([np.full(len(some), group, dtype=object) for some, group, _ in all_parts]),
+            joined([found for _, _, found in all_parts]),
+        )
+        for rank, all_parts in at.items()
+    }
 
 
 def _calibrated(
     evidence: Evidence,
-    answers: Mapping[KeyKind, Answers],
+    answers: Mapping[KeyKind, AtRanks],
     drawn: Drawn,
     trained: Trained,
     weights: dict[str, list[float]],
@@ -202,29 +223,29 @@ def _calibrated(
     Raises:
         UsageError: there are too few specimens whose species is in the database, or too few of others.
     """
-    asked = of_both(answers) if evidence == "both" else {evidence: answers[evidence]}
-    one = next(iter(asked.values()))
-    fits = drawn.fits[one.rows]
     for rank in reversed(RANKS):
-        found = {kind: each.at[rank] for kind, each in asked.items()}
+        of_kinds = {kind: at[rank] for kind, at in answers.items()}
+        asked = of_both(of_kinds) if evidence == "both" else {evidence: of_kinds[evidence]}
+        one = next(iter(asked.values()))
+        found, fits = {kind: each.found for kind, each in asked.items()}, drawn.fits[one.rows]
         truth = drawn.labels[rank][one.rows]
         has_truth = np.not_equal(truth, np.array(None, dtype=object)).astype(bool)
-        if short := _too_few(evidence, one.known[has_truth & ~fits]):
+        if short := _too_few(evidence, rank, one.group[has_truth & ~fits]):
             if rank == RANKS[-1]:
                 raise UsageError(short)
             continue  # no name at that rank has a confidence
         name, rows = named_features(rank, found, trained, weights)
         named = np.not_equal(name, np.array(None, dtype=object)).astype(bool) & np.isfinite(rows).all(axis=1)
-        some = has_truth & fits & named
+        some = has_truth & fits & named & (one.group != "outside")
         own = weights[key_of(evidence, rank)] = fit(
-            rows[some], np.equal(name, truth)[some].astype(bool), one.known[some]
+            rows[some], np.equal(name, truth)[some].astype(bool), one.group[some] == "known"
         )
         of = scores(own, rows, named)
         columns = {
             "specimen_id": drawn.ids[one.rows],
             "evidence": np.full(len(of), evidence, dtype=object),
             "rank": np.full(len(of), rank, dtype=object),
-            "known": one.known,
+            "group": one.group,
             "fits": fits,
             "species": drawn.labels[RANKS[-1]][one.rows],
             "truth": truth,
@@ -259,7 +280,7 @@ def named_features(
 def of_both(answers: Mapping[KeyKind, Answers]) -> dict[KeyKind, Answers]:
     """Of both modalities the questions that were asked by both, in one order."""
     places = [
-        {question: place for place, question in enumerate(zip(one.rows.tolist(), one.known.tolist(), strict=True))}
+        {question: place for place, question in enumerate(zip(one.rows.tolist(), one.group.tolist(), strict=True))}
         for one in answers.values()
     ]
     shared = [question for question in places[0] if question in places[1]]
@@ -267,17 +288,17 @@ def of_both(answers: Mapping[KeyKind, Answers]) -> dict[KeyKind, Answers]:
     return {kind: answers[kind].part(rows) for kind, rows in zip(answers, chosen, strict=True)}
 
 
-def _too_few(evidence: Evidence, known: Mask) -> str | None:
-    """Why nothing can be promised of so many specimens, by whether their species is in the database; None: it can."""
-    for count, of in (
-        (int(known.sum()), "whose species is in the database"),
-        (int((~known).sum()), "of other species"),
-    ):
-        if count < FEWEST:
+def _too_few(evidence: Evidence, rank: str, group: Names) -> str | None:
+    """Why nothing can be promised at a rank of questions as these groups; None: it can."""
+    needed: dict[GroupName, str] = {"known": "whose species is in the database", "other": "of other species"}
+    if rank != RANKS[-1]:
+        needed["outside"] = f"of other taxa of the rank {rank}"
+    for name, of in needed.items():
+        if (count := int((group == name).sum())) < FEWEST:
             return (
                 f"{count} specimens with {WORDS[evidence]} {of} say what a score is worth, and no promise is made of "
                 f"fewer than {FEWEST}; build the database of more specimens and species"
-                + ("" if count else ", some of which its run did not learn from")
+                + ("" if count or name == "known" else ", some of which its run did not learn from")
             )
     return None
 

@@ -32,7 +32,7 @@ CALIBRATED = pa.schema(
         ("specimen_id", pa.string()),
         ("evidence", pa.string()),  # image, dna or both
         ("rank", pa.string()),
-        ("known", pa.bool_()),  # asked with its species among the keys; false: with its species taken out
+        ("group", pa.string()),  # known: asked with its species among the keys; other: without; outside: see below
         ("fits", pa.bool_()),  # whether it made the score; false: it says what the score is worth
         ("species", pa.string()),
         ("truth", pa.string()),
@@ -50,9 +50,10 @@ Weights = Mapping[str, Sequence[float]]
 """Of scores, by `key_of`."""
 WEIGHTS = b"clibd.weights"
 """Key of the table's metadata that holds `Weights` as JSON."""
-GroupName = Literal["known", "other"]
-"""Specimens whose species is in the database, and those whose species is not."""
-GROUPS: tuple[GroupName, ...] = ("known", "other")
+GroupName = Literal["known", "other", "outside"]
+"""Specimens whose species is in the database; those whose species is not; and at ranks above the species those whose
+taxon of that rank is not, so that no name is right there either."""
+GROUPS: tuple[GroupName, ...] = ("known", "other", "outside")
 _MOST_STEPS = 400
 """Thresholds that are tested: one more in ten specimens or so changes nothing that can be promised."""
 
@@ -166,15 +167,22 @@ def steps_of(table: pa.Table, rank: str) -> Steps:
 
     Args:
         table: rows of `CALIBRATED` that did not make the score.
-        rank: their rank. At the species those whose species is not in the database have no right name.
+        rank: their rank. At the species those whose species is not in the database have no right name. Above it what
+            goes wrong outside goes wrong for whole taxa of the rank, which therefore are the clusters.
     """
     of = table["score"].fill_null(-np.inf).to_numpy().astype(np.float64)
     right = np.asarray(pc.fill_null(pc.equal(table["name"], table["truth"]), False).to_numpy(), dtype=bool)
-    species = np.unique(table["species"].to_numpy(zero_copy_only=False).astype(str), return_inverse=True)[1]
-    known = np.asarray(table["known"].to_numpy(), dtype=bool)
-    promise_of_others: Promise = "strangers" if rank == RANKS[-1] else "names"
-    asked: list[tuple[Promise, Mask]] = [("names", known), (promise_of_others, ~known)]
-    groups = [Group(promise, of[rows], right[rows], species[rows]) for promise, rows in asked]
+    group = table["group"].to_numpy(zero_copy_only=False).astype(str)
+    promises: Mapping[GroupName, Promise] = {
+        "known": "names",
+        "other": "strangers" if rank == RANKS[-1] else "names",
+        **({} if rank == RANKS[-1] else {"outside": "strangers"}),
+    }
+    groups = []
+    for name, promise in promises.items():
+        rows = group == name
+        cluster = table["truth" if name == "outside" else "species"].to_numpy(zero_copy_only=False)[rows].astype(str)
+        groups.append(Group(promise, of[rows], right[rows], np.unique(cluster, return_inverse=True)[1]))
     distinct = np.unique(of[np.isfinite(of)])[::-1]
     chosen = np.unique(np.linspace(0, len(distinct) - 1, min(len(distinct), _MOST_STEPS)).astype(np.int64))
     thresholds = distinct[chosen]

@@ -16,7 +16,7 @@ from scipy import stats
 from workloads.arrays import Doubles, Mask, Names
 from workloads.command_line import Tell
 from workloads.errors import UsageError
-from workloads.identification.calibration import Calibration
+from workloads.identification.calibration import GROUPS, Calibration, GroupName
 from workloads.identification.confidence import FEWEST
 from workloads.identification.database import KEY_KINDS, Database, KeyKind
 from workloads.identification.embedding import Embedder
@@ -24,7 +24,7 @@ from workloads.identification.evidence import RankEvidence, all_evidence
 from workloads.identification.keys_at_hand import KeysAtHand
 from workloads.identification.query import Evidence
 from workloads.identification.writing import Known
-from workloads.spec import RANKS
+from workloads.spec import RANKS, Rank
 
 _SIGNIFICANT = 0.05
 Verdict = Literal["holds", "refuted", "too few"]
@@ -33,7 +33,7 @@ NAMED = pa.schema(
         ("specimen_id", pa.string()),
         ("evidence", pa.string()),  # image, dna or both
         ("rank", pa.string()),
-        ("group", pa.string()),  # known: its species is in the database; other: it is not
+        ("group", pa.string()),  # known: its species is in the database; other: its taxon of the rank; outside: neither
         ("truth", pa.string()),
         ("name", pa.string()),  # the best there is, whatever its confidence
         ("confidence", pa.float64()),
@@ -63,7 +63,7 @@ class Cell:
     @property
     def strangers(self) -> bool:
         """Whether no name is right, so that the share which gets one is bounded."""
-        return self.rank == RANKS[-1] and self.group == "other"
+        return self.group == "outside" or (self.rank == RANKS[-1] and self.group == "other")
 
     @property
     def verdict(self) -> Verdict:
@@ -158,7 +158,7 @@ def cells_of(named: pa.Table, asked: float) -> tuple[Cell, ...]:
         given = rows["confidence"] >= asked
         cell = Cell(evidence, rank, group, len(rows), int(given.sum()), int((given & rows["right"]).sum()), asked)
         cells.append(replace(cell, p=_p_of(cell)))
-    order = {word: place for place, word in enumerate(("image", "dna", "both", *RANKS, "known", "other"))}
+    order = {word: place for place, word in enumerate(("image", "dna", "both", *RANKS, *GROUPS))}
     cells.sort(key=lambda cell: [order[word] for word in (cell.evidence, cell.rank, cell.group)])
     return tuple(_corrected(cells))
 
@@ -191,7 +191,7 @@ class _Checker:
         self._calibration = Calibration.of(database)
         kinds = [kind for kind in KEY_KINDS if kind in database.facts.modalities and kind in embedder.kinds]
         self._keys = {kind: KeysAtHand(database, kind) for kind in kinds}
-        self._species = frozenset(database.labels[RANKS[-1]])
+        self._names = {rank: frozenset(database.labels[rank]) for rank in RANKS}
         self.ids = frozenset(database.specimens["specimen_id"].to_pylist())
 
     def named(self, known: Sequence[Known]) -> Iterator[pa.Table]:
@@ -226,15 +226,15 @@ class _Checker:
         barcodes = [known[place].query.barcode for place in places] if kind == "dna" else None
         return places, all_evidence(keys.labels, keys.neighbours(rows[good], 0), barcodes, keys.barcode)
 
-    def _rows(self, some: Sequence[Known], evidence: Evidence, rank: str, names: Names, sure: Doubles) -> pa.Table:
+    def _rows(self, some: Sequence[Known], evidence: Evidence, rank: Rank, names: Names, sure: Doubles) -> pa.Table:
         truth = [one.names.get(rank) for one in some]
         right: Mask = np.array([name is not None and name == true for name, true in zip(names, truth, strict=True)])
-        known = [one.names[RANKS[-1]] in self._species for one in some]
+        groups: list[GroupName] = [self._group(one, rank) for one in some]
         columns = {
             "specimen_id": [one.query.id for one in some],
             "evidence": [evidence] * len(some),
             "rank": [rank] * len(some),
-            "group": ["known" if each else "other" for each in known],
+            "group": groups,
             "truth": truth,
             "name": names.tolist(),
             "confidence": sure,
@@ -242,3 +242,8 @@ class _Checker:
         }
         table = pa.table({name: pa.array(columns[name], NAMED.field(name).type) for name in NAMED.names})
         return table.filter(pa.array([true is not None for true in truth]))
+
+    def _group(self, one: Known, rank: Rank) -> GroupName:
+        if one.names[RANKS[-1]] in self._names[RANKS[-1]]:
+            return "known"
+        return "other" if rank == RANKS[-1] or one.names.get(rank) in self._names[rank] else "outside"

@@ -131,11 +131,23 @@ def all_evidence(
         barcodes: of the queries; None where they are not compared, as of images.
         barcode_of: the barcode of a key, by its number.
     """
-    found: dict[str, RankEvidence] = {rank: evidence_at(labels[rank], neighbours) for rank in RANKS}
-    if barcodes is None:
-        return found
-    beside = Beside(barcodes, barcode_of)
-    return {rank: with_identities(found[rank], labels[rank], neighbours, beside) for rank in RANKS}
+    beside = None if barcodes is None else Beside(barcodes, barcode_of)
+    return {rank: _whole_evidence(labels[rank], neighbours, beside) for rank in RANKS}
+
+
+def evidence_of(
+    names: Names,
+    neighbours: Neighbours,
+    barcodes: Sequence[str | None] | None,
+    barcode_of: Callable[[int], str | None],
+) -> RankEvidence:
+    """The same at one rank, of the names of the keys there."""
+    return _whole_evidence(names, neighbours, None if barcodes is None else Beside(barcodes, barcode_of))
+
+
+def _whole_evidence(names: Names, neighbours: Neighbours, beside: "Beside | None") -> RankEvidence:
+    found = evidence_at(names, neighbours)
+    return found if beside is None else with_identities(found, names, neighbours, beside)
 
 
 class Beside:

@@ -1,9 +1,10 @@
-"""What keys say of specimens that are left out of them, alone or with all others of their species.
+"""What keys say of specimens that are left out of them: alone, with all of their species, or with all of a taxon.
 
 A key goes where nobody else has it; where others do, its names are those of the others. So a species whose barcode
 another species has too is named as that one when it is taken out, as it would be if nobody had ever brought it.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -18,13 +19,17 @@ from workloads.identification.evidence import (
     RankEvidence,
     all_evidence,
     commonest,
+    evidence_of,
     joined,
     names_of_keys,
     neighbours_of,
 )
-from workloads.spec import RANKS
+from workloads.identification.searching import KeySearch, nearest
+from workloads.spec import RANKS, Rank
 
 _AT_ONCE = 1024
+_FEW = 2000
+"""Keys of a taxon that are searched with the others and left out then; of more the others are searched alone."""
 _SPECIES = RANKS[-1]
 
 
@@ -67,6 +72,10 @@ class LeavingOut:
         """Whether a key has a specimen of a species, other than the one of that number."""
         return any(number != but for number in self._specimens_of.get(species, ())[:2])
 
+    def has_several(self, rank: Rank) -> bool:
+        """Whether the keys have names of several taxa at a rank, so that one can be missed among them."""
+        return len({*self._labels[rank].tolist()} - {None}) > 1
+
     def evidence(self, asked: Asked, with_species: bool, tell: Callable[[int], None]) -> dict[str, RankEvidence]:
         """The evidence at every rank.
 
@@ -84,6 +93,40 @@ class LeavingOut:
             parts.append(self._some(some, with_species))
             tell(len(some.rows))
         return {rank: joined([part[rank] for part in parts]) for rank in RANKS}
+
+    def outside(self, asked: Asked, taxa: Names, rank: Rank, tell: Callable[[int], None]) -> RankEvidence:
+        """The evidence at a rank of keys of other taxa alone, as if nobody had ever brought one of theirs.
+
+        Args:
+            asked: what is to be named.
+            taxa: theirs at that rank, (specimens,), none of which all keys have.
+            rank: above the species.
+            tell: is told how many more are done.
+        """
+        names, counts = self._labels[rank], Counter(self._labels[rank].tolist())
+        sizes = np.array([counts[taxon] for taxon in taxa.tolist()])
+        few = np.argsort(sizes, kind="stable")[: np.count_nonzero(sizes <= _FEW)]
+        batches = [few[start : start + _AT_ONCE] for start in range(0, len(few), _AT_ONCE)]
+        batches += [np.flatnonzero(np.equal(taxa, taxon)) for taxon in dict.fromkeys(taxa[sizes > _FEW].tolist())]
+        parts = []
+        for rows in batches:
+            near = self._others(asked.rows[rows], names, taxa[rows], int(sizes[rows].max()))
+            barcodes = asked.barcodes[rows].tolist() if self._kind == "dna" else None
+            parts.append(evidence_of(names, near, barcodes, self._barcode_of))
+            tell(len(rows))
+        return joined(parts).part(np.argsort(np.concatenate(batches)))
+
+    def _others(self, rows: Floats, names: Names, taxa: Names, most: int) -> Neighbours:
+        """The nearest keys of other taxa than each query's; of a taxon with many keys all queries are."""
+        keys = self.database.keys(self._kind)
+        if most > _FEW:
+            others = np.not_equal(names, taxa[0]).astype(bool)
+            return Neighbours(*KeySearch(keys, NUM_NEIGHBOURS, others).nearest(rows))
+        found, cosines = nearest(rows, keys, NUM_NEIGHBOURS + most)
+        stays = np.not_equal(names[found], taxa[:, None]).astype(bool)
+        size = min(NUM_NEIGHBOURS, int(stays.sum(axis=1).min()))
+        first = np.argsort(~stays, axis=1, kind="stable")[:, :size]
+        return Neighbours(np.take_along_axis(found, first, axis=1), np.take_along_axis(cosines, first, axis=1))
 
     def _some(self, asked: Asked, with_species: bool) -> dict[str, RankEvidence]:
         goes = [self._leaving(*each, with_species) for each in zip(asked.species, asked.numbers.tolist(), strict=True)]
