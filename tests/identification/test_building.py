@@ -223,7 +223,7 @@ def test_a_database_of_another_version_and_one_that_says_what_it_was_not_told(tm
     with pytest.raises(NewerVersionError, match="schema 2; this one knows up to 1"):
         _ = Database(tmp_path / "db").facts
     write_facts(database.folder, replace(database.facts, version=0))
-    with pytest.raises(DamagedError, match="version 0, not 1"):
+    with pytest.raises(UsageError, match="version 0, not 1"):
         _ = Database(tmp_path / "db").facts
     Folder(tmp_path / "db").write_json(FACTS, {"version": 1})
     with pytest.raises(DamagedError, match="lost its seal"):

@@ -33,6 +33,7 @@ def test_a_fasta_becomes_a_database_that_says_what_it_holds(tmp_path: Path) -> N
     out, said = told("build", "--data", str(fasta), "--to", folder, "--license", "cc0-1.0", "--cite", "Doe 2026")
     assert out == ""
     assert f"4 specimens of 3 species in {folder}: 3 distinct barcodes" in said
+    assert "Noticed: 1 specimens without a name at any rank (such as x)" in said
     assert said.endswith(f"Next: clibd db info {folder}, or clibd identify FILES --db {folder}\n")
     assert "Left out: 1 specimens, in left_out.tsv" in told("info", folder)[0]
     facts = json.loads(told("info", folder, "--json")[0])

@@ -152,6 +152,7 @@ def build(
         ):
             for some in material.known(tell, writer.leave_out):
                 writer.embed(some, base.embedder)
+        say_noticed(material, doing)
         if not (written := writer.written).num_specimens:
             raise SourceError(material.name, "", _nothing_left(written))
         facts = DatabaseFacts(
@@ -169,6 +170,12 @@ def build(
                 _write_calibrating(folder / CALIBRATING, material.calibrating, base.embedder, facts, tell)
         seal_database(folder, facts, doing)
     return written
+
+
+def say_noticed(material: Material, doing: Doing) -> None:
+    """Say what was noticed of specimens that have come."""
+    for sentence in material.noticed():
+        doing.on_remark(f"Noticed: {sentence}")
 
 
 def _nothing_left(written: Written) -> str:

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from scipy.special import expit
 
 from workloads.arrays import Doubles, Mask, Names
-from workloads.errors import DamagedError, UsageError
+from workloads.errors import AlteredError, UsageError
 from workloads.identification.confidence import Group, Promise, Steps, confidence_steps
 from workloads.identification.database import CALIBRATION, Database
 from workloads.identification.evidence import RankEvidence
@@ -95,7 +95,6 @@ class Calibration:
         Raises:
             UsageError: it has none.
             AlteredError: it is not what was written.
-            DamagedError: columns are lost.
         """
         if not database.facts.calibrated:
             raise UsageError(
@@ -104,7 +103,7 @@ class Calibration:
             )
         table, where = database.sealed.read_table(CALIBRATION), f"{database.folder}/{CALIBRATION}"
         if not table.schema.equals(CALIBRATED) or WEIGHTS not in (table.schema.metadata or {}):
-            raise DamagedError(where, "its columns are not those of this version")
+            raise AlteredError(where, "its columns are not those of this version", str(database.folder))
         return cls(table, json.loads(table.schema.metadata[WEIGHTS]), trained_names(database))
 
     def confidence(self, evidence: Evidence, rank: str, found: RankEvidence) -> Doubles:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from workloads.errors import UsageError, some_of
-from workloads.identification.building import Doing, Showing, counts_of, keep_run, recorded, seal_database
+from workloads.identification.building import Doing, Showing, counts_of, keep_run, recorded, say_noticed, seal_database
 from workloads.identification.contents import like
 from workloads.identification.database import (
     CALIBRATING,
@@ -68,6 +68,7 @@ def add(
             with doing.showing(f"Embedding {material.name}", "specimens") as tell:
                 for some in material.known(tell, writer.leave_out):
                     writer.embed(some, embedder)
+            say_noticed(material, doing)
             num_new = writer.written.num_specimens - num_kept
             if replace_records:
                 num_kept = _copy(database, writer, doing.showing, without=frozenset(writer.ids))

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from workloads.arrays import Indices, Labels
 from workloads.data.prepared.dataset import labels_of
-from workloads.errors import DamagedError, MissingPathError, NewerVersionError, UsageError
+from workloads.errors import AlteredError, DamagedError, MissingPathError, NewerVersionError, UsageError
 from workloads.identification.keys import StoredRows
 from workloads.identification.sharing import fetched
 from workloads.record import RunFolder
@@ -126,11 +126,16 @@ class Database:
         if not self.folder.has(FACTS):
             remedy = "Make one with `clibd db build`; one that was broken off is made anew."
             raise MissingPathError(str(self.folder), f"database ({FACTS})", remedy)
-        path, (plain, files) = f"{self.folder}/{FACTS}", read_sealed(self.folder, FACTS)
+        path = f"{self.folder}/{FACTS}"
+        try:
+            plain, files = read_sealed(self.folder, FACTS)
+        except DamagedError as error:
+            raise AlteredError(path, error.args[1], str(self.folder)) from error
         if (version := plain.get("version")) != VERSION:
             if isinstance(version, int) and version > VERSION:
                 raise NewerVersionError(path, version, VERSION)
-            raise DamagedError(path, f"version {version!r}, not {VERSION}; make it anew with `clibd db build`")
+            made_anew = "make it anew with `clibd db build --replace`"
+            raise UsageError(f"{path}: version {version!r}, not {VERSION}; {made_anew}")
         checked(plain, DatabaseFacts, path)
         lists: dict[str, Any] = {name: tuple(plain[name]) for name in ("modalities", "calibrated", "sources")}
         return DatabaseFacts(**{**plain, **lists}), files
@@ -141,8 +146,8 @@ class Database:
 
         Raises:
             MissingPathError: there is no database, or not a whole one.
-            DamagedError: database.json is not what was written.
-            NewerVersionError: it is of a newer version.
+            AlteredError: database.json is not what was written.
+            UsageError, NewerVersionError: it is of another version.
         """
         return self._content[0]
 
@@ -163,14 +168,14 @@ class Database:
 
         Raises:
             AlteredError: it is not what was written.
-            DamagedError: rows or columns are lost.
         """
         table = self.sealed.read_table(SPECIMENS_FILE)
         where = f"{self.folder}/{SPECIMENS_FILE}"
         if len(table) != self.facts.num_specimens:
-            raise DamagedError(where, f"{len(table):,} specimens instead of {self.facts.num_specimens:,}")
+            reason = f"{len(table):,} specimens instead of {self.facts.num_specimens:,}"
+            raise AlteredError(where, reason, str(self.folder))
         if not table.schema.equals(SPECIMENS):
-            raise DamagedError(where, "its columns are not those of this version")
+            raise AlteredError(where, "its columns are not those of this version", str(self.folder))
         return table
 
     @cached_property
@@ -183,7 +188,7 @@ class Database:
 
         Raises:
             UsageError: the database has none.
-            DamagedError: they are not what was written.
+            AlteredError: they are not what was written.
         """
         if kind not in self.facts.modalities:
             have = " and ".join(self.facts.modalities)
@@ -193,7 +198,8 @@ class Database:
         path = Path(self.folder.address) / f"keys-{kind}.npy"
         rows = StoredRows(path)
         if len(rows) != self.facts.num_keys[kind]:
-            raise DamagedError(str(path), f"{len(rows):,} keys instead of {self.facts.num_keys[kind]:,}")
+            reason = f"{len(rows):,} keys instead of {self.facts.num_keys[kind]:,}"
+            raise AlteredError(str(path), reason, str(self.folder))
         return rows
 
     def members(self, kind: KeyKind) -> tuple[Indices, Indices]:
@@ -208,14 +214,14 @@ class Database:
         """The run whose towers embed; None for a database without a model.
 
         Raises:
-            DamagedError: the run that lies in it is another one than embedded its keys.
+            AlteredError: the run that lies in it is another one than embedded its keys.
         """
         if self.facts.model is None:
             return None
         run = RunFolder(self.folder / RUN)
         if (there := run.manifest().get(MODEL)) != self.facts.weights:
             reason = f"its weights have SHA-256 {there}, and the keys were embedded by those of {self.facts.weights}"
-            raise DamagedError(str(run.folder), reason)
+            raise AlteredError(str(run.folder), reason, str(self.folder))
         return run
 
     @property

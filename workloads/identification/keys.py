@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from workloads.arrays import Bytes, Floats, Indices
 from workloads.data.specimens.kmers import kmer_counts
-from workloads.errors import DamagedError
+from workloads.errors import AlteredError
 from workloads.evaluation.embedded import unit
 
 MOST_COUNTED = 255
@@ -20,16 +20,17 @@ class StoredRows:
     """`keys-*.npy`, as unit vectors (`workloads.identification.searching.Rows`).
 
     Raises:
-        DamagedError: it is no matrix of its type.
+        AlteredError: it is no matrix of its type.
     """
 
     def __init__(self, path: Path) -> None:
         try:
             self._stored: npt.NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
-            raise DamagedError(str(path), f"no matrix of keys ({error})") from error
+            raise AlteredError(str(path), f"no matrix of keys ({error})", str(path.parent)) from error
         if self._stored.ndim != 2 or self._stored.dtype not in (np.float32, np.uint8) or not self._stored.size:
-            raise DamagedError(str(path), f"{self._stored.dtype} of shape {self._stored.shape}, which are no keys")
+            reason = f"{self._stored.dtype} of shape {self._stored.shape}, which are no keys"
+            raise AlteredError(str(path), reason, str(path.parent))
 
     def __len__(self) -> int:
         return len(self._stored)

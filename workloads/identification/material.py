@@ -1,6 +1,6 @@
 """What a database is made of: the named specimens of a prepared data set, or those of any source of the import."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,8 @@ class Material:
     """Those that the run did not train on and that are no keys, by which confidence is calibrated."""
     synthetic: bool = False
     """Whether they were drawn."""
+    noticed: Callable[[], Sequence[str]] = tuple
+    """Gives what was noticed of them and not hidden, such as ids that came twice; to be asked when all have come."""
 
 
 def untrained(species: str | None) -> bool | None:
@@ -113,6 +115,7 @@ def of_source(
         name=Path(source.name).name,
         known=partial(_of_records, source, trained, rules, looks),
         synthetic=source.synthetic_seed is not None,
+        noticed=source.findings.sentences,
     )
 
 
