@@ -4,6 +4,7 @@ from functools import cache
 import numpy as np
 import pytest
 
+from workloads.arrays import Labels
 from workloads.identification.alignment import aligned
 from workloads.identification.evidence import Neighbours, all_evidence
 from workloads.spec import RANKS
@@ -92,7 +93,7 @@ def test_chance_expects_fewer_of_longer_alignments() -> None:
 def test_a_piece_whose_bases_all_agree_proves_as_little_as_it_is_short(size: int) -> None:
     barcodes = ["".join(random.Random(seed).choices("ACGT", k=600)) for seed in (1, 2)]
     near = Neighbours(np.array([[0, 1]]), np.array([[0.9, 0.5]], dtype=np.float32))
-    labels = {rank: np.array(["Apis mellifera", "Bombus terricola"], dtype=object) for rank in RANKS}
+    labels: Labels = {rank: np.array(["Apis mellifera", "Bombus terricola"], dtype=object) for rank in RANKS}
     found = all_evidence(labels, near, [barcodes[0][:size]], lambda key: barcodes[key])["species"]
     assert found.identity is not None
     assert found.identity[0] == pytest.approx(0.16 ** (1 / size))

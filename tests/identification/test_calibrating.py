@@ -263,7 +263,6 @@ def test_a_database_of_which_nothing_can_be_promised_says_why(tmp_path: Path, ro
     database = kmer_database(tmp_path / "db", rows, Doing(calibrate=calibrate, on_remark=heard.append))
 
     assert database.facts.calibrated == ()
-    assert len(heard) == 1
-    assert words in heard[0]
+    assert words in heard[-1]
     with pytest.raises(UsageError, match="has no calibration"):
         Calibration.of(database)

@@ -44,13 +44,13 @@ def by_loops(scores: Doubles, right: list[bool], thresholds: Doubles, asked: flo
 
     def begun(number: int, confidence: float) -> bool:
         if number >= len(given_at(thresholds[-1])) / 2:
-            return number >= FEWEST and confidence**number <= level
-        return max(confidence, 0.95) ** (number / 2) <= level
+            return bool(number >= FEWEST and confidence**number <= level)
+        return bool(max(confidence, 0.95) ** (number / 2) <= level)
 
     best = np.inf
     for threshold in thresholds:
         given = given_at(threshold)
-        for confidence in np.arange(0.01, asked + 1e-9, 0.01):
+        for confidence in np.arange(0.01, asked + 1e-9, 0.01).tolist():
             if begun(len(given), confidence):
                 test = stats.binomtest(sum(given), len(given), confidence, alternative="greater")
                 if test.pvalue > level:

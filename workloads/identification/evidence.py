@@ -166,10 +166,10 @@ class Beside:
     def best(self, row: int, keys: Indices) -> tuple[int, int]:
         """How many bases of a query agree with the most alike of the first of some keys, and how many are compared;
         0 of 0 where there is none."""
-        found = (self._counts(row, key) for key in keys[:_LAID_OUT].tolist())
+        found = (self._laid(row, key) for key in keys[:_LAID_OUT].tolist())
         return max(found, key=lambda each: each[0] / max(each[1], 1), default=(0, 0))
 
-    def _counts(self, row: int, key: int) -> tuple[int, int]:
+    def _laid(self, row: int, key: int) -> tuple[int, int]:
         if (row, key) not in self._found:
             barcode, other = self._barcodes[row], self._barcode_of(key)
             self._found[row, key] = _counts(barcode, other) if barcode and other else (0, 0)
