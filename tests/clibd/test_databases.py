@@ -52,7 +52,7 @@ def test_taxa_are_counted_with_the_names_above_them(database: clibd.Database, wh
     rows = [row for row in whole.to_pylist() if row["barcode"]][::2]
     counts = Counter(tuple(row[rank] for rank in RANKS) for row in rows if row["species"])
     found = database.taxa().table.to_pylist()
-    assert {tuple(row[rank] for rank in RANKS): row["num_specimens"] for row in found} == counts
+    assert {tuple(row[rank] for rank in RANKS): row["specimens"] for row in found} == counts
     with pytest.raises(UsageError, match="no rank 'kingdom'"):
         database.taxa("kingdom")  # type: ignore[arg-type]
 

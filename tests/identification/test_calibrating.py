@@ -68,8 +68,8 @@ def test_evidence_without_some_specimens_is_that_of_a_database_that_never_had_th
     assert (found.name[0], found.runner_up[0]) == (name, other)
     assert (found.similarity[0], found.rival[0]) == pytest.approx((similarity, rival), abs=1e-5)
     assert found.identity is not None
-    left = [row for row in rows if row[0] != rows[place][0] and row[1] == name]
-    assert found.identity[0] == max(aligned(rows[place][3], row[3]).identity for row in left)
+    left = [aligned(rows[place][3], row[3]) for row in rows if row[0] != rows[place][0] and row[1] == name]
+    assert found.identity[0] == max(each.num_equal / (each.length + 1) for each in left)
 
 
 def test_a_species_with_the_barcode_of_another_is_named_as_that_one(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_database_of_which_nothing_can_be_promised_says_why(tmp_path: Path, ro
     database = kmer_database(tmp_path / "db", rows, Doing(calibrate=calibrate, on_remark=heard.append))
 
     assert database.facts.calibrated == ()
-    assert len(heard) == 1
-    assert words in heard[0]
+    (why,) = (remark for remark in heard if not remark.startswith("Noticed"))
+    assert words in why
     with pytest.raises(UsageError, match="has no calibration"):
         Calibration.of(database)
