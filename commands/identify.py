@@ -91,7 +91,7 @@ def identify(
     began, console, database = time.time(), stderr_console(), Database(db)
     identifier = Identifier(database, asking, placement_on(device))
     if unknown := identifier.unknown_taxa:
-        console.print(f"--within: {len(unknown):,} names that {database.folder} has not: {some_of(unknown, 20)}")
+        console.print(f"--within: not in {database.folder}: {some_of(unknown, 20)}")
     with counting(console, "Identifying", "specimens") as told:
         if out is None:
             with quiet_where_nobody_reads():

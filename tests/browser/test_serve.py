@@ -90,9 +90,9 @@ def test_a_correction_is_kept_and_written_into_downloads(names_served: str, guar
     expect(first.locator("[data-name]")).to_have_text("Bombus terrestris")
     expect(first.locator("[data-said]")).to_contain_text("The machine had said Eristalis tenax")
     second.locator("summary").click()
-    expect(second.get_by_text("by hand")).to_be_hidden()
+    expect(second.locator("[data-validated]")).to_be_hidden()
     second.get_by_role("button", name="It is right").click()
-    expect(second.get_by_text("by hand")).to_be_visible()
+    expect(second.locator("[data-validated]")).to_be_visible()
     with guarded.expect_download() as download:
         guarded.get_by_role("button", name="Darwin Core").click()
     assert download.value.suggested_filename == "identified.dwc.tsv"

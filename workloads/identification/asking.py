@@ -43,7 +43,7 @@ from workloads.data.specimens.barcode_rule import (
 from workloads.errors import ClibdError, MissingPathError, RecordError, SourceError
 from workloads.identification.query import PICTURE_SIZE, Query
 
-STDIN, _STDIN_NAME = "-", "stdin"
+STDIN = "-"
 _FIRST, _TOGETHER = 64, 512
 """Records that are cleaned at once: few of them first, so that the first answer is there soon."""
 _POOR = "poor barcode: "
@@ -121,9 +121,9 @@ def queries_of(
 
 def _queries(asked: Files, paths: Sequence[str]) -> Iterator[Query]:
     for path in paths:
-        name = _STDIN_NAME if path == STDIN else path
         with ExitStack() as held:
             lies = _from_stdin(held) if path == STDIN else path
+            name = Path(lies).name if path == STDIN else path
             try:
                 yield from source_queries(_opened(lies, asked), name)
             except (SourceError, MissingPathError) as error:  # one file costs itself alone
