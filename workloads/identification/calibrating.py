@@ -2,8 +2,9 @@
 
 Those that calibrate lie in `calibrating/`, or, where there are none such, keys are asked about themselves: each
 specimen is left out while its own name is asked for. Then its species is taken out of the keys, as if nobody had ever
-brought a specimen of it: what it is named now is what a new species would be named. Of a run only species that it
-never learned from are asked so, as a tower knows others even where keys do not.
+brought a specimen of it: what it is named now is what a new species would be named. Then so are its genus, its family
+and its order: no name is right at that rank then. Of a run only species that it never learned from are asked so, as a
+tower knows others even where keys do not.
 """
 
 import json
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 
-from workloads.arrays import Doubles, Indices, Labels, Mask, Names
+from workloads.arrays import Doubles, Indices, Names
 from workloads.command_line import Tell
 from workloads.errors import UsageError
 from workloads.identification.calibration import (
@@ -30,6 +31,7 @@ from workloads.identification.calibration import (
 )
 from workloads.identification.confidence import FEWEST
 from workloads.identification.database import CALIBRATION, KEY_KINDS, Database, KeyKind
+from workloads.identification.drawn import Drawn, draw
 from workloads.identification.evidence import RankEvidence, joined
 from workloads.identification.leaving_out import Asked, LeavingOut
 from workloads.identification.query import Evidence
@@ -37,11 +39,6 @@ from workloads.identification.scoring import features, fit, joint_features, scor
 from workloads.spec import RANKS
 from workloads.storage import parquet_into
 
-_OF_A_SPECIES, _MOST = 5, 4000
-"""Specimens of a species at most, as more of one say little of others; and of all."""
-_FITS = 4
-"""Every fourth species makes the scores."""
-_SEED = 0
 _MEASURES = ("similarity", "rival", "agreeing", "identity", "rival_identity")
 Trained = Mapping[str, frozenset[str]] | None
 """Names by rank that the run learned from; None without a run."""
@@ -78,57 +75,6 @@ def calibrate(database: Database, tell: Tell) -> tuple[Evidence, ...]:
     with parquet_into(f"{database.folder}/{CALIBRATION}", table.schema) as file:
         file.write_table(table)
     return tuple(evidence for evidence in EVIDENCES if key_of(evidence, RANKS[-1]) in weights)
-
-
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """Specimens that are asked about."""
-
-    numbers: Indices
-    """In the database that they are of, (specimens,)."""
-    labels: Labels
-    """Their names, (specimens,) each."""
-    ids: Names
-    stranger: Mask
-    """Whether the run never learned from their species, so that they may stand for new ones."""
-    fits: Mask
-    """Whether they make the score."""
-
-
-def draw(source: Database, most: int = _MOST, only_strangers: bool = False) -> Drawn:
-    """Specimens with a species, a few of each, in an order that the seed decides.
-
-    Args:
-        source: of which they are specimens.
-        most: how many at the most, or a few more.
-        only_strangers: whether those stay away whose species the run learned from, as they may have taught it.
-
-    Raises:
-        UsageError: there are fewer than can be calibrated with.
-    """
-    species, trained = source.labels[RANKS[-1]], source.specimens["trained"].fill_null(False).to_numpy().astype(bool)
-    order = np.random.default_rng(_SEED).permutation(len(species))
-    taken: dict[str, list[int]] = {}
-    for number in order.tolist():
-        if species[number] is None or (only_strangers and trained[number]):
-            continue
-        if len(of := taken.setdefault(species[number], [])) < _OF_A_SPECIES:
-            of.append(number)
-    numbers, fits, count = list[int](), list[bool](), 0
-    for count, of in enumerate(taken.values()):
-        if len(numbers) >= most:
-            break
-        numbers += of
-        fits += [count % _FITS == 0] * len(of)
-    if len(numbers) < FEWEST:
-        raise UsageError(
-            f"{len(numbers)} specimens with a species can be asked about, and no promise is made of fewer than "
-            f"{FEWEST} ({_OF_A_SPECIES} of a species count at most); build it of more specimens"
-        )
-    chosen = np.array(numbers)
-    ids = np.array(source.specimens["specimen_id"].to_pylist(), dtype=object)[chosen]
-    labels: Labels = {rank: source.labels[rank][chosen] for rank in RANKS}
-    return Drawn(chosen, labels, ids, ~trained[chosen], np.array(fits))
 
 
 @dataclass(frozen=True, slots=True)

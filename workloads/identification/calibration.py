@@ -1,7 +1,7 @@
 """What a database's names are worth: `calibration.parquet`, and the confidence that is made of it.
 
-A row is what one calibrating specimen was named at one rank, by one kind of evidence; each specimen was asked about
-twice, with its species among the keys and with its species taken out. Thresholds and figures can be made of it anew.
+A row is what one calibrating specimen was named at one rank, by one kind of evidence, asked with its species among the
+keys, without it, or without its taxon of that rank. Thresholds and figures can be made of it anew.
 The rows of a quarter of the species made the score (`workloads.identification.scoring`), whose weights are in the
 table's metadata; those of the others say what a score is worth (`workloads.identification.confidence`).
 """
