@@ -19,7 +19,7 @@ from workloads.identification import leaving_out
 from workloads.identification.alignment import aligned
 from workloads.identification.building import Doing
 from workloads.identification.calibrating import calibrate
-from workloads.identification.calibration import Calibration
+from workloads.identification.calibration import Calibration, with_those_above
 from workloads.identification.checking import check
 from workloads.identification.database import Database
 from workloads.identification.embedding import KmerEmbedder
@@ -194,6 +194,20 @@ def test_a_calibration_is_the_same_each_time(calibrated: Database, tmp_path: Pat
     again = kmer_database(tmp_path / "db", made_up(8, 5, 6), Doing(calibrate=calibrate))
 
     assert Calibration.of(again).table.equals(Calibration.of(calibrated).table, check_metadata=True)
+
+
+def test_a_name_is_as_sure_as_the_one_below_it_where_it_is_that_ones() -> None:
+    names = {rank: np.array([rank, rank, rank], dtype=object) for rank in ("order", "family", "genus", "species")}
+    names["species"][2] = None
+    sure = {"order": [0.0, 0.2, 0.1], "family": [0.3, 0.9, 0.5], "genus": [0.0, 0.0, 0.6], "species": [0.97, 0.1, 0.0]}
+    above = {"species": {"genus": "genus"}, "genus": {"family": "family"}, "family": {"order": "another"}}
+
+    found = with_those_above({rank: np.array(own) for rank, own in sure.items()}, names, lambda rank, name: above[rank])
+
+    assert found["species"].tolist() == [0.97, 0.1, 0.0]
+    assert found["genus"].tolist() == [0.97, 0.1, 0.6]
+    assert found["family"].tolist() == [0.97, 0.9, 0.6]
+    assert found["order"].tolist() == [0.0, 0.2, 0.1]  # the family is of another order
 
 
 def test_what_was_never_calibrated_is_refused(calibrated: Database) -> None:

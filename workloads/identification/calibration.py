@@ -7,9 +7,10 @@ table's metadata; those of the others say what a score is worth (`workloads.iden
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -24,7 +25,7 @@ from workloads.identification.database import CALIBRATION, Database
 from workloads.identification.evidence import RankEvidence
 from workloads.identification.query import Evidence
 from workloads.identification.scoring import features, joint_features, scores
-from workloads.spec import RANKS
+from workloads.spec import RANKS, Rank
 
 EVIDENCES: tuple[Evidence, ...] = ("image", "dna", "both")
 CALIBRATED = pa.schema(
@@ -201,6 +202,26 @@ def weighed(evidence: Evidence, rank: str, rows: Doubles, names: Names, weights:
     if (own := weights.get(key_of(evidence, rank))) is None:
         return np.full(len(rows), -np.inf)
     return scores(own, rows, np.not_equal(names, np.array(None, dtype=object)).astype(bool))
+
+
+def with_those_above(
+    confidences: Mapping[Rank, Doubles],
+    names: Mapping[Rank, Names],
+    lineage: Callable[[Rank, str], Mapping[str, str | None]],
+) -> dict[Rank, Doubles]:
+    """Confidences of which none is lower than that of the name below: who is of a species is of its genus.
+
+    Args:
+        confidences: by rank, (queries,) each.
+        names: of the same, (queries,) each.
+        lineage: the names above a name of a rank.
+    """
+    found = dict(confidences)
+    for upper, lower in reversed(list(pairwise(RANKS))):
+        pairs = zip(names[upper], names[lower], strict=True)
+        follows = np.array([below is not None and lineage(lower, below).get(upper) == above for above, below in pairs])
+        found[upper] = np.where(follows, np.maximum(found[upper], found[lower]), found[upper])
+    return found
 
 
 def is_among(names: Names, some: frozenset[str]) -> Mask:

@@ -16,7 +16,7 @@ from scipy import stats
 from workloads.arrays import Doubles, Mask, Names
 from workloads.command_line import Tell
 from workloads.errors import UsageError
-from workloads.identification.calibration import GROUPS, Calibration, GroupName
+from workloads.identification.calibration import GROUPS, Calibration, GroupName, with_those_above
 from workloads.identification.confidence import FEWEST
 from workloads.identification.database import KEY_KINDS, Database, KeyKind
 from workloads.identification.embedding import Embedder
@@ -199,17 +199,26 @@ class _Checker:
         found = {kind: self._found(kind, known) for kind in self._keys}
         for kind, (places, at) in found.items():
             if kind in self._calibration.evidences and len(places):
-                some = [known[place] for place in places]
-                for rank in RANKS:
-                    sure = self._calibration.confidence(kind, rank, at[rank])
-                    yield self._rows(some, kind, rank, at[rank].name, sure)
+                sure = {rank: self._calibration.confidence(kind, rank, at[rank]) for rank in RANKS}
+                names = {rank: at[rank].name for rank in RANKS}
+                yield from self._at_ranks([known[place] for place in places], kind, names, sure)
         if "both" in self._calibration.evidences and len(found) == len(KEY_KINDS):
             (image, by_image), (dna, by_dna) = (found[kind] for kind in KEY_KINDS)
             shared, *own = np.intersect1d(image, dna, return_indices=True)
-            some = [known[place] for place in shared]
-            for rank in RANKS if len(shared) else ():
-                joint = self._calibration.joint(rank, by_image[rank].part(own[0]), by_dna[rank].part(own[1]))
-                yield self._rows(some, "both", rank, joint.name, joint.confidence)
+            if not len(shared):
+                return
+            parts = {rank: (by_image[rank].part(own[0]), by_dna[rank].part(own[1])) for rank in RANKS}
+            joint = {rank: self._calibration.joint(rank, *part) for rank, part in parts.items()}
+            names, sure = ({rank: getattr(one, what) for rank, one in joint.items()} for what in ("name", "confidence"))
+            yield from self._at_ranks([known[place] for place in shared], "both", names, sure)
+
+    def _at_ranks(
+        self, some: Sequence[Known], evidence: Evidence, names: Mapping[Rank, Names], sure: Mapping[Rank, Doubles]
+    ) -> Iterator[pa.Table]:
+        lineage = self._keys["image" if evidence == "image" else "dna"].lineage
+        sure = with_those_above(sure, names, lineage)
+        for rank in RANKS:
+            yield self._rows(some, evidence, rank, names[rank], sure[rank])
 
     def _found(self, kind: KeyKind, known: Sequence[Known]) -> tuple[list[int], Mapping[str, RankEvidence]]:
         """Which of some specimens can be embedded, and what the keys say of them."""

@@ -15,7 +15,7 @@ import pyarrow as pa
 from workloads.arrays import Doubles
 from workloads.errors import UsageError, some_of
 from workloads.identification.answers import ANSWERS, table_of
-from workloads.identification.calibration import Calibration
+from workloads.identification.calibration import Calibration, with_those_above
 from workloads.identification.cases import Case, Found, JointOf
 from workloads.identification.database import KEY_KINDS, KEY_WORDS, Database, KeyKind
 from workloads.identification.embedding import embedder_of
@@ -184,13 +184,15 @@ class Identifier:
         off = keys.nearer_off_the_list(vectors[good], neighbours)
         return Found(keys, place, neighbours, at, self._confidence(kind, at), off)
 
-    def _confidence(self, kind: KeyKind, at: Mapping[str, RankEvidence]) -> Mapping[str, Doubles] | None:
+    def _confidence(self, kind: KeyKind, at: Mapping[str, RankEvidence]) -> dict[str, Doubles] | None:
         if self._calibration is None:
             return None
         try:
-            return {rank: self._calibration.confidence(kind, rank, at[rank]) for rank in RANKS}
+            sure = {rank: self._calibration.confidence(kind, rank, at[rank]) for rank in RANKS}
         except UsageError:  # calibrated for another modality alone; each answer says so
             return None
+        sure = with_those_above(sure, {rank: at[rank].name for rank in RANKS}, self._keys[kind].lineage)
+        return {rank: sure[rank] for rank in RANKS}
 
     def _joint(self, found: Mapping[KeyKind, Found]) -> JointOf | None:
         """By rank what image and barcode say together, and the row of each query that has both; None where the
@@ -206,7 +208,12 @@ class Identifier:
             }
         except UsageError:
             return None
-        return {rank: (one, place) for rank, one in joint.items()}
+        sure = with_those_above(
+            {rank: one.confidence for rank, one in joint.items()},
+            {rank: one.name for rank, one in joint.items()},
+            self._keys["dna"].lineage,
+        )
+        return {rank: (replace(one, confidence=sure[rank]), place) for rank, one in joint.items()}
 
 
 def _brings(query: Query, kind: KeyKind) -> bool:
