@@ -2,9 +2,9 @@
 
 The paper has no such table. Every run aligns images with barcodes in the recipe of the sweep, which at the small scale
 is `corrected`, and differs from the first one in the fields of its idea alone; where two ideas set one field, the later
-one holds among all together. So these count k-mers, of which none can be hidden, and begin from no pre-training. Views of barcodes
-were tried and are left out, as they cost 56 points (docs/log.md). Whether a difference is more than chance is what a paired test of two
-runs says:
+one holds among all together. So these count k-mers, of which none can be hidden, and begin from no pre-training. Views
+of barcodes were tried and are left out, as they cost 56 points (docs/log.md). Whether a difference is more than chance
+is what a paired test of two runs says:
 
     clibd-sweep improvements --data DIR --scale small --seeds 3
     clibd-results compare RUN OTHER
