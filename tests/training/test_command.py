@@ -280,6 +280,17 @@ def test_a_run_that_another_process_has_finished_meanwhile_is_not_trained_again(
     assert run.folder.read("status.json") == status
 
 
+def test_what_a_process_left_that_was_killed_at_its_very_end_goes_with_the_next(
+    tiny_dataset: PreparedDataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = train_small(tiny_dataset, tmp_path, epochs=1)
+    files = run.folder.walk()
+    run.folder.write("checkpoints/step-00000006/state.safetensors", b"half of them")
+    train_small(tiny_dataset, tmp_path, epochs=1)
+    assert "is finished already" in capsys.readouterr().err
+    assert run.folder.walk() == files
+
+
 def test_several_processes_do_not_wait(
     tiny_dataset: PreparedDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,7 +92,7 @@ def asked_spec(
 
 
 def is_finished(run: RunFolder, spec: ExperimentSpec, places: Addresses) -> bool:
-    """Whether the run is finished already.
+    """Whether the run is finished already; checkpoints that a process left which was killed at its very end then go.
 
     Raises:
         DriftError: a finished run of this id was another experiment.
@@ -104,6 +104,8 @@ def is_finished(run: RunFolder, spec: ExperimentSpec, places: Addresses) -> bool
         raise DriftError(run.id, *difference)
     with suppress(WeightsError):  # what is finished needs them no more
         weights_of(spec, places, run.folder)
+    with suppress(OSError):  # of a folder that cannot be written, or that another process is clearing
+        run.folder.remove_folder("checkpoints")
     return True
 
 
