@@ -142,8 +142,8 @@ def test_a_query_with_too_many_candidates_is_handed_on(monkeypatch: pytest.Monke
 def test_a_coarse_search_that_proves_little_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def counted(keys: Rows, wanted: int) -> Propose:
-        propose = coarse_search(keys, wanted)
+    def counted(keys: Rows, wanted: int, mean: Rows) -> Propose:
+        propose = coarse_search(keys, wanted, mean)
 
         def and_count(queries: Rows) -> Proposal:
             asked.append(len(queries))

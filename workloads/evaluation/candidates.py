@@ -39,8 +39,8 @@ class Proposal:
 Propose = Callable[[Floats], Proposal]
 
 
-def coarse_search(keys: Floats, wanted: int) -> Propose:
-    """Products of all pairs in bf16.
+def coarse_search(keys: Floats, wanted: int, mean: Floats | None = None) -> Propose:
+    """Products of all pairs in bf16, with the keys less a `mean`, (size,); that is only ever there for some of them.
 
     For a query q and a key k, rounded to q' and k', and a product c of n terms, summed in fp32 and rounded to bf16:
 
@@ -50,10 +50,13 @@ def coarse_search(keys: Floats, wanted: int) -> Propose:
     Keys are dealt into blocks. The largest products of as many blocks as keys are wanted say how similar the last
     wanted key is at least, and whatever may be as similar is proposed; so little has to be sorted.
     """
-    rounded = torch.from_numpy(keys).bfloat16()
-    cuts = pieces(len(keys))
-    key_error = max(longest(keys[start:stop] - rounded[start:stop].float().numpy()) for start, stop in cuts)
-    key_length = max(longest(rounded[start:stop].float().numpy()) for start, stop in cuts)
+    rounded = torch.empty(keys.shape, dtype=torch.bfloat16)
+    key_error = key_length = 0.0
+    for start, stop in pieces(len(keys)):
+        around = keys[start:stop] if mean is None else keys[start:stop] - mean
+        rounded[start:stop] = torch.from_numpy(around)
+        as_rounded = rounded[start:stop].float().numpy()
+        key_error, key_length = max(key_error, longest(around - as_rounded)), max(key_length, longest(as_rounded))
     transposed, num_blocks = rounded.T, len(keys) // _BLOCK
 
     def propose(queries: Floats) -> Proposal:

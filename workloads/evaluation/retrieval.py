@@ -153,19 +153,15 @@ class _Search:
     def __init__(self, keys: Floats, wanted: int, coarse: bool) -> None:
         self._keys, self._wanted = keys, min(wanted, len(keys))
         self._mean = keys.mean(axis=0, dtype=np.float64).astype(np.float32)
-        self._longest, self._farthest = longest(keys), longest(self._around())
+        self._longest = longest(keys)
+        self._farthest = max(longest(keys[start:stop] - self._mean) for start, stop in pieces(len(keys)))
         searches = [
-            lambda: coarse_search(self._around(), self._wanted),
-            lambda: by_faiss(self._around(), self._wanted),
+            lambda: coarse_search(keys, self._wanted, self._mean),
+            lambda: by_faiss(keys - self._mean, self._wanted),
             lambda: in_fp64(keys, self._wanted),
         ][0 if coarse else 1 :]
         # Made when their turn comes: the one before may have proved everything.
         self._searches = [cache(make) for make in searches]
-
-    def _around(self) -> Floats:
-        """The keys less their mean, made anew so that nobody holds them."""
-        around: Floats = self._keys - self._mean
-        return around
 
     def run(self, queries: Floats) -> tuple[Indices, Indices, Floats]:
         """Every distinct key that may be among the nearest ones, with its similarity.

@@ -4,17 +4,18 @@ Those that calibrate lie in `calibrating/`, or, where there are none such, keys 
 specimen is left out while its own name is asked for. Then its species is taken out of the keys, as if nobody had ever
 brought a specimen of it: what it is named now is what a new species would be named. Then so are its genus, its family
 and its order: no name is right at that rank then. Of a run only species that it never learned from are asked so, as a
-tower knows others even where keys do not.
+tower knows others even where keys do not. Keys of such species stand for new ones too where others lie in
+`calibrating/`: how many species there are decides what can be promised, and a small set has few to set aside.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
-from workloads.arrays import Doubles, Indices, Names
+from workloads.arrays import Doubles, Indices, Mask, Names
 from workloads.command_line import Tell
 from workloads.errors import UsageError
 from workloads.identification.calibration import (
@@ -36,7 +37,7 @@ from workloads.identification.evidence import RankEvidence, joined
 from workloads.identification.leaving_out import Asked, LeavingOut
 from workloads.identification.query import Evidence
 from workloads.identification.scoring import features, fit, joint_features, scores
-from workloads.spec import RANKS
+from workloads.spec import RANKS, Rank
 from workloads.storage import parquet_into
 
 _MEASURES = ("similarity", "rival", "agreeing", "identity", "rival_identity")
@@ -57,9 +58,10 @@ def calibrate(database: Database, tell: Tell) -> tuple[Evidence, ...]:
     Raises:
         UsageError: there are too few specimens for any promise, or of one species alone.
     """
-    apart = database.calibrating
-    drawn = draw(apart or database, only_strangers=apart is None and database.facts.model is not None)
-    answers = ask(database, apart or database, drawn, tell)
+    apart, has_run = database.calibrating, database.facts.model is not None
+    lots = [apart, database] if apart and has_run else [apart or database]
+    drawn = draw(lots, has_run)
+    answers = ask(database, lots, drawn, tell)
     weights, trained = dict[str, list[float]](), trained_names(database)
     tables, short = list[pa.Table](), list[str]()
     for evidence in EVIDENCES:
@@ -97,14 +99,19 @@ AtRanks = Mapping[str, Answers]
 """By rank."""
 
 
-def ask(database: Database, source: Database, drawn: Drawn, tell: Tell) -> dict[KeyKind, AtRanks]:
+_Part = tuple[Indices, GroupName, RankEvidence]
+"""Rows of those drawn, as which they were asked about, and what was found."""
+
+
+def ask(database: Database, lots: Sequence[Database], drawn: Drawn, tell: Tell) -> dict[KeyKind, AtRanks]:
     """Ask by each modality about each specimen, with its species where there are others of it, and without; and at
     each rank above the species without its taxon, where there is another one."""
-    kinds = [kind for kind in KEY_KINDS if kind in database.facts.modalities and kind in source.facts.modalities]
     having = {
-        kind: np.flatnonzero(source.specimens[f"{kind}_key"].is_valid().to_numpy()[drawn.numbers]) for kind in kinds
+        (kind, place): np.flatnonzero(drawn.lot == place)[_have_key(lot, kind)[drawn.numbers[drawn.lot == place]]]
+        for kind in KEY_KINDS
+        for place, lot in enumerate(lots)
+        if kind in database.facts.modalities and kind in lot.facts.modalities
     }
-    having = {kind: rows for kind, rows in having.items() if len(rows)}
     done, total = 0, (1 + len(RANKS)) * sum(map(len, having.values()))
 
     def more(count: int) -> None:
@@ -112,49 +119,74 @@ def ask(database: Database, source: Database, drawn: Drawn, tell: Tell) -> dict[
         done += count
         tell(done, total)
 
-    return {
-        kind: _answers(LeavingOut(database, kind), source, kind, drawn, rows, more) for kind, rows in having.items()
-    }
+    found = dict[KeyKind, AtRanks]()
+    for kind in dict.fromkeys(kind for (kind, _), rows in having.items() if len(rows)):
+        keys, parts = LeavingOut(database, kind), dict[str, list[_Part]]()
+        for place, lot in enumerate(lots):
+            if len(rows := having.get((kind, place), np.array([], dtype=np.int64))):
+                for rank, some in _asked(keys, lot, kind, drawn, rows, more, place == 0).items():
+                    parts.setdefault(rank, []).extend(some)
+        found[kind] = {rank: _joined(of) for rank, of in parts.items()}
+    return found
 
 
-def _answers(
-    keys: LeavingOut, source: Database, kind: KeyKind, drawn: Drawn, rows: Indices, tell: Callable[[int], None]
-) -> AtRanks:
+def _have_key(lot: Database, kind: KeyKind) -> Mask:
+    return np.asarray(lot.specimens[f"{kind}_key"].is_valid().to_numpy(), dtype=bool)
+
+
+def _asked(
+    keys: LeavingOut,
+    lot: Database,
+    kind: KeyKind,
+    drawn: Drawn,
+    rows: Indices,
+    tell: Callable[[int], None],
+    as_known: bool,
+) -> dict[Rank, list[_Part]]:
+    """What is found of the specimens of one lot, at every rank."""
     numbers, species = drawn.numbers[rows], drawn.labels[RANKS[-1]][rows]
-    own = numbers if keys.database is source else np.full_like(numbers, -1)
-    stored = source.keys(kind)
-    key = source.specimens[f"{kind}_key"].to_numpy()[numbers].astype(np.int64)
+    own = numbers if keys.database is lot else np.full_like(numbers, -1)
+    stored = lot.keys(kind)
+    key = lot.specimens[f"{kind}_key"].to_numpy()[numbers].astype(np.int64)
     vectors = np.concatenate([stored.block(each, each + 1) for each in key.tolist()])
-    barcodes = np.array(source.specimens["barcode"].take(pa.array(numbers)).to_pylist(), dtype=object)
+    barcodes = np.array(lot.specimens["barcode"].take(pa.array(numbers)).to_pylist(), dtype=object)
     asked = Asked(vectors, species, barcodes, own)
-    there = np.array([keys.has(*each) for each in zip(species, own.tolist(), strict=True)], dtype=bool)
+    there = np.array([as_known and keys.has(*each) for each in zip(species, own.tolist(), strict=True)], dtype=bool)
     stranger = drawn.stranger[rows]
     questions: tuple[tuple[Indices, GroupName], ...] = (
         (np.flatnonzero(there), "known"),
         (np.flatnonzero(stranger), "other"),
     )
-    parts = [
-        (some, group, keys.evidence(asked.part(some), group == "known", tell)) for some, group in questions if len(some)
-    ]
+    at: dict[Rank, list[_Part]] = {rank: [] for rank in RANKS}
+    for some, group in questions:
+        if len(some):
+            found = keys.evidence(asked.part(some), group == "known", tell)
+            for rank in RANKS:
+                at[rank].append((rows[some], group, found[rank]))
+    for rank in RANKS[:-1]:
+        taxa = drawn.labels[rank][rows]
+        some = np.flatnonzero(stranger & np.not_equal(taxa, np.array(None, dtype=object)).astype(bool))
+        if len(some) and keys.has_several(rank):
+            at[rank].append((rows[some], "outside", keys.outside(asked.part(some), taxa[some], rank, tell)))
+    return at
+
+
+def _joined(parts: Sequence[_Part]) -> Answers:
+    """What was found of all lots at one rank.
+
+    Raises:
+        UsageError: there is nothing.
+    """
     if not parts:
         raise UsageError(
             "no key has a species of those that can be asked about, and the run learned from all of them; build the "
             "database of more specimens and species"
         )
-    at = {rank: [(some, group, found[rank]) for some, group, found in parts] for rank in RANKS}
-    for rank in RANKS[:-1]:
-        taxa = drawn.labels[rank][rows]
-        some = np.flatnonzero(stranger & np.not_equal(taxa, np.array(None, dtype=object)).astype(bool))
-        if len(some) and keys.has_several(rank):
-            at[rank].append((some, "outside", keys.outside(asked.part(some), taxa[some], rank, tell)))
-    return {
-        rank: Answers(
-            np.concatenate([rows[some] for some, _, _ in all_parts]),
-            np.concatenate([np.full(len(some), group, dtype=object) for some, group, _ in all_parts]),
-            joined([found for _, _, found in all_parts]),
-        )
-        for rank, all_parts in at.items()
-    }
+    return Answers(
+        np.concatenate([rows for rows, _, _ in parts]),
+        np.concatenate([np.full(len(rows), group, dtype=object) for rows, group, _ in parts]),
+        joined([found for _, _, found in parts]),
+    )
 
 
 def _calibrated(

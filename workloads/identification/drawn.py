@@ -1,5 +1,6 @@
 """Which specimens a database is asked about when it is calibrated: a few of each species."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +22,10 @@ _SEED = 0
 class Drawn:
     """Specimens that are asked about."""
 
+    lot: Indices
+    """Of which database each is, by its place among those that they were drawn from, (specimens,)."""
     numbers: Indices
-    """In the database that they are of, (specimens,)."""
+    """In that database, (specimens,)."""
     labels: Labels
     """Their names, (specimens,) each."""
     ids: Names
@@ -32,37 +35,44 @@ class Drawn:
     """Whether they make the score."""
 
 
-def draw(source: Database, most: int = _MOST, only_strangers: bool = False) -> Drawn:
+def draw(lots: Sequence[Database], has_run: bool, most: int = _MOST) -> Drawn:
     """Specimens with a species, a few of each, in an order that the seed decides.
 
     Args:
-        source: of which they are specimens.
+        lots: of which they are specimens: those set aside, and the keys; or the keys alone.
+        has_run: whether a run embeds. Of keys, which may have taught it, only those are drawn then whose species it
+            did not learn from; all of those that are set aside are.
         most: how many at the most, or a few more.
-        only_strangers: whether those stay away whose species the run learned from, as they may have taught it.
 
     Raises:
         UsageError: there are fewer than can be calibrated with.
     """
-    species, trained = source.labels[RANKS[-1]], source.specimens["trained"].fill_null(False).to_numpy().astype(bool)
-    order = np.random.default_rng(_SEED).permutation(len(species))
-    taken: dict[str, list[int]] = {}
-    for number in order.tolist():
-        if species[number] is None or (only_strangers and trained[number]):
-            continue
-        if len(of := taken.setdefault(species[number], [])) < _OF_A_SPECIES:
-            of.append(number)
-    numbers, fits, count = list[int](), list[bool](), 0
+    trained = [lot.specimens["trained"].fill_null(False).to_numpy().astype(bool) for lot in lots]
+    taken: dict[str, list[tuple[int, int]]] = {}
+    for place, lot in enumerate(lots):
+        species, are_keys = lot.labels[RANKS[-1]], lot is lots[-1]
+        for number in np.random.default_rng(_SEED).permutation(len(species)).tolist():
+            if species[number] is None or (has_run and are_keys and trained[place][number]):
+                continue
+            if len(of := taken.setdefault(species[number], [])) < _OF_A_SPECIES:
+                of.append((place, number))
+    drawn, fits = list[tuple[int, int]](), list[bool]()
     for count, of in enumerate(taken.values()):
-        if len(numbers) >= most:
+        if len(drawn) >= most:
             break
-        numbers += of
+        drawn += of
         fits += [count % _FITS == 0] * len(of)
-    if len(numbers) < FEWEST:
+    if len(drawn) < FEWEST:
         raise UsageError(
-            f"{len(numbers)} specimens with a species can be asked about, and no promise is made of fewer than "
+            f"{len(drawn)} specimens with a species can be asked about, and no promise is made of fewer than "
             f"{FEWEST} ({_OF_A_SPECIES} of a species count at most); build it of more specimens"
         )
-    chosen = np.array(numbers)
-    ids = np.array(source.specimens["specimen_id"].to_pylist(), dtype=object)[chosen]
-    labels: Labels = {rank: source.labels[rank][chosen] for rank in RANKS}
-    return Drawn(chosen, labels, ids, ~trained[chosen], np.array(fits))
+    place, numbers = np.array(drawn).T
+    ids = [lot.specimens["specimen_id"].to_pylist() for lot in lots]
+    labels: Labels = {rank: _of(drawn, [lot.labels[rank] for lot in lots]) for rank in RANKS}
+    return Drawn(place, numbers, labels, _of(drawn, ids), ~_of(drawn, trained).astype(bool), np.array(fits))
+
+
+def _of(drawn: Sequence[tuple[int, int]], columns: Sequence[Sequence[object] | Names | Mask]) -> Names:
+    """A column of those drawn, from that of each lot, (specimens,)."""
+    return np.array([columns[place][number] for place, number in drawn], dtype=object)

@@ -10,8 +10,11 @@ import numpy.typing as npt
 from workloads.arrays import Bytes, Floats, Indices
 from workloads.data.specimens.kmers import kmer_counts
 from workloads.errors import AlteredError
+from workloads.evaluation.candidates import pieces
 from workloads.evaluation.embedded import unit
 
+_AT_ONCE = 256
+"""Rows, 1 MB of them, which stay in a cache from their roots to their lengths."""
 MOST_COUNTED = 255
 """How often a k-mer is counted at most, as counts are kept in bytes; in a barcode none occurs a tenth as often."""
 
@@ -51,8 +54,8 @@ class StoredRows:
 
     def block(self, start: int, stop: int) -> Floats:
         """Some of them, fp32 (stop - start, size), of unit length."""
-        rows = np.array(self._stored[start:stop])
-        return hellinger(rows) if self.counts else rows
+        stored = self._stored[start:stop]
+        return hellinger(stored) if self.counts else np.array(stored)
 
 
 class KeyWriter:
@@ -90,6 +93,10 @@ def counted(barcodes: Sequence[str]) -> Bytes:
 def hellinger(counts: Bytes) -> Floats:
     """Square roots of counts in unit length, (barcodes, 1024): their products are one less the Hellinger distance.
 
-    A k-mer that is common in all barcodes thereby weighs less than in proportion to its counts.
+    A k-mer that is common in all barcodes thereby weighs less than in proportion to its counts. Made in place, some at
+    a time: where memory has to be found first, each copy of all keys takes longer than their roots.
     """
-    return unit(np.sqrt(counts.astype(np.float32)))
+    rows = np.empty(counts.shape, dtype=np.float32)
+    for start, stop in pieces(len(counts), _AT_ONCE):
+        rows[start:stop] = unit(np.sqrt(counts[start:stop], dtype=np.float32))
+    return rows
