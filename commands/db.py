@@ -94,11 +94,12 @@ def _info(
     database: _Database, form: Annotated[bool, typer.Option("--json", help="Everything, for programs.")] = False
 ) -> None:
     """Say what a database holds: taxa, keys, model, calibration, size, sources, licence."""
-    from workloads.identification.contents import info, info_lines
+    from workloads.identification.contents import info, info_lines, shortfalls
     from workloads.identification.database import Database
 
-    facts = info(Database(database))
-    say(json.dumps(facts, indent=1) if form else "\n".join(map(in_a_line, info_lines(facts))))
+    own = Database(database)
+    facts = info(own)
+    say(json.dumps(facts, indent=1) if form else "\n".join(map(in_a_line, [*info_lines(facts), *shortfalls(own)])))
 
 
 @app.command("taxa")
@@ -267,7 +268,8 @@ def _lines(path: Path) -> list[str]:
 
 def _say_written(console: Console, written: "Written", to: str) -> None:
     """What became of the specimens, how large it is, and what comes next."""
-    from workloads.identification.database import KEY_WORDS
+    from workloads.identification.contents import shortfalls
+    from workloads.identification.database import KEY_WORDS, Database
 
     keys = ", ".join(f"{count:,} distinct {KEY_WORDS[kind]}" for kind, count in written.num_keys.items())
     species = len(written.taxa["species"])
@@ -280,4 +282,6 @@ def _say_written(console: Console, written: "Written", to: str) -> None:
     if written.num_other_names:
         console.print(f"{written.num_other_names:,} have a barcode that another species has too: {to}/other_names.tsv")
     console.print(f"{written.num_specimens:,} specimens of {species:,} species in {to}: {keys}")
+    for shortfall in shortfalls(Database(to)):
+        console.print(shortfall)
     console.print(f"Next: clibd db info {quote(to)}, or clibd identify FILES --db {quote(to)}")

@@ -21,6 +21,7 @@ from workloads.identification.building import Doing
 from workloads.identification.calibrating import calibrate
 from workloads.identification.calibration import Calibration, with_those_above
 from workloads.identification.checking import check
+from workloads.identification.contents import shortfalls
 from workloads.identification.database import Database
 from workloads.identification.embedding import KmerEmbedder
 from workloads.identification.evidence import RankEvidence
@@ -188,6 +189,22 @@ def test_a_calibrated_database_names_its_species_with_a_confidence_and_no_others
     assert (others["name"] == others["truth"]).mean() > 0.9  # its genus has four other species
     fits, says = (set(rows[rows["fits"] == part]["species"]) for part in (True, False))
     assert not fits & says
+
+
+def test_what_no_name_reaches_is_said_with_the_species_that_bear_out_less(calibrated: Database) -> None:
+    table = Calibration.of(calibrated).table.to_pandas()
+    confidences = Calibration.of(calibrated).worth(
+        "dna", "species", table[table["rank"] == "species"]["score"].to_numpy()
+    )
+    highest = confidences.max()
+
+    assert Calibration.of(calibrated).highest("dna", "species") == highest < 0.95
+    assert [*shortfalls(calibrated)] == [
+        "By barcodes no species is named at 95 %: 40 species that stand for new ones bear out "
+        f"{100 * highest:.1f} % at most. Ask for less (--confidence), or build it of more species"
+    ]
+    told = CliRunner().invoke(app, ["info", str(calibrated.folder)])
+    assert "By barcodes no species is named at 95 %" in told.output
 
 
 def test_a_calibration_is_the_same_each_time(calibrated: Database, tmp_path: Path) -> None:

@@ -1,23 +1,11 @@
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 
 from workloads.arrays import Floats
 from workloads.errors import EmbeddingsError
+from workloads.evaluation.candidates import Held
 from workloads.identification import searching
 from workloads.identification.searching import KeySearch, nearest
-
-
-@dataclass
-class Held:
-    rows: Floats
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def block(self, start: int, stop: int) -> Floats:
-        return self.rows[start:stop]
 
 
 def units(count: int, seed: int) -> Floats:
@@ -36,7 +24,7 @@ def test_blocks_give_what_sorting_gives_however_often_they_are_asked(
     some: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(searching, "_BLOCK", 7)
-    monkeypatch.setattr(searching, "_NUM_HELD", 9 if some else 2)  # all blocks stay ready, or none
+    monkeypatch.setattr(searching, "_MOST_HELD", 640 if some else 639)  # all blocks stay ready, or none
     keys, queries = units(40, 1), units(11, 2)
     keys[13] = keys[2] = keys[30]  # ties across blocks
     queries[0] = keys[2]

@@ -1,7 +1,11 @@
-"""Fast searches that propose keys, each with a bound on how similar any key that it did not propose can be."""
+"""Fast searches that propose keys, each with a bound on how similar any key that it did not propose can be.
+
+Keys are read some at a time, so that they may lie on a disk, and in less room than their vectors take.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import faiss
 import numpy as np
@@ -12,7 +16,7 @@ from workloads.arrays import Doubles, Floats, Indices, Mask
 
 _BLOCK = 16
 """Keys of which the coarse search first looks at the largest product only."""
-_MOST_BLOCKS = 128
+_MOST_BLOCKS = 512
 """More of them a query, and looking into each takes longer than a better search."""
 _DEEPER = 11
 """Keys that faiss proposes beyond those wanted; the first that it does not decides what is proved."""
@@ -22,6 +26,71 @@ _UNIT_BF16 = 2.0**-8
 """Largest error of rounding to bf16, whose numbers have 8 bits, relative to the rounded number as to the exact one."""
 _SUBNORMAL = 2.0**-149
 """Between the smallest numbers of fp32."""
+
+
+class Rows(Protocol):
+    """Vectors of which any can be had without the others."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+
+    @property
+    def size(self) -> int:
+        """Numbers of one."""
+
+    def block(self, start: int, stop: int) -> Floats:
+        """Some of them, one behind the other, fp32 (stop - start, size)."""
+
+    def take(self, numbers: Indices) -> Floats:
+        """Any of them, fp32 (numbers, size)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Rows in memory, fp32 and contiguous."""
+
+    rows: Floats
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def size(self) -> int:
+        """Numbers of one."""
+        return int(self.rows.shape[1])
+
+    def block(self, start: int, stop: int) -> Floats:
+        """A view of some of them."""
+        return self.rows[start:stop]
+
+    def take(self, numbers: Indices) -> Floats:
+        """A copy of any of them."""
+        return self.rows[numbers]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Some of other rows."""
+
+    of: Rows
+    numbers: Indices
+    """Which, (chosen,)."""
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    @property
+    def size(self) -> int:
+        """Numbers of one."""
+        return self.of.size
+
+    def block(self, start: int, stop: int) -> Floats:
+        """As of `Rows`."""
+        return self.of.take(self.numbers[start:stop])
+
+    def take(self, numbers: Indices) -> Floats:
+        """As of `Rows`."""
+        return self.of.take(self.numbers[numbers])
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +108,28 @@ class Proposal:
 Propose = Callable[[Floats], Proposal]
 
 
-def coarse_search(keys: Floats, wanted: int, mean: Floats | None = None) -> Propose:
-    """Products of all pairs in bf16, with the keys less a `mean`, (size,); that is only ever there for some of them.
+def coarse_search(keys: Rows, wanted: int, mean: Floats) -> Propose:
+    """Products of all pairs in bf16, with the keys less a `mean`, (size,).
 
     For a query q and a key k, rounded to q' and k', and a product c of n terms, summed in fp32 and rounded to bf16:
 
         |q·k - q'·k'|  <=  |q - q'| |k'| + |q| |k - k'|          (Cauchy-Schwarz)
         |q'·k' - c|    <=  n 2^-24 |q'| |k'| + 2^-8 |c|
 
+    and the keys, less their mean, had been rounded to fp32 before.
+
     Keys are dealt into blocks. The largest products of as many blocks as keys are wanted say how similar the last
     wanted key is at least, and whatever may be as similar is proposed; so little has to be sorted.
     """
-    rounded = torch.empty(keys.shape, dtype=torch.bfloat16)
-    key_error = key_length = 0.0
+    rounded = torch.empty((len(keys), keys.size), dtype=torch.bfloat16)
+    key_error = farthest = 0.0
     for start, stop in pieces(len(keys)):
-        around = keys[start:stop] if mean is None else keys[start:stop] - mean
+        around = keys.block(start, stop) - mean
+        farthest = max(farthest, longest(around))
         rounded[start:stop] = torch.from_numpy(around)
         as_rounded = rounded[start:stop].float().numpy()
-        key_error, key_length = max(key_error, longest(around - as_rounded)), max(key_length, longest(as_rounded))
+        key_error = max(key_error, longest(around - as_rounded))
+    key_length = farthest + key_error  # of the rounded ones, at most
     transposed, num_blocks = rounded.T, len(keys) // _BLOCK
 
     def propose(queries: Floats) -> Proposal:
@@ -64,6 +137,7 @@ def coarse_search(keys: Floats, wanted: int, mean: Floats | None = None) -> Prop
         as_asked = asked.float().numpy()
         error = lengths(queries - as_asked) * key_length + lengths(queries) * key_error
         error += queries.shape[1] * UNIT_FP32 * lengths(as_asked) * key_length
+        error += 2 * UNIT_FP32 * lengths(queries) * farthest
         products = asked @ transposed
         blocks = products.as_strided((len(queries), _BLOCK, num_blocks), (len(keys), num_blocks, 1))
         # The keys that are left over are blocks of their own.
@@ -102,16 +176,18 @@ def _reaching(blocks: Tensor, largest: Tensor, smallest: Floats) -> tuple[Indice
     return asking[order].numpy(), key[order].numpy(), crowded.numpy()
 
 
-def by_faiss(keys: Floats, wanted: int) -> Propose:
-    """Products in fp32, whose sums are off by n 2^-24 |q| |k| at most, in whatever order they add."""
-    depth = min(wanted + _DEEPER, len(keys))
-    longest_key = longest(keys)
-    index = faiss.IndexFlatIP(keys.shape[1])
-    index.add(keys)
+def by_faiss(keys: Rows, wanted: int, mean: Floats) -> Propose:
+    """Products in fp32 with the keys less a `mean`, whose sums are off by n 2^-24 |q| |k| at most, in whatever order
+    they add."""
+    depth, longest_key = min(wanted + _DEEPER, len(keys)), 0.0
+    index = faiss.IndexFlatIP(keys.size)
+    for start, stop in pieces(len(keys)):
+        index.add(around := keys.block(start, stop) - mean)
+        longest_key = max(longest_key, longest(around))
 
     def propose(queries: Floats) -> Proposal:
         values, nearest = index.search(queries, depth)
-        error = queries.shape[1] * UNIT_FP32 * lengths(queries) * longest_key
+        error = (queries.shape[1] + 2) * UNIT_FP32 * lengths(queries) * longest_key  # 2 for what k - m was rounded by
         rest = _nothing(len(queries)) if depth == len(keys) else values[:, -1] + error
         query = np.repeat(np.arange(len(queries)), depth)
         return Proposal(query, np.asarray(nearest, dtype=np.int64).ravel(), rest)
@@ -119,10 +195,13 @@ def by_faiss(keys: Floats, wanted: int) -> Propose:
     return propose
 
 
-def in_fp64(keys: Floats, wanted: int) -> Propose:
+def in_fp64(keys: Rows, wanted: int) -> Propose:
     """Products in fp64, for keys that lie closer together than fp32 can tell: all that can be among the nearest."""
-    longest_key = longest(keys)
-    transposed = keys.T.astype(np.float64)
+    transposed = np.empty((keys.size, len(keys)), dtype=np.float64)
+    longest_key = 0.0
+    for start, stop in pieces(len(keys)):
+        transposed[:, start:stop] = (own := keys.block(start, stop)).T
+        longest_key = max(longest_key, longest(own))
 
     def propose(queries: Floats) -> Proposal:
         values = queries.astype(np.float64) @ transposed
@@ -140,7 +219,7 @@ def _nothing(count: int) -> Doubles:
     return np.full(count, -np.inf)
 
 
-def pieces(count: int, size: int = 4096) -> list[tuple[int, int]]:
+def pieces(count: int, size: int = 512) -> list[tuple[int, int]]:
     """Where rows are cut so that no copy of all of them is made: from which to which."""
     return [(start, min(start + size, count)) for start in range(0, count, size)]
 
@@ -152,8 +231,8 @@ def fp64_error(queries: Floats, longest_key: float) -> Doubles:
 
 
 def longest(rows: Floats) -> float:
-    """The largest Euclidean length."""
-    return max(float(lengths(rows[start:stop]).max()) for start, stop in pieces(len(rows)))
+    """The largest Euclidean length; NaN where one has it."""
+    return float(lengths(rows).max())
 
 
 def lengths(rows: Floats) -> Doubles:

@@ -11,19 +11,21 @@ from functools import cache
 from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from workloads.arrays import Doubles, Floats, Indices, Mask
 from workloads.data.inputs.tower_inputs import equal_rows
 from workloads.errors import EmbeddingsError
 from workloads.evaluation.candidates import (
-    UNIT_FP32,
+    Chosen,
+    Held,
     Proposal,
+    Rows,
     by_faiss,
     coarse_search,
     fp64_error,
     in_fp64,
-    lengths,
     longest,
     pieces,
 )
@@ -31,6 +33,7 @@ from workloads.predictions import NUM_NEIGHBOURS
 
 AnyFloats = TypeVar("AnyFloats", Floats, Doubles)
 
+_Numbers = npt.NDArray[np.uint64]
 _CHUNK = 1024
 """Queries at a time, at most."""
 _MOST_PAIRS = 2**25
@@ -81,9 +84,14 @@ def check_units(name: str, rows: Floats) -> None:
     Raises:
         EmbeddingsError: one is longer than 1; it is called by the `name` of all.
     """
-    own = np.sqrt(np.einsum("ij,ij->i", rows, rows))
-    if len(strange := own[~(own <= 1 + _UNIT)]):
-        raise EmbeddingsError(f"{name} have rows of length {strange[0]:.3g}, and products of such are no cosines")
+    if len(rows):
+        check_length(name, max(longest(rows[start:stop]) for start, stop in pieces(len(rows))))
+
+
+def check_length(name: str, of_longest: float) -> None:
+    """The same of rows whose greatest length is known."""
+    if not of_longest <= 1 + _UNIT:  # so NaN, which no finite row has
+        raise EmbeddingsError(f"{name} have rows of length {of_longest:.3g}, and products of such are no cosines")
 
 
 def largest_products(
@@ -92,30 +100,32 @@ def largest_products(
     """`nearest_keys` of rows of any length: by their products."""
     if coarse is None:
         coarse = len(queries) * len(keys) > _FEW_PAIRS and _multiplies_bf16()
-    return Keys(keys, num_neighbours, coarse).nearest(queries)
+    return Keys(Held(np.ascontiguousarray(keys, dtype=np.float32)), num_neighbours, coarse).nearest(queries)
 
 
 class Keys:
     """Keys that are searched more than once: what a search needs of them is made once.
 
-    Held are the distinct keys, and half as much in bf16; as much again where bf16 does not prove what is found.
+    Held are the distinct keys in bf16; in fp32 as well where bf16 does not prove what is found.
     """
 
-    def __init__(self, keys: Floats, num_neighbours: int = NUM_NEIGHBOURS, coarse: bool | None = None) -> None:
+    def __init__(self, keys: Rows, num_neighbours: int = NUM_NEIGHBOURS, coarse: bool | None = None) -> None:
         """Take some keys.
 
         Args:
-            keys: rows of any length, (keys, size), one at least.
+            keys: rows of any length, one at least.
             num_neighbours: how many of them each query wants.
             coarse: as of `nearest_keys`.
         """
-        self._groups, self._wanted = _Groups(keys), min(num_neighbours, len(keys))
-        self._search = _Search(self._groups.rows, self._wanted, _multiplies_bf16() if coarse is None else coarse)
+        looked, self._wanted = _LookedOver(keys), min(num_neighbours, len(keys))
+        self.longest, self._groups = looked.longest, _Groups(keys, looked.numbers)
+        coarse = _multiplies_bf16() if coarse is None else coarse
+        self._search = _Search(self._groups.rows, self._wanted, looked, coarse)
 
     def nearest(self, queries: Floats) -> tuple[Indices, Floats]:
         """Numbers and products of the nearest keys, as `nearest_keys` has them."""
         queries = np.ascontiguousarray(queries, dtype=np.float32)
-        first, which = _equal_rows(queries)
+        first, which = _equal_rows(Held(queries), _numbered(queries))
         distinct = queries[first] if len(first) < len(queries) else queries
         indices = np.empty((len(distinct), self._wanted), dtype=np.int64)
         cosines = np.empty((len(distinct), self._wanted), dtype=np.float32)
@@ -142,6 +152,21 @@ def _multiplies_bf16() -> bool:
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
+class _LookedOver:
+    """What there is to know of keys before they are searched, found in one pass over them."""
+
+    def __init__(self, keys: Rows) -> None:
+        self.numbers: _Numbers = np.empty(len(keys), dtype=np.uint64)
+        total, long = np.zeros(keys.size), list[float]()
+        for start, stop in pieces(len(keys)):
+            own = keys.block(start, stop)
+            self.numbers[start:stop] = _numbered(own)
+            total += own.sum(axis=0, dtype=np.float64)
+            long.append(longest(own))
+        self.mean: Floats = (total / len(keys)).astype(np.float32)
+        self.longest = float(np.max(long))
+
+
 class _Search:
     """Nearest distinct keys of some queries: candidates, similarities, proof.
 
@@ -150,14 +175,12 @@ class _Search:
     an untrained model do, are told apart all the same.
     """
 
-    def __init__(self, keys: Floats, wanted: int, coarse: bool) -> None:
-        self._keys, self._wanted = keys, min(wanted, len(keys))
-        self._mean = keys.mean(axis=0, dtype=np.float64).astype(np.float32)
-        self._longest = longest(keys)
-        self._farthest = max(longest(keys[start:stop] - self._mean) for start, stop in pieces(len(keys)))
+    def __init__(self, keys: Rows, wanted: int, looked: "_LookedOver", coarse: bool) -> None:
+        self._keys, self._wanted, self._mean = keys, min(wanted, len(keys)), looked.mean
+        self._longest = looked.longest
         searches = [
             lambda: coarse_search(keys, self._wanted, self._mean),
-            lambda: by_faiss(keys - self._mean, self._wanted),
+            lambda: by_faiss(keys, self._wanted, self._mean),
             lambda: in_fp64(keys, self._wanted),
         ][0 if coarse else 1 :]
         # Made when their turn comes: the one before may have proved everything.
@@ -191,7 +214,7 @@ class _Search:
         exact = np.empty(len(proposal.query))
         for start in range(0, len(exact), _CHUNK):
             part = slice(start, start + _CHUNK)
-            left, right = queries[proposal.query[part]], self._keys[proposal.key[part]]
+            left, right = queries[proposal.query[part]], self._keys.take(proposal.key[part])
             exact[part] = np.einsum("ij,ij->i", left, right, dtype=np.float64)
         return exact
 
@@ -204,7 +227,6 @@ class _Search:
         # A key outside may be summed to more than its product, and so may q·m, of which the bound is made.
         error = 2 * fp64_error(queries, self._longest) + queries.shape[1] * _UNDERFLOW
         rest = proposal.rest + queries.astype(np.float64) @ self._mean
-        rest += 2 * UNIT_FP32 * lengths(queries) * self._farthest  # of the rounding of k - m
         proved = np.zeros(len(queries), dtype=bool)
         proved[enough] = last_wanted - np.abs(last_wanted) * _ROUNDING > (rest + error)[enough]
         return proved
@@ -213,10 +235,9 @@ class _Search:
 class _Groups:
     """The distinct rows among keys, and which keys each stands for."""
 
-    def __init__(self, keys: Floats) -> None:
-        contiguous = np.ascontiguousarray(keys, dtype=np.float32)
-        first, group = _equal_rows(contiguous)
-        self.rows: Floats = contiguous[first] if len(first) < len(keys) else contiguous
+    def __init__(self, keys: Rows, numbers: _Numbers) -> None:
+        first, group = _equal_rows(keys, numbers)
+        self.rows: Rows = Chosen(keys, first) if len(first) < len(keys) else keys
         if len(first) == len(keys):
             group = np.arange(len(keys))
         self._members = np.argsort(group, kind="stable")
@@ -246,15 +267,20 @@ class _Groups:
         return key[chosen], similarity[pair][chosen]
 
 
-def _equal_rows(rows: Floats) -> tuple[Indices, Indices]:
-    """First row of each group of equal ones, and the group of each row."""
-    words = rows.view(np.uint32)
-    factors = np.random.default_rng(0).integers(0, 2**63, words.shape[1], dtype=np.uint64)
-    cuts = pieces(len(rows))
-    numbers = np.concatenate([words[start:stop] @ factors for start, stop in cuts]) if cuts else words @ factors
+def _equal_rows(rows: Rows, numbers: _Numbers) -> tuple[Indices, Indices]:
+    """First row of each group of equal ones, and the group of each row, by their numbers."""
     _, first, group = np.unique(numbers, return_index=True, return_inverse=True)
     if len(first) == len(rows) or all(
-        np.array_equal(rows[start:stop], rows[first[group[start:stop]]]) for start, stop in cuts
+        np.array_equal(rows.block(start, stop), rows.take(first[group[start:stop]]))
+        for start, stop in pieces(len(rows))
     ):
         return first, group
-    return equal_rows(rows)  # different rows of one number, which chance alone makes once in 10^10 searches
+    # Different rows of one number, which chance alone makes once in 10^10 searches.
+    return equal_rows(rows.block(0, len(rows)))
+
+
+def _numbered(rows: Floats) -> _Numbers:
+    """A number of each row, the same of equal ones, (rows,)."""
+    words = rows.view(np.uint32)
+    found: _Numbers = words @ np.random.default_rng(0).integers(0, 2**63, words.shape[1], dtype=np.uint64)
+    return found

@@ -2,7 +2,7 @@
 
 A row is what one calibrating specimen was named at one rank, by one kind of evidence, asked with its species among the
 keys, without it, or without its taxon of that rank. Thresholds and figures can be made of it anew.
-The rows of a quarter of the species made the score (`workloads.identification.scoring`), whose weights are in the
+The rows of some of the species made the score (`workloads.identification.scoring`), whose weights are in the
 table's metadata; those of the others say what a score is worth (`workloads.identification.confidence`).
 """
 
@@ -125,6 +125,16 @@ class Calibration:
         """The confidences of scores, (queries,)."""
         self._check(evidence)
         return self._steps(evidence, rank)(of)
+
+    def highest(self, evidence: Evidence, rank: str) -> float:
+        """The confidence that no name of a rank exceeds."""
+        self._check(evidence)
+        return float(self._steps(evidence, rank).confidences.max(initial=0.0))
+
+    def num_strangers(self, evidence: Evidence) -> int:
+        """How many species stand for new ones."""
+        rows = pc.and_(pc.equal(self.table["evidence"], evidence), pc.equal(self.table["group"], "other"))
+        return len(pc.unique(self.table["species"].filter(rows)))
 
     def scores(self, evidence: Evidence, rank: str, found: RankEvidence) -> Doubles:
         """The scores of names by one modality, -inf where there is none, (queries,)."""

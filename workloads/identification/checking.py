@@ -17,7 +17,7 @@ from workloads.arrays import Doubles, Mask, Names
 from workloads.command_line import Tell
 from workloads.errors import UsageError
 from workloads.identification.calibration import GROUPS, Calibration, GroupName, with_those_above
-from workloads.identification.confidence import FEWEST
+from workloads.identification.confidence import FEWEST, USUAL
 from workloads.identification.database import KEY_KINDS, Database, KeyKind
 from workloads.identification.embedding import Embedder
 from workloads.identification.evidence import RankEvidence, all_evidence
@@ -110,7 +110,7 @@ def check(
     database: Database,
     embedder: Embedder,
     known: Iterable[Sequence[Known]],
-    confidence: float = 0.95,
+    confidence: float = USUAL,
     tell: Tell | None = None,
 ) -> Checked:
     """Name specimens and compare with what they are.

@@ -33,8 +33,9 @@ LEVEL = 0.05
 """In what share of calibrations a promise may fail."""
 FEWEST = 50
 """Specimens of a group of which a promise is made."""
-_USUAL = 0.95
-"""The tests of lower confidences begin with those of this one, as so many names prove them all the better."""
+USUAL = 0.95
+"""What is asked for where nobody says another confidence. The tests of lower ones begin with those of this one, as so
+many names prove them all the better."""
 Promise = Literal["names", "strangers"]
 
 
@@ -148,7 +149,7 @@ def _provable(number: Doubles, effect: float, level: float) -> Doubles:
     """
     all_right = level ** (effect / np.maximum(number, 1))  # the bound where every name is right
     twice = all_right**2  # that of half as many, all of them right
-    begun = np.where(number >= number[-1] / 2, all_right, np.where(twice >= _USUAL, twice, 0.0))
+    begun = np.where(number >= number[-1] / 2, all_right, np.where(twice >= USUAL, twice, 0.0))
     return np.where(number >= FEWEST, begun, 0.0)
 
 

@@ -9,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from workloads.errors import UsageError, some_of
+from workloads.identification.calibration import WORDS, Calibration
+from workloads.identification.confidence import USUAL
 from workloads.identification.database import CALIBRATING, KEY_WORDS, Database
 from workloads.spec import RANKS, Rank
 
@@ -77,6 +79,22 @@ def info_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     yield f"Licence: {facts['license']}; to cite: {facts['cite'] or 'its sources'}"
     made = facts["made"] or "an unknown day"
     yield f"Made on {made} with clibd-ray {facts['made_with'] or '?'}, form {facts['version']}"
+
+
+def shortfalls(database: Database) -> Iterator[str]:
+    """By what no species is named at the confidence that is asked for where nobody says another, and what to do."""
+    if not database.facts.calibrated:
+        return
+    calibration, has_run = Calibration.of(database), database.facts.model is not None
+    for evidence in calibration.evidences:
+        if (highest := calibration.highest(evidence, RANKS[-1])) >= USUAL:
+            continue
+        more = "; barcodes bear out more in a database without a run" if has_run and evidence == "dna" else ""
+        yield (
+            f"By {WORDS[evidence]} no species is named at {100 * USUAL:g} %: {calibration.num_strangers(evidence)} "
+            f"species {'that its run did not learn from' if has_run else 'that stand for new ones'} bear out "
+            f"{100 * highest:.1f} % at most. Ask for less (--confidence), or build it of more species{more}"
+        )
 
 
 def _without(count: int) -> str:

@@ -13,8 +13,9 @@ from workloads.spec import RANKS
 
 _OF_A_SPECIES, _MOST = 5, 4000
 """Specimens of a species at most, as more of one say little of others; and of all."""
-_FITS = 4
-"""Every fourth species makes the scores."""
+_FITS, _FITS_OF_RUN = 4, 6
+"""Every fourth species makes the scores; where a run embeds every sixth, as few species stand for new ones then, and
+what a score is worth is borne out by those that are left."""
 _SEED = 0
 
 
@@ -61,7 +62,7 @@ def draw(lots: Sequence[Database], has_run: bool, most: int = _MOST) -> Drawn:
         if len(drawn) >= most:
             break
         drawn += of
-        fits += [count % _FITS == 0] * len(of)
+        fits += [count % (_FITS_OF_RUN if has_run else _FITS) == 0] * len(of)
     if len(drawn) < FEWEST:
         raise UsageError(
             f"{len(drawn)} specimens with a species can be asked about, and no promise is made of fewer than "

@@ -19,7 +19,6 @@ from datetime import UTC, datetime
 from typing import IO, Any, Literal, get_args
 
 import pyarrow as pa
-import xlsxwriter
 
 from workloads.delimited_out import delimited
 from workloads.errors import UsageError
@@ -189,6 +188,8 @@ def _parquet(sink: IO[bytes]) -> Iterator[Write]:
 @contextmanager
 def _xlsx(sink: IO[bytes]) -> Iterator[Write]:
     """Sheets of a million rows each, written row by row to a temporary file, so that memory does not grow."""
+    import xlsxwriter  # a tenth of a second, which no other format waits for
+
     options = {"constant_memory": True, "strings_to_formulas": False, "strings_to_urls": False}
     book = xlsxwriter.Workbook(sink, {**options, "strings_to_numbers": False, "nan_inf_to_errors": True})
     sheet: Any = None

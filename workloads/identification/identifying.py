@@ -17,6 +17,7 @@ from workloads.errors import UsageError, some_of
 from workloads.identification.answers import ANSWERS, table_of
 from workloads.identification.calibration import Calibration, with_those_above
 from workloads.identification.cases import Case, Found, JointOf
+from workloads.identification.confidence import USUAL
 from workloads.identification.database import KEY_KINDS, KEY_WORDS, Database, KeyKind
 from workloads.identification.embedding import embedder_of
 from workloads.identification.evidence import RankEvidence, all_evidence
@@ -36,7 +37,7 @@ _MOST_BYTES = 64 << 20
 class Asking:
     """What is asked of every query."""
 
-    confidence: float = 0.95
+    confidence: float = USUAL
     """Least confidence of a name that is given, above 0 and below 1."""
     rank: Rank | None = None
     """The deepest rank that is named; None: species."""

@@ -20,7 +20,7 @@ MOST_COUNTED = 255
 
 
 class StoredRows:
-    """`keys-*.npy`, as unit vectors (`workloads.identification.searching.Rows`).
+    """`keys-*.npy`, as unit vectors (`workloads.evaluation.candidates.Rows`).
 
     Raises:
         AlteredError: it is no matrix of its type.
@@ -54,7 +54,13 @@ class StoredRows:
 
     def block(self, start: int, stop: int) -> Floats:
         """Some of them, fp32 (stop - start, size), of unit length."""
-        stored = self._stored[start:stop]
+        return self._units(self._stored[start:stop])
+
+    def take(self, numbers: Indices) -> Floats:
+        """Any of them, fp32 (numbers, size), of unit length."""
+        return self._units(self.stored(numbers))
+
+    def _units(self, stored: npt.NDArray[Any]) -> Floats:
         return hellinger(stored) if self.counts else np.array(stored)
 
 

@@ -9,7 +9,6 @@ features point towards the name, and no weight is below 0.
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.optimize import minimize
 from scipy.special import expit
 
 from workloads.arrays import Doubles, Mask
@@ -68,6 +67,8 @@ def fit(rows: Doubles, right: Mask, known: Mask) -> list[float]:
         known: whether the species is in the database, (specimens,). Each kind counts as `KNOWN_SHARE` says, however
             many there are.
     """
+    from scipy.optimize import minimize  # which nobody waits for who only asks
+
     shares = np.where(known, KNOWN_SHARE / max(known.sum(), 1), (1 - KNOWN_SHARE) / max((~known).sum(), 1))
     whole = np.concatenate([np.ones((len(rows), 1)), rows], axis=1)
     signs = np.where(right, 1.0, -1.0)

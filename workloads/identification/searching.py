@@ -1,28 +1,18 @@
 """The nearest keys of every query, exactly, over keys that are mapped and never held whole."""
 
 from collections.abc import Iterator
-from typing import Protocol
 
 import numpy as np
 
 from workloads.arrays import Floats, Indices, Mask
 from workloads.errors import EmbeddingsError
-from workloads.evaluation.retrieval import Keys, check_units
+from workloads.evaluation.candidates import Chosen, Rows
+from workloads.evaluation.retrieval import Keys, check_length, check_units
 
-_BLOCK = 65_536
-"""Keys that are searched at a time: 256 MB in fp32 where they have 1,024 numbers."""
-_NUM_HELD = 2
-"""Blocks that stay ready for the next queries, in some 0.6 GB each; where there are more, each is made anew."""
-
-
-class Rows(Protocol):
-    """Unit vectors of which any block can be had without the others."""
-
-    def __len__(self) -> int:
-        """How many there are."""
-
-    def block(self, start: int, stop: int) -> Floats:
-        """Some of them, fp32 (stop - start, size)."""
+_BLOCK = 131_072
+"""Keys that are searched at a time: 256 MB in bf16 where they have 1,024 numbers."""
+_MOST_HELD = 3 << 28
+"""Bytes in bf16 of keys that stay ready for the next queries; where there are more, each block is made anew."""
 
 
 class KeySearch:
@@ -73,10 +63,9 @@ class KeySearch:
         """A block that can be searched."""
         if start in self._held:
             return self._held[start]
-        block = self._keys.block(start, min(start + _BLOCK, len(self._keys)))
-        check_units("keys", block)
-        ready = Keys(block if len(numbers) == len(block) else block[numbers - start], self.num_neighbours)
-        if len(self._keys) <= _NUM_HELD * _BLOCK:
+        ready = Keys(Chosen(self._keys, numbers), self.num_neighbours)
+        check_length("keys", ready.longest)
+        if len(self._keys) * self._keys.size * 2 <= _MOST_HELD:
             self._held[start] = ready
         return ready
 
