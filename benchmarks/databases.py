@@ -32,8 +32,10 @@ from workloads.identification.changing import add, remove
 from workloads.identification.contents import info, taxa
 from workloads.identification.database import Database, KeyKind
 from workloads.identification.embedding import Embedder, Problems
+from workloads.identification.evidence import NUM_NEIGHBOURS
 from workloads.identification.material import of_source, untrained
 from workloads.identification.query import Query
+from workloads.identification.searching import KeySearch
 
 NUM_SPECIMENS, NUM_ADDED = 330_000, 1_000
 _A_SPECIES, _REDRAWN, _SIZE = 10, 30, 768
@@ -121,8 +123,18 @@ def _listed(folder: Path, keys: str) -> None:
     taxa(database, "genus")
 
 
+def _searched(folder: Path, keys: str) -> None:
+    """Two thousand queries, which are keys themselves, among all."""
+    stored = Database(folder / "db").keys("dna")
+    search = KeySearch(stored, NUM_NEIGHBOURS)
+    for start in range(0, 2048, 1024):
+        found, _ = search.nearest(stored.block(start, start + 1024))
+        assert np.array_equal(found[:, 0], np.arange(start, start + 1024)), "each finds itself"
+
+
 WORK: Mapping[str, Callable[[Path, str], None]] = {
     "build": _built,
+    "search": _searched,
     "add": _added,
     "remove": _removed,
     "info_and_taxa": _listed,

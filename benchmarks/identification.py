@@ -37,7 +37,7 @@ from workloads.data.specimens.barcode import consensus
 from workloads.experiments import Data, Scale, base_spec
 from workloads.identification.database import Database, DatabaseFacts, write_facts
 from workloads.identification.embedding import KmerEmbedder, RunEmbedder
-from workloads.identification.keys import counted, hellinger
+from workloads.identification.keys import StoredRows, hellinger
 from workloads.identification.query import Query
 from workloads.identification.searching import KeySearch
 from workloads.identification.writing import Known, write_specimens
@@ -159,10 +159,10 @@ def is_exact(database: Database, queries: Floats) -> dict[str, Any]:
 @dataclass
 class DrawnKeys:
     """Made-up keys as a database of barcodes has them, counts of k-mers in bytes, which are summed when they are asked
-    for: those of a real barcode and a few more, of which no two are alike."""
+    for: those of another one's keys and a few more, of which no two are alike."""
 
     count: int
-    of_real: Bytes
+    own: Bytes
     more: Bytes
     size: int = 1024
 
@@ -175,13 +175,14 @@ class DrawnKeys:
 
     def take(self, numbers: Indices) -> Floats:
         """As of `Rows`."""
-        return hellinger(self.of_real[numbers % len(self.of_real)] + self.more[numbers % len(self.more)])
+        return hellinger(self.own[numbers % len(self.own)] + self.more[numbers // len(self.own)])
 
 
-def drawn_keys(real: list[str], count: int) -> DrawnKeys:
+def drawn_keys(keys: StoredRows, count: int) -> DrawnKeys:
     """So many of them."""
-    more = np.random.default_rng(4).binomial(1, 0.02, (997, 1024)).astype(np.uint8)  # some 20 changed k-mers
-    return DrawnKeys(count, counted(real[:2000]), more)
+    own = keys.stored(np.arange(len(keys)))
+    more = np.random.default_rng(4).binomial(1, 0.02, (count // len(own) + 1, 1024))  # some 20 changed k-mers
+    return DrawnKeys(count, own, more.astype(np.uint8))
 
 
 def loaded(scale: Scale, **more: Any) -> LoadedModel:
@@ -223,7 +224,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         parts = set(asked.parts.split(","))
-        database = database_of(folder / "db", real, asked.keys) if parts & {"start", "memory", "exact"} else None
+        database = (
+            database_of(folder / "db", real, asked.keys) if parts & {"start", "memory", "exact", "million"} else None
+        )
         work: dict[str, Callable[[], Any]] = {
             "start": lambda: identified(fasta_of(folder / "q.fasta", real, asked.queries), _there(database)),
             "memory": lambda: [
@@ -232,7 +235,11 @@ def main() -> None:
             "exact": lambda: is_exact(_there(database), embedded(real, asked.queries)),
             "million": lambda: {
                 "queries": 1024,
-                **peak_and_seconds(lambda: KeySearch(drawn_keys(real, 1_000_000), 50).nearest(embedded(real, 1024))),
+                **peak_and_seconds(
+                    lambda: KeySearch(drawn_keys(_there(database).keys("dna"), 1_000_000), 50).nearest(
+                        embedded(real, 1024)
+                    )
+                ),
             },
             "tower": lambda: rate_of(
                 RunEmbedder(loaded("small", frame=consensus(real[:1000])), torch.device("cpu")),
