@@ -180,10 +180,12 @@ def by_faiss(keys: Rows, wanted: int, mean: Floats) -> Propose:
     """Products in fp32 with the keys less a `mean`, whose sums are off by n 2^-24 |q| |k| at most, in whatever order
     they add."""
     depth, longest_key = min(wanted + _DEEPER, len(keys)), 0.0
-    index = faiss.IndexFlatIP(keys.size)
+    around = np.empty((len(keys), keys.size), dtype=np.float32)
     for start, stop in pieces(len(keys)):
-        index.add(around := keys.block(start, stop) - mean)
-        longest_key = max(longest_key, longest(around))
+        around[start:stop] = keys.block(start, stop) - mean
+        longest_key = max(longest_key, longest(around[start:stop]))
+    index = faiss.IndexFlatIP(keys.size)
+    index.add(around)  # at once, as an index that grows takes more room than it needs
 
     def propose(queries: Floats) -> Proposal:
         values, nearest = index.search(queries, depth)

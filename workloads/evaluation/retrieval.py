@@ -85,7 +85,7 @@ def check_units(name: str, rows: Floats) -> None:
         EmbeddingsError: one is longer than 1; it is called by the `name` of all.
     """
     if len(rows):
-        check_length(name, max(longest(rows[start:stop]) for start, stop in pieces(len(rows))))
+        check_length(name, float(np.max([longest(rows[start:stop]) for start, stop in pieces(len(rows))])))
 
 
 def check_length(name: str, of_longest: float) -> None:
