@@ -147,8 +147,10 @@ def check_log(log: str) -> None:
     """
     if Path(log).exists():
         raise UsageError(f"--log {log} is there, and is not replaced; name another file")
-    if not Path(log).absolute().parent.is_dir():
+    if not (folder := Path(log).absolute().parent).is_dir():
         raise MissingPathError(Path(log).parent, "folder", "Make it, or name another file with --log.")
+    if not os.access(folder, os.W_OK):  # else it would be known when all is answered
+        raise UsageError(f"--log {log}: this user may not write in {folder}; name another file")
 
 
 def _taxa(within: str | None) -> Collection[str] | None:
