@@ -112,7 +112,13 @@ def ask(database: Database, lots: Sequence[Database], drawn: Drawn, tell: Tell) 
         for place, lot in enumerate(lots)
         if kind in database.facts.modalities and kind in lot.facts.modalities
     }
-    done, total = 0, (1 + len(RANKS)) * sum(map(len, having.values()))
+    done, total = (
+        0,
+        sum(
+            (len(rows) if place == 0 else 0) + len(RANKS) * int(drawn.stranger[rows].sum())
+            for (_, place), rows in having.items()
+        ),
+    )
 
     def more(count: int) -> None:
         nonlocal done

@@ -104,6 +104,7 @@ def _without(count: int) -> str:
 def _calibration(facts: Mapping[str, Any]) -> str:
     if facts["calibrated"]:
         by = f", on {facts['num_calibrating']:,} specimens that are no keys" if facts["num_calibrating"] else ""
+        by += " and keys of species that the run did not learn from" if by and facts["model"] else ""
         return f"calibrated for {', '.join(facts['calibrated'])}{by}"
     return f"none; {facts['stale']}" if facts["stale"] else "none: names come without a confidence"
 
