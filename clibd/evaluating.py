@@ -18,6 +18,7 @@ from workloads.measuring.chunks import embed_here
 from workloads.measuring.evaluation_folder import (
     Embed,
     MeasuredFolder,
+    check_finished,
     is_openclip,
     measure_again,
     measure_openclip,
@@ -103,6 +104,8 @@ def evaluate(
     if data is None and (untrained or again or training):
         raise UsageError("without --data a run's own embeddings are measured; name a data set to embed it")
     embed = embed or partial(embed_here, cpu_only=cpu)
+    if not folder.folder.has("spec.json"):  # no run, perhaps no folder, in which no lease can be taken
+        check_finished(folder)
     with held(run_of(target or folder.folder), busy):
         if data is None:
             return _evaluation(measure_again(folder, target, recipe, keys, fusion))

@@ -16,7 +16,7 @@ from workloads.data.sources.collect import collect
 from workloads.data.sources.tables import table_source
 from workloads.data.specimens.partition import partition
 from workloads.data.specimens.specimen_table import SpecimenTable
-from workloads.errors import EmbeddingsError, UsageError
+from workloads.errors import EmbeddingsError, MissingPathError, UsageError
 from workloads.evaluation.evaluate import Questions
 from workloads.evaluation.measure import measure, measure_embedded
 from workloads.evaluation.stored import read_embedded, stored_facts, stored_parts
@@ -208,3 +208,13 @@ def test_the_measurements_of_a_run_are_not_overwritten_by_those_of_another(
         with pytest.raises(UsageError, match="folder of a run"):
             evaluate(model=str(run.folder), data=data, out=str(other.folder), form="md")
     assert not other.folder.has("measurements.parquet")
+
+
+@pytest.mark.parametrize("name", ["epoch_3.pt", "nothing"])
+def test_what_is_no_run_is_refused_before_anything_is_written_there(
+    name: str, tiny_dataset: PreparedDataset, tmp_path: Path
+) -> None:
+    (tmp_path / "epoch_3.pt").write_bytes(b"what training of OpenCLIP's own left")
+    with pytest.raises(MissingPathError, match=r"open_clip_config\.json and open_clip_model\.safetensors"):
+        evaluate(model=str(tmp_path / name), data=str(tiny_dataset.folder))
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch_3.pt"]

@@ -88,7 +88,7 @@ def measure_run(
         ModalitiesError: the data set has nothing that the run takes.
         EmbeddingsError: the folder holds embeddings of something else.
     """
-    _check_finished(run)
+    check_finished(run)
     dataset, experiment = PreparedDataset(data), open_run(run)
     target = target or run.folder / f"{'untrained' if untrained else 'evaluation'}-{slug(dataset.facts.name)}"
     if isinstance(experiment.model, Classifier):
@@ -129,7 +129,7 @@ def measure_again(
         MissingPathError: the run is not finished.
         UsageError: it has none.
     """
-    _check_finished(run)
+    check_finished(run)
     facts = stored_facts(run.folder)
     if facts is None:
         raise UsageError("without --data a finished run's own embeddings are measured; name a data set to embed it")
@@ -191,7 +191,12 @@ def openclip_folder(model: str, data: Folder) -> Folder:
     return Folder(f"evaluation-{slug(PreparedDataset(data).facts.name)}-{slug(find_openclip(model).name)}")
 
 
-def _check_finished(run: RunFolder) -> None:
+def check_finished(run: RunFolder) -> None:
+    """Refuse what is no finished run, a file as well.
+
+    Raises:
+        MissingPathError: it is not.
+    """
     if run.state() != "finished":
         remedy = (
             f"Name a run folder, RUNS/SWEEP/RUN, or a folder of an OpenCLIP model, which holds {CONFIG} and "
