@@ -17,6 +17,7 @@ import pytest
 
 from workloads import lease
 from workloads.command_line import progress_words
+from workloads.errors import MissingPathError
 from workloads.lease import LEASE, Lease, held, read_lease
 from workloads.leftovers import machine
 from workloads.record import RunFolder
@@ -120,6 +121,13 @@ def test_a_lease_goes_on_errors_and_interrupts_too_and_leaves_no_folder(tmp_path
         with pytest.raises(error), held(Folder(tmp_path / "runs" / "train" / "run")):
             raise error
         assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_no_folder_and_no_fault_of_the_disk(tmp_path: Path) -> None:
+    (tmp_path / "epoch_3.pt").write_bytes(b"weights")
+    with pytest.raises(MissingPathError, match="It is a file"), held(Folder(tmp_path / "epoch_3.pt")):
+        pass
+    assert (tmp_path / "epoch_3.pt").read_bytes() == b"weights"
 
 
 def test_within_a_lease_it_is_held_already(folder: Folder) -> None:

@@ -24,6 +24,7 @@ import psutil
 
 from workloads.command_line import clock, progress_words
 from workloads.conditional import ConditionalFile
+from workloads.errors import MissingPathError
 from workloads.leftovers import machine
 from workloads.plain_values import parsed
 from workloads.printed_text import remark
@@ -241,8 +242,11 @@ def held(
     Raises:
         RunBusyError: another process holds it, and it was not said to wait.
         LeaseLostError: by the end of the block another process had taken it.
+        MissingPathError: it is a file.
         OSError: the disk or the store does not let it be written.
     """
+    if folder.is_local and os.path.isfile(folder.path):  # else the disk is blamed for what cannot be written in it
+        raise MissingPathError(str(folder), "folder", "It is a file; name the folder of a run, RUNS/SWEEP/RUN.")
     inherited = _HELD.get(folder.address)
     if inherited is not None and inherited.pid == os.getpid():
         yield inherited
