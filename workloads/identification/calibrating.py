@@ -112,13 +112,9 @@ def ask(database: Database, lots: Sequence[Database], drawn: Drawn, tell: Tell) 
         for place, lot in enumerate(lots)
         if kind in database.facts.modalities and kind in lot.facts.modalities
     }
-    done, total = (
-        0,
-        sum(
-            (len(rows) if place == 0 else 0) + len(RANKS) * int(drawn.stranger[rows].sum())
-            for (_, place), rows in having.items()
-        ),
-    )
+    as_known = sum(len(rows) for (_, place), rows in having.items() if place == 0)
+    as_strangers = sum(int(drawn.stranger[rows].sum()) for rows in having.values())
+    done, total = 0, as_known + len(RANKS) * as_strangers
 
     def more(count: int) -> None:
         nonlocal done
@@ -152,9 +148,8 @@ def _asked(
     """What is found of the specimens of one lot, at every rank."""
     numbers, species = drawn.numbers[rows], drawn.labels[RANKS[-1]][rows]
     own = numbers if keys.database is lot else np.full_like(numbers, -1)
-    stored = lot.keys(kind)
     key = lot.specimens[f"{kind}_key"].to_numpy()[numbers].astype(np.int64)
-    vectors = np.concatenate([stored.block(each, each + 1) for each in key.tolist()])
+    vectors = lot.keys(kind).take(key)
     barcodes = np.array(lot.specimens["barcode"].take(pa.array(numbers)).to_pylist(), dtype=object)
     asked = Asked(vectors, species, barcodes, own)
     there = np.array([as_known and keys.has(*each) for each in zip(species, own.tolist(), strict=True)], dtype=bool)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from difflib import get_close_matches
+from math import floor
 from typing import Any
 
 import pyarrow as pa
@@ -89,11 +90,12 @@ def shortfalls(database: Database) -> Iterator[str]:
     for evidence in calibration.evidences:
         if (highest := calibration.highest(evidence, RANKS[-1])) >= USUAL:
             continue
+        less = f"Ask for less (--confidence {floor(100 * highest) / 100:g}), or build" if highest >= 0.01 else "Build"
         more = "; barcodes bear out more in a database without a run" if has_run and evidence == "dna" else ""
         yield (
             f"By {WORDS[evidence]} no species is named at {100 * USUAL:g} %: {calibration.num_strangers(evidence)} "
             f"species {'that its run did not learn from' if has_run else 'that stand for new ones'} bear out "
-            f"{100 * highest:.1f} % at most. Ask for less (--confidence), or build it of more species{more}"
+            f"{100 * highest:.1f} % at most. {less} it of more species{more}"
         )
 
 
